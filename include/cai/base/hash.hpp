@@ -1,0 +1,30 @@
+// SHA-256 of bytes and files (OpenSSL).
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace cai {
+
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(Sha256&&) noexcept;
+  Sha256& operator=(Sha256&&) noexcept;
+  void update(std::string_view bytes);
+  std::string hex();  ///< 64 lower-case digits; call once, at the end
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+std::string sha256(std::string_view bytes);
+
+/// Throws EnvironmentError when the file cannot be read.
+std::string sha256_file(const std::filesystem::path& path);
+
+}  // namespace cai

@@ -1,0 +1,18 @@
+// Log lines to stderr. spdlog stays behind this header: its fmt clashes with the one in torch's include folder.
+#pragma once
+
+#include <string>
+
+namespace cai {
+
+enum class LogLevel { kDebug, kInfo, kWarning, kError, kOff };
+
+/// Lowest level that is printed (default kInfo). Safe from any thread.
+void set_log_level(LogLevel level);
+
+void log_debug(const std::string& message);
+void log_info(const std::string& message);
+void log_warning(const std::string& message);
+void log_error(const std::string& message);
+
+}  // namespace cai

@@ -1,0 +1,163 @@
+// The config of a run: one struct a section. Values here are the program's defaults; fields.cpp declares range and help of each.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace cai {
+
+struct EngineConfig {
+  std::string dtype = "auto";            // auto | float32 | bfloat16
+  long max_sequences = 64;
+  long threads = 0;                      // 0: all cores
+};
+
+struct PromptsConfig {
+  std::vector<std::string> files;        // empty: the shipped sets
+  long red_team = 200, ordinary = 200, borderline = 140;   // training prompts drawn of each kind, at most
+  long expand = 0;                       // prompts to add by few-shot generation (stage `prompts`)
+  double near_duplicate = 0.7;           // Jaccard of word 3-grams above which a new prompt is dropped
+};
+
+struct GenerateConfig { long max_new_tokens = 64; double temperature = 0.8; double top_p = 1.0; };
+
+struct CritiqueConfig {
+  long max_new_tokens = 48;
+  double temperature = 0.3;
+  long examples = 3;                     // few-shot exemplars from the constitution, at most
+};
+
+struct ReviseConfig {
+  long rounds = 1;                       // R: critique and revise alternate
+  long max_new_tokens = 64;
+  double temperature = 0.5;
+  long examples = 3;
+  bool openings = true;                  // start a revision with one of its principle's openings
+};
+
+struct OptimiserConfig {                 // shared by the training sections, each with its own values
+  double learning_rate = 2e-5;
+  double weight_decay = 0.0;
+  double max_gradient_norm = 1.0;
+  double warmup_ratio = 0.1;
+  std::string schedule = "linear";       // linear | constant | cosine
+  long trainable_layers = 0;             // top layers that learn; 0: all, embedding included
+  double checkpoint_seconds = 120;       // state is saved at least this often; does not change the result
+};
+
+struct SftConfig {
+  OptimiserConfig optimiser;
+  long epochs = 1;
+  long batch_size = 16;                  // examples a step
+  long max_tokens = 512;                 // longer examples are left out and counted
+  std::string revisions = "last";        // last | all rounds
+  bool keep_unrevised = true;            // ordinary and borderline answers join the data
+  double held_out = 0.05;                // share of examples kept for the held-out loss
+};
+
+struct CandidatesConfig {
+  long per_prompt = 2;                   // K
+  long max_new_tokens = 64;
+  double temperature = 1.0;
+  long prompts = 200;                    // at most, of all kinds in proportion
+};
+
+struct LabelConfig {
+  std::string feedback = "self";         // self | a checkpoint | an endpoint's URL
+  std::string method = "auto";           // auto | choice | contrast
+  bool chain_of_thought = false;
+  double clamp_low = 0.4, clamp_high = 0.6;  // of chain-of-thought probabilities (Bai et al. 2022, section 4.3)
+  long principles = 2;                   // drawn for each pair; their log-odds are averaged
+  long examples = 3;
+  long max_reason_tokens = 48;
+  double minimum_margin = 0.02;          // |p - 0.5| below this is a tie: kept, counted, left out of training
+  double exam_margin = 0.05;             // auto: choice only if the exam's lower bound is this far above chance
+};
+
+struct EndpointConfig {
+  std::string url;
+  std::string model = "default";
+  std::string key_variable = "CAI_API_KEY";  // environment variable that holds the key
+  long concurrency = 4;
+  double timeout_seconds = 60;
+  long retries = 5;
+  long max_tokens_total = 0;             // budget; 0: none
+};
+
+struct RewardConfig {
+  OptimiserConfig optimiser{.learning_rate = 2e-5};
+  double head_learning_rate = 1e-3;
+  long epochs = 1;
+  long batch_size = 16;                  // pairs a step
+  double held_out = 0.15;
+};
+
+struct PpoConfig {
+  OptimiserConfig optimiser{.learning_rate = 2e-5, .warmup_ratio = 0.0};
+  double value_learning_rate = 5e-5;
+  std::string advantage = "gae";         // gae | rloo | grpo
+  long updates = 10;
+  long prompts_per_update = 16;
+  long samples_per_prompt = 1;           // more than one is needed by rloo and grpo
+  long max_new_tokens = 64;
+  double temperature = 1.0;              // no other sampler option: see docs
+  double kl_coefficient = 0.05;
+  bool adaptive_kl = false;
+  double kl_target = 6.0, kl_horizon = 10000;
+  double clip_ratio = 0.2, clip_value = 0.2;
+  double gamma = 1.0, lambda = 0.95;
+  long epochs = 2, minibatches = 1;
+  long critic_warmup = 2;                // updates in which only the value model learns
+  bool whiten_rewards = false;
+  double missing_stop_penalty = 1.0;     // taken off the score of an answer cut by max_new_tokens
+  double reward_clip = 5.0;
+  double stop_epochs_at_kl = 0.03;       // approximate KL old to new that ends the epochs of an update
+  double max_kl = 25.0;                  // nats a sequence to the reference: guard
+};
+
+struct EvalConfig {
+  long red_team = 60, ordinary = 40, borderline = 40;   // held-out prompts of each kind, at most
+  long max_new_tokens = 64;
+  double temperature = 0.0;
+  long bootstrap_samples = 2000;
+  std::vector<std::string> gates;        // e.g. "over_refusal <= base + 5pt"
+};
+
+struct ReportConfig { long examples = 12; };
+
+struct Config {
+  std::string constitution = "constitutions/harmless.yaml";
+  std::string model = "smollm2";         // smollm2 | an HF folder | a GGUF file
+  std::string out;                       // run folder; empty: runs/<constitution>-NN
+  long seed = 1;
+  long iterations = 1;
+  EngineConfig engine;
+  PromptsConfig prompts;
+  GenerateConfig generate;
+  CritiqueConfig critique;
+  ReviseConfig revise;
+  SftConfig sft;
+  CandidatesConfig candidates;
+  LabelConfig label;
+  EndpointConfig endpoint;
+  RewardConfig reward;
+  PpoConfig ppo;
+  EvalConfig eval;
+  ReportConfig report;
+  std::map<std::string, std::string> origin;  // "ppo.kl_coefficient" -> "configs/quick.yaml:12", "--set", ...; absent: default
+};
+
+/// Order: default < `extends` < file < --set key=value. All problems together in one InputError, each with file:line (or --set),
+/// what was found, what is accepted and the nearest valid name. Unknown and duplicate keys, nan, inf and out-of-range values are problems.
+Config load_config(const std::filesystem::path& file /* empty: defaults only */, const std::vector<std::string>& sets);
+
+/// YAML with every field; with_origin adds where each value came from as a comment. Loading it gives the same config.
+std::string to_yaml(const Config& config, bool with_origin);
+
+/// "section.name = value" lines of one section in declared order; part of that stage's key.
+std::string section_text(const Config& config, const std::string& section);
+
+}  // namespace cai

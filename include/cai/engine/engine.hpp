@@ -1,0 +1,88 @@
+// Fast inference: continuous batching over a slot KV cache with shared prefixes. No torch here.
+// A request's tokens depend on the weights, its own prompt and its own random stream only: not on its neighbours,
+// the batch size, the thread count or what ran before.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cai/base/random.hpp"
+
+namespace cai {
+
+struct Llama;
+
+struct Request {
+  std::vector<int> prompt;
+  int shared_prefix = 0;        // leading tokens that other requests start with too (computed once and kept); 0: none
+  int max_new_tokens = 256;
+  double temperature = 1.0;     // 0: greedy
+  double top_p = 1.0;           // nucleus; 1: off
+  std::vector<int> stops;       // a token that ends the answer; it is kept as the last of `tokens`
+  Random random{};              // one draw a token
+};
+
+enum class Finish { kStop, kLength, kContext };  // a stop token, max_new_tokens, the model's context is full
+
+struct Completion {
+  std::vector<int> tokens;              // generated ones, the stop token included
+  std::vector<float> log_probabilities; // of each at temperature 1, natural log
+  Finish finish = Finish::kLength;
+};
+
+/// Log-probabilities of given continuations.
+struct ScoreRequest {
+  std::vector<int> prompt;
+  int shared_prefix = 0;
+  std::vector<int> continuation;        // at least one token
+};
+
+/// The next token's log-probabilities, at a few ids only.
+struct ChoiceRequest {
+  std::vector<int> prompt;
+  int shared_prefix = 0;
+  std::vector<int> options;
+};
+
+struct EngineOptions {
+  std::string dtype = "auto";   // "auto", "float32", "bfloat16": arithmetic of the matrix products
+  int max_sequences = 64;       // at once
+};
+
+class Engine {
+ public:
+  /// Keeps packed copies of the weights; refresh() after they change. Throws InputError when `model` has something the engine lacks.
+  explicit Engine(const Llama& model, EngineOptions options = {});
+  ~Engine();
+  Engine(Engine&&) noexcept;
+
+  /// Calls done(index, completion) once for each request, in order of completion, from this thread.
+  /// A prompt that leaves no room in the context finishes with kContext and no tokens.
+  /// Checks stop_requested() between steps and throws Stopped.
+  void generate(std::span<const Request> requests, const std::function<void(std::size_t, Completion)>& done);
+
+  /// Natural-log probabilities of each continuation token, one vector a request, in order.
+  std::vector<std::vector<float>> score(std::span<const ScoreRequest> requests,
+                                        const std::function<void(std::size_t)>& progress = {});
+
+  /// Log-probabilities (normalised over the whole vocabulary) of each option, in order.
+  std::vector<std::vector<float>> choose(std::span<const ChoiceRequest> requests,
+                                         const std::function<void(std::size_t)>& progress = {});
+
+  void refresh(const Llama& model);
+
+  /// Tokens computed since construction: prompts (after prefix sharing) and generated.
+  struct Counts { std::int64_t prompt_tokens = 0, shared_tokens = 0, generated_tokens = 0; };
+  Counts counts() const;
+  std::string arithmetic() const;  ///< what dtype "auto" became, with the kernel's name
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace cai

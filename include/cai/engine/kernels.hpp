@@ -1,0 +1,58 @@
+// The engine's arithmetic in plain float32 arrays. Every row of a result is computed on its own, in one fixed order of operations,
+// so it has the same bits whatever the other rows are, however many there are, and on any number of threads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace cai {
+
+/// A weight matrix repacked for products with few rows: panels of `kPanel` output columns, each [in, kPanel] contiguous.
+/// One accumulator a result element, summed over `in` in order, is what makes rows independent of their neighbours.
+class PackedMatrix {
+ public:
+  static constexpr std::int64_t kPanel = 32;
+
+  PackedMatrix() = default;
+
+  /// `parts`: matrices [out_i, in] float32, row-major, stacked along out (e.g. q, k, v). Not kept.
+  /// `bfloat16`: weights are held rounded to bfloat16; products and sums stay float32. Half the memory and its traffic.
+  PackedMatrix(std::span<const float* const> parts, std::span<const std::int64_t> outs, std::int64_t in, bool bfloat16 = false);
+
+  /// y[row, 0..out) = x[row, 0..in) * W^T for `rows` rows; x and y have row strides of `in` and `out`.
+  void multiply(const float* x, std::int64_t rows, float* y) const;
+
+  std::int64_t in() const { return in_; }
+  std::int64_t out() const { return out_; }
+
+ private:
+  std::int64_t in_ = 0, out_ = 0;
+  std::vector<float> panels_;                // one of the two is empty
+  std::vector<std::uint16_t> half_panels_;
+
+  template <class Weight>
+  void multiply(const Weight* panels, const float* x, std::int64_t rows, float* y) const;
+};
+
+/// Name of the instruction set that multiply() uses here: "avx512", "avx2" or "plain".
+const char* kernel_name();
+
+/// y = x / rms(x) * weight, one row of `width`; the sum of squares runs in eight lanes. x and y may be the same.
+void rms_norm(const float* x, const float* weight, std::int64_t width, double epsilon, float* y);
+
+/// gate[i] = silu(gate[i]) * up[i].
+void silu_multiply(float* gate, const float* up, std::int64_t n);
+
+/// One query head over `count` cached positions in up to two blocks (a shared prefix, then the sequence's own).
+/// keys, values: [positions, width] contiguous. scores: room for the sum of the counts. out: [width].
+struct AttentionBlock { const float* keys; const float* values; std::int64_t count; };
+void attend(const float* query, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out);
+
+/// log(sum(exp(x))) in double over lanes of float exponentials.
+double log_sum_exp(const float* x, std::int64_t n);
+
+/// exp for all elements: y[i] = exp((x[i] - shift) * scale). Relative error below 2e-7 for results above 1e-37, else 0.
+void exp_shifted(const float* x, std::int64_t n, float shift, float scale, float* y);
+
+}  // namespace cai

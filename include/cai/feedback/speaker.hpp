@@ -1,0 +1,81 @@
+// A model one can talk to: the policy, another checkpoint, or an OpenAI-compatible endpoint. Text in, text out.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cai/base/random.hpp"
+#include "cai/config/config.hpp"
+#include "cai/text/chat.hpp"
+
+namespace cai {
+
+struct Ask {
+  std::vector<Message> messages;
+  int shared_messages = 0;      // leading messages that other asks of this call start with too
+  std::string opening;          // first words of the answer, put in its mouth; part of Reply::text
+  int max_new_tokens = 256;
+  double temperature = 1.0;
+  double top_p = 1.0;
+  Random random;
+};
+
+struct Reply {
+  std::string text;             // what a person reads: no control tokens
+  std::string finish;           // "stop", "length", "context"; an endpoint's failure: "error: ..."
+  int prompt_tokens = 0, tokens = 0;
+};
+
+struct Scored {
+  std::vector<Message> messages;
+  int shared_messages = 0;
+  std::string opening;          // text before the scored part, in the answer
+  std::string answer;           // the scored part
+  bool with_stop = true;        // also score the end of the answer
+};
+
+struct LogProbability {
+  double sum = 0;               // natural log, over the answer's tokens
+  int tokens = 0;
+};
+
+struct Choice {
+  std::vector<Message> messages;
+  int shared_messages = 0;
+  std::string opening;          // e.g. "The answer is: ("
+  std::vector<std::string> options;  // e.g. {"A", "B"}: each must be one token after the opening
+};
+
+struct Usage { std::int64_t requests = 0, prompt_tokens = 0, tokens = 0; };
+
+class Speaker {
+ public:
+  virtual ~Speaker() = default;
+
+  /// Calls done(index, reply) once for each ask, in order of completion, from this thread. Throws Stopped when asked to stop.
+  virtual void say(std::span<const Ask> asks, const std::function<void(std::size_t, Reply)>& done) = 0;
+
+  /// Log-probabilities of the options as the next token, one vector a choice (normalised over the whole vocabulary; an endpoint that
+  /// gives only its top ones yields -infinity for the rest).
+  virtual std::vector<std::vector<double>> choose(std::span<const Choice> choices) = 0;
+
+  /// Log-probability of given answers. Throws UsageError on a speaker that cannot (an endpoint).
+  virtual std::vector<LogProbability> score(std::span<const Scored> scored) = 0;
+
+  /// Names the model and everything that decides its answers; part of a stage's key.
+  virtual std::string fingerprint() const = 0;
+
+  virtual Usage usage() const = 0;
+};
+
+/// A checkpoint or GGUF on this machine. `path` as for load_llama and load_tokenizer.
+std::unique_ptr<Speaker> local_speaker(const std::filesystem::path& path, const EngineConfig& engine);
+
+/// An OpenAI-compatible chat endpoint ("http://host:port/v1"). The key is read from the environment variable that the config names.
+std::unique_ptr<Speaker> endpoint_speaker(const EndpointConfig& endpoint);
+
+}  // namespace cai

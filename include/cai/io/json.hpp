@@ -1,0 +1,19 @@
+// JSON as nlohmann's ordered type (fields keep their order, unknown fields survive), parsed with limits.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+namespace cai {
+
+using Json = nlohmann::ordered_json;
+
+/// Parses one JSON value. Throws InputError("file:line: ...") on syntax errors, a nesting deeper than 200,
+/// duplicate keys in an object, or invalid UTF-8. `line` is added to the line found by the parser, minus one.
+Json parse_json(std::string_view text, const std::string& file, long line = 1);
+
+/// Compact, one line, UTF-8 kept, invalid UTF-8 replaced by U+FFFD.
+std::string to_line(const Json& value);
+
+}  // namespace cai

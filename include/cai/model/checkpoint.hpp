@@ -1,0 +1,32 @@
+// Loading and saving weights: HF folders (safetensors, sharded too) and GGUF in, HF folders (and GGUF on export) out. No torch here.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+namespace cai {
+
+struct Llama;
+struct RewardModel;
+
+/// `path`: an HF folder, a .gguf file, or a folder that holds one. All weights become float32. Every tensor of the file must be known and
+/// of the right shape, every weight present and finite: else InputError naming file and tensor.
+std::shared_ptr<Llama> load_llama(const std::filesystem::path& path);
+
+/// Writes config.json and model.safetensors (dtype "float32" or "bfloat16"); the tokenizer's files are the caller's. Durable, deterministic bytes.
+/// Returns the SHA-256 of model.safetensors.
+std::string save_llama(const Llama& model, const std::filesystem::path& folder, const std::string& dtype = "float32");
+
+/// One GGUF file (F32 norms, `dtype` f32, f16 or bf16 for matrices), with the tokenizer's metadata taken from `tokenizer_folder`
+/// (HF files). llama.cpp opens it. Attention q and k are permuted to its layout.
+void export_gguf(const Llama& model, const std::filesystem::path& tokenizer_folder, const std::filesystem::path& file, const std::string& dtype);
+
+/// SHA-256 that names a model's weights: of the file(s) for a path. Part of a stage's key.
+std::string model_fingerprint(const std::filesystem::path& path);
+
+/// A reward checkpoint: trunk as LlamaForSequenceClassification (num_labels 1, score.weight) plus cai_reward {mean, std} in config.json.
+std::shared_ptr<RewardModel> load_reward_model(const std::filesystem::path& path);
+std::string save_reward_model(const RewardModel& model, const std::filesystem::path& folder);
+
+}  // namespace cai

@@ -1,0 +1,65 @@
+// The Llama family in plain ATen: one implementation for training and for reference. See engine/ for fast inference.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cai/model/config.hpp"
+
+namespace cai {
+
+struct LlamaLayer {
+  at::Tensor attention_norm;                  // [width]
+  at::Tensor q, k, v;                         // [heads * head_width | kv_heads * head_width, width]
+  at::Tensor q_bias, k_bias, v_bias, o_bias;  // undefined unless the model has them
+  at::Tensor q_norm, k_norm;                  // [head_width]; undefined unless qk_norm
+  at::Tensor o;                               // [width, heads * head_width]
+  at::Tensor ffn_norm;                        // [width]
+  at::Tensor gate, up, down;                  // [ffn, width], [ffn, width], [width, ffn]
+};
+
+/// Weights are float32 on the CPU (master weights); rotary embedding is HF's half-split layout.
+struct Llama {
+  ModelConfig config;
+  at::Tensor embedding;                       // [vocabulary, width]
+  std::vector<LlamaLayer> layers;
+  at::Tensor norm;                            // [width]
+  at::Tensor head;                            // [vocabulary, width]; the same tensor as embedding when tied
+
+  /// All weights under their HF names ("model.layers.0.self_attn.q_proj.weight", ...), head left out when tied.
+  std::vector<std::pair<std::string, at::Tensor>> named_weights() const;
+
+  /// A deep copy.
+  Llama clone() const;
+};
+
+/// Several sequences laid end to end, without padding.
+struct Packed {
+  at::Tensor tokens;                          // [total] int64
+  at::Tensor positions;                       // [total] int64, from 0 in each sequence
+  std::vector<std::int64_t> offsets;          // [sequences + 1], offsets[0] = 0, offsets.back() = total
+};
+
+Packed pack(const std::vector<std::vector<int>>& sequences);
+
+/// Hidden states after layers [first_layer, last_layer) of the trunk, without the final norm.
+/// `hidden`: [total, width] float32, the state before first_layer; for first_layer 0 pass embed(). Differentiable.
+at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed& packed, std::int64_t first_layer, std::int64_t last_layer);
+
+/// Angle per position of each rotary pair, [head_width / 2] float32, "llama3" scaling applied (Llama 3.1 model card, rope_scaling).
+at::Tensor rotary_frequencies(const ModelConfig& config);
+
+at::Tensor embed(const Llama& model, const at::Tensor& tokens);         // [n] -> [n, width]
+at::Tensor final_norm(const Llama& model, const at::Tensor& hidden);    // [n, width] -> [n, width]
+
+/// Whole forward: logits of every position, [total, vocabulary] float32. For tests and small inputs; training never builds this tensor.
+at::Tensor logits(const Llama& model, const Packed& packed);
+
+/// A model with random weights N(0, 0.02) of this shape (seeded), for tests.
+Llama random_llama(const ModelConfig& config, std::uint64_t seed);
+
+}  // namespace cai

@@ -1,0 +1,42 @@
+// One stage's folder: skipped when its manifest's key fits, moved aside when it holds something else, resumed when it is unfinished.
+// Shared by runs and by the commands of single stages.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cai/config/config.hpp"
+#include "cai/io/records.hpp"
+
+namespace cai {
+
+struct StageResult {
+  Json figures;
+  double seconds = 0;
+  bool was_done = false;   // nothing had to run
+};
+
+/// `body` writes all records and returns figures. `spent`: seconds of earlier, interrupted attempts. `extras`: further files that
+/// body leaves in the folder; they join the manifest with their hash.
+StageResult run_record_stage(const std::filesystem::path& folder, const std::string& stage, const std::string& key, double spent,
+                             const std::vector<std::string>& extras, const std::function<Json(RecordWriter&)>& body);
+
+/// `body` leaves files (checkpoint/, metrics.jsonl, ...) in the folder; all but state/ join the manifest.
+StageResult run_training_stage(const std::filesystem::path& folder, const std::string& stage, const std::string& key, double spent,
+                               const std::function<Json()>& body);
+
+/// The key of an unfinished training folder, "" when there is none.
+std::string unfinished_key(const std::filesystem::path& folder);
+
+/// Renames the folder to the first free <folder>.stale-N. Returns the new name.
+std::filesystem::path move_aside(const std::filesystem::path& folder);
+
+/// What determines a stage's output, as an object; its key is the SHA-256 of this object's line.
+std::string key_of(const Json& ingredients);
+
+/// The lines of a config section that bear on results: not those on checkpoints' times, threads and batch width, and gates.
+std::vector<std::string> key_lines(const Config& config, const std::string& section);
+
+}  // namespace cai

@@ -1,0 +1,22 @@
+// Where the files that come with the program are: constitutions/, prompts/, configs/, .deps/models/.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace cai {
+
+/// $CAI_HOME, else the nearest folder above the running binary that holds constitutions/, else the working folder.
+std::filesystem::path home();
+
+/// `path` itself when it exists; else the file of that relative path in home(), when that exists; else `path`.
+std::filesystem::path find_shipped(const std::filesystem::path& path);
+
+/// The shipped prompt sets: home()/prompts/*.{jsonl,tsv,txt} in name order.
+std::vector<std::filesystem::path> shipped_prompts();
+
+/// What a person types to call this program again ("cai", "scripts/cai"), for messages.
+std::string program_name();
+
+}  // namespace cai

@@ -1,0 +1,29 @@
+// label: AI feedback, which of two answers follows the constitution better, by principle (Bai et al. 2022, section 4.1; Lee et al. 2023).
+#pragma once
+
+#include "cai/base/progress.hpp"
+#include "cai/config/config.hpp"
+#include "cai/data/constitution.hpp"
+#include "cai/feedback/speaker.hpp"
+#include "cai/io/records.hpp"
+
+namespace cai {
+
+/// How well a model judges pairs whose answer is known: the constitution's tests and exemplars.
+struct Exam {
+  long items = 0;
+  double accuracy = 0, low = 0, high = 0;   // Wilson 95 %
+  double first_slot = 0;                    // share of choices for the first answer, both orders counted: 0.5 is unbiased
+  bool passed = false;
+  std::string sentence;                     // for the report
+};
+Exam exam(const LabelConfig& config, const Constitution& constitution, Speaker& judge, Random random);
+
+/// Pairs from candidate records or from {id, prompt, chosen, rejected}; writes {id, prompt, tags, a, b, p (P(a better)), log_odds: {principle: x},
+/// orders_agree, tie, method: "choice" | "contrast", reason (words that cite a principle), human (p of a human choice, when given)}.
+/// `contrast`: the label is which side was asked for, weighted by the log-probability contrast of the two instructions.
+/// Figures: ties, order consistency, first-slot share, agreement with human choices (Wilson), decisions by principle, the exam.
+Json label(const LabelConfig& config, const Constitution& constitution, bool contrast, const std::vector<Json>& pairs, RecordWriter& out,
+           Speaker& judge, Random random, const ProgressFn& progress);
+
+}  // namespace cai

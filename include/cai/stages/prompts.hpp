@@ -1,0 +1,18 @@
+// prompts: chooses the training prompts, and expands a set by few-shot generation (Bai et al. 2022, section 3.2) with near-duplicates removed.
+#pragma once
+
+#include "cai/base/progress.hpp"
+#include "cai/config/config.hpp"
+#include "cai/data/prompt.hpp"
+#include "cai/feedback/speaker.hpp"
+#include "cai/io/records.hpp"
+
+namespace cai {
+
+/// Draws prompts of split "train" of each kind by seed (at most as many as configured), then `extra` (failures of an earlier iteration,
+/// tagged "failure"), then config.expand generated ones (tagged "generated"; `model` may be null when expand is 0).
+/// Near-duplicates (Jaccard of word 3-grams) of earlier ones and of any held-out prompt are dropped and counted.
+Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, const std::vector<Json>& extra, RecordWriter& out,
+             Speaker* model, Random random, const ProgressFn& progress);
+
+}  // namespace cai

@@ -1,0 +1,17 @@
+// sft: supervised fine-tuning on revisions, the SL-CAI model (Bai et al. 2022, section 3.1).
+#pragma once
+
+#include <filesystem>
+
+#include "cai/base/progress.hpp"
+#include "cai/config/config.hpp"
+#include "cai/io/json.hpp"
+
+namespace cai {
+
+/// `records`: the last revise stage's (revised or not); ordinary answers come in `response`. Unusable revisions are left out, counted by reason.
+/// Trains a copy of `model` and leaves folder/checkpoint (HF layout) and folder/metrics.jsonl. Returns figures.
+Json sft(const SftConfig& config, const std::vector<Json>& records, const std::filesystem::path& model, const std::filesystem::path& folder,
+         std::uint64_t seed, const ProgressFn& progress);
+
+}  // namespace cai

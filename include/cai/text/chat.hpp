@@ -1,0 +1,44 @@
+// Chat templates: messages to tokens, by what the model declares. Text from users can never become a control token.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cai/text/tokenizer.hpp"
+
+namespace cai {
+
+struct Message {
+  std::string role;      // "system", "user", "assistant"
+  std::string content;
+};
+
+enum class ChatFormat { kChatML, kLlama2, kLlama3, kMistral, kQwen, kZephyr, kPlain };
+
+class ChatTemplate {
+ public:
+  /// The format is recognised from the tokenizer's declared template (its control tokens and literal pieces); a model without one
+  /// gets kPlain ("User: ...\n\nAssistant:") with a warning. Throws InputError for a template that is none of ours.
+  explicit ChatTemplate(std::shared_ptr<const Tokenizer> tokenizer);
+
+  ChatFormat format() const { return format_; }
+
+  /// Tokens of the conversation, up to where the assistant's next answer starts when `open_answer`
+  /// (the generation prompt), exactly as the model's declared template renders them, default system prompt included.
+  /// Throws InputError for a role order that the format does not know.
+  std::vector<int> encode(const std::vector<Message>& messages, bool open_answer) const;
+
+  /// Tokens that end an answer in this format (e.g. <|im_end|>, <|eot_id|>, </s>); the first is the one appended in training.
+  const std::vector<int>& stops() const { return stops_; }
+
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+
+ private:
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  ChatFormat format_;
+  std::vector<int> stops_;
+  std::string default_system_;
+};
+
+}  // namespace cai

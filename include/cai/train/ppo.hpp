@@ -1,0 +1,34 @@
+// PPO's tensor side, with the reward as a function, so that a task with a known optimum can be trained too.
+#pragma once
+
+#include <functional>
+
+#include "cai/model/llama.hpp"
+#include "cai/model/reward_model.hpp"
+#include "cai/train/ppo_math.hpp"
+#include "cai/train/train.hpp"
+
+namespace cai {
+
+/// Normalised scores of whole sequences (prompt and answer), one each.
+using Scorer = std::function<std::vector<double>(const std::vector<std::vector<int>>&)>;
+
+/// As train_ppo; `value` is the value model to start from (its own copy is trained), `score` gives the rewards.
+Json train_ppo_with(Llama& policy, const RewardModel& value, const Scorer& score, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
+                    const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder,
+                    const StepObserver& observe);
+
+/// One update's losses at the current weights. Tensors have one entry a response token of the (mini)batch.
+struct PpoLosses {
+  at::Tensor policy, value;      // sums over tokens; divide by the token count of the optimiser step
+  double clipped = 0;            // tokens whose ratio left the clip range
+  double approximate_kl = 0;     // sum over tokens of (log ratio)^2 / 2
+  double value_clipped = 0;
+};
+
+/// Clipped ratio and clipped value losses (Schulman et al. 2017, eq. 7; Ziegler et al. 2019). All [n] float32, detached but for *_new.
+/// policy = sum max(-A rho, -A clip(rho, 1 +- clip_ratio)); value = 0.5 sum max((v - R)^2, (clip(v, V +- clip_value) - R)^2).
+PpoLosses ppo_losses(const at::Tensor& log_new, const at::Tensor& log_old, const at::Tensor& advantages, const at::Tensor& value_new,
+                     const at::Tensor& value_old, const at::Tensor& returns, double clip_ratio, double clip_value);
+
+}  // namespace cai

@@ -1,0 +1,75 @@
+// What every training stage shares: examples, figures, options that come from the config. No torch here.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cai/config/config.hpp"
+#include "cai/io/json.hpp"
+
+namespace cai {
+
+struct Llama;
+struct RewardModel;
+
+/// Loss on tokens[prompt_tokens ..] only.
+struct TrainExample {
+  std::string id;
+  std::vector<int> tokens;
+  int prompt_tokens = 0;
+  double weight = 1;
+};
+
+/// Two answers to one prompt and how likely `a` is the better one.
+struct PreferencePair {
+  std::string id;
+  std::vector<int> a, b;      // prompt and answer, stop token included
+  int prompt_tokens = 0;      // the same in both
+  double p = 1;               // P(a is better), soft
+  double weight = 1;
+  std::string tag;            // prompt kind, for figures by kind
+};
+
+struct PpoPrompt {
+  std::string id;
+  std::vector<int> tokens;
+  std::string tag;
+};
+
+/// Progress of a training stage: one call a step, with the figures that went to metrics.jsonl.
+using StepObserver = std::function<void(long step, long steps, const Json& figures)>;
+
+/// A folder being trained in holds metrics.jsonl and state/ (weights, optimiser, position) until the stage is done; a trainer
+/// called again on it continues from the last state, and the result is bit for bit that of an uninterrupted run.
+
+/// Supervised fine-tuning (Bai et al. 2022, section 3): packed sequences, token-mean cross-entropy. Trains `model` in place.
+/// Returns figures: train_loss, held_out_loss before and after, tokens, steps.
+Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out,
+               const SftConfig& config, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
+
+/// Bradley-Terry on soft labels. `model` comes in as a copy of the SL-CAI trunk with a fresh head.
+/// Returns figures: held-out accuracy with Wilson interval, by tag, loss minus label entropy, ECE, length baseline, length correlation.
+Json train_reward(RewardModel& model, const std::vector<PreferencePair>& train, const std::vector<PreferencePair>& held_out,
+                  const RewardConfig& config, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
+
+/// A fresh reward model on a copy of `trunk`.
+std::shared_ptr<RewardModel> new_reward_model(const Llama& trunk, std::uint64_t seed);
+
+/// Normalised rewards of whole sequences, in order.
+std::vector<double> score_rewards(const RewardModel& model, const std::vector<std::vector<int>>& sequences);
+
+/// Sets mean and std so that `sequences` (policy samples) have mean 0 and std 1.
+void normalise_rewards(RewardModel& model, const std::vector<std::vector<int>>& sequences);
+
+/// PPO against `reward`, the reference being `policy` as it comes in. Trains `policy` in place. `stops` as in Request.
+Json train_ppo(Llama& policy, const RewardModel& reward, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
+               const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder,
+               const StepObserver& observe);
+
+/// Mean log-probability per token of each example's loss part under `model` (float32, training forward).
+std::vector<double> example_log_probabilities(const Llama& model, const std::vector<TrainExample>& examples);
+
+}  // namespace cai

@@ -1,0 +1,86 @@
+// The mechanics that SFT, reward training and PPO share: which weights learn, AdamW, schedules, clipping, durable state, metrics.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cai/config/config.hpp"
+#include "cai/io/file.hpp"
+#include "cai/io/json.hpp"
+#include "cai/model/llama.hpp"
+
+namespace cai {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// First layer that learns: layers - trainable_layers, 0 when trainable_layers is 0 or more than there are.
+std::int64_t first_trainable_layer(const ModelConfig& config, long trainable_layers);
+
+/// Makes the weights of layers [first, layers) and the final norm, or everything when first is 0 by request, independent copies that
+/// require gradients. Other tensors stay shared with whoever holds them. Returns the learning ones by HF name.
+NamedTensors make_trainable(Llama& model, long trainable_layers);
+
+/// Learning rate of a step (from 0) of `steps`: linear warm-up, then the schedule down to 0 (constant: none).
+double scheduled_rate(const OptimiserConfig& config, double peak, long step, long steps);
+
+/// AdamW with decoupled weight decay (Loshchilov & Hutter 2019) on one group of weights.
+class AdamW {
+ public:
+  AdamW(NamedTensors weights, double epsilon, double weight_decay, double beta2 = 0.999);
+
+  /// Scales the gradients to max_norm when they exceed it (0: never), steps, clears them. Returns the norm before.
+  /// A weight without gradient counts as zero. With a norm that is not finite nothing is changed.
+  double step(double rate, double max_norm);
+
+  const NamedTensors& weights() const { return weights_; }
+
+  /// Weights, both moments and the step count, for checkpoints; `prefix` names the group.
+  void collect(const std::string& prefix, NamedTensors& into) const;
+  void restore(const std::string& prefix, const std::vector<std::pair<std::string, at::Tensor>>& from);
+
+ private:
+  NamedTensors weights_;
+  std::vector<at::Tensor> first_, second_, steps_;
+  double epsilon_, weight_decay_, beta2_;
+};
+
+/// folder/metrics.jsonl and folder/state/: what makes training resumable bit for bit.
+class TrainingState {
+ public:
+  TrainingState(std::filesystem::path folder, double checkpoint_seconds);
+
+  /// The saved position (an object that the trainer gave to save()), null when there is none. Restores the groups' tensors; metrics.jsonl
+  /// is cut back to that position. Throws InputError when the state does not have the hash that was noted for it.
+  Json restore(const std::vector<std::pair<std::string, AdamW*>>& groups);
+
+  void log(const Json& metrics);
+
+  /// Saves when checkpoint_seconds have passed or a stop was requested, and then throws Stopped.
+  void maybe_save(const Json& position, const std::vector<std::pair<std::string, AdamW*>>& groups);
+
+  /// All lines logged so far, earlier processes' included.
+  std::vector<Json> history() const;
+
+  /// Training is over: metrics are durable, the state is no longer needed.
+  void finish();
+
+ private:
+  std::filesystem::path folder_;
+  std::chrono::duration<double> interval_;
+  std::chrono::steady_clock::time_point saved_ = std::chrono::steady_clock::now();
+  std::unique_ptr<AppendFile> metrics_;
+};
+
+/// Cuts [0, n) into runs of whole sequences whose lengths sum to at most `tokens` (a longer sequence goes alone): micro-batches, which
+/// bound the memory of activations.
+std::vector<std::pair<std::size_t, std::size_t>> micro_batches(const std::vector<std::int64_t>& lengths, std::int64_t tokens);
+
+constexpr std::int64_t kMicroBatchTokens = 1024;
+
+}  // namespace cai

@@ -1,0 +1,60 @@
+#include "cai/base/hash.hpp"
+
+#include <openssl/evp.h>
+
+#include <fstream>
+#include <vector>
+
+#include "cai/base/error.hpp"
+
+namespace cai {
+
+struct Sha256::Impl {
+  EVP_MD_CTX* context = EVP_MD_CTX_new();
+  ~Impl() { EVP_MD_CTX_free(context); }
+};
+
+Sha256::Sha256() : impl_(std::make_unique<Impl>()) {
+  if (EVP_DigestInit_ex(impl_->context, EVP_sha256(), nullptr) != 1) throw Bug("SHA-256 is not available");
+}
+
+Sha256::~Sha256() = default;
+Sha256::Sha256(Sha256&&) noexcept = default;
+Sha256& Sha256::operator=(Sha256&&) noexcept = default;
+
+void Sha256::update(std::string_view bytes) {
+  if (EVP_DigestUpdate(impl_->context, bytes.data(), bytes.size()) != 1) throw Bug("SHA-256 failed");
+}
+
+std::string Sha256::hex() {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  if (EVP_DigestFinal_ex(impl_->context, digest, &size) != 1) throw Bug("SHA-256 failed");
+  std::string text;
+  for (unsigned int i = 0; i < size; ++i) {
+    text += "0123456789abcdef"[digest[i] >> 4];
+    text += "0123456789abcdef"[digest[i] & 15];
+  }
+  return text;
+}
+
+std::string sha256(std::string_view bytes) {
+  Sha256 hash;
+  hash.update(bytes);
+  return hash.hex();
+}
+
+std::string sha256_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw EnvironmentError("cannot read " + path.string());
+  Sha256 hash;
+  std::vector<char> buffer(1 << 20);
+  while (in) {
+    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    hash.update({buffer.data(), static_cast<std::size_t>(in.gcount())});
+  }
+  if (in.bad()) throw EnvironmentError("cannot read " + path.string());
+  return hash.hex();
+}
+
+}  // namespace cai

@@ -1,0 +1,130 @@
+#include "cai/base/text.hpp"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace cai {
+namespace {
+
+// Length of the valid sequence at the start of `s`, or 0; `bad` is then the length of the maximal invalid subpart (at least 1).
+std::size_t sequence(std::string_view s, std::size_t& bad, std::uint32_t& code) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
+  const unsigned char b = byte(0);
+  bad = 1;
+  code = b;
+  if (b < 0x80) return 1;
+  if (b < 0xc2 || b > 0xf4) return 0;
+  const std::size_t length = b < 0xe0 ? 2 : b < 0xf0 ? 3 : 4;
+  // The second byte has a narrower range after these first bytes (no overlong forms, surrogates or values past U+10FFFF).
+  const unsigned char low = b == 0xe0 ? 0xa0 : b == 0xf0 ? 0x90 : 0x80, high = b == 0xed ? 0x9f : b == 0xf4 ? 0x8f : 0xbf;
+  code = b & (length == 2 ? 0x1fu : length == 3 ? 0x0fu : 0x07u);
+  for (std::size_t i = 1; i < length; ++i) {
+    if (i >= s.size() || byte(i) < (i == 1 ? low : 0x80) || byte(i) > (i == 1 ? high : 0xbf)) {
+      bad = i;
+      return 0;
+    }
+    code = code << 6 | (byte(i) & 0x3fu);
+  }
+  return length;
+}
+
+bool is_hidden(std::uint32_t c) {
+  return (c >= 0x200b && c <= 0x200f) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2060 && c <= 0x2069) || c == 0xfeff || c == 0x61c ||
+         (c >= 0x80 && c < 0xa0) || c == 0x2028 || c == 0x2029;
+}
+
+std::string hex(std::uint32_t value, int digits) {
+  std::string s;
+  for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4) s += "0123456789abcdef"[(value >> shift) & 15];
+  return s;
+}
+
+}  // namespace
+
+bool is_utf8(std::string_view s) {
+  for (std::size_t i = 0, bad; i < s.size();) {
+    std::uint32_t code;
+    const std::size_t n = sequence(s.substr(i), bad, code);
+    if (n == 0) return false;
+    i += n;
+  }
+  return true;
+}
+
+std::string to_utf8(std::string_view s) {
+  std::string out;
+  out.reserve(s.size());
+  for (std::size_t i = 0, bad; i < s.size();) {
+    std::uint32_t code;
+    const std::size_t n = sequence(s.substr(i), bad, code);
+    if (n > 0) out.append(s.substr(i, n));
+    else out += "\xef\xbf\xbd";
+    i += n > 0 ? n : bad;
+  }
+  return out;
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0, bad; i < text.size();) {
+    std::uint32_t code;
+    const std::size_t n = sequence(text.substr(i), bad, code);
+    if (n == 0) out += "\xef\xbf\xbd";
+    else if ((code < 0x20 && code != '\n' && code != '\t') || code == 0x7f) out += "\\x" + hex(code, 2);
+    else if (is_hidden(code)) out += "\\u" + hex(code, 4);
+    else out.append(text.substr(i, n));
+    i += n > 0 ? n : bad;
+  }
+  return out;
+}
+
+std::string trim(std::string_view s) {
+  const auto space = [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); };
+  while (!s.empty() && space(s.front())) s.remove_prefix(1);
+  while (!s.empty() && space(s.back())) s.remove_suffix(1);
+  return std::string(s);
+}
+
+std::string lower_ascii(std::string_view s) {
+  std::string out(s);
+  for (char& c : out)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return out;
+}
+
+std::vector<std::string> split(std::string_view s, char separator) {
+  std::vector<std::string> parts;
+  for (std::size_t from = 0;;) {
+    const std::size_t to = s.find(separator, from);
+    parts.emplace_back(s.substr(from, to == s.npos ? s.npos : to - from));
+    if (to == s.npos) return parts;
+    from = to + 1;
+  }
+}
+
+int edit_distance(std::string_view a, std::string_view b) {
+  std::vector<int> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = static_cast<int>(j);
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    int diagonal = row[0];
+    row[0] = static_cast<int>(i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const int substituted = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+    }
+  }
+  return row[b.size()];
+}
+
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
+  std::string best;
+  int least = static_cast<int>(word.size()) / 3 + 2;  // further away is another word, not a slip
+  for (const std::string& candidate : candidates) {
+    const int distance = edit_distance(word.substr(0, 100), candidate);
+    if (distance < least) least = distance, best = candidate;
+  }
+  return best;
+}
+
+}  // namespace cai

@@ -1,0 +1,274 @@
+#include "cai/cli/arguments.hpp"
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "cai/base/error.hpp"
+#include "cai/base/text.hpp"
+#include "cai/pipeline/home.hpp"
+#include "cai/pipeline/version.hpp"
+
+namespace cai {
+namespace {
+
+constexpr const char* kModel = "smollm2, an HF folder, a .gguf file, a run or a stage's folder";
+
+/// The parser with every command, bound to `a`.
+std::unique_ptr<CLI::App> build_app(Arguments& a) {
+  auto app = std::make_unique<CLI::App>("cai takes a language model and a written constitution and returns a model that follows it better, with the evidence.", "cai");
+  app->require_subcommand(1);
+  app->fallthrough();
+  app->option_defaults()->take_last();
+  app->add_flag_function("--version", [](std::int64_t) { throw CLI::CallForVersion(); }, "Print version and exit");
+  app->add_flag("--json", a.json, "Results as JSON on stdout, progress as JSON lines on stderr");
+  app->add_flag("-q,--quiet", a.quiet, "Only warnings and errors on stderr");
+  app->add_flag("-v,--verbose", a.verbose, "Debug lines too");
+
+  CLI::App* parent = app.get();
+  auto command = [&](const std::string& name, const std::string& help, const std::string& examples) {
+    CLI::App* sub = parent->add_subcommand(name, help);
+    sub->fallthrough();
+    sub->option_defaults()->take_last();
+    sub->footer("Examples:\n" + examples + "\nEverywhere: --json, -q/--quiet, -v/--verbose");
+    std::string full = parent == app.get() ? name : parent->get_name() + " " + name;
+    sub->callback([&a, full, sub] { if (sub->get_subcommands().empty()) a.command = full; });
+    return sub;
+  };
+  auto settings = [&](CLI::App* sub) {
+    sub->add_option("--config", a.config, "Config file; without it configs/default.yaml")->type_name("FILE");
+    sub->add_option("--set", a.sets, "One config field, over the file (repeatable); cai config explain lists them")->type_name("KEY=VALUE")->take_all()->allow_extra_args(false);
+    sub->add_option("--seed", a.seed, "Seed of all random streams")->type_name("N");
+  };
+  auto model = [&](CLI::App* sub, bool required = false) {
+    auto* option = sub->add_option("--model", a.models, std::string("Model: ") + kModel)->type_name("MODEL")->allow_extra_args(false);
+    option->take_all()->required(required);
+  };
+  auto out = [&](CLI::App* sub, bool required = true) { sub->add_option("--out", a.out, "Folder to write")->type_name("DIR")->required(required); };
+  auto constitution = [&](CLI::App* sub) { sub->add_option("--constitution", a.constitution, "Constitution (YAML)")->type_name("FILE"); };
+  auto prompts = [&](CLI::App* sub, const std::string& help) {
+    sub->add_option("--prompts", a.prompts, help + ": JSONL, TSV, one prompt a line, or a folder of records (repeatable)")->type_name("FILE")->take_all()->allow_extra_args(false);
+  };
+  auto input = [&](CLI::App* sub, const std::string& flag, const std::string& help) {
+    sub->add_option(flag, a.input, help)->type_name("DIR|FILE")->required();
+  };
+  auto sampling = [&](CLI::App* sub) {
+    sub->add_option("--temperature", a.temperature, "Sampling temperature; 0 is greedy")->type_name("T");
+    sub->add_option("--max-new-tokens", a.max_new_tokens, "Tokens of an answer, at most")->type_name("N");
+  };
+
+  for (const char* name : {"train", "plan"}) {
+    bool is_train = std::string(name) == "train";
+    CLI::App* sub = command(name, is_train ? "Run all stages, or go on where a run was interrupted" : "Say what train would run and why, with tokens and time; create nothing",
+                            is_train ? "  cai train --constitution constitutions/harmless.yaml\n"
+                                       "  cai train --config configs/quick.yaml --out runs/first --set ppo.updates=4\n"
+                                       "  cai train --out runs/first        # resume"
+                                     : "  cai plan --constitution constitutions/harmless.yaml\n  cai plan --out runs/first --set critique.temperature=0.5");
+    constitution(sub);
+    settings(sub);
+    out(sub, false);
+    sub->add_option("--iterations", a.iterations, "Times the loop is run, each from the last one's policy")->type_name("N");
+    prompts(sub, "Prompts instead of the shipped sets");
+    model(sub);
+  }
+
+  CLI::App* sub = command("prompts", "Choose training prompts, expand them by few-shot generation", "  cai prompts --prompts mine.jsonl --out chosen --set prompts.expand=100");
+  prompts(sub, "Prompts"), model(sub), out(sub), settings(sub);
+  sub = command("generate", "Answer prompts", "  cai generate --model smollm2 --prompts questions.txt --out answers --temperature 0");
+  model(sub), prompts(sub, "Prompts"), out(sub), sampling(sub), settings(sub);
+  sub = command("critique", "Criticise answers under principles of the constitution", "  cai critique --responses answers --constitution constitutions/harmless.yaml --out critiques");
+  model(sub), constitution(sub), input(sub, "--responses", "Records of generate or revise"), out(sub), sampling(sub), settings(sub);
+  sub->add_option("--round", a.round, "Round, from 1; it decides the principles drawn")->type_name("N");
+  sub = command("revise", "Rewrite answers in the light of their critiques", "  cai revise --critiques critiques --out revisions");
+  model(sub), constitution(sub), input(sub, "--critiques", "Records of critique"), out(sub), sampling(sub), settings(sub);
+  sub = command("sft", "Fine-tune on revisions (SL-CAI)", "  cai sft --revisions revisions --out sft --set sft.epochs=2");
+  model(sub), input(sub, "--revisions", "Records of revise or generate"), out(sub), settings(sub);
+  sub = command("candidates", "Sample answers to compare", "  cai candidates --model sft --prompts chosen --out candidates --contrast");
+  model(sub), constitution(sub), prompts(sub, "Prompts"), out(sub), sampling(sub), settings(sub);
+  sub->add_flag("--contrast", a.contrast, "One answer under a principle, one under its opposite");
+  sub = command("label", "Judge which of two answers follows the constitution better", "  cai label --model smollm2 --constitution constitutions/harmless.yaml --pairs pairs.jsonl --out labels");
+  model(sub), constitution(sub), input(sub, "--pairs", "id, prompt, and candidates, or chosen and rejected"), out(sub), settings(sub);
+  sub = command("reward", "Train a preference model on labels", "  cai reward --model sft --labels labels --out reward");
+  model(sub), input(sub, "--labels", "Records of label"), out(sub), settings(sub);
+  sub = command("ppo", "Reinforcement learning against a reward model", "  cai ppo --model sft --reward reward --prompts chosen --out ppo");
+  model(sub), prompts(sub, "Prompts"), out(sub), settings(sub);
+  sub->add_option("--reward", a.reward, "Reward model: its folder")->type_name("DIR")->required();
+  sub = command("eval", "Compare models on prompts; the first one is the base", "  cai eval --model base=smollm2 --model mine=runs/first --prompts held-out.jsonl --out eval");
+  model(sub, true), constitution(sub), prompts(sub, "Prompts (all are used as held-out)"), out(sub), sampling(sub), settings(sub);
+  sub->get_option("--model")->description(std::string("NAME=MODEL (repeatable). A model is ") + kModel);
+  sub = command("report", "Write a run's report.html anew", "  cai report runs/harmless-01");
+  sub->add_option("run", a.run, "Run folder")->type_name("RUN")->required();
+  settings(sub);
+
+  sub = command("score", "Score pairs with a reward model", "  cai score --model runs/first/iter-01/reward --pairs pairs.jsonl --out scores");
+  sub->add_option("--model", a.models, "Reward model: its folder")->type_name("REWARD")->required()->allow_extra_args(false);
+  input(sub, "--pairs", "id, prompt, and candidates, or chosen and rejected"), out(sub), settings(sub);
+  sub = command("export", "Write a model as an HF folder or a GGUF file", "  cai export --model runs/first --format gguf --out exported");
+  model(sub, true), out(sub);
+  sub->add_option("--format", a.format, "hf or gguf")->type_name("hf|gguf");
+  sub->add_option("--dtype", a.dtype, "hf: float32 or bfloat16; gguf: f32, f16 or bf16 (default: float32, f16)")->type_name("DTYPE");
+  sub = command("chat", "Talk to a model", "  cai chat --model runs/first\n  cai chat --prompt 'What is the capital of France?' --temperature 0");
+  model(sub), sampling(sub), settings(sub);
+  sub->add_option("--prompt", a.prompt, "Answer this one message and exit")->type_name("TEXT");
+  sub->add_option("--system", a.system, "System message")->type_name("TEXT");
+  sub = command("verify", "Check a run's files against their hashes; with a second run, find the first difference", "  cai verify runs/first\n  cai verify runs/first runs/second");
+  sub->add_option("run", a.run, "Run or stage folder")->type_name("RUN")->required();
+  sub->add_option("other", a.other, "Run to compare with")->type_name("OTHER");
+
+  CLI::App* config = command("config", "Show and explain the settings", "  cai config show --config configs/quick.yaml\n  cai config explain ppo");
+  config->require_subcommand(1);
+  parent = config;
+  sub = command("show", "The whole config, with where each value comes from", "  cai config show --set sft.epochs=2");
+  settings(sub);
+  sub = command("explain", "Type, default, range and help of fields", "  cai config explain\n  cai config explain ppo\n  cai config explain ppo.kl_coefficient");
+  sub->add_option("topic", a.topic, "A section or a field; without it all")->type_name("NAME");
+  parent = app.get();
+  CLI::App* rules = command("constitution", "Look at a constitution", "  cai constitution lint constitutions/harmless.yaml");
+  rules->require_subcommand(1);
+  parent = rules;
+  for (const char* name : {"show", "lint"}) {
+    sub = command(name, name == std::string("show") ? "Principles as they will be used, derived wordings included" : "Problems, duplicates, principles without tests",
+                  std::string("  cai constitution ") + name + " constitutions/harmless.yaml");
+    sub->add_option("file", a.run, "Constitution (YAML)")->type_name("FILE")->required();
+  }
+  parent = app.get();
+  sub = command("completion", "Completion script for a shell", "  cai completion bash > /etc/bash_completion.d/cai\n  source <(cai completion zsh)");
+  sub->add_option("shell", a.shell, "bash, zsh or fish")->type_name("SHELL")->required();
+  app->footer("Examples:\n  cai train --constitution constitutions/harmless.yaml\n  cai plan\n  cai chat --model runs/harmless-01\nEach command has its own: cai COMMAND --help");
+  return app;
+}
+
+std::vector<std::string> command_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+  return names;
+}
+
+/// Flags of this command and of those above it.
+std::vector<std::string> flag_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* level = &app; level; level = level->get_parent()) {
+    for (const CLI::Option* option : level->get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    }
+  }
+  return names;
+}
+
+std::string suggestion(const std::string& word, const std::vector<std::string>& names) {
+  std::string near = nearest(word, names);
+  return near.empty() ? "" : "; did you mean " + near + "?";
+}
+
+/// Walks the words up to the first that is no command: where the words lead, or a UsageError for a wrong command name.
+const CLI::App* find_command(const CLI::App& app, std::span<const char* const> words) {
+  const CLI::App* at = &app;
+  for (const char* word : words) {
+    std::string text = word;
+    if (text.starts_with("-")) continue;
+    std::vector<std::string> names = command_names(*at);
+    if (names.empty()) return at;
+    if (std::find(names.begin(), names.end(), text) == names.end()) {
+      throw UsageError(at->get_name() + ": unknown command \"" + printable(text) + "\"" + suggestion(text, names) + " (" + at->get_name() + " --help lists them)");
+    }
+    at = at->get_subcommand(text);
+  }
+  return at;
+}
+
+std::string full_name(const CLI::App* command) { return command->get_parent() ? full_name(command->get_parent()) + " " + command->get_name() : command->get_name(); }
+
+std::string version_line() {
+  Json facts = build_facts();
+  std::string git = facts["git"].get<std::string>();
+  return "cai " + version() + (git.empty() ? "" : " (" + git + ")") + ", torch " + facts["torch"].get<std::string>() + ", " + facts["compiler"].get<std::string>() + "\n";
+}
+
+}  // namespace
+
+Arguments parse_arguments(int argc, const char* const* argv) {
+  Arguments a;
+  std::unique_ptr<CLI::App> app = build_app(a);
+  std::span<const char* const> words(argv + 1, static_cast<std::size_t>(std::max(argc, 1)) - 1);
+  const CLI::App* command = find_command(*app, words);
+  auto printed = [&](const std::string& text) {
+    Arguments print;
+    print.command = "print", print.text = text;
+    return print;
+  };
+  try {
+    app->parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return printed(command->help(command->get_parent() ? full_name(command->get_parent()) : ""));
+  } catch (const CLI::CallForAllHelp&) {
+    return printed(app->help("", CLI::AppFormatMode::All));
+  } catch (const CLI::CallForVersion&) {
+    return printed(version_line());
+  } catch (const CLI::ParseError& error) {
+    std::vector<std::string> flags = flag_names(*command);
+    for (const char* word : words) {
+      std::string flag = word;
+      if (!flag.starts_with("--") || flag == "--") continue;
+      flag = flag.substr(0, flag.find('='));
+      if (std::find(flags.begin(), flags.end(), flag) == flags.end()) {
+        throw UsageError(full_name(command) + ": unknown flag " + printable(flag) + suggestion(flag, flags) + " (" + full_name(command) + " --help lists them)");
+      }
+    }
+    std::string message = error.what();
+    if (std::vector<std::string> names = command_names(*command); !names.empty()) {
+      message = "a command is needed:";
+      for (const std::string& name : names) message += " " + name;
+    }
+    for (char& letter : message) {
+      if (letter == '\n') letter = ' ';
+    }
+    throw UsageError(full_name(command) + ": " + printable(message) + " (" + full_name(command) + " --help)");
+  }
+  return a;
+}
+
+bool is_light(const Arguments& a) {
+  return a.command == "print" || a.command == "completion" || a.command.starts_with("config ") || a.command.starts_with("constitution ");
+}
+
+std::string completion(const std::string& shell) {
+  Arguments unused;
+  std::unique_ptr<CLI::App> app = build_app(unused);
+  auto joined = [](const std::vector<std::string>& words) {
+    std::string line;
+    for (const std::string& word : words) line += (line.empty() ? "" : " ") + word;
+    return line;
+  };
+  auto commands = app->get_subcommands([](const CLI::App*) { return true; });
+  if (shell == "bash" || shell == "zsh") {
+    std::string text = shell == "zsh" ? "autoload -U +X bashcompinit && bashcompinit\n" : "";
+    text += "_cai() {\n  local current=${COMP_WORDS[COMP_CWORD]} words\n  if [ \"$COMP_CWORD\" -eq 1 ]; then\n    words=\"" + joined(command_names(*app)) +
+            " --help --version\"\n  else\n    case ${COMP_WORDS[1]} in\n";
+    for (const CLI::App* sub : commands) {
+      text += "      " + sub->get_name() + ") words=\"" + joined(command_names(*sub)) + (command_names(*sub).empty() ? "" : " ") + joined(flag_names(*sub)) + "\" ;;\n";
+    }
+    return text + "    esac\n  fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n  [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- \"$current\"))\n}\ncomplete -o filenames -F _cai cai scripts/cai\n";
+  }
+  if (shell == "fish") {
+    std::string text;
+    auto quoted = [](std::string help) {
+      std::string safe;
+      for (char letter : help) safe += letter == '\'' ? std::string("\\'") : std::string(1, letter);
+      return "'" + safe + "'";
+    };
+    for (const CLI::App* sub : commands) {
+      text += "complete -c cai -n __fish_use_subcommand -f -a " + sub->get_name() + " -d " + quoted(sub->get_description()) + "\n";
+      for (const std::string& name : command_names(*sub)) text += "complete -c cai -n '__fish_seen_subcommand_from " + sub->get_name() + "' -f -a " + name + "\n";
+      for (const CLI::Option* option : sub->get_options()) {
+        for (const std::string& name : option->get_lnames()) {
+          text += "complete -c cai -n '__fish_seen_subcommand_from " + sub->get_name() + "' -l " + name + (option->get_items_expected() ? " -r" : "") + " -d " + quoted(option->get_description()) + "\n";
+        }
+      }
+    }
+    return text;
+  }
+  throw UsageError("cai completion: unknown shell \"" + printable(shell) + "\"; accepted are bash, zsh, fish");
+}
+
+}  // namespace cai

@@ -1,0 +1,20 @@
+// The front of the program: parses the command line and answers what needs no model. Everything else is cai-run, beside this
+// binary: the same command line with torch loaded. Loading torch takes 0.4 s, this takes 0.01 s.
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "cai/base/error.hpp"
+#include "cai/cli/commands.hpp"
+
+int main(int argc, char** argv) {
+  return cai::guarded([&] {
+    cai::Arguments arguments = cai::parse_arguments(argc, argv);
+    if (cai::is_light(arguments)) return cai::run_light(arguments);
+    std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "cai-run";
+    ::execv(program.c_str(), argv);
+    throw cai::EnvironmentError(program.string() + ": cannot be started: " + std::strerror(errno));
+  });
+}

@@ -1,0 +1,14 @@
+// cai-run: the commands that need a model. Started by cai (main.cpp) with the same arguments.
+#include "cai/base/log.hpp"
+#include "cai/base/stop.hpp"
+#include "cai/cli/commands.hpp"
+
+int main(int argc, char** argv) {
+  return cai::guarded([&] {
+    cai::Arguments arguments = cai::parse_arguments(argc, argv);
+    if (cai::is_light(arguments)) return cai::run_light(arguments);
+    cai::set_log_level(arguments.quiet ? cai::LogLevel::kWarning : arguments.verbose ? cai::LogLevel::kDebug : cai::LogLevel::kInfo);
+    cai::install_stop_handlers();
+    return cai::run_command(arguments);
+  });
+}

@@ -1,0 +1,232 @@
+#include "cai/config/config.hpp"
+
+#include <yaml-cpp/yaml.h>
+
+#include <charconv>
+#include <cmath>
+#include <fstream>
+#include <optional>
+#include <set>
+#include <sstream>
+
+#include "cai/base/error.hpp"
+#include "cai/base/text.hpp"
+#include "cai/config/field.hpp"
+
+namespace cai {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string full_name(const Field& f) { return f.section.empty() ? f.name : f.section + "." + f.name; }
+
+const Field* find_field(const std::string& name) {
+  for (const Field& f : config_fields())
+    if (full_name(f) == name) return &f;
+  return nullptr;
+}
+
+// A scalar's text as the field's type; nothing when it is not one. Numbers are plain decimal: no octal, hex, nan or inf.
+std::optional<FieldValue> read_value(const Field& field, const std::string& text) {
+  const auto digits_only = [&] { return !(text.size() > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9'); };
+  if (std::holds_alternative<bool>(field.initial)) {
+    if (text == "true") return FieldValue(true);
+    if (text == "false") return FieldValue(false);
+    return std::nullopt;
+  }
+  if (std::holds_alternative<long>(field.initial)) {
+    long v = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
+    if (error != std::errc() || end != text.data() + text.size() || !digits_only()) return std::nullopt;
+    return FieldValue(v);
+  }
+  if (std::holds_alternative<double>(field.initial)) {
+    double v = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
+    if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(v) || !digits_only()) return std::nullopt;
+    return FieldValue(v);
+  }
+  return FieldValue(text);
+}
+
+struct Loader {
+  Config config;
+  std::vector<std::string> problems;
+  std::set<std::string> open_files;  // on the chain of `extends`
+
+  void problem(const std::string& where, const std::string& what) { problems.push_back(where + ": " + what); }
+
+  void assign(const Field& field, const FieldValue& value, const std::string& shown, const std::string& where) {
+    if (const std::string wrong = field.check(value); !wrong.empty())
+      return problem(where, full_name(field) + ": " + printable(shown) + " is " + wrong + "; accepted: " + field.accepts);
+    field.set(config, value);
+    config.origin[full_name(field)] = where;
+  }
+
+  void unknown(const std::string& name, const std::string& section, const std::string& where) {
+    std::vector<std::string> names;
+    std::set<std::string> sections;
+    for (const Field& f : config_fields()) {
+      if (f.section == section) names.push_back(f.name);
+      if (!f.section.empty()) sections.insert(f.section);
+    }
+    if (section.empty()) names.insert(names.end(), sections.begin(), sections.end()), names.push_back("extends");
+    const std::string near = nearest(name, names);
+    problem(where, "unknown field \"" + printable((section.empty() ? "" : section + ".") + name) + "\"" +
+                       (near.empty() ? "" : "; did you mean \"" + (section.empty() ? "" : section + ".") + near + "\"?"));
+  }
+
+  void set(const std::string& text) {
+    const auto equals = text.find('=');
+    const std::string where = "--set " + printable(text);
+    if (equals == text.npos) return problem(where, "expected key=value");
+    const std::string name = trim(text.substr(0, equals)), value = trim(text.substr(equals + 1));
+    const Field* field = find_field(name);
+    if (!field) {
+      const auto dot = name.find('.');
+      const std::string section = dot == name.npos ? "" : name.substr(0, dot);
+      return unknown(dot == name.npos ? name : name.substr(dot + 1), section, where);
+    }
+    if (std::holds_alternative<std::vector<std::string>>(field->initial)) {
+      std::vector<std::string> list;
+      for (const std::string& part : split(value, ','))
+        if (!trim(part).empty()) list.push_back(trim(part));
+      return assign(*field, FieldValue(list), value, where);
+    }
+    const auto read = read_value(*field, value);
+    if (!read) return problem(where, name + ": found \"" + printable(value) + "\"; accepted: " + field->accepts);
+    assign(*field, *read, value, where);
+  }
+
+  void field(const Field& f, const YAML::Node& node, const std::string& where) {
+    if (std::holds_alternative<std::vector<std::string>>(f.initial)) {
+      std::vector<std::string> list;
+      if (!node.IsSequence()) return problem(where, full_name(f) + ": accepted: " + f.accepts);
+      for (const auto& entry : node) {
+        if (!entry.IsScalar()) return problem(where, full_name(f) + ": accepted: " + f.accepts);
+        list.push_back(entry.Scalar());
+      }
+      return assign(f, FieldValue(list), "the list", where);
+    }
+    if (!node.IsScalar() && !node.IsNull()) return problem(where, full_name(f) + ": found a list or section; accepted: " + f.accepts);
+    const std::string text = node.IsNull() ? "" : node.Scalar();
+    const auto read = read_value(f, text);
+    if (!read) return problem(where, full_name(f) + ": found \"" + printable(text) + "\"; accepted: " + f.accepts);
+    assign(f, *read, text, where);
+  }
+
+  void section(const std::string& name, const YAML::Node& node, const std::string& file) {
+    std::set<std::string> seen;
+    for (const auto& entry : node) {
+      const std::string where = file + ":" + std::to_string(entry.first.Mark().line + 1);
+      if (!entry.first.IsScalar()) {
+        problem(where, "a field's name must be a word");
+        continue;
+      }
+      const std::string key = entry.first.Scalar();
+      if (!seen.insert(key).second) {
+        problem(where, "the field \"" + printable(key) + "\" stands twice");
+        continue;
+      }
+      if (name.empty() && key == "extends") continue;
+      bool is_section = false;
+      for (const Field& f : config_fields()) is_section |= name.empty() && f.section == key;
+      if (is_section) {
+        if (entry.second.IsNull()) continue;
+        if (!entry.second.IsMap()) problem(where, "section \"" + key + "\" must hold fields");
+        else section(key, entry.second, file);
+        continue;
+      }
+      const Field* f = find_field(name.empty() ? key : name + "." + key);
+      if (f) field(*f, entry.second, where);
+      else unknown(key, name, where);
+    }
+  }
+
+  void file(const fs::path& path) {
+    std::error_code ignored;
+    const std::string identity = fs::weakly_canonical(path, ignored).string();
+    if (!open_files.insert(identity).second) return problem(path.string(), "extends itself");
+    std::ifstream in(path, std::ios::binary);
+    if (!in || fs::is_directory(path)) return problem(path.string(), "no such file");
+    std::stringstream text;
+    text << in.rdbuf();
+    if (text.str().size() > 10'000'000) return problem(path.string(), "larger than 10 MB");
+    if (!is_utf8(text.str())) return problem(path.string(), "not valid UTF-8");
+    try {
+      const YAML::Node root = YAML::Load(text.str());
+      if (root.IsNull()) return;
+      if (!root.IsMap()) return problem(path.string() + ":1", "expected fields (name: value)");
+      if (const YAML::Node parent = root["extends"]) {
+        const std::string where = path.string() + ":" + std::to_string(parent.Mark().line + 1);
+        if (!parent.IsScalar()) problem(where, "extends: expected a file name");
+        else file(path.parent_path() / parent.Scalar());
+      }
+      section("", root, path.string());
+    } catch (const YAML::Exception& e) {
+      problem(path.string() + ":" + std::to_string(e.mark.line + 1), "not valid YAML: " + printable(e.msg));
+    }
+    open_files.erase(identity);
+  }
+};
+
+std::string yaml_scalar(const FieldValue& value) {
+  if (const bool* v = std::get_if<bool>(&value)) return *v ? "true" : "false";
+  if (const long* v = std::get_if<long>(&value)) return std::to_string(*v);
+  if (const double* v = std::get_if<double>(&value)) {
+    char buffer[64];
+    const auto end = std::to_chars(buffer, buffer + sizeof buffer, *v).ptr;  // the shortest text that reads back the same
+    return {buffer, end};
+  }
+  YAML::Emitter out;
+  out << YAML::DoubleQuoted;
+  if (const std::string* v = std::get_if<std::string>(&value)) {
+    out << *v;
+  } else {
+    out << YAML::Flow << YAML::BeginSeq;
+    for (const std::string& s : std::get<std::vector<std::string>>(value)) out << s;
+    out << YAML::EndSeq;
+  }
+  return out.c_str();
+}
+
+}  // namespace
+
+Config load_config(const fs::path& file, const std::vector<std::string>& sets) {
+  Loader loader;
+  if (!file.empty()) loader.file(file);
+  for (const std::string& text : sets) loader.set(text);
+  Config& c = loader.config;
+  if (c.ppo.advantage != "gae" && c.ppo.samples_per_prompt < 2)
+    loader.problem(c.origin.count("ppo.advantage") ? c.origin["ppo.advantage"] : "ppo.advantage", "ppo.advantage: " + c.ppo.advantage + " needs ppo.samples_per_prompt of 2 or more");
+  if (!loader.problems.empty()) {
+    std::string all;
+    for (const std::string& p : loader.problems) all += (all.empty() ? "" : "\n") + p;
+    throw InputError(all);
+  }
+  return c;
+}
+
+std::string to_yaml(const Config& config, bool with_origin) {
+  std::string out, section;
+  for (const Field& f : config_fields()) {
+    if (f.section != section) out += f.section + ":\n", section = f.section;
+    std::string line = (section.empty() ? "" : "  ") + f.name + ": " + yaml_scalar(f.get(config));
+    if (with_origin) {
+      const auto it = config.origin.find(full_name(f));
+      line += "  # " + (it == config.origin.end() ? std::string("default") : printable(it->second));
+    }
+    out += line + "\n";
+  }
+  return out;
+}
+
+std::string section_text(const Config& config, const std::string& section) {
+  std::string out;
+  for (const Field& f : config_fields())
+    if (f.section == section && f.name != "checkpoint_seconds" && f.name != "max_sequences")  // neither changes a result
+      out += full_name(f) + " = " + yaml_scalar(f.get(config)) + "\n";
+  return out;
+}
+
+}  // namespace cai

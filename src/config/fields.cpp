@@ -1,0 +1,192 @@
+#include <cmath>
+#include <type_traits>
+
+#include "cai/config/config.hpp"
+#include "cai/config/field.hpp"
+
+namespace cai {
+namespace {
+
+// What a field accepts: words for a person, and the check behind them.
+struct Accepts {
+  std::string words;
+  std::function<std::string(const FieldValue&)> check;
+};
+
+std::string plain(double v) {
+  std::string s = std::to_string(v);
+  s.erase(s.find_last_not_of('0') + 1);
+  if (s.ends_with('.')) s.pop_back();
+  return s;
+}
+
+Accepts from_to(double low, double high) {
+  const std::string words = "a number from " + plain(low) + " to " + plain(high);
+  return {words, [=](const FieldValue& v) {
+            const double x = std::holds_alternative<long>(v) ? static_cast<double>(std::get<long>(v)) : std::get<double>(v);
+            return std::isfinite(x) && x >= low && x <= high ? std::string() : "out of range";
+          }};
+}
+
+Accepts one_of(std::vector<std::string> names) {
+  std::string words = "one of: ";
+  for (const std::string& name : names) words += (&name == &names.front() ? "" : ", ") + name;
+  return {words, [names](const FieldValue& v) {
+            for (const std::string& name : names)
+              if (name == std::get<std::string>(v)) return std::string();
+            return std::string("not known");
+          }};
+}
+
+Accepts anything(const std::string& words) {
+  return {words, [](const FieldValue&) { return std::string(); }};
+}
+
+Accepts text() { return anything("a text"); }
+Accepts yes_no() { return anything("true or false"); }
+
+struct Declared {
+  std::vector<Field> fields;
+  std::string section;
+
+  // `member` gives a reference to the value inside a Config; its default is the struct's own initialiser.
+  template <class Member>
+  void add(const std::string& name, Member member, Accepts accepts, const std::string& help) {
+    using T = std::remove_reference_t<decltype(member(std::declval<Config&>()))>;
+    Config defaults;
+    fields.push_back({section, name, help, accepts.words, FieldValue(member(defaults)),
+                      [member](Config& c, const FieldValue& v) { member(c) = std::get<T>(v); },
+                      [member](const Config& c) { return FieldValue(member(const_cast<Config&>(c))); }, accepts.check});
+  }
+
+  template <class Optimiser>
+  void optimiser(Optimiser of) {
+    add("learning_rate", [of](Config& c) -> double& { return of(c).learning_rate; }, from_to(0, 1), "Peak learning rate of AdamW.");
+    add("weight_decay", [of](Config& c) -> double& { return of(c).weight_decay; }, from_to(0, 1), "Decoupled weight decay.");
+    add("max_gradient_norm", [of](Config& c) -> double& { return of(c).max_gradient_norm; }, from_to(0, 1000), "Gradients are scaled down to this norm; 0: never.");
+    add("warmup_ratio", [of](Config& c) -> double& { return of(c).warmup_ratio; }, from_to(0, 1), "Share of the steps in which the rate rises from 0.");
+    add("schedule", [of](Config& c) -> std::string& { return of(c).schedule; }, one_of({"linear", "constant", "cosine"}), "How the rate falls after the warm-up.");
+    add("trainable_layers", [of](Config& c) -> long& { return of(c).trainable_layers; }, from_to(0, 1000), "Top layers that learn (with the final norm); 0: everything.");
+    add("checkpoint_seconds", [of](Config& c) -> double& { return of(c).checkpoint_seconds; }, from_to(1, 86400), "The training state is saved at least this often; no effect on the result.");
+  }
+};
+
+#define AT(path) [](Config & c) -> auto& { return c.path; }
+
+std::vector<Field> declare() {
+  Declared d;
+  d.section = "";
+  d.add("constitution", AT(constitution), text(), "The constitution's YAML file.");
+  d.add("model", AT(model), text(), "smollm2 (the packaged default), an HF folder or a GGUF file.");
+  d.add("out", AT(out), text(), "The run folder; empty: runs/<constitution>-NN.");
+  d.add("seed", AT(seed), from_to(0, 1e15), "Every draw of the run follows from it.");
+  d.add("iterations", AT(iterations), from_to(1, 100), "Rounds of the whole loop, each from the last one's policy.");
+  d.section = "engine";
+  d.add("dtype", AT(engine.dtype), one_of({"auto", "float32", "bfloat16"}), "Arithmetic of generation: bfloat16 holds the weights in half the memory.");
+  d.add("max_sequences", AT(engine.max_sequences), from_to(1, 4096), "Sequences generated at once; no effect on their text.");
+  d.add("threads", AT(engine.threads), from_to(0, 1024), "Threads; 0: all cores.");
+  d.section = "prompts";
+  d.add("files", AT(prompts.files), anything("a list of files"), "Prompt files (JSONL, TSV, text); empty: the shipped sets.");
+  d.add("red_team", AT(prompts.red_team), from_to(0, 1e7), "Red-team training prompts drawn, at most.");
+  d.add("ordinary", AT(prompts.ordinary), from_to(0, 1e7), "Ordinary training prompts drawn, at most.");
+  d.add("borderline", AT(prompts.borderline), from_to(0, 1e7), "Harmless prompts that sound unsafe, drawn at most.");
+  d.add("expand", AT(prompts.expand), from_to(0, 1e7), "Prompts to add by few-shot generation.");
+  d.add("near_duplicate", AT(prompts.near_duplicate), from_to(0, 1), "Jaccard similarity of word 3-grams above which a prompt is dropped.");
+  d.section = "generate";
+  d.add("max_new_tokens", AT(generate.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");
+  d.add("temperature", AT(generate.temperature), from_to(0, 10), "Sampling temperature; 0: greedy.");
+  d.add("top_p", AT(generate.top_p), from_to(0.01, 1), "Nucleus sampling; 1: off.");
+  d.section = "critique";
+  d.add("max_new_tokens", AT(critique.max_new_tokens), from_to(1, 1e6), "Longest critique, in tokens.");
+  d.add("temperature", AT(critique.temperature), from_to(0, 10), "Sampling temperature; 0: greedy.");
+  d.add("examples", AT(critique.examples), from_to(0, 20), "Few-shot exemplars from the constitution, at most.");
+  d.section = "revise";
+  d.add("rounds", AT(revise.rounds), from_to(0, 20), "Rounds of critique and revision (R); 0: none.");
+  d.add("max_new_tokens", AT(revise.max_new_tokens), from_to(1, 1e6), "Longest revision, in tokens.");
+  d.add("temperature", AT(revise.temperature), from_to(0, 10), "Sampling temperature; 0: greedy.");
+  d.add("examples", AT(revise.examples), from_to(0, 20), "Few-shot exemplars from the constitution, at most.");
+  d.add("openings", AT(revise.openings), yes_no(), "Start a revision with one of its principle's openings.");
+  d.section = "sft";
+  d.optimiser(AT(sft.optimiser));
+  d.add("epochs", AT(sft.epochs), from_to(0, 1000), "Passes over the examples.");
+  d.add("batch_size", AT(sft.batch_size), from_to(1, 1e5), "Examples a step.");
+  d.add("max_tokens", AT(sft.max_tokens), from_to(8, 1e6), "Longer examples are left out and counted.");
+  d.add("revisions", AT(sft.revisions), one_of({"last", "all"}), "Train on the last round's revisions, or on all rounds'.");
+  d.add("keep_unrevised", AT(sft.keep_unrevised), yes_no(), "Answers to ordinary and borderline prompts join the data.");
+  d.add("held_out", AT(sft.held_out), from_to(0, 0.5), "Share of the examples kept for the held-out loss.");
+  d.section = "candidates";
+  d.add("per_prompt", AT(candidates.per_prompt), from_to(2, 64), "Answers a prompt (K).");
+  d.add("max_new_tokens", AT(candidates.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");
+  d.add("temperature", AT(candidates.temperature), from_to(0.01, 10), "Sampling temperature.");
+  d.add("prompts", AT(candidates.prompts), from_to(1, 1e7), "Prompts used, at most, of all kinds in proportion.");
+  d.section = "label";
+  d.add("feedback", AT(label.feedback), text(), "Who judges: self, a checkpoint, or an endpoint's URL.");
+  d.add("method", AT(label.method), one_of({"auto", "choice", "contrast"}), "choice: (A) or (B) by log-probability; contrast: which side was asked for; auto: by the exam.");
+  d.add("chain_of_thought", AT(label.chain_of_thought), yes_no(), "Reason in words before the choice.");
+  d.add("clamp_low", AT(label.clamp_low), from_to(0, 0.5), "Lowest probability of a chain-of-thought label.");
+  d.add("clamp_high", AT(label.clamp_high), from_to(0.5, 1), "Highest probability of a chain-of-thought label.");
+  d.add("principles", AT(label.principles), from_to(1, 100), "Principles drawn for each pair; their log-odds are averaged.");
+  d.add("examples", AT(label.examples), from_to(0, 20), "Few-shot exemplars from the constitution, at most.");
+  d.add("max_reason_tokens", AT(label.max_reason_tokens), from_to(1, 1e6), "Longest reason, in tokens.");
+  d.add("minimum_margin", AT(label.minimum_margin), from_to(0, 0.5), "A label nearer to 0.5 than this is a tie: kept, counted, not trained on.");
+  d.add("exam_margin", AT(label.exam_margin), from_to(0, 0.5), "auto takes choice only if the exam's lower bound is this far above chance.");
+  d.section = "endpoint";
+  d.add("url", AT(endpoint.url), text(), "Base URL of an OpenAI-compatible endpoint.");
+  d.add("model", AT(endpoint.model), text(), "Model name to ask for.");
+  d.add("key_variable", AT(endpoint.key_variable), text(), "Environment variable that holds the key.");
+  d.add("concurrency", AT(endpoint.concurrency), from_to(1, 256), "Requests in flight.");
+  d.add("timeout_seconds", AT(endpoint.timeout_seconds), from_to(0.1, 3600), "Longest wait for one answer.");
+  d.add("retries", AT(endpoint.retries), from_to(0, 100), "Tries after the first, with growing waits.");
+  d.add("max_tokens_total", AT(endpoint.max_tokens_total), from_to(0, 1e12), "Token budget; 0: none.");
+  d.section = "reward";
+  d.optimiser(AT(reward.optimiser));
+  d.add("head_learning_rate", AT(reward.head_learning_rate), from_to(0, 1), "Peak learning rate of the scalar head.");
+  d.add("epochs", AT(reward.epochs), from_to(0, 1000), "Passes over the pairs.");
+  d.add("batch_size", AT(reward.batch_size), from_to(1, 1e5), "Pairs a step.");
+  d.add("held_out", AT(reward.held_out), from_to(0, 0.5), "Share of the pairs kept to measure with.");
+  d.section = "ppo";
+  d.optimiser(AT(ppo.optimiser));
+  d.add("value_learning_rate", AT(ppo.value_learning_rate), from_to(0, 1), "Peak learning rate of the value model.");
+  d.add("advantage", AT(ppo.advantage), one_of({"gae", "rloo", "grpo"}), "Advantage estimate; rloo and grpo need samples_per_prompt above 1.");
+  d.add("updates", AT(ppo.updates), from_to(0, 1e6), "Rollout-and-update rounds.");
+  d.add("prompts_per_update", AT(ppo.prompts_per_update), from_to(1, 1e5), "Prompts a round.");
+  d.add("samples_per_prompt", AT(ppo.samples_per_prompt), from_to(1, 256), "Answers a prompt and round.");
+  d.add("max_new_tokens", AT(ppo.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");
+  d.add("temperature", AT(ppo.temperature), from_to(0.05, 10), "Sampling temperature; all log-probabilities are divided by it too.");
+  d.add("kl_coefficient", AT(ppo.kl_coefficient), from_to(0, 10), "Weight of the per-token KL penalty against the reference.");
+  d.add("adaptive_kl", AT(ppo.adaptive_kl), yes_no(), "Steer the coefficient towards kl_target.");
+  d.add("kl_target", AT(ppo.kl_target), from_to(0.01, 1000), "Target KL, nats a sequence.");
+  d.add("kl_horizon", AT(ppo.kl_horizon), from_to(1, 1e9), "Episodes over which the coefficient adapts.");
+  d.add("clip_ratio", AT(ppo.clip_ratio), from_to(0.001, 10), "Clip range of the probability ratio.");
+  d.add("clip_value", AT(ppo.clip_value), from_to(0.001, 1000), "Clip range of the value update.");
+  d.add("gamma", AT(ppo.gamma), from_to(0, 1), "Discount.");
+  d.add("lambda", AT(ppo.lambda), from_to(0, 1), "Of generalised advantage estimation.");
+  d.add("epochs", AT(ppo.epochs), from_to(1, 100), "Passes over each round's rollouts.");
+  d.add("minibatches", AT(ppo.minibatches), from_to(1, 1000), "Optimiser steps a pass.");
+  d.add("critic_warmup", AT(ppo.critic_warmup), from_to(0, 1000), "Rounds at the start in which only the value model learns.");
+  d.add("whiten_rewards", AT(ppo.whiten_rewards), yes_no(), "Scale the rewards to unit variance, the mean kept.");
+  d.add("missing_stop_penalty", AT(ppo.missing_stop_penalty), from_to(0, 100), "Taken off the score of an answer cut by max_new_tokens.");
+  d.add("reward_clip", AT(ppo.reward_clip), from_to(0.1, 1000), "Scores are clipped to plus and minus this.");
+  d.add("stop_epochs_at_kl", AT(ppo.stop_epochs_at_kl), from_to(0.0001, 100), "Approximate KL, old to new policy, that ends a round's passes.");
+  d.add("max_kl", AT(ppo.max_kl), from_to(0.1, 10000), "KL to the reference, nats a sequence, at which training stops.");
+  d.section = "eval";
+  d.add("red_team", AT(eval.red_team), from_to(0, 1e6), "Held-out red-team prompts, at most.");
+  d.add("ordinary", AT(eval.ordinary), from_to(0, 1e6), "Held-out ordinary prompts, at most.");
+  d.add("borderline", AT(eval.borderline), from_to(0, 1e6), "Held-out borderline prompts, at most.");
+  d.add("max_new_tokens", AT(eval.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");
+  d.add("temperature", AT(eval.temperature), from_to(0, 10), "Sampling temperature; 0: greedy.");
+  d.add("bootstrap_samples", AT(eval.bootstrap_samples), from_to(100, 1e6), "Resamples behind each interval.");
+  d.add("gates", AT(eval.gates), anything("a list of conditions"), "Conditions that must hold, e.g. over_refusal <= base + 5pt; exit code 100 otherwise.");
+  d.section = "report";
+  d.add("examples", AT(report.examples), from_to(0, 1000), "Examples shown.");
+  return d.fields;
+}
+
+}  // namespace
+
+const std::vector<Field>& config_fields() {
+  static const std::vector<Field> fields = declare();
+  return fields;
+}
+
+}  // namespace cai

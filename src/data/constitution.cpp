@@ -1,0 +1,287 @@
+#include "cai/data/constitution.hpp"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <set>
+
+#include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
+#include "cai/base/text.hpp"
+#include "cai/io/file.hpp"
+
+namespace cai {
+namespace {
+
+std::string first_lower(std::string s) {
+  if (s.size() > 1 && s[0] >= 'A' && s[0] <= 'Z' && !(s[1] >= 'A' && s[1] <= 'Z')) s[0] = static_cast<char>(s[0] - 'A' + 'a');
+  return s;
+}
+
+std::string without_full_stop(std::string s) {
+  while (s.ends_with('.')) s.pop_back();
+  return s;
+}
+
+// A map whose fields are looked at one by one; what nobody asked for is an unknown field at the end.
+class Section {
+ public:
+  Section(const YAML::Node& node, std::string name, std::string file, std::vector<std::string>& problems)
+      : node_(node), name_(std::move(name)), file_(std::move(file)), problems_(problems) {
+    std::set<std::string> seen;
+    for (const auto& entry : node_)
+      if (!entry.first.IsScalar()) problem(entry.first, "a field's name must be a word");
+      else if (!seen.insert(entry.first.Scalar()).second) problem(entry.first, "the field \"" + printable(entry.first.Scalar()) + "\" stands twice");
+  }
+
+  void problem(const YAML::Node& at, const std::string& what) {
+    problems_.push_back(file_ + ":" + std::to_string(at.Mark().line + 1) + ": " + (name_.empty() ? "" : name_ + ": ") + what);
+  }
+  void problem(const std::string& what) { problem(node_, what); }
+
+  YAML::Node find(const std::string& key) {
+    known_.push_back(key);
+    for (const auto& entry : node_)
+      if (entry.first.IsScalar() && entry.first.Scalar() == key && !entry.second.IsNull()) return entry.second;
+    return YAML::Node(YAML::NodeType::Undefined);
+  }
+
+  std::string text(const std::string& key, bool required = false) {
+    const YAML::Node v = find(key);
+    if (!v.IsDefined()) {
+      if (required) problem("no field \"" + key + "\"");
+      return "";
+    }
+    if (!v.IsScalar()) return problem(v, "\"" + key + "\" must be a text"), "";
+    const std::string s = trim(v.Scalar());
+    if (s.empty()) problem(v, "\"" + key + "\" is empty");
+    if (s.size() > 20'000) problem(v, "\"" + key + "\" has " + std::to_string(s.size()) + " bytes; accepted: at most 20000");
+    return s;
+  }
+
+  double number(const std::string& key, double otherwise, double low, double high) {
+    const YAML::Node v = find(key);
+    if (!v.IsDefined()) return otherwise;
+    const std::string s = v.IsScalar() ? v.Scalar() : "";
+    double x = 0;
+    const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), x);
+    if (error != std::errc() || end != s.data() + s.size() || !(x >= low && x <= high))
+      problem(v, "\"" + key + "\": found \"" + printable(s) + "\"; accepted: a number from " + std::to_string(static_cast<long>(low)) + " to " + std::to_string(static_cast<long>(high)));
+    return x;
+  }
+
+  bool flag(const std::string& key) {
+    const YAML::Node v = find(key);
+    if (!v.IsDefined()) return false;
+    if (!v.IsScalar() || (v.Scalar() != "true" && v.Scalar() != "false")) return problem(v, "\"" + key + "\": accepted: true or false"), false;
+    return v.Scalar() == "true";
+  }
+
+  std::vector<std::string> texts(const std::string& key) {
+    std::vector<std::string> all;
+    const YAML::Node v = find(key);
+    if (!v.IsDefined()) return all;
+    if (!v.IsSequence()) return problem(v, "\"" + key + "\" must be a list of texts"), all;
+    for (const auto& entry : v) {
+      if (!entry.IsScalar() || trim(entry.Scalar()).empty()) problem(entry, "\"" + key + "\" must be a list of texts");
+      else all.push_back(trim(entry.Scalar()));
+    }
+    return all;
+  }
+
+  /// A list of maps, each handed to `read` as a Section.
+  template <class Read>
+  void maps(const std::string& key, Read read) {
+    const YAML::Node v = find(key);
+    if (!v.IsDefined()) return;
+    if (!v.IsSequence()) return problem(v, "\"" + key + "\" must be a list");
+    int index = 0;
+    for (const auto& entry : v) {
+      ++index;
+      if (!entry.IsMap()) {
+        problem(entry, "\"" + key + "\" entry " + std::to_string(index) + " must hold fields");
+        continue;
+      }
+      Section one(entry, (name_.empty() ? "" : name_ + ", ") + key + " " + std::to_string(index), file_, problems_);
+      read(one);
+      one.finish();
+    }
+  }
+
+  void finish() {
+    for (const auto& entry : node_) {
+      if (!entry.first.IsScalar()) continue;
+      const std::string key = entry.first.Scalar();
+      if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
+      const std::string near = nearest(key, known_);
+      problem(entry.first, "unknown field \"" + printable(key) + "\"" + (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
+    }
+  }
+
+  const YAML::Node& node() const { return node_; }
+
+ private:
+  YAML::Node node_;
+  std::string name_, file_;
+  std::vector<std::string>& problems_;
+  std::vector<std::string> known_;
+};
+
+void derive_wordings(Principle& p) {
+  const std::string rule = without_full_stop(first_lower(p.text));
+  if (p.critique.empty()) p.critique = "Say in one or two sentences where the assistant's last answer fails this principle: " + rule + ".";
+  if (p.revision.empty()) p.revision = "Rewrite the assistant's last answer so that it follows this principle: " + rule + ".";
+  if (p.compare.empty())
+    p.compare = "Which answer follows this principle better: " + rule + "? An answer that dodges a fair question without a reason does not follow it better.";
+  if (p.opposite.empty()) p.opposite = "You are a careless assistant. You do not care about this rule and answer as if it did not exist: " + rule + ".";
+}
+
+void read_tests(Section& s, Principle& p) {
+  s.maps("tests", [&](Section& t) {
+    PrincipleTest test;
+    test.prompt = t.text("prompt", true);
+    const YAML::Node must = t.find("must");
+    test.words = t.texts("words");
+    if (must.IsDefined() && must.IsMap() && must.size() == 1 && must.begin()->second.IsSequence()) {  // must: {mention: [...]}
+      test.must = must.begin()->first.as<std::string>("");
+      for (const auto& w : must.begin()->second) test.words.push_back(w.as<std::string>(""));
+    } else if (must.IsDefined() && must.IsScalar()) {
+      test.must = must.Scalar();
+    }
+    static const std::set<std::string> accepted = {"refuse", "help", "mention", "avoid"};
+    if (!accepted.count(test.must)) t.problem("\"must\": found \"" + printable(test.must) + "\"; accepted: refuse, help, mention, avoid");
+    if ((test.must == "mention" || test.must == "avoid") && test.words.empty()) t.problem("\"must: " + test.must + "\" needs a list of words");
+    p.tests.push_back(std::move(test));
+  });
+}
+
+}  // namespace
+
+bool Principle::applies(const std::vector<std::string>& tags) const {
+  if (applies_to.empty()) return true;
+  return std::any_of(tags.begin(), tags.end(), [&](const std::string& t) { return std::find(applies_to.begin(), applies_to.end(), t) != applies_to.end(); });
+}
+
+const Principle& Constitution::principle(std::string_view id) const {
+  for (const Principle& p : principles)
+    if (p.id == id) return p;
+  throw Bug("no principle \"" + std::string(id) + "\"");
+}
+
+Constitution read_constitution(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path) || std::filesystem::is_directory(path)) throw InputError(path.string(), 0, "no such constitution file");
+  Constitution c;
+  c.file = path.string();
+  c.name = path.stem().string();
+  c.version = "1.0.0";
+  c.source = read_file(path);
+  c.sha256 = sha256(c.source);
+  if (c.source.size() > 5'000'000) throw InputError(c.file, 0, "larger than 5 MB");
+  if (!is_utf8(c.source)) throw InputError(c.file, 0, "not valid UTF-8");
+  YAML::Node root;
+  try {
+    root = YAML::Load(c.source);
+  } catch (const YAML::Exception& e) {
+    throw InputError(c.file, e.mark.line + 1, "not valid YAML: " + printable(e.msg));
+  }
+  std::vector<std::string> problems;
+  std::set<std::string> ids;
+  const auto add = [&](Principle p, const YAML::Node& at) {
+    if (p.id.empty()) p.id = "p" + std::to_string(c.principles.size() + 1);
+    p.line = at.Mark().line + 1;
+    if (!ids.insert(p.id).second) problems.push_back(c.file + ":" + std::to_string(p.line) + ": the principle id \"" + printable(p.id) + "\" stands twice");
+    derive_wordings(p);
+    c.principles.push_back(std::move(p));
+  };
+  if (root.IsSequence()) {
+    for (const auto& entry : root) {
+      if (!entry.IsScalar() || trim(entry.Scalar()).empty())
+        problems.push_back(c.file + ":" + std::to_string(entry.Mark().line + 1) + ": expected a sentence");
+      else add({.text = trim(entry.Scalar())}, entry);
+    }
+  } else if (root.IsMap()) {
+    Section top(root, "", c.file, problems);
+    if (const std::string name = top.text("name"); !name.empty()) c.name = name;
+    if (const std::string version = top.text("version"); !version.empty()) c.version = version;
+    top.text("description");
+    c.system = top.text("system");
+    const YAML::Node list = top.find("principles");
+    if (!list.IsDefined() || !list.IsSequence()) {
+      top.problem("no list \"principles\"");
+    } else {
+      for (const auto& entry : list) {
+        if (entry.IsScalar()) {
+          add({.text = trim(entry.Scalar())}, entry);
+          continue;
+        }
+        if (!entry.IsMap()) {
+          top.problem(entry, "a principle is a sentence or a section with \"id\" and \"text\"");
+          continue;
+        }
+        Section s(entry, "principle " + std::to_string(c.principles.size() + 1), c.file, problems);
+        Principle p;
+        p.id = s.text("id");
+        p.text = s.text("text", true);
+        p.critique = s.text("critique");
+        p.revision = s.text("revision");
+        p.compare = s.text("compare");
+        p.opposite = s.text("opposite");
+        p.priority = static_cast<int>(s.number("priority", 1, 1, 1000));
+        p.weight = s.number("weight", 1, 0, 1000);
+        p.hard = s.flag("hard");
+        p.applies_to = s.texts("applies_to");
+        p.revision_openings = s.texts("revision_openings");
+        read_tests(s, p);
+        s.finish();
+        add(std::move(p), entry);
+      }
+    }
+    const YAML::Node examples = top.find("examples");
+    if (examples.IsDefined()) {
+      if (!examples.IsMap()) {
+        top.problem(examples, "\"examples\" must hold \"critique\" and \"label\"");
+      } else {
+        Section s(examples, "examples", c.file, problems);
+        s.maps("critique", [&](Section& e) {
+          c.critique_examples.push_back({e.text("prompt", true), e.text("response", true), e.text("critique", true), e.text("revision", true)});
+        });
+        s.maps("label", [&](Section& e) {
+          LabelExample x{e.text("prompt", true), e.text("a", true), e.text("b", true), e.text("better", true), e.text("reason", true)};
+          if (x.better != "A" && x.better != "B") e.problem("\"better\": accepted: A, B");
+          c.label_examples.push_back(x);
+        });
+        s.finish();
+      }
+    }
+    top.finish();
+  } else {
+    throw InputError(c.file, 1, "expected a list of sentences, or fields with a list \"principles\"");
+  }
+  if (c.principles.empty() && problems.empty()) problems.push_back(c.file + ":1: no principles");
+  if (!problems.empty()) {
+    std::string all;
+    for (const std::string& p : problems) all += (all.empty() ? "" : "\n") + p;
+    throw InputError(all);
+  }
+  if (c.system.empty()) {
+    c.system = "You are a careful assistant. You follow these principles:";
+    for (const Principle& p : c.principles) c.system += " " + without_full_stop(p.text) + ".";
+  }
+  return c;
+}
+
+Json to_json(const Constitution& c) {
+  Json j = {{"name", c.name}, {"version", c.version}, {"sha256", c.sha256}, {"principles", Json::array()}};
+  for (const Principle& p : c.principles) {
+    Json tests = Json::array();
+    for (const PrincipleTest& t : p.tests) tests.push_back({{"prompt", t.prompt}, {"must", t.must}, {"words", t.words}});
+    j["principles"].push_back({{"id", p.id}, {"text", p.text}, {"critique", p.critique}, {"revision", p.revision}, {"compare", p.compare},
+                               {"opposite", p.opposite}, {"priority", p.priority}, {"weight", p.weight}, {"hard", p.hard},
+                               {"applies_to", p.applies_to}, {"revision_openings", p.revision_openings}, {"tests", tests}});
+  }
+  return j;
+}
+
+}  // namespace cai

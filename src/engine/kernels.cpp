@@ -1,0 +1,319 @@
+#include "cai/engine/kernels.hpp"
+
+// GCC 12 warns about its own undefined-value intrinsics (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+
+#include <immintrin.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+// Functions on eight lanes, compiled for AVX2 and for any x86-64, chosen at load time. No fused multiply-add here (the build
+// forbids contraction), so both give the same bits.
+#define CAI_LANES __attribute__((target_clones("avx2", "default")))
+
+namespace cai {
+namespace {
+
+constexpr std::int64_t kPanel = PackedMatrix::kPanel;
+
+__attribute__((target("avx512f"), always_inline)) inline __m512 load16(const float* p) { return _mm512_loadu_ps(p); }
+__attribute__((target("avx512f"), always_inline)) inline __m512 load16(const std::uint16_t* p) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
+}
+__attribute__((target("avx2,fma"), always_inline)) inline __m256 load8(const float* p) { return _mm256_loadu_ps(p); }
+__attribute__((target("avx2,fma"), always_inline)) inline __m256 load8(const std::uint16_t* p) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
+}
+inline float load1(const float* p) { return *p; }
+inline float load1(const std::uint16_t* p) { return std::bit_cast<float>(static_cast<std::uint32_t>(*p) << 16); }
+
+// One tile: `Rows` rows of x against one panel of float32 or bfloat16 weights. The accumulators stay in registers, each summed
+// over k in order.
+template <int Rows, class Weight>
+__attribute__((target("avx512f"))) void tile_avx512(const float* x, std::int64_t in, const Weight* panel, float* y) {
+  __m512 sum[Rows][2];
+#pragma GCC unroll 12
+  for (int r = 0; r < Rows; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
+  for (std::int64_t k = 0; k < in; ++k) {
+    const __m512 b0 = load16(panel + k * kPanel), b1 = load16(panel + k * kPanel + 16);
+#pragma GCC unroll 12
+    for (int r = 0; r < Rows; ++r) {
+      const __m512 a = _mm512_set1_ps(x[r * in + k]);
+      sum[r][0] = _mm512_fmadd_ps(a, b0, sum[r][0]);
+      sum[r][1] = _mm512_fmadd_ps(a, b1, sum[r][1]);
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < Rows; ++r) {
+    _mm512_storeu_ps(y + r * kPanel, sum[r][0]);
+    _mm512_storeu_ps(y + r * kPanel + 16, sum[r][1]);
+  }
+}
+
+// Half a panel at a time: 6 rows x 16 columns fill the sixteen registers of AVX2.
+template <int Rows, class Weight>
+__attribute__((target("avx2,fma"))) void tile_avx2(const float* x, std::int64_t in, const Weight* panel, float* y) {
+  for (int half = 0; half < 2; ++half) {
+    const Weight* b = panel + half * 16;
+    __m256 sum[Rows][2];
+#pragma GCC unroll 6
+    for (int r = 0; r < Rows; ++r) sum[r][0] = sum[r][1] = _mm256_setzero_ps();
+    for (std::int64_t k = 0; k < in; ++k) {
+      const __m256 b0 = load8(b + k * kPanel), b1 = load8(b + k * kPanel + 8);
+#pragma GCC unroll 6
+      for (int r = 0; r < Rows; ++r) {
+        const __m256 a = _mm256_broadcast_ss(x + r * in + k);
+        sum[r][0] = _mm256_fmadd_ps(a, b0, sum[r][0]);
+        sum[r][1] = _mm256_fmadd_ps(a, b1, sum[r][1]);
+      }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < Rows; ++r) {
+      _mm256_storeu_ps(y + r * kPanel + half * 16, sum[r][0]);
+      _mm256_storeu_ps(y + r * kPanel + half * 16 + 8, sum[r][1]);
+    }
+  }
+}
+
+template <class Weight>
+void tile_plain(const float* x, std::int64_t in, const Weight* panel, float* y) {
+  std::fill_n(y, kPanel, 0.0f);
+  for (std::int64_t k = 0; k < in; ++k)
+    for (std::int64_t j = 0; j < kPanel; ++j) y[j] += x[k] * load1(panel + k * kPanel + j);
+}
+
+enum class Isa { kPlain, kAvx2, kAvx512 };
+
+Isa isa() {
+  static const Isa best = __builtin_cpu_supports("avx512f") ? Isa::kAvx512
+                          : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? Isa::kAvx2
+                                                                                             : Isa::kPlain;
+  return best;
+}
+
+template <class Weight>
+struct Tiles {
+  int rows;                                                                      // of the largest tile
+  void (*by_rows[13])(const float*, std::int64_t, const Weight*, float*);        // [r]: a tile of exactly r rows
+};
+
+template <class W, int... R>
+Tiles<W> tiles_avx512(std::integer_sequence<int, R...>) { return {sizeof...(R), {nullptr, tile_avx512<R + 1, W>...}}; }
+template <class W, int... R>
+Tiles<W> tiles_avx2(std::integer_sequence<int, R...>) { return {sizeof...(R), {nullptr, tile_avx2<R + 1, W>...}}; }
+
+template <class Weight>
+const Tiles<Weight>& tiles() {
+  static const Tiles<Weight> best = isa() == Isa::kAvx512 ? tiles_avx512<Weight>(std::make_integer_sequence<int, 12>())
+                                    : isa() == Isa::kAvx2 ? tiles_avx2<Weight>(std::make_integer_sequence<int, 6>())
+                                                          : Tiles<Weight>{1, {nullptr, tile_plain<Weight>}};
+  return best;
+}
+
+// Round to nearest, ties to even; NaN stays NaN.
+std::uint16_t to_bfloat16(float x) {
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>((bits >> 16) | 0x40u);
+  return static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+// exp on eight lanes: 2^n * 2^f, f in [-0.5, 0.5], polynomial of degree 6 (Taylor of exp on |f ln 2| <= 0.35).
+typedef float Lanes __attribute__((vector_size(32)));
+typedef std::int32_t IntLanes __attribute__((vector_size(32)));
+
+[[gnu::always_inline]] inline Lanes exp_lanes(Lanes x) {
+  const Lanes lowest = Lanes{} - 87.0f;
+  const IntLanes underflow = x < lowest;
+  x = underflow ? lowest : x;
+  const Lanes highest = Lanes{} + 88.0f;
+  x = x > highest ? highest : x;
+  const Lanes t = x * 1.44269504088896341f;
+  const Lanes magic = Lanes{} + 12582912.0f;  // 1.5 * 2^23: adding rounds to the nearest integer
+  const Lanes n = (t + magic) - magic;
+  Lanes f = x - n * 0.693359375f;             // ln 2 in two parts, the first exact
+  f = f - n * -2.12194440e-4f;
+  Lanes p = Lanes{} + 1.9875691500e-4f;
+  p = p * f + 1.3981999507e-3f;
+  p = p * f + 8.3334519073e-3f;
+  p = p * f + 4.1665795894e-2f;
+  p = p * f + 1.6666665459e-1f;
+  p = p * f + 5.0000001201e-1f;
+  p = p * f * f + f + 1.0f;
+  const IntLanes exponent = (__builtin_convertvector(n, IntLanes) + 127) << 23;
+  const Lanes scale = (Lanes)exponent;
+  const Lanes result = p * scale;
+  return underflow ? Lanes{} : result;
+}
+
+[[gnu::always_inline]] inline Lanes load(const float* p) {
+  Lanes v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+[[gnu::always_inline]] inline void store(float* p, Lanes v) { std::memcpy(p, &v, sizeof v); }
+
+[[gnu::always_inline]] inline float sum_lanes(Lanes v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
+
+}  // namespace
+
+const char* kernel_name() { return isa() == Isa::kAvx512 ? "avx512" : isa() == Isa::kAvx2 ? "avx2" : "plain"; }
+
+PackedMatrix::PackedMatrix(std::span<const float* const> parts, std::span<const std::int64_t> outs, std::int64_t in, bool bfloat16) : in_(in) {
+  std::vector<const float*> rows;
+  for (std::size_t p = 0; p < parts.size(); ++p)
+    for (std::int64_t r = 0; r < outs[p]; ++r) rows.push_back(parts[p] + r * in);
+  out_ = static_cast<std::int64_t>(rows.size());
+  const std::int64_t count = (out_ + kPanel - 1) / kPanel;
+  const auto fill = [&](auto& panels, auto convert) {
+    panels.assign(static_cast<std::size_t>(count * in * kPanel), {});
+#pragma omp parallel for schedule(static)
+    for (std::int64_t p = 0; p < count; ++p) {
+      auto* panel = panels.data() + p * in * kPanel;
+      const std::int64_t columns = std::min(kPanel, out_ - p * kPanel);
+      for (std::int64_t j = 0; j < columns; ++j)
+        for (std::int64_t k = 0; k < in; ++k) panel[k * kPanel + j] = convert(rows[static_cast<std::size_t>(p * kPanel + j)][k]);
+    }
+  };
+  if (bfloat16)
+    fill(half_panels_, to_bfloat16);
+  else
+    fill(panels_, [](float x) { return x; });
+}
+
+void PackedMatrix::multiply(const float* x, std::int64_t rows, float* y) const {
+  if (half_panels_.empty())
+    multiply(panels_.data(), x, rows, y);
+  else
+    multiply(half_panels_.data(), x, rows, y);
+}
+
+template <class Weight>
+void PackedMatrix::multiply(const Weight* panels, const float* x, std::int64_t rows, float* y) const {
+  const std::int64_t count = (out_ + kPanel - 1) / kPanel;
+  const Tiles<Weight>& t = tiles<Weight>();
+#pragma omp parallel for schedule(static)
+  for (std::int64_t p = 0; p < count; ++p) {
+    const Weight* panel = panels + p * in_ * kPanel;
+    const std::int64_t columns = std::min(kPanel, out_ - p * kPanel);
+    alignas(64) float tile[12 * kPanel];
+    for (std::int64_t first = 0; first < rows; first += t.rows) {
+      const int n = static_cast<int>(std::min<std::int64_t>(t.rows, rows - first));
+      t.by_rows[n](x + first * in_, in_, panel, tile);
+      for (int r = 0; r < n; ++r)
+        std::memcpy(y + (first + r) * out_ + p * kPanel, tile + r * kPanel, static_cast<std::size_t>(columns) * sizeof(float));
+    }
+  }
+}
+
+CAI_LANES void rms_norm(const float* x, const float* weight, std::int64_t width, double epsilon,
+                                                               float* y) {
+  Lanes squares = {};
+  std::int64_t i = 0;
+  for (; i + 8 <= width; i += 8) {
+    const Lanes v = load(x + i);
+    squares += v * v;
+  }
+  float sum = sum_lanes(squares);
+  for (; i < width; ++i) sum += x[i] * x[i];
+  const float scale = 1.0f / std::sqrt(sum / static_cast<float>(width) + static_cast<float>(epsilon));
+  for (i = 0; i < width; ++i) y[i] = x[i] * scale * weight[i];
+}
+
+CAI_LANES void exp_shifted(const float* x, std::int64_t n, float shift, float scale, float* y) {
+  std::int64_t i = 0;
+  for (; i + 8 <= n; i += 8) store(y + i, exp_lanes((load(x + i) - shift) * scale));
+  if (i < n) {
+    float rest[8] = {};
+    std::memcpy(rest, x + i, static_cast<std::size_t>(n - i) * sizeof(float));
+    store(rest, exp_lanes((load(rest) - shift) * scale));
+    std::memcpy(y + i, rest, static_cast<std::size_t>(n - i) * sizeof(float));
+  }
+}
+
+CAI_LANES void silu_multiply(float* gate, const float* up, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const Lanes g = load(gate + i);
+    store(gate + i, g / (1.0f + exp_lanes(-g)) * load(up + i));
+  }
+  for (; i < n; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+
+CAI_LANES void attend(const float* query, std::span<const AttentionBlock> blocks,
+                                                             std::int64_t width, float scale, float* scores, float* out) {
+  std::int64_t total = 0;
+  float highest = -INFINITY;
+  for (const AttentionBlock& block : blocks) {
+    for (std::int64_t p = 0; p < block.count; ++p) {
+      const float* key = block.keys + p * width;
+      Lanes a = {}, b = {};
+      std::int64_t i = 0;
+      for (; i + 16 <= width; i += 16) {
+        a += load(query + i) * load(key + i);
+        b += load(query + i + 8) * load(key + i + 8);
+      }
+      float score = sum_lanes(a + b);
+      for (; i < width; ++i) score += query[i] * key[i];
+      score *= scale;
+      scores[total++] = score;
+      highest = std::max(highest, score);
+    }
+  }
+  exp_shifted(scores, total, highest, 1.0f, scores);
+  float sum = 0;
+  for (std::int64_t p = 0; p < total; ++p) sum += scores[p];
+  const float inverse = 1.0f / sum;
+
+  std::fill_n(out, width, 0.0f);
+  std::int64_t first = 0;
+  for (const AttentionBlock& block : blocks) {
+    std::int64_t i = 0;
+    for (; i + 32 <= width; i += 32) {  // four accumulators over all positions, so that out is written once a block
+      Lanes a = load(out + i), b = load(out + i + 8), c = load(out + i + 16), d = load(out + i + 24);
+      for (std::int64_t p = 0; p < block.count; ++p) {
+        const float* value = block.values + p * width + i;
+        const Lanes weight = Lanes{} + scores[first + p];
+        a += weight * load(value), b += weight * load(value + 8), c += weight * load(value + 16), d += weight * load(value + 24);
+      }
+      store(out + i, a), store(out + i + 8, b), store(out + i + 16, c), store(out + i + 24, d);
+    }
+    for (; i < width; ++i)
+      for (std::int64_t p = 0; p < block.count; ++p) out[i] += scores[first + p] * block.values[p * width + i];
+    first += block.count;
+  }
+  for (std::int64_t i = 0; i < width; ++i) out[i] *= inverse;
+}
+
+CAI_LANES double log_sum_exp(const float* x, std::int64_t n) {
+  Lanes most = Lanes{} - INFINITY;
+  std::int64_t k = 0;
+  for (; k + 8 <= n; k += 8) {
+    const Lanes v = load(x + k);
+    most = v > most ? v : most;
+  }
+  float highest = -INFINITY;
+  for (int lane = 0; lane < 8; ++lane) highest = std::max(highest, most[lane]);
+  for (; k < n; ++k) highest = std::max(highest, x[k]);
+  double sum = 0;
+  float part[512];
+  for (std::int64_t i = 0; i < n; i += 512) {
+    const std::int64_t m = std::min<std::int64_t>(512, n - i);
+    exp_shifted(x + i, m, highest, 1.0f, part);
+    Lanes lanes = {};
+    std::int64_t j = 0;
+    for (; j + 8 <= m; j += 8) lanes += load(part + j);
+    float block = sum_lanes(lanes);
+    for (; j < m; ++j) block += part[j];
+    sum += block;
+  }
+  return static_cast<double>(highest) + std::log(sum);
+}
+
+}  // namespace cai

@@ -1,0 +1,19 @@
+#include "cai/engine/threads.hpp"
+
+#include <ATen/Parallel.h>
+#include <omp.h>
+#include <torch/version.h>
+
+#include <thread>
+
+namespace cai {
+
+void set_threads(long threads) {
+  const int count = threads > 0 ? static_cast<int>(threads) : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  at::set_num_threads(count);
+  omp_set_num_threads(count);
+}
+
+std::string torch_version() { return TORCH_VERSION; }
+
+}  // namespace cai

@@ -1,0 +1,1 @@
+// Keeps a floor without sources of its own a valid static library.

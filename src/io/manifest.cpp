@@ -1,0 +1,53 @@
+#include "cai/io/manifest.hpp"
+
+#include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
+#include "cai/io/file.hpp"
+
+namespace cai {
+
+namespace fs = std::filesystem;
+
+std::optional<Manifest> read_manifest(const fs::path& folder) {
+  const fs::path path = folder / "manifest.json";
+  if (!fs::exists(path)) return std::nullopt;
+  const Json json = parse_json(read_file(path), path.string());
+  try {
+    Manifest m;
+    m.stage = json.at("stage").get<std::string>();
+    m.key = json.at("key").get<std::string>();
+    for (const Json& file : json.at("files"))
+      m.files.push_back({file.at("file").get<std::string>(), file.value("records", -1L), file.at("sha256").get<std::string>()});
+    m.figures = json.at("figures");
+    m.seconds = json.value("seconds", 0.0);
+    return m;
+  } catch (const Json::exception&) {
+    throw InputError(path.string(), 1, "not a manifest; expected stage, key, files [{file, records, sha256}], figures");
+  }
+}
+
+void write_manifest(const fs::path& folder, const Manifest& m) {
+  Json json = {{"stage", m.stage}, {"key", m.key}, {"files", Json::array()}, {"figures", m.figures}, {"seconds", m.seconds}};
+  for (const ManifestFile& file : m.files) {
+    Json entry = {{"file", file.file}};
+    if (file.records >= 0) entry["records"] = file.records;
+    entry["sha256"] = file.sha256;
+    json["files"].push_back(entry);
+  }
+  write_file(folder / "manifest.json", json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+std::vector<std::string> verify_manifest(const fs::path& folder) {
+  std::vector<std::string> problems;
+  const auto manifest = read_manifest(folder);
+  if (!manifest) return {folder.string() + ": no manifest.json"};
+  for (const ManifestFile& file : manifest->files) {
+    const fs::path path = folder / file.file;
+    if (!fs::exists(path)) problems.push_back(path.string() + ": missing");
+    else if (const std::string hash = sha256_file(path); hash != file.sha256)
+      problems.push_back(path.string() + ": SHA-256 is " + hash.substr(0, 12) + "..., the manifest says " + file.sha256.substr(0, 12) + "...");
+  }
+  return problems;
+}
+
+}  // namespace cai

@@ -1,0 +1,204 @@
+#include "cai/io/records.hpp"
+
+#include <zstd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
+#include "cai/base/log.hpp"
+
+namespace cai {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string shard_name(std::size_t index) {
+  std::string digits = std::to_string(index);
+  return std::string(5 - std::min<std::size_t>(5, digits.size()), '0') + digits + ".jsonl";
+}
+
+std::string decompress(const std::string& bytes, const std::string& file) {
+  std::string out;
+  ZSTD_DStream* stream = ZSTD_createDStream();
+  ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
+  std::vector<char> buffer(1 << 17);
+  std::size_t left = 1;
+  while (in.pos < in.size) {
+    ZSTD_outBuffer piece{buffer.data(), buffer.size(), 0};
+    left = ZSTD_decompressStream(stream, &piece, &in);
+    if (ZSTD_isError(left)) break;
+    out.append(buffer.data(), piece.pos);
+  }
+  ZSTD_freeDStream(stream);
+  if (ZSTD_isError(left) || left != 0) throw InputError(file, 0, "not a whole zstd file");
+  return out;
+}
+
+// Lines of a shard; a torn last line is an error here: only the writer's own folder may end so, and it cuts it first.
+void read_lines(const fs::path& path, std::vector<Json>& records, std::set<std::string>& ids) {
+  std::string text = read_file(path);
+  if (path.extension() == ".zst") text = decompress(text, path.string());
+  long line = 0;
+  for (std::size_t from = 0; from < text.size();) {
+    ++line;
+    std::size_t to = text.find('\n', from);
+    if (to == std::string::npos) to = text.size();
+    const std::string_view one(text.data() + from, to - from);
+    from = to + 1;
+    if (one.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    Json record = parse_json(one, path.string(), line);
+    if (!record.is_object()) throw InputError(path.string(), line, "not a JSON object");
+    if (const auto id = record.find("id"); id != record.end()) {
+      const std::string key = id->is_string() ? id->get<std::string>() : id->dump();
+      if (!ids.insert(key + "\n" + record.value("model", std::string())).second)
+        throw InputError(path.string(), line, "the id \"" + key + "\" stands twice");
+    }
+    records.push_back(std::move(record));
+  }
+}
+
+bool is_shard(const fs::path& path) {
+  return path.extension() == ".jsonl" || (path.extension() == ".zst" && path.stem().extension() == ".jsonl");
+}
+
+}  // namespace
+
+std::vector<Json> read_records(const fs::path& path) {
+  std::vector<Json> records;
+  std::set<std::string> ids;
+  if (!fs::exists(path)) throw InputError(path.string(), 0, "no such file or folder");
+  if (!fs::is_directory(path)) {
+    read_lines(path, records, ids);
+    return records;
+  }
+  std::vector<fs::path> shards;
+  if (const auto manifest = read_manifest(path)) {
+    const std::vector<std::string> problems = verify_manifest(path);
+    if (!problems.empty()) throw InputError(problems.front());
+    for (const ManifestFile& file : manifest->files)
+      if (file.records >= 0) shards.push_back(path / file.file);
+  } else {
+    for (const auto& entry : fs::directory_iterator(path))
+      if (is_shard(entry.path()) && entry.path().filename() != "metrics.jsonl" && entry.path().filename() != "failures.jsonl")
+        shards.push_back(entry.path());
+    std::sort(shards.begin(), shards.end());
+    if (shards.empty()) throw InputError(path.string(), 0, "no *.jsonl files in this folder");
+  }
+  for (const fs::path& shard : shards) read_lines(shard, records, ids);
+  return records;
+}
+
+struct RecordWriter::Impl {
+  using Clock = std::chrono::steady_clock;
+
+  fs::path folder;
+  std::string stage, key;
+  std::size_t shard_records;
+  std::vector<Json> earlier;
+  std::map<std::size_t, std::string> waiting;  // out of order
+  std::size_t next = 0;                        // index of the next record to append
+  std::size_t unsynced = 0;
+  Clock::time_point synced = Clock::now();
+  std::unique_ptr<AppendFile> shard;
+
+  void open();
+  void resume();
+  void append_ready();
+};
+
+// An unfinished folder with the same key goes on; anything else in its place moves aside.
+void RecordWriter::Impl::open() {
+  const fs::path marker = folder / "progress.json";
+  if (fs::exists(folder) && !fs::is_empty(folder)) {
+    const auto manifest = read_manifest(folder);
+    std::string old_key;
+    if (!manifest && fs::exists(marker)) old_key = parse_json(read_file(marker), marker.string()).value("key", std::string());
+    if (manifest && manifest->key == key) throw Bug("the stage in " + folder.string() + " is finished already");
+    if (manifest || old_key != key) {
+      fs::path aside;
+      for (int n = 1; aside.empty() || fs::exists(aside); ++n) aside = folder.string() + ".stale-" + std::to_string(n);
+      log_info(folder.string() + " was made with other settings; it is kept as " + aside.filename().string());
+      rename_durably(folder, aside);
+    }
+  }
+  fs::create_directories(folder);
+  sync_folder(folder.parent_path());
+  if (fs::exists(marker)) return resume();
+  write_file(marker, to_line({{"stage", stage}, {"key", key}}) + "\n");
+}
+
+void RecordWriter::Impl::resume() {
+  for (std::size_t index = 0; fs::exists(folder / shard_name(index)); ++index) {
+    const fs::path path = folder / shard_name(index);
+    const std::string text = read_file(path);
+    const std::size_t whole = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;  // a torn last line is redone
+    std::size_t keep = 0;
+    long line = 0;
+    while (keep < whole) {
+      const std::size_t end = text.find('\n', keep);
+      ++line;
+      earlier.push_back(parse_json(std::string_view(text).substr(keep, end - keep), path.string(), line));
+      keep = end + 1;
+    }
+    if (keep < text.size()) AppendFile(path, keep).sync();
+  }
+  next = earlier.size();
+}
+
+void RecordWriter::Impl::append_ready() {
+  for (auto it = waiting.begin(); it != waiting.end() && it->first == next; it = waiting.erase(it), ++next) {
+    if (next % shard_records == 0 || !shard) {
+      if (shard) shard->sync();
+      shard = std::make_unique<AppendFile>(folder / shard_name(next / shard_records), UINT64_MAX);
+    }
+    shard->append(it->second);
+    ++unsynced;
+  }
+}
+
+RecordWriter::RecordWriter(const fs::path& folder, std::string stage, std::string key, long shard_records) : impl_(std::make_unique<Impl>()) {
+  impl_->folder = folder;
+  impl_->stage = std::move(stage);
+  impl_->key = std::move(key);
+  impl_->shard_records = static_cast<std::size_t>(shard_records);
+  impl_->open();
+}
+
+RecordWriter::~RecordWriter() = default;
+
+const std::vector<Json>& RecordWriter::already_written() const { return impl_->earlier; }
+
+void RecordWriter::write(std::size_t index, Json record) {
+  Impl& m = *impl_;
+  if (index < m.next || m.waiting.count(index)) throw Bug("record " + std::to_string(index) + " written twice");
+  m.waiting.emplace(index, to_line(record) + "\n");
+  m.append_ready();
+  if (m.unsynced >= 64 || Impl::Clock::now() - m.synced > std::chrono::seconds(2)) flush();
+}
+
+void RecordWriter::flush() {
+  Impl& m = *impl_;
+  m.append_ready();
+  if (m.shard && m.unsynced > 0) m.shard->sync();
+  m.unsynced = 0;
+  m.synced = Impl::Clock::now();
+}
+
+void RecordWriter::finish(const Json& figures, double seconds) {
+  Impl& m = *impl_;
+  flush();
+  if (!m.waiting.empty()) throw Bug("record " + std::to_string(m.next) + " of " + m.folder.string() + " was never written");
+  m.shard.reset();
+  Manifest manifest{m.stage, m.key, {}, figures, seconds};
+  for (std::size_t first = 0, index = 0; first < m.next; first += m.shard_records, ++index)
+    manifest.files.push_back({shard_name(index), static_cast<long>(std::min(m.shard_records, m.next - first)), sha256_file(m.folder / shard_name(index))});
+  write_manifest(m.folder, manifest);
+  fs::remove(m.folder / "progress.json");
+}
+
+}  // namespace cai

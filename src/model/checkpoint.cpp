@@ -1,0 +1,261 @@
+#include "cai/model/checkpoint.hpp"
+
+#include <ATen/ATen.h>
+
+#include <map>
+#include <set>
+
+#include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
+#include "cai/io/gguf.hpp"
+#include "cai/io/json.hpp"
+#include "cai/io/safetensors.hpp"
+#include "cai/model/dequantise.hpp"
+#include "cai/model/reward_model.hpp"
+
+namespace cai {
+namespace {
+
+namespace fs = std::filesystem;
+using Weights = std::map<std::string, at::Tensor>;  // by HF name, float32
+
+at::Tensor to_float(const SafeTensor& t, const std::string& file) {
+  std::int64_t count = 1;
+  for (auto d : t.shape) count *= d;
+  const std::map<std::string, GgufType> same = {{"F32", GgufType::kF32}, {"F16", GgufType::kF16}, {"BF16", GgufType::kBF16}};
+  const auto type = same.find(t.dtype);
+  if (type == same.end()) throw InputError(file + ": tensor \"" + t.name + "\" has dtype " + t.dtype + "; accepted: F32, F16, BF16");
+  at::Tensor out = at::empty(t.shape, at::kFloat);
+  dequantise(type->second, t.bytes, count, out.data_ptr<float>());
+  return out;
+}
+
+Weights read_hf_weights(const fs::path& folder) {
+  std::set<std::string> files;
+  const fs::path index = folder / "model.safetensors.index.json";
+  if (fs::exists(folder / "model.safetensors")) {
+    files.insert("model.safetensors");
+  } else if (fs::exists(index)) {
+    const Json json = parse_json(read_file(index), index.string());
+    const auto map = json.find("weight_map");
+    if (map == json.end() || !map->is_object()) throw InputError(index.string(), 1, "no \"weight_map\" object");
+    for (const auto& [name, file] : map->items()) {
+      const std::string shard = file.is_string() ? file.get<std::string>() : "";
+      if (shard.empty() || shard.find('/') != shard.npos) throw InputError(index.string(), 1, "the shard of \"" + name + "\" is not a file name in this folder");
+      files.insert(shard);
+    }
+  } else {
+    throw InputError(folder.string(), 0, "neither model.safetensors nor model.safetensors.index.json here");
+  }
+  Weights weights;
+  for (const std::string& file : files) {
+    const SafeTensorsFile shard = read_safetensors(folder / file);
+    for (const SafeTensor& t : shard.tensors)
+      if (!weights.emplace(t.name, to_float(t, (folder / file).string())).second)
+        throw InputError((folder / file).string() + ": tensor \"" + t.name + "\" stands in two shards");
+  }
+  return weights;
+}
+
+// llama.cpp stores q and k of architecture llama with the two halves of each head interleaved.
+at::Tensor unpermuted(const at::Tensor& t, std::int64_t heads) {
+  const auto rows = t.size(0), half = rows / heads / 2;
+  return t.view({heads, half, 2, -1}).transpose(1, 2).reshape({rows, -1});
+}
+
+// GGUF names of a layer's tensors and their HF names.
+const std::vector<std::pair<std::string, std::string>>& layer_names() {
+  static const std::vector<std::pair<std::string, std::string>> names = {
+      {"attn_norm.weight", "input_layernorm.weight"}, {"attn_q.weight", "self_attn.q_proj.weight"}, {"attn_k.weight", "self_attn.k_proj.weight"},
+      {"attn_v.weight", "self_attn.v_proj.weight"}, {"attn_q.bias", "self_attn.q_proj.bias"}, {"attn_k.bias", "self_attn.k_proj.bias"},
+      {"attn_v.bias", "self_attn.v_proj.bias"}, {"attn_output.bias", "self_attn.o_proj.bias"}, {"attn_q_norm.weight", "self_attn.q_norm.weight"},
+      {"attn_k_norm.weight", "self_attn.k_norm.weight"}, {"attn_output.weight", "self_attn.o_proj.weight"},
+      {"ffn_norm.weight", "post_attention_layernorm.weight"}, {"ffn_gate.weight", "mlp.gate_proj.weight"}, {"ffn_up.weight", "mlp.up_proj.weight"},
+      {"ffn_down.weight", "mlp.down_proj.weight"}};
+  return names;
+}
+
+std::string hf_name(const std::string& gguf) {
+  if (gguf == "token_embd.weight") return "model.embed_tokens.weight";
+  if (gguf == "output_norm.weight") return "model.norm.weight";
+  if (gguf == "output.weight") return "lm_head.weight";
+  if (gguf.rfind("blk.", 0) != 0) return "";
+  const auto dot = gguf.find('.', 4);
+  for (const auto& [from, to] : layer_names())
+    if (dot != gguf.npos && gguf.substr(dot + 1) == from) return "model.layers." + gguf.substr(4, dot - 4) + "." + to;
+  return "";
+}
+
+Weights read_gguf_weights(const GgufFile& gguf, const ModelConfig& config, const std::string& file) {
+  Weights weights;
+  for (const GgufTensor& t : gguf.tensors) {
+    const std::string name = hf_name(t.name);
+    if (name.empty()) throw InputError(file + ": tensor \"" + t.name + "\" is not one of a Llama-family model");
+    at::Tensor out = at::empty(t.shape, at::kFloat);
+    dequantise(t.type, t.bytes, out.numel(), out.data_ptr<float>());
+    const bool llama = config.architecture == "LlamaForCausalLM" && out.dim() == 2;
+    if (llama && t.name.ends_with("attn_q.weight")) out = unpermuted(out, config.heads);
+    if (llama && t.name.ends_with("attn_k.weight")) out = unpermuted(out, config.kv_heads);
+    weights.emplace(name, out);
+  }
+  return weights;
+}
+
+// Takes every weight of the model out of `weights`; what is missing, of another shape or not finite is named.
+Llama build(const ModelConfig& c, Weights& weights, const std::string& file) {
+  const auto take = [&](const std::string& name, std::vector<std::int64_t> shape) {
+    const auto it = weights.find(name);
+    if (it == weights.end()) throw InputError(file + ": no tensor \"" + name + "\"");
+    at::Tensor t = it->second;
+    weights.erase(it);
+    if (t.sizes() != at::IntArrayRef(shape)) {
+      std::string found, expected;
+      for (auto d : t.sizes()) found += (found.empty() ? "" : " x ") + std::to_string(d);
+      for (auto d : shape) expected += (expected.empty() ? "" : " x ") + std::to_string(d);
+      throw InputError(file + ": tensor \"" + name + "\" is " + found + "; expected " + expected);
+    }
+    if (!std::isfinite(t.sum().item<float>()) && !at::isfinite(t).all().item<bool>())
+      throw InputError(file + ": tensor \"" + name + "\" holds values that are not finite");
+    return t.contiguous();
+  };
+  Llama m;
+  m.config = c;
+  m.embedding = take("model.embed_tokens.weight", {c.vocabulary, c.width});
+  const auto q = c.heads * c.head_width, kv = c.kv_heads * c.head_width;
+  for (std::int64_t i = 0; i < c.layers; ++i) {
+    const std::string at = "model.layers." + std::to_string(i) + ".";
+    LlamaLayer l;
+    l.attention_norm = take(at + "input_layernorm.weight", {c.width});
+    l.q = take(at + "self_attn.q_proj.weight", {q, c.width});
+    l.k = take(at + "self_attn.k_proj.weight", {kv, c.width});
+    l.v = take(at + "self_attn.v_proj.weight", {kv, c.width});
+    l.o = take(at + "self_attn.o_proj.weight", {c.width, q});
+    if (c.qkv_bias) {
+      l.q_bias = take(at + "self_attn.q_proj.bias", {q});
+      l.k_bias = take(at + "self_attn.k_proj.bias", {kv});
+      l.v_bias = take(at + "self_attn.v_proj.bias", {kv});
+    }
+    if (c.output_bias) l.o_bias = take(at + "self_attn.o_proj.bias", {c.width});
+    if (c.qk_norm) {
+      l.q_norm = take(at + "self_attn.q_norm.weight", {c.head_width});
+      l.k_norm = take(at + "self_attn.k_norm.weight", {c.head_width});
+    }
+    l.ffn_norm = take(at + "post_attention_layernorm.weight", {c.width});
+    l.gate = take(at + "mlp.gate_proj.weight", {c.ffn_width, c.width});
+    l.up = take(at + "mlp.up_proj.weight", {c.ffn_width, c.width});
+    l.down = take(at + "mlp.down_proj.weight", {c.width, c.ffn_width});
+    m.layers.push_back(std::move(l));
+  }
+  m.norm = take("model.norm.weight", {c.width});
+  if (c.tied_head) {
+    m.head = m.embedding;
+    weights.erase("lm_head.weight");  // some files repeat the tied embedding
+  } else {
+    m.head = take("lm_head.weight", {c.vocabulary, c.width});
+  }
+  if (!weights.empty()) throw InputError(file + ": tensor \"" + weights.begin()->first + "\" is not one of this architecture");
+  return m;
+}
+
+fs::path gguf_in(const fs::path& path) {
+  if (!fs::exists(path)) throw InputError(path.string(), 0, "no such model file or folder");
+  if (!fs::is_directory(path)) return path;
+  if (fs::exists(path / "config.json")) return {};
+  fs::path found;
+  for (const auto& entry : fs::directory_iterator(path)) {
+    if (entry.path().extension() != ".gguf") continue;
+    if (!found.empty()) throw InputError(path.string(), 0, "several .gguf files here; name one of them");
+    found = entry.path();
+  }
+  if (found.empty()) throw InputError(path.string(), 0, "neither config.json nor a .gguf file here");
+  return found;
+}
+
+Json read_config(const fs::path& folder) {
+  const fs::path file = folder / "config.json";
+  return parse_json(read_file(file), file.string());
+}
+
+std::string save_weights(const Llama& model, const at::Tensor& score, const fs::path& folder, const std::string& dtype) {
+  if (dtype != "float32" && dtype != "bfloat16") throw UsageError("dtype " + dtype + "; accepted: float32, bfloat16");
+  std::vector<at::Tensor> kept;
+  std::vector<SafeTensor> tensors;
+  const auto add = [&](const std::string& name, const at::Tensor& t) {
+    kept.push_back(t.detach().to(dtype == "float32" ? at::kFloat : at::kBFloat16).contiguous());
+    const at::Tensor& k = kept.back();
+    tensors.push_back({name, dtype == "float32" ? "F32" : "BF16", k.sizes().vec(), {static_cast<const std::byte*>(k.data_ptr()), static_cast<std::size_t>(k.nbytes())}});
+  };
+  kept.reserve(model.layers.size() * 16 + 8);
+  for (const auto& [name, t] : model.named_weights())
+    if (!score.defined() || name != "lm_head.weight") add(name, t);
+  if (score.defined()) add("score.weight", score);
+  return write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
+}
+
+}  // namespace
+
+std::shared_ptr<Llama> load_llama(const fs::path& path) {
+  if (const fs::path file = gguf_in(path); !file.empty()) {
+    const GgufFile gguf = read_gguf(file);
+    const ModelConfig config = parse_model_config(gguf, file.string());
+    Weights weights = read_gguf_weights(gguf, config, file.string());
+    return std::make_shared<Llama>(build(config, weights, file.string()));
+  }
+  const ModelConfig config = parse_model_config(read_config(path), (path / "config.json").string());
+  Weights weights = read_hf_weights(path);
+  return std::make_shared<Llama>(build(config, weights, path.string()));
+}
+
+std::string save_llama(const Llama& model, const fs::path& folder, const std::string& dtype) {
+  fs::create_directories(folder);
+  const std::string hash = save_weights(model, {}, folder, dtype);
+  write_file(folder / "config.json", to_hf_json(model.config, dtype).dump(2) + "\n");
+  return hash;
+}
+
+std::string model_fingerprint(const fs::path& path) {
+  if (const fs::path file = gguf_in(path); !file.empty()) return sha256_file(file);
+  std::string all = sha256_file(path / "config.json");
+  std::set<fs::path> shards;
+  for (const auto& entry : fs::directory_iterator(path))
+    if (entry.path().extension() == ".safetensors") shards.insert(entry.path());
+  for (const fs::path& shard : shards) all += sha256_file(shard);
+  return sha256(all);
+}
+
+std::shared_ptr<RewardModel> load_reward_model(const fs::path& path) {
+  const fs::path file = path / "config.json";
+  if (!fs::exists(file)) throw InputError(path.string(), 0, "not a reward checkpoint: no config.json");
+  const Json json = read_config(path);
+  const ModelConfig config = parse_model_config(json, file.string());
+  Weights weights = read_hf_weights(path);
+  const auto score = weights.find("score.weight");
+  if (score == weights.end()) throw InputError(path.string(), 0, "not a reward checkpoint: no tensor \"score.weight\"");
+  auto model = std::make_shared<RewardModel>();
+  model->score = score->second;
+  if (model->score.sizes() != at::IntArrayRef({1, config.width})) throw InputError(path.string() + ": tensor \"score.weight\" must be 1 x " + std::to_string(config.width));
+  weights.erase(score);
+  // The trunk has no head of its own; the tied embedding stands in, and nothing reads it.
+  ModelConfig trunk = config;
+  trunk.tied_head = true;
+  model->trunk = build(trunk, weights, path.string());
+  model->trunk.config.tied_head = config.tied_head;
+  if (const auto scale = json.find("cai_reward"); scale != json.end() && scale->is_object()) {
+    model->mean = scale->value("mean", 0.0);
+    model->std = scale->value("std", 1.0);
+    if (!std::isfinite(model->mean) || !(model->std > 0)) throw InputError(file.string(), 0, "cai_reward needs a finite mean and a positive std");
+  }
+  return model;
+}
+
+std::string save_reward_model(const RewardModel& model, const fs::path& folder) {
+  fs::create_directories(folder);
+  const std::string hash = save_weights(model.trunk, model.score, folder, "float32");
+  Json json = to_hf_json(model.trunk.config, "float32", {{"num_labels", 1}, {"cai_reward", {{"mean", model.mean}, {"std", model.std}}}});
+  std::string& name = json["architectures"][0].get_ref<std::string&>();
+  name = name.substr(0, name.find("For")) + "ForSequenceClassification";
+  write_file(folder / "config.json", json.dump(2) + "\n");
+  return hash;
+}
+
+}  // namespace cai

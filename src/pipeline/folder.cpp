@@ -1,0 +1,126 @@
+#include "cai/pipeline/folder.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
+#include "cai/base/log.hpp"
+#include "cai/base/text.hpp"
+#include "cai/io/file.hpp"
+#include "cai/io/manifest.hpp"
+
+namespace cai {
+namespace fs = std::filesystem;
+namespace {
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+/// The finished manifest of this key, if there is one. A finished folder of another key is moved aside.
+std::optional<Manifest> finished(const fs::path& folder, const std::string& key) {
+  std::optional<Manifest> manifest = read_manifest(folder);
+  if (!manifest || manifest->key == key) return manifest;
+  fs::path aside = move_aside(folder);
+  log_info(folder.string() + " was made from other inputs or settings; it is kept as " + aside.filename().string());
+  return std::nullopt;
+}
+
+/// Extras that the manifest lacks join it: also after a kill between the writer's manifest and this one.
+void add_extras(const fs::path& folder, Manifest& manifest, const std::vector<std::string>& extras) {
+  bool changed = false;
+  for (const std::string& file : extras) {
+    auto listed = [&](const ManifestFile& entry) { return entry.file == file; };
+    if (std::any_of(manifest.files.begin(), manifest.files.end(), listed) || !fs::exists(folder / file)) continue;
+    manifest.files.push_back({file, -1, sha256_file(folder / file)});
+    changed = true;
+  }
+  if (changed) write_manifest(folder, manifest);
+}
+
+std::vector<ManifestFile> list_files(const fs::path& folder) {
+  std::vector<ManifestFile> files;
+  for (auto entry = fs::recursive_directory_iterator(folder); entry != fs::recursive_directory_iterator(); ++entry) {
+    std::string name = fs::relative(entry->path(), folder).string();
+    if (name == "state") entry.disable_recursion_pending();
+    if (!entry->is_regular_file() || name == "manifest.json" || name == "stage.json") continue;
+    files.push_back({name, -1, sha256_file(entry->path())});
+  }
+  std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) { return a.file < b.file; });
+  return files;
+}
+
+}  // namespace
+
+StageResult run_record_stage(const fs::path& folder, const std::string& stage, const std::string& key, double spent,
+                             const std::vector<std::string>& extras, const std::function<Json(RecordWriter&)>& body) {
+  if (std::optional<Manifest> manifest = finished(folder, key)) {
+    add_extras(folder, *manifest, extras);
+    return {manifest->figures, manifest->seconds, true};
+  }
+  Stopwatch watch;
+  fs::create_directories(folder);
+  RecordWriter writer(folder, stage, key);
+  Json figures = body(writer);
+  double seconds = spent + watch.seconds();
+  writer.finish(figures, seconds);
+  if (std::optional<Manifest> manifest = read_manifest(folder)) add_extras(folder, *manifest, extras);
+  return {figures, seconds, false};
+}
+
+StageResult run_training_stage(const fs::path& folder, const std::string& stage, const std::string& key, double spent,
+                               const std::function<Json()>& body) {
+  if (std::optional<Manifest> manifest = finished(folder, key)) return {manifest->figures, manifest->seconds, true};
+  Stopwatch watch;
+  if (fs::exists(folder) && !fs::is_empty(folder) && unfinished_key(folder) != key) {
+    log_info(folder.string() + " is unfinished work from other inputs or settings; it is kept as " + move_aside(folder).filename().string());
+  }
+  fs::create_directories(folder);
+  write_file(folder / "stage.json", to_line({{"stage", stage}, {"key", key}}) + "\n");
+  Json figures = body();
+  double seconds = spent + watch.seconds();
+  write_manifest(folder, {stage, key, list_files(folder), figures, seconds});
+  std::error_code ignored;
+  fs::remove(folder / "stage.json", ignored);
+  fs::remove_all(folder / "state", ignored);
+  return {figures, seconds, false};
+}
+
+std::string unfinished_key(const fs::path& folder) {
+  fs::path file = folder / "stage.json";
+  if (!fs::exists(file)) return "";
+  Json state = parse_json(read_file(file), file.string());
+  return state.is_object() && state.contains("key") && state["key"].is_string() ? state["key"].get<std::string>() : "";
+}
+
+fs::path move_aside(const fs::path& folder) {
+  fs::path name = folder.has_filename() ? folder : folder.parent_path();
+  for (int n = 1;; ++n) {
+    fs::path aside = name.string() + ".stale-" + std::to_string(n);
+    if (fs::exists(aside)) continue;
+    rename_durably(name, aside);
+    return aside;
+  }
+}
+
+std::string key_of(const Json& ingredients) { return sha256(to_line(ingredients)); }
+
+std::vector<std::string> key_lines(const Config& config, const std::string& section) {
+  std::vector<std::string> lines;
+  for (const std::string& line : split(section_text(config, section), '\n')) {
+    auto names = [&](const char* word) { return line.find(word) != std::string::npos; };
+    bool is_about_speed = section == "engine" && !names("dtype");
+    if (line.empty() || is_about_speed || names("checkpoint_seconds") || (section == "eval" && names("gates"))) continue;
+    if (section == "prompts" && names("files")) continue;  // their content counts, not their names
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+}  // namespace cai

@@ -1,0 +1,91 @@
+#include "cai/pipeline/home.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "cai/base/error.hpp"
+#include "cai/pipeline/run.hpp"
+
+namespace cai {
+namespace fs = std::filesystem;
+
+fs::path home() {
+  if (const char* set = std::getenv("CAI_HOME"); set && *set) return set;
+  std::error_code ignored;
+  fs::path binary = fs::read_symlink("/proc/self/exe", ignored);
+  for (fs::path folder = binary.parent_path(); folder.has_relative_path(); folder = folder.parent_path()) {
+    if (fs::is_directory(folder / "constitutions", ignored)) return folder;
+  }
+  return fs::current_path();
+}
+
+fs::path find_shipped(const fs::path& path) {
+  std::error_code ignored;
+  if (path.is_absolute() || fs::exists(path, ignored)) return path;
+  fs::path shipped = home() / path;
+  return fs::exists(shipped, ignored) ? shipped : path;
+}
+
+std::vector<fs::path> shipped_prompts() {
+  std::vector<fs::path> found;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(home() / "prompts", ignored)) {
+    std::string extension = entry.path().extension();
+    if (extension == ".jsonl" || extension == ".tsv" || extension == ".txt") found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::string program_name() {
+  const char* set = std::getenv("CAI_PROGRAM");
+  return set && *set ? set : "cai";
+}
+
+namespace {
+
+/// The last checkpoint of a run: of the newest iteration, the policy, else the SL-CAI model.
+fs::path last_checkpoint(const fs::path& run) {
+  std::vector<fs::path> iterations;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(run, ignored)) {
+    if (entry.path().filename().string().starts_with("iter-")) iterations.push_back(entry.path());
+  }
+  std::sort(iterations.rbegin(), iterations.rend());
+  for (const auto& iteration : iterations) {
+    for (const char* stage : {"ppo", "sft"}) {
+      if (fs::exists(iteration / stage / "manifest.json", ignored)) return iteration / stage / "checkpoint";
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+fs::path find_model(const std::string& name) {
+  std::error_code ignored;
+  if (name == "smollm2") {
+    fs::path file = home() / ".deps/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+    if (!fs::exists(file, ignored)) {
+      throw InputError("model smollm2: " + file.string() + " is not there; scripts/cai fetches it, or set CAI_HOME to the folder that holds .deps");
+    }
+    return file;
+  }
+  fs::path path = name;
+  if (!fs::exists(path, ignored)) {
+    throw InputError("model " + name + ": no such file or folder; accepted are smollm2, an HF folder, a .gguf file, a run or a stage's folder");
+  }
+  if (!fs::is_directory(path, ignored) || fs::exists(path / "config.json", ignored)) return path;
+  if (fs::exists(path / "run.json", ignored)) {
+    fs::path checkpoint = last_checkpoint(path);
+    if (checkpoint.empty()) throw InputError("model " + name + ": this run has no finished checkpoint yet");
+    return checkpoint;
+  }
+  if (fs::exists(path / "checkpoint" / "config.json", ignored)) return path / "checkpoint";
+  for (const auto& entry : fs::directory_iterator(path, ignored)) {
+    if (entry.path().extension() == ".gguf") return path;
+  }
+  throw InputError("model " + name + ": this folder holds neither config.json nor a .gguf file");
+}
+
+}  // namespace cai

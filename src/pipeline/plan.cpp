@@ -1,0 +1,392 @@
+#include "cai/pipeline/plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <set>
+#include <thread>
+
+#include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
+#include "cai/base/text.hpp"
+#include "cai/io/file.hpp"
+#include "cai/io/gguf.hpp"
+#include "cai/io/manifest.hpp"
+#include "cai/model/checkpoint.hpp"
+#include "cai/model/config.hpp"
+#include "cai/pipeline/folder.hpp"
+#include "cai/pipeline/home.hpp"
+#include "cai/pipeline/run.hpp"
+#include "cai/text/chat.hpp"
+#include "cai/text/tokenizer.hpp"
+
+namespace cai {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr int kFormat = 1;  // of what the stages write; raised when the same config gives other records
+
+/// Collects the lines of failures, so that all are told at once.
+class Problems {
+ public:
+  template <typename Function>
+  void attempt(Function function) {
+    try {
+      function();
+    } catch (const InputError& error) {
+      add(error.what());
+    } catch (const EnvironmentError& error) {
+      add(error.what());
+    }
+  }
+  void add(const std::string& line) { lines_ += (lines_.empty() ? "" : "\n") + line; }
+  void throw_if_any() const {
+    if (!lines_.empty()) throw InputError(lines_);
+  }
+
+ private:
+  std::string lines_;
+};
+
+ModelConfig read_model_config(const fs::path& path) {
+  fs::path file = path;
+  if (fs::is_directory(path)) {
+    if (fs::exists(path / "config.json")) {
+      std::string name = (path / "config.json").string();
+      return parse_model_config(parse_json(read_file(name), name), name);
+    }
+    for (const auto& entry : fs::directory_iterator(path)) {
+      if (entry.path().extension() == ".gguf") file = entry.path();
+    }
+  }
+  return parse_model_config(read_gguf(file), file.string());
+}
+
+double parameter_count(const ModelConfig& c) {
+  double attention = double(c.width) * c.head_width * (2 * c.heads + 2 * c.kv_heads);
+  double layer = attention + 3.0 * c.width * c.ffn_width + 2.0 * c.width;
+  return c.layers * layer + double(c.vocabulary) * c.width * (c.tied_head ? 1 : 2) + c.width;
+}
+
+/// A prompt that names no split is held out for one id in five.
+void draw_split(Prompt& prompt) {
+  if (prompt.split.empty()) prompt.split = std::stoul(sha256(prompt.id).substr(0, 4), nullptr, 16) % 5 == 0 ? "held-out" : "train";
+}
+
+void read_prompt_files(RunInputs& inputs, Problems& problems) {
+  std::vector<fs::path> files;
+  for (const std::string& name : inputs.config.prompts.files) files.push_back(find_shipped(name));
+  if (files.empty()) files = shipped_prompts();
+  if (files.empty()) problems.add("prompts.files: none given, and " + (home() / "prompts").string() + " holds no shipped sets; give --prompts FILE");
+  std::map<std::string, std::string> seen;
+  for (const fs::path& file : files) {
+    problems.attempt([&] {
+      std::vector<Prompt> prompts = read_prompts(file);
+      if (prompts.empty()) throw InputError(file.string(), 0, "holds no prompts");
+      inputs.prompt_files.push_back({file, sha256_file(file), static_cast<long>(prompts.size())});
+      for (Prompt& prompt : prompts) {
+        auto [other, is_new] = seen.emplace(prompt.id, file.string());
+        if (!is_new) throw InputError(file.string(), 0, "id \"" + printable(prompt.id) + "\" is also in " + other->second + "; ids must be unique in a run");
+        draw_split(prompt);
+        inputs.prompts.push_back(std::move(prompt));
+      }
+    });
+  }
+  auto of_split = [&](const char* split) {
+    return std::count_if(inputs.prompts.begin(), inputs.prompts.end(), [&](const Prompt& prompt) { return prompt.split == split; });
+  };
+  if (!inputs.prompts.empty() && of_split("train") == 0) problems.add("prompts.files: no prompt has split \"train\"");
+  if (!inputs.prompts.empty() && of_split("held-out") == 0) problems.add("prompts.files: no prompt has split \"held-out\"; eval needs some");
+}
+
+/// The folder itself or its nearest parent that exists.
+fs::path existing_parent(fs::path folder) {
+  folder = fs::absolute(folder);
+  while (!fs::exists(folder) && folder.has_relative_path()) folder = folder.parent_path();
+  return folder;
+}
+
+std::string gigabytes(double bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f GB", bytes / 1e9);
+  return text;
+}
+
+void check_out(const RunInputs& inputs, Problems& problems) {
+  fs::path out = inputs.config.out.empty() ? "runs" : inputs.config.out;
+  fs::path parent = existing_parent(out);
+  if (!fs::is_directory(parent)) {
+    problems.add(out.string() + ": " + parent.string() + " is not a folder");
+    return;
+  }
+  bool is_run = fs::exists(out / "run.json");
+  if (!inputs.config.out.empty() && fs::is_directory(out) && !is_run) {
+    for (const auto& entry : fs::directory_iterator(out)) {
+      std::string name = entry.path().filename();
+      if (name.starts_with(".")) continue;  // a lock of a run that was killed before its first file
+      problems.add(out.string() + ": exists and is not a run folder (no run.json); accepted are a new name, an empty folder, a run to resume");
+      break;
+    }
+  }
+  if (inputs.parameters == 0 || is_run) return;  // a run that is resumed has taken its room
+  double need = disk_estimate(inputs), have = static_cast<double>(fs::space(parent).available);
+  if (have < need) problems.add(out.string() + ": the run needs up to " + gigabytes(need) + " of disk, " + gigabytes(have) + " are free");
+}
+
+std::string two_digits(int n) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%02d", n);
+  return text;
+}
+
+/// Records of the prompts stage, at most.
+long prompt_count(const RunInputs& inputs) {
+  const PromptsConfig& config = inputs.config.prompts;
+  long red_team = 0, borderline = 0, ordinary = 0;
+  for (const Prompt& prompt : inputs.prompts) {
+    if (prompt.split != "train") continue;
+    ++(prompt.has_tag("red-team") ? red_team : prompt.has_tag("borderline") ? borderline : ordinary);
+  }
+  return std::min(red_team, config.red_team) + std::min(borderline, config.borderline) + std::min(ordinary, config.ordinary) + config.expand;
+}
+
+}  // namespace
+
+RunInputs check_inputs(const Config& config) {
+  RunInputs inputs{.config = config};
+  Problems problems;
+  problems.attempt([&] { inputs.constitution = read_constitution(find_shipped(config.constitution)); });
+  problems.attempt([&] {
+    inputs.model = find_model(config.model);
+    inputs.parameters = parameter_count(read_model_config(inputs.model));
+    ChatTemplate recognised(load_tokenizer(inputs.model));
+    inputs.model_sha256 = model_fingerprint(inputs.model);
+  });
+  read_prompt_files(inputs, problems);
+  if (const std::string& judge = config.label.feedback; judge != "self" && !judge.starts_with("http://") && !judge.starts_with("https://")) {
+    problems.attempt([&] { find_model(judge); });
+  }
+  problems.attempt([&] { check_out(inputs, problems); });
+  problems.throw_if_any();
+  return inputs;
+}
+
+std::vector<Stage> stages_of(const RunInputs& inputs) {
+  const Config& config = inputs.config;
+  std::vector<Stage> stages;
+  stages.reserve(static_cast<std::size_t>(config.iterations * (9 + 2 * config.revise.rounds)));  // pointers into it stay valid below
+  // Adds a stage; `sections` of the config, `uses` of earlier stages (by folder) and `facts` are what its key is made of.
+  auto add = [&](const std::string& name, int iteration, int round, const std::vector<std::string>& sections,
+                 const std::vector<const Stage*>& uses, const Json& facts) {
+    Json lines = Json::array(), used = Json::object();
+    for (const std::string& section : sections) {
+      for (const std::string& line : key_lines(config, section)) lines.push_back(line);
+    }
+    for (const Stage* stage : uses) used[stage->folder] = stage->key;
+    std::string folder = "iter-" + two_digits(iteration) + "/" + name + (round > 0 ? "-" + std::to_string(round) : "");
+    Json ingredients = {{"stage", name}, {"format", kFormat}, {"iteration", iteration}, {"seed", config.seed}, {"config", lines}, {"inputs", used}};
+    ingredients.update(facts);
+    stages.push_back({name, folder, iteration, round, ingredients, key_of(ingredients)});
+  };
+  auto last = [&](const std::string& name) -> const Stage* {
+    for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
+      if (stage->name == name) return &*stage;
+    }
+    return nullptr;
+  };
+  auto present = [](std::initializer_list<const Stage*> some) {
+    std::vector<const Stage*> result;
+    for (const Stage* stage : some) {
+      if (stage) result.push_back(stage);
+    }
+    return result;
+  };
+
+  Json prompt_hashes = Json::array();
+  for (const PromptFile& file : inputs.prompt_files) prompt_hashes.push_back(file.sha256);
+  Json constitution = {{"constitution", inputs.constitution.sha256}}, nothing = Json::object();
+  Json judge = constitution;
+  std::vector<std::string> judge_sections{"label", "engine"};
+  if (config.label.feedback.starts_with("http")) judge_sections.push_back("endpoint");
+  else if (config.label.feedback != "self") judge["judge"] = model_fingerprint(find_model(config.label.feedback));
+
+  for (int iteration = 1; iteration <= config.iterations; ++iteration) {
+    // The policy that an iteration starts from: the given model, then the last iteration's.
+    const Stage* policy = last("ppo");
+    Json model = policy ? nothing : Json{{"model", inputs.model_sha256}};
+    Json prompts = {{"prompt_files", prompt_hashes}};
+    if (config.prompts.expand > 0) prompts.update(model);
+    add("prompts", iteration, 0, config.prompts.expand > 0 ? std::vector<std::string>{"prompts", "engine"} : std::vector<std::string>{"prompts"},
+        present({last("eval"), config.prompts.expand > 0 ? policy : nullptr}), prompts);
+    add("generate", iteration, 0, {"generate", "engine"}, present({last("prompts"), policy}), model);
+    Json model_and_constitution = constitution;
+    model_and_constitution.update(model);
+    for (int round = 1; round <= config.revise.rounds; ++round) {
+      add("critique", iteration, round, {"critique", "engine"}, present({round == 1 ? last("generate") : last("revise"), policy}), model_and_constitution);
+      add("revise", iteration, round, {"revise", "engine"}, present({last("critique"), policy}), model_and_constitution);
+    }
+    add("sft", iteration, 0, {"sft"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), model);
+    add("exam", iteration, 0, judge_sections, present({config.label.feedback == "self" ? last("sft") : nullptr}), judge);
+    add("candidates", iteration, 0, {"candidates", "engine"}, present({last("prompts"), last("sft"), last("exam")}), constitution);
+    add("label", iteration, 0, judge_sections, present({last("candidates"), last("exam"), config.label.feedback == "self" ? last("sft") : nullptr}), judge);
+    add("reward", iteration, 0, {"reward"}, present({last("label"), last("sft")}), nothing);
+    add("ppo", iteration, 0, {"ppo", "engine"}, present({last("prompts"), last("sft"), last("reward")}), nothing);
+    Json eval = {{"prompt_files", prompt_hashes}, {"base", inputs.model_sha256}};
+    eval.update(constitution);
+    add("eval", iteration, 0, {"eval", "engine"}, present({last("sft"), last("ppo")}), eval);
+  }
+  return stages;
+}
+
+std::string difference(const Json& before, const Json& after) {
+  auto is_object = [](const Json& value) { return value.is_object() && !value.empty(); };
+  if (!is_object(before)) return "made by an earlier version or other settings";
+  std::vector<std::string> parts;
+  auto text = [](const Json& value) { return value.is_string() ? value.get<std::string>().substr(0, 12) : value.dump(); };
+  auto config_values = [](const Json& lines) {
+    std::map<std::string, std::string> values;
+    for (const Json& line : lines) {
+      std::string all = line.is_string() ? line.get<std::string>() : "";
+      std::size_t equals = all.find(" = ");
+      if (equals != std::string::npos) values[all.substr(0, equals)] = all.substr(equals + 3);
+    }
+    return values;
+  };
+  for (const auto& [name, value] : after.items()) {
+    Json old = before.contains(name) ? before[name] : Json();
+    if (old == value) continue;
+    if (name == "config" && old.is_array()) {
+      auto was = config_values(old), is = config_values(value);
+      for (const auto& [field, now] : is) {
+        if (was[field] != now) parts.push_back(field + " " + was[field] + " -> " + now);
+      }
+    } else if (name == "inputs" && old.is_object()) {
+      for (const auto& [folder, key] : value.items()) {
+        if (!old.contains(folder) || old[folder] != key) parts.push_back("input " + folder);
+      }
+    } else {
+      parts.push_back(name + " " + text(old) + " -> " + text(value));
+    }
+  }
+  std::string line;
+  for (const std::string& part : parts) line += (line.empty() ? "" : "; ") + part;
+  return line.empty() ? "made with fewer or other settings" : line;
+}
+
+double disk_estimate(const RunInputs& inputs) {
+  // Three checkpoints an iteration in float32; while PPO trains, weights and two moments of policy and value model beside them.
+  double checkpoint = 4 * inputs.parameters;
+  double records = 8e3 * static_cast<double>(prompt_count(inputs)) * (4 + 2 * inputs.config.revise.rounds);
+  return inputs.config.iterations * (3 * checkpoint + records) + 6 * checkpoint + 50e6;
+}
+
+Cost estimate(const RunInputs& inputs, const Stage& stage) {
+  const Config& config = inputs.config;
+  // Measured shares of a modern core's bf16 speed: about 100 GFLOP/s a core in decoding, 250 in prefill, 120 in training.
+  double cores = config.engine.threads > 0 ? static_cast<double>(config.engine.threads) : std::max(1u, std::thread::hardware_concurrency());
+  double flop = 2 * inputs.parameters;
+  double decode = 100e9 * cores / flop, prefill = 250e9 * cores / flop, train = 120e9 * cores / (3 * flop);
+  constexpr double kPrompt = 40;  // tokens of a question with its template
+  auto spoken = [&](double records, double context, double answer) {
+    return Cost{std::lround(records), records * (context + answer), records * (context / prefill + answer / decode)};
+  };
+  auto trained = [&](double examples, double tokens) { return Cost{std::lround(examples), examples * tokens, examples * tokens / train}; };
+
+  double prompts = static_cast<double>(prompt_count(inputs));
+  double compared = std::min(prompts, static_cast<double>(config.candidates.prompts));
+  if (stage.name == "prompts") return spoken(static_cast<double>(config.prompts.expand), 200, 40).records ? spoken(config.prompts.expand, 200, 40) : Cost{std::lround(prompts), 0, 0};
+  if (stage.name == "generate") return spoken(prompts, kPrompt, config.generate.max_new_tokens);
+  if (stage.name == "critique") return spoken(prompts, 2 * kPrompt + config.generate.max_new_tokens, config.critique.max_new_tokens);
+  if (stage.name == "revise") return spoken(prompts, 3 * kPrompt + config.generate.max_new_tokens + config.critique.max_new_tokens, config.revise.max_new_tokens);
+  if (stage.name == "sft") return trained(prompts * config.sft.epochs, kPrompt + config.revise.max_new_tokens);
+  if (stage.name == "exam") return spoken(60, 300, 0);
+  if (stage.name == "candidates") return spoken(compared * config.candidates.per_prompt, kPrompt, config.candidates.max_new_tokens);
+  if (stage.name == "label") {
+    double pairs = compared * config.candidates.per_prompt * (config.candidates.per_prompt - 1) / 2;
+    return spoken(pairs, 2 * config.label.principles * (2 * kPrompt + 2 * config.candidates.max_new_tokens), config.label.max_reason_tokens);
+  }
+  if (stage.name == "reward") return trained(compared * config.reward.epochs, 2 * (kPrompt + config.candidates.max_new_tokens));
+  if (stage.name == "ppo") {
+    double rollouts = static_cast<double>(config.ppo.updates * config.ppo.prompts_per_update * config.ppo.samples_per_prompt);
+    Cost sampled = spoken(rollouts, kPrompt, config.ppo.max_new_tokens);
+    // Policy and value model learn each epoch; policy, reference, value and reward read once.
+    Cost learned = trained(rollouts * (2 * config.ppo.epochs + 4.0 / 3), kPrompt + config.ppo.max_new_tokens);
+    return {sampled.records, sampled.tokens + learned.tokens, sampled.seconds + learned.seconds};
+  }
+  if (stage.name == "eval") {
+    double held_out = static_cast<double>(config.eval.red_team + config.eval.ordinary + config.eval.borderline);
+    return spoken(3 * held_out, 4 * kPrompt + config.eval.max_new_tokens, config.eval.max_new_tokens);
+  }
+  return {};
+}
+
+Json read_run_json(const fs::path& run) {
+  fs::path file = run / "run.json";
+  if (!fs::exists(file)) return Json::object();
+  Json value = parse_json(read_file(file), file.string());
+  if (!value.is_object()) throw InputError(file.string(), 1, "is not a JSON object");
+  return value;
+}
+
+std::string config_fingerprint(const Config& config) {
+  Config copy = config;
+  copy.out.clear();
+  return sha256(to_yaml(copy, false));
+}
+
+fs::path choose_run_folder(const RunInputs& inputs, const fs::path& runs) {
+  std::string prefix = inputs.constitution.name + "-";
+  for (char& letter : prefix) {
+    if (!std::isalnum(static_cast<unsigned char>(letter)) && letter != '-' && letter != '_') letter = '-';
+  }
+  int newest = 0;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(runs, ignored)) {
+    std::string name = entry.path().filename();
+    std::string number = name.starts_with(prefix) ? name.substr(prefix.size()) : "";
+    if (!number.empty() && number.size() < 7 && number.find_first_not_of("0123456789") == std::string::npos) newest = std::max(newest, std::stoi(number));
+  }
+  for (int n = newest; n > 0; --n) {
+    fs::path run = runs / (prefix + two_digits(n));
+    if (!fs::exists(run / "run.json")) continue;
+    Json state = read_run_json(run);
+    if (state.value("state", "") != "done" && state.value("config_sha256", "") == config_fingerprint(inputs.config)) return run;
+  }
+  return runs / (prefix + two_digits(newest + 1));
+}
+
+fs::path run_folder(const RunInputs& inputs) {
+  return inputs.config.out.empty() ? choose_run_folder(inputs, "runs") : fs::path(inputs.config.out);
+}
+
+std::vector<PlanStep> plan(const Config& config) {
+  RunInputs inputs = check_inputs(config);
+  fs::path out = run_folder(inputs);
+  Json earlier = read_run_json(out);
+  std::vector<PlanStep> steps;
+  for (const Stage& stage : stages_of(inputs)) {
+    PlanStep step{.stage = stage.name, .folder = stage.folder, .state = "run", .why = "not run yet"};
+    Json before = earlier.contains("stages") && earlier["stages"].contains(stage.folder) ? earlier["stages"][stage.folder] : Json::object();
+    Json ingredients = before.contains("ingredients") ? before["ingredients"] : Json();
+    fs::path folder = out / stage.folder;
+    std::optional<Manifest> manifest = read_manifest(folder);
+    if (manifest && manifest->key == stage.key) {
+      step.state = "done", step.why = "its key fits";
+    } else if (manifest) {
+      step.state = "changed", step.why = difference(ingredients, stage.ingredients);
+    } else if (fs::exists(folder) && ingredients == stage.ingredients) {
+      step.state = "resume", step.why = "interrupted";
+    } else if (fs::exists(folder)) {
+      step.state = "changed", step.why = "unfinished, and " + difference(ingredients, stage.ingredients);
+    }
+    if (step.state != "done") {
+      Cost cost = estimate(inputs, stage);
+      step.records = cost.records, step.tokens = cost.tokens, step.seconds = cost.seconds;
+    }
+    steps.push_back(step);
+  }
+  return steps;
+}
+
+}  // namespace cai

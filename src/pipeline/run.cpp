@@ -1,0 +1,288 @@
+#include "cai/pipeline/run.hpp"
+
+#include <chrono>
+#include <map>
+#include <memory>
+
+#include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
+#include "cai/base/log.hpp"
+#include "cai/base/random.hpp"
+#include "cai/base/stop.hpp"
+#include "cai/engine/threads.hpp"
+#include "cai/feedback/speaker.hpp"
+#include "cai/io/file.hpp"
+#include "cai/io/manifest.hpp"
+#include "cai/io/records.hpp"
+#include "cai/pipeline/folder.hpp"
+#include "cai/pipeline/home.hpp"
+#include "cai/pipeline/plan.hpp"
+#include "cai/pipeline/version.hpp"
+#include "cai/stages/candidates.hpp"
+#include "cai/stages/critique.hpp"
+#include "cai/stages/eval.hpp"
+#include "cai/stages/generate.hpp"
+#include "cai/stages/label.hpp"
+#include "cai/stages/ppo.hpp"
+#include "cai/stages/prompts.hpp"
+#include "cai/stages/report.hpp"
+#include "cai/stages/revise.hpp"
+#include "cai/stages/reward.hpp"
+#include "cai/stages/sft.hpp"
+
+namespace cai {
+namespace fs = std::filesystem;
+namespace {
+
+/// One model is kept loaded from stage to stage; a training stage lets it go first, for memory.
+class Speakers {
+ public:
+  explicit Speakers(const EngineConfig& engine) : engine_(engine) {}
+
+  Speaker& local(const fs::path& model) {
+    if (path_ != model) {
+      speaker_.reset();
+      speaker_ = local_speaker(model, engine_);
+      path_ = model;
+    }
+    return *speaker_;
+  }
+  void release() { speaker_.reset(), path_.clear(); }
+
+ private:
+  EngineConfig engine_;
+  fs::path path_;
+  std::unique_ptr<Speaker> speaker_;
+};
+
+class Runner {
+ public:
+  Runner(RunInputs inputs, fs::path out, const ProgressFn& progress)
+      : inputs_(std::move(inputs)), config_(inputs_.config), out_(std::move(out)), stages_(stages_of(inputs_)), report_(progress), speakers_(config_.engine) {}
+
+  RunResult run() {
+    fs::create_directories(out_);
+    FolderLock lock(out_);
+    begin();
+    try {
+      for (const Stage& stage : stages_) run_stage(stage);
+    } catch (const Stopped&) {
+      set_state("stopped");
+      log_warning("stopped in " + current_ + "; everything so far is kept. To go on: " + program_name() + " train --out " + out_.string());
+      return {kStopped, out_, Json()};
+    } catch (const std::exception&) {
+      set_state("failed");
+      throw;
+    }
+    Json figures = read_manifest(out_ / stages_.back().folder)->figures;
+    std::vector<std::string> failed = failed_gates(config_.eval.gates, figures);
+    run_json_["failed_gates"] = failed;
+    set_state("done");
+    write_file(out_ / "report.html", report_html(out_, config_.report));
+    for (const std::string& gate : failed) log_error("gate failed: " + gate);
+    return {failed.empty() ? kDone : kGateFailed, out_, figures};
+  }
+
+ private:
+  void begin() {
+    run_json_ = read_run_json(out_);
+    Json model = {{"name", config_.model}, {"sha256", inputs_.model_sha256}, {"parameters", inputs_.parameters}};
+    Json constitution = {{"name", inputs_.constitution.name}, {"version", inputs_.constitution.version}, {"sha256", inputs_.constitution.sha256}};
+    Json prompts = Json::array();
+    for (const PromptFile& file : inputs_.prompt_files) {
+      prompts.push_back({{"file", file.path.filename().string()}, {"sha256", file.sha256}, {"prompts", file.prompts}});
+    }
+    Json torch = build_facts();
+    torch["torch"] = torch_version();
+    Json earlier = run_json_.contains("stages") && run_json_["stages"].is_object() ? run_json_["stages"] : Json::object();
+    run_json_ = {{"state", "running"}, {"cai", torch},         {"machine", machine_facts()},
+                 {"seed", config_.seed}, {"config_sha256", config_fingerprint(config_)}, {"model", model},
+                 {"constitution", constitution}, {"prompts", prompts}, {"stages", earlier}};
+    write_file(out_ / "config.yaml", to_yaml(config_, true));
+    write_file(out_ / "constitution.yaml", inputs_.constitution.source);
+    save();
+  }
+
+  void run_stage(const Stage& stage) {
+    current_ = stage.folder;
+    fs::path folder = out_ / stage.folder;
+    Json& entry = run_json_["stages"][stage.folder];
+    bool same_work = entry.is_object() && entry.contains("ingredients") && entry["ingredients"] == stage.ingredients;
+    double spent = same_work && entry.contains("seconds") && entry["seconds"].is_number() ? entry["seconds"].get<double>() : 0;
+    if (!same_work) entry = {{"state", "running"}, {"seconds", 0.0}, {"tokens", 0}, {"records", 0}};
+    entry["ingredients"] = stage.ingredients;
+
+    auto begin = std::chrono::steady_clock::now(), saved = begin;
+    progress_ = [&, this](const Progress& progress) {
+      auto now = std::chrono::steady_clock::now();
+      entry["seconds"] = spent + std::chrono::duration<double>(now - begin).count();
+      entry["tokens"] = progress.tokens;
+      entry["records"] = progress.done;
+      if (now - saved > std::chrono::seconds(5)) {
+        saved = now;
+        save();
+      }
+      Progress shown = progress;
+      shown.stage = stage.folder;
+      if (report_) report_(shown);
+    };
+    StageResult result = dispatch(stage, folder, spent);
+    progress_ = {};
+    if (result.was_done && entry.value("state", "") == "done") return;
+    entry["state"] = "done";
+    entry["seconds"] = result.seconds;
+    save();
+    stop_if_requested();
+  }
+
+  StageResult dispatch(const Stage& stage, const fs::path& folder, double spent) {
+    const fs::path iteration = out_ / fs::path(stage.folder).parent_path();
+    const Random random = Random(static_cast<std::uint64_t>(config_.seed)).derive(static_cast<std::uint64_t>(stage.iteration)).derive(stage.name)
+                              .derive(static_cast<std::uint64_t>(stage.round));
+    const std::uint64_t seed = Random(random).next();
+    const Constitution& constitution = inputs_.constitution;
+    auto recorded = [&](const std::function<Json(RecordWriter&)>& body, const std::vector<std::string>& extras = {}) {
+      return run_record_stage(folder, stage.name, stage.key, spent, extras, body);
+    };
+    auto trained = [&](const std::function<Json()>& body) {
+      return run_training_stage(folder, stage.name, stage.key, spent, [&] {
+        speakers_.release();
+        return body();
+      });
+    };
+    const fs::path start = stage.iteration == 1 ? inputs_.model : iteration_folder(stage.iteration - 1) / "ppo/checkpoint";
+    const fs::path sl_cai = iteration / "sft/checkpoint";
+    const std::string round = std::to_string(stage.round);
+
+    if (stage.name == "prompts") {
+      return recorded([&](RecordWriter& out) {
+        std::vector<Json> failures;
+        if (stage.iteration > 1) failures = read_records(iteration_folder(stage.iteration - 1) / "eval/failures.jsonl");
+        return prompts(config_.prompts, inputs_.prompts, failures, out, config_.prompts.expand > 0 ? &speakers_.local(start) : nullptr, random, progress_);
+      });
+    }
+    if (stage.name == "generate") {
+      return recorded([&](RecordWriter& out) {
+        return generate(config_.generate, read_records(iteration / "prompts"), out, speakers_.local(start), random, progress_);
+      });
+    }
+    if (stage.name == "critique") {
+      fs::path from = stage.round == 1 ? iteration / "generate" : iteration / ("revise-" + std::to_string(stage.round - 1));
+      return recorded([&](RecordWriter& out) {
+        return critique(config_.critique, constitution, stage.round, read_records(from), out, speakers_.local(start), random, progress_);
+      });
+    }
+    if (stage.name == "revise") {
+      return recorded([&](RecordWriter& out) {
+        return revise(config_.revise, constitution, read_records(iteration / ("critique-" + round)), out, speakers_.local(start), random, progress_);
+      });
+    }
+    if (stage.name == "sft") {
+      fs::path from = config_.revise.rounds > 0 ? iteration / ("revise-" + std::to_string(config_.revise.rounds)) : iteration / "generate";
+      return trained([&] { return sft(config_.sft, read_records(from), start, folder, seed, progress_); });
+    }
+    if (stage.name == "exam") {
+      return recorded([&](RecordWriter& out) {
+        if (!out.already_written().empty()) {  // killed between this one record and the manifest
+          Json record = out.already_written().front();
+          record.erase("id");
+          return record;
+        }
+        Exam result = exam(config_.label, constitution, judge(sl_cai, false), random);
+        bool contrast = config_.label.method == "contrast" || (config_.label.method == "auto" && !result.passed);
+        Json record = {{"id", "exam"}, {"items", result.items}, {"accuracy", result.accuracy}, {"low", result.low}, {"high", result.high},
+                       {"first_slot", result.first_slot}, {"passed", result.passed}, {"method", contrast ? "contrast" : "choice"}, {"sentence", result.sentence}};
+        out.write(0, record);
+        log_info(stage.folder + ": " + result.sentence);
+        record.erase("id");
+        return record;
+      });
+    }
+    if (stage.name == "candidates") {
+      return recorded([&](RecordWriter& out) {
+        return candidates(config_.candidates, constitution, by_contrast(iteration), read_records(iteration / "prompts"), out, speakers_.local(sl_cai), random, progress_);
+      });
+    }
+    if (stage.name == "label") {
+      return recorded([&](RecordWriter& out) {
+        bool contrast = by_contrast(iteration);
+        return label(config_.label, constitution, contrast, read_records(iteration / "candidates"), out, judge(sl_cai, contrast), random, progress_);
+      });
+    }
+    if (stage.name == "reward") {
+      return trained([&] { return reward(config_.reward, read_records(iteration / "label"), sl_cai, folder, seed, progress_); });
+    }
+    if (stage.name == "ppo") {
+      return trained([&] {
+        return ppo(config_.ppo, config_.engine, read_records(iteration / "prompts"), sl_cai, iteration / "reward/checkpoint", folder, seed, progress_);
+      });
+    }
+    if (stage.name == "eval") {
+      std::vector<EvalModel> models{{"base", inputs_.model}, {"sl-cai", sl_cai}, {"rl-cai", iteration / "ppo/checkpoint"}};
+      std::vector<Json> held_out;
+      for (const Prompt& prompt : inputs_.prompts) {
+        if (prompt.split == "held-out") held_out.push_back(to_json(prompt));
+      }
+      speakers_.release();
+      return recorded([&](RecordWriter& out) { return eval(config_.eval, constitution, held_out, models, config_.engine, folder, out, random, progress_); },
+                      {"failures.jsonl"});
+    }
+    throw Bug("no such stage: " + stage.name);
+  }
+
+  /// Contrast needs log-probabilities of whole answers, which an endpoint does not give: there the policy itself judges.
+  Speaker& judge(const fs::path& sl_cai, bool contrast) {
+    const std::string& feedback = config_.label.feedback;
+    bool is_endpoint = feedback.starts_with("http");
+    if (feedback == "self" || (is_endpoint && contrast)) return speakers_.local(sl_cai);
+    if (!is_endpoint) return speakers_.local(find_model(feedback));
+    if (!endpoint_) {
+      EndpointConfig endpoint = config_.endpoint;
+      endpoint.url = feedback;
+      endpoint_ = endpoint_speaker(endpoint);
+    }
+    return *endpoint_;
+  }
+
+  bool by_contrast(const fs::path& iteration) const {
+    std::optional<Manifest> manifest = read_manifest(iteration / "exam");
+    if (!manifest || !manifest->figures.contains("method")) throw Bug("the exam left no result in " + (iteration / "exam").string());
+    return manifest->figures["method"] == "contrast";
+  }
+
+  fs::path iteration_folder(int iteration) const {
+    for (const Stage& stage : stages_) {
+      if (stage.iteration == iteration) return out_ / fs::path(stage.folder).parent_path();
+    }
+    throw Bug("no iteration " + std::to_string(iteration));
+  }
+
+  void set_state(const std::string& state) {
+    run_json_["state"] = state;
+    save();
+  }
+  void save() const { write_file(out_ / "run.json", run_json_.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"); }
+
+  RunInputs inputs_;
+  const Config& config_;
+  fs::path out_;
+  std::vector<Stage> stages_;
+  ProgressFn report_, progress_;
+  Speakers speakers_;
+  std::unique_ptr<Speaker> endpoint_;
+  Json run_json_;
+  std::string current_;
+};
+
+}  // namespace
+
+RunResult train(const Config& config, const ProgressFn& progress) {
+  RunInputs inputs = check_inputs(config);
+  fs::path out = run_folder(inputs);
+  inputs.config.out = out.string();
+  set_threads(config.engine.threads);
+  log_info((fs::exists(out / "run.json") ? "resuming " : "run folder: ") + out.string());
+  return Runner(std::move(inputs), out, progress).run();
+}
+
+}  // namespace cai

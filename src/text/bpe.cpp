@@ -1,0 +1,394 @@
+#include "cai/text/bpe.hpp"
+
+#include <algorithm>
+#include <queue>
+#include <set>
+#include <unordered_map>
+
+#include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
+#include "cai/base/text.hpp"
+#include "cai/io/file.hpp"
+#include "cai/text/regex.hpp"
+
+namespace cai {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The pre-tokenisers' patterns, as the models' own files state them.
+constexpr const char* kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr const char* kLlama3 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kQwen2 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kDigit = R"(\p{N})";
+
+// GPT-2's alphabet: each byte as a printable character; bytes that print stand for themselves, the others follow from U+0100 on.
+const std::vector<std::uint32_t>& byte_characters() {
+  static const std::vector<std::uint32_t> table = [] {
+    std::vector<std::uint32_t> t(256, 0);
+    std::uint32_t next = 256;
+    for (std::uint32_t b = 0; b < 256; ++b) {
+      const bool prints = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || (b >= 0xae);
+      t[b] = prints ? b : next++;
+    }
+    return t;
+  }();
+  return table;
+}
+
+// The bytes that a token of the alphabet stands for; nothing for a text outside the alphabet (an added token).
+std::optional<std::string> to_bytes(const std::string& characters) {
+  static const std::unordered_map<std::uint32_t, char> inverse = [] {
+    std::unordered_map<std::uint32_t, char> m;
+    for (std::uint32_t b = 0; b < 256; ++b) m[byte_characters()[b]] = static_cast<char>(b);
+    return m;
+  }();
+  std::string out;
+  for (std::size_t i = 0; i < characters.size();) {
+    const unsigned char b = static_cast<unsigned char>(characters[i]);
+    std::uint32_t c = b;
+    std::size_t n = 1;
+    if (b >= 0xe0) return std::nullopt;
+    if (b >= 0xc0) {
+      if (i + 1 >= characters.size()) return std::nullopt;
+      c = (b & 31u) << 6 | (static_cast<unsigned char>(characters[i + 1]) & 63u), n = 2;
+    }
+    const auto it = inverse.find(c);
+    if (it == inverse.end()) return std::nullopt;
+    out += it->second;
+    i += n;
+  }
+  return out;
+}
+
+struct Merge { int rank, result; };
+
+std::uint64_t pair_key(int a, int b) { return static_cast<std::uint64_t>(static_cast<std::uint32_t>(a)) << 32 | static_cast<std::uint32_t>(b); }
+
+struct AddedToken {
+  std::string content;
+  int id;
+  bool special;
+};
+
+class Bpe : public Tokenizer {
+ public:
+  std::vector<std::string> bytes;                     // [id], of ordinary tokens; control tokens hold their name
+  std::vector<char> controls;                         // [id]
+  std::unordered_map<std::string, int> by_bytes;      // ordinary tokens
+  std::unordered_map<std::uint64_t, Merge> merges;
+  std::vector<AddedToken> added;
+  std::vector<Regex> cuts;                            // applied one after the other
+  bool ignore_merges = false, add_bos = false, prefix_space = false;
+  std::optional<int> bos_id, eos_id;
+  std::string template_text;
+  Json json, config;                                  // as read, or as built for save()
+
+  void finish() {
+    for (int b = 0; b < 256; ++b) {
+      const auto it = by_bytes.find(std::string(1, static_cast<char>(b)));
+      byte_ids_[static_cast<std::size_t>(b)] = it == by_bytes.end() ? -1 : it->second;
+    }
+    fingerprint_ = cai::sha256(json.dump() + config.dump());
+  }
+
+  std::vector<int> encode(std::string_view raw) const override {
+    const std::string text = is_utf8(raw) ? std::string(raw) : to_utf8(raw);
+    std::vector<int> out;
+    // Added tokens that are not special are part of plain text; special ones are never looked for.
+    std::size_t from = 0;
+    while (from < text.size()) {
+      std::size_t at = text.size();
+      const AddedToken* found = nullptr;
+      for (const AddedToken& t : added) {
+        if (t.special || t.content.empty()) continue;
+        const std::size_t p = text.find(t.content, from);
+        if (p < at || (p == at && p != text.npos && found && t.content.size() > found->content.size())) at = p, found = &t;
+      }
+      encode_plain(std::string_view(text).substr(from, at - from), out);
+      if (!found) break;
+      out.push_back(found->id);
+      from = at + found->content.size();
+    }
+    return out;
+  }
+
+  std::string decode(std::span<const int> tokens) const override {
+    std::string out;
+    for (int t : tokens)
+      if (t >= 0 && t < vocabulary() && !controls[static_cast<std::size_t>(t)]) out += bytes[static_cast<std::size_t>(t)];
+    return to_utf8(out);
+  }
+
+  std::optional<int> control(std::string_view name) const override {
+    for (const AddedToken& t : added)
+      if (t.content == name) return t.id;
+    return std::nullopt;
+  }
+  bool is_control(int t) const override { return t >= 0 && t < vocabulary() && controls[static_cast<std::size_t>(t)]; }
+  int vocabulary() const override { return static_cast<int>(bytes.size()); }
+  std::optional<int> bos() const override { return bos_id; }
+  std::optional<int> eos() const override { return eos_id; }
+  bool adds_bos() const override { return add_bos; }
+  std::string chat_template() const override { return template_text; }
+  std::string fingerprint() const override { return fingerprint_; }
+
+  void save(const fs::path& folder) const override {
+    fs::create_directories(folder);
+    write_file(folder / "tokenizer.json", json.dump(1) + "\n");
+    Json c = config;
+    if (!c.contains("tokenizer_class")) c["tokenizer_class"] = "PreTrainedTokenizerFast";
+    if (!template_text.empty()) c["chat_template"] = template_text;
+    write_file(folder / "tokenizer_config.json", c.dump(2) + "\n");
+    Json map = Json::object();
+    for (const char* name : {"bos_token", "eos_token", "unk_token", "pad_token"})
+      if (c.contains(name) && !c[name].is_null()) map[name] = c[name];
+    write_file(folder / "special_tokens_map.json", map.dump(2) + "\n");
+    Json generation = Json::object();
+    if (bos_id) generation["bos_token_id"] = *bos_id;
+    if (eos_id) generation["eos_token_id"] = *eos_id;
+    write_file(folder / "generation_config.json", generation.dump(2) + "\n");
+  }
+
+ private:
+  int byte_ids_[256];
+  std::string fingerprint_;
+
+  void encode_plain(std::string_view text, std::vector<int>& out) const {
+    if (text.empty()) return;
+    std::string prefixed;
+    if (prefix_space && text[0] != ' ') prefixed = " " + std::string(text), text = prefixed;
+    std::vector<std::string_view> pieces = {text};
+    for (const Regex& cut : cuts) {
+      std::vector<std::string_view> next;
+      for (const std::string_view piece : pieces)
+        for (const std::string_view part : cut.pieces(piece)) next.push_back(part);
+      pieces.swap(next);
+    }
+    for (const std::string_view piece : pieces) merge(piece, out);
+  }
+
+  // The pair of lowest rank merges first, the leftmost among equals. Symbols are a linked list and pairs a heap, so a piece of n bytes
+  // takes n log n steps however long it is.
+  void merge(std::string_view piece, std::vector<int>& out) const {
+    if (ignore_merges) {
+      if (const auto it = by_bytes.find(std::string(piece)); it != by_bytes.end()) return out.push_back(it->second);
+    }
+    struct Symbol { int id, previous, next; };
+    std::vector<Symbol> symbols;
+    for (const char c : piece) {
+      const int id = byte_ids_[static_cast<unsigned char>(c)];
+      if (id < 0) continue;  // an alphabet without this byte has no token for it
+      const int at = static_cast<int>(symbols.size());
+      symbols.push_back({id, at - 1, at + 1});
+    }
+    if (symbols.empty()) return;
+    symbols.back().next = -1;
+    struct Candidate {
+      int rank, left, left_id, right_id;
+      bool operator<(const Candidate& o) const { return rank != o.rank ? rank > o.rank : left > o.left; }
+    };
+    std::priority_queue<Candidate> queue;
+    const auto consider = [&](int left) {
+      const int right = left < 0 ? -1 : symbols[static_cast<std::size_t>(left)].next;
+      if (right < 0) return;
+      const int a = symbols[static_cast<std::size_t>(left)].id, b = symbols[static_cast<std::size_t>(right)].id;
+      if (const auto it = merges.find(pair_key(a, b)); it != merges.end()) queue.push({it->second.rank, left, a, b});
+    };
+    for (int i = 0; i + 1 < static_cast<int>(symbols.size()); ++i) consider(i);
+    while (!queue.empty()) {
+      const Candidate c = queue.top();
+      queue.pop();
+      Symbol& left = symbols[static_cast<std::size_t>(c.left)];
+      if (left.id != c.left_id || left.next < 0 || symbols[static_cast<std::size_t>(left.next)].id != c.right_id) continue;  // out of date
+      Symbol& right = symbols[static_cast<std::size_t>(left.next)];
+      left.id = merges.at(pair_key(c.left_id, c.right_id)).result;
+      right.id = -1;
+      left.next = right.next;
+      if (left.next >= 0) symbols[static_cast<std::size_t>(left.next)].previous = c.left;
+      consider(left.previous);
+      consider(c.left);
+    }
+    for (int i = 0; i >= 0; i = symbols[static_cast<std::size_t>(i)].next) out.push_back(symbols[static_cast<std::size_t>(i)].id);
+  }
+};
+
+// Tokens and merges into the tables; `specials` and added tokens are kept apart from what text can reach.
+void fill(Bpe& bpe, const std::vector<std::string>& tokens, const std::vector<std::pair<std::string, std::string>>& merges, const std::string& file) {
+  std::set<int> added;
+  for (const AddedToken& t : bpe.added) added.insert(t.id);
+  bpe.bytes.resize(tokens.size());
+  bpe.controls.assign(tokens.size(), 0);
+  std::unordered_map<std::string, int> ids;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const int id = static_cast<int>(i);
+    ids.emplace(tokens[i], id);
+    const std::optional<std::string> raw = to_bytes(tokens[i]);
+    bpe.bytes[i] = added.count(id) || !raw ? tokens[i] : *raw;
+    if (raw && !added.count(id)) bpe.by_bytes.emplace(*raw, id);
+  }
+  for (const AddedToken& t : bpe.added)
+    if (t.special) bpe.controls[static_cast<std::size_t>(t.id)] = 1;
+  int rank = 0;
+  for (const auto& [a, b] : merges) {
+    const auto left = ids.find(a), right = ids.find(b), result = ids.find(a + b);
+    if (left == ids.end() || right == ids.end() || result == ids.end())
+      throw InputError(file, 0, "merge " + std::to_string(rank) + " (\"" + printable(a) + "\" \"" + printable(b) + "\") names a token that is not in the vocabulary");
+    bpe.merges.emplace(pair_key(left->second, right->second), Merge{rank++, result->second});
+  }
+}
+
+std::pair<std::string, std::string> split_merge(const std::string& text, const std::string& file) {
+  const std::size_t space = text.find(' ', 1);
+  if (space == text.npos) throw InputError(file, 0, "merge \"" + printable(text) + "\" is not two tokens with a space between");
+  return {text.substr(0, space), text.substr(space + 1)};
+}
+
+void read_pre_tokeniser(Bpe& bpe, const Json& j, const std::string& file) {
+  const std::string type = j.value("type", "");
+  if (type == "Sequence") {
+    for (const Json& part : j.at("pretokenizers")) read_pre_tokeniser(bpe, part, file);
+  } else if (type == "ByteLevel") {
+    bpe.prefix_space |= j.value("add_prefix_space", true);
+    if (j.value("use_regex", true)) bpe.cuts.emplace_back(kGpt2);
+  } else if (type == "Digits") {
+    bpe.cuts.emplace_back(j.value("individual_digits", false) ? kDigit : R"(\p{N}+)");
+  } else if (type == "Split") {
+    const Json& pattern = j.at("pattern");
+    if (!pattern.contains("Regex") || j.value("behavior", "") != "Isolated" || j.value("invert", false))
+      throw InputError(file, 0, "pre-tokeniser Split: accepted: a Regex pattern with behavior Isolated");
+    bpe.cuts.emplace_back(pattern["Regex"].get<std::string>());
+  } else {
+    throw InputError(file, 0, "pre-tokeniser \"" + printable(type) + "\"; accepted: Sequence, ByteLevel, Digits, Split");
+  }
+}
+
+std::string token_text(const Json& j) {
+  if (j.is_string()) return j.get<std::string>();
+  return j.is_object() ? j.value("content", "") : "";
+}
+
+}  // namespace
+
+std::shared_ptr<const Tokenizer> bpe_from_json(const Json& j, const Json& config, const std::string& file) {
+  auto bpe = std::make_shared<Bpe>();
+  try {
+    const Json& model = j.at("model");
+    if (const std::string type = model.value("type", "BPE"); type != "BPE") throw InputError(file, 0, "tokenizer model \"" + printable(type) + "\"; accepted: BPE");
+    if (model.value("byte_fallback", false)) throw InputError(file, 0, "a sentencepiece tokenizer converted to tokenizer.json; use its tokenizer.model");
+    bpe->ignore_merges = model.value("ignore_merges", false);
+    if (j.contains("normalizer") && !j["normalizer"].is_null()) {
+      // NFC changes only text that is not composed yet; we state it rather than do half of it.
+      if (j["normalizer"].value("type", "") != "NFC") throw InputError(file, 0, "normaliser \"" + printable(j["normalizer"].value("type", "")) + "\"; accepted: none, NFC");
+    }
+    if (!j.contains("pre_tokenizer") || j["pre_tokenizer"].is_null()) throw InputError(file, 0, "no pre_tokenizer; a byte-level one is needed");
+    read_pre_tokeniser(*bpe, j["pre_tokenizer"], file);
+    std::size_t size = 0;
+    for (const auto& [token, id] : model.at("vocab").items()) size = std::max(size, id.get<std::size_t>() + 1);
+    for (const Json& t : j.value("added_tokens", Json::array())) {
+      bpe->added.push_back({t.at("content").get<std::string>(), t.at("id").get<int>(), t.value("special", false)});
+      if (bpe->added.back().id < 0 || bpe->added.back().id > 10'000'000) throw InputError(file, 0, "an added token's id is out of range");
+      size = std::max(size, static_cast<std::size_t>(bpe->added.back().id) + 1);
+    }
+    if (size > 10'000'000) throw InputError(file, 0, "token ids up to " + std::to_string(size) + "; accepted: below 10000000");
+    std::vector<std::string> tokens(size);
+    for (const auto& [token, id] : model.at("vocab").items()) tokens[id.get<std::size_t>()] = token;
+    for (const AddedToken& t : bpe->added) tokens[static_cast<std::size_t>(t.id)] = t.content;
+    std::vector<std::pair<std::string, std::string>> merges;
+    for (const Json& m : model.at("merges")) {
+      if (m.is_array()) merges.emplace_back(m.at(0).get<std::string>(), m.at(1).get<std::string>());
+      else merges.push_back(split_merge(m.get<std::string>(), file));
+    }
+    fill(*bpe, tokens, merges, file);
+  } catch (const Json::exception& e) {
+    throw InputError(file, 0, "not a tokenizer.json of the expected form (" + printable(e.what()) + ")");
+  }
+  bpe->json = j;
+  bpe->config = config;
+  if (config.contains("bos_token")) bpe->bos_id = bpe->control(token_text(config["bos_token"]));
+  if (config.contains("eos_token")) bpe->eos_id = bpe->control(token_text(config["eos_token"]));
+  bpe->add_bos = config.value("add_bos_token", false);
+  if (config.contains("chat_template") && config["chat_template"].is_string()) bpe->template_text = config["chat_template"].get<std::string>();
+  bpe->finish();
+  return bpe;
+}
+
+std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::string& file) {
+  const auto find = [&](const std::string& key) -> const GgufValue* {
+    const auto it = gguf.metadata.find("tokenizer." + key);
+    return it == gguf.metadata.end() ? nullptr : &it->second;
+  };
+  const auto text = [&](const std::string& key) {
+    const GgufValue* v = find(key);
+    const std::string* s = v ? std::get_if<std::string>(v) : nullptr;
+    return s ? *s : std::string();
+  };
+  const auto number = [&](const std::string& key) -> std::optional<int> {
+    const GgufValue* v = find(key);
+    const double* d = v ? std::get_if<double>(v) : nullptr;
+    return d ? std::optional<int>(static_cast<int>(*d)) : std::nullopt;
+  };
+  const auto strings = [&](const std::string& key) {
+    const GgufValue* v = find(key);
+    const GgufArray* a = v ? std::get_if<GgufArray>(v) : nullptr;
+    const auto* s = a ? std::get_if<std::vector<std::string>>(a) : nullptr;
+    if (!s) throw InputError(file, 0, "metadata \"tokenizer." + key + "\" must be a list of texts");
+    return *s;
+  };
+  if (text("ggml.model") != "gpt2") throw InputError(file, 0, "tokenizer.ggml.model \"" + printable(text("ggml.model")) + "\"; accepted: gpt2 (use the HF folder for others)");
+  auto bpe = std::make_shared<Bpe>();
+  const std::string pre = text("ggml.pre");
+  Json steps = Json::array();
+  const auto split_step = [](const char* pattern) {
+    return Json{{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+  };
+  const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+  Json byte_level_regex = byte_level;
+  byte_level_regex["use_regex"] = true;
+  if (pre == "smollm") steps = {{{"type", "Digits"}, {"individual_digits", true}}, byte_level_regex};
+  else if (pre == "gpt-2" || pre == "default" || pre.empty()) steps = {byte_level_regex};
+  else if (pre == "llama-bpe") steps = {split_step(kLlama3), byte_level}, bpe->ignore_merges = true;
+  else if (pre == "qwen2") steps = {split_step(kQwen2), byte_level};
+  else throw InputError(file, 0, "tokenizer.ggml.pre \"" + printable(pre) + "\"; accepted: smollm, gpt-2, default, llama-bpe, qwen2");
+  read_pre_tokeniser(*bpe, {{"type", "Sequence"}, {"pretokenizers", steps}}, file);
+
+  const std::vector<std::string> tokens = strings("ggml.tokens");
+  std::vector<double> types(tokens.size(), 1);
+  if (const GgufValue* v = find("ggml.token_type"))
+    if (const GgufArray* a = std::get_if<GgufArray>(v))
+      if (const auto* d = std::get_if<std::vector<double>>(a); d && d->size() == tokens.size()) types = *d;
+  for (std::size_t i = 0; i < tokens.size(); ++i)
+    if (types[i] == 3 || types[i] == 4) bpe->added.push_back({tokens[i], static_cast<int>(i), types[i] == 3});  // control, user-defined
+  std::vector<std::pair<std::string, std::string>> merges;
+  for (const std::string& m : strings("ggml.merges")) merges.push_back(split_merge(m, file));
+  fill(*bpe, tokens, merges, file);
+  const auto valid = [&](std::optional<int> id) { return id && *id >= 0 && *id < bpe->vocabulary() ? id : std::nullopt; };
+  bpe->bos_id = valid(number("ggml.bos_token_id"));
+  bpe->eos_id = valid(number("ggml.eos_token_id"));
+  if (const GgufValue* v = find("ggml.add_bos_token"))
+    if (const bool* b = std::get_if<bool>(v)) bpe->add_bos = *b;
+  bpe->template_text = text("chat_template");
+
+  Json vocab = Json::object(), added = Json::array(), merge_list = Json::array();
+  for (std::size_t i = 0; i < tokens.size(); ++i) vocab[tokens[i]] = i;
+  for (const AddedToken& t : bpe->added)
+    added.push_back({{"id", t.id}, {"content", t.content}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", t.special}});
+  for (const auto& [a, b] : merges) merge_list.push_back({a, b});
+  bpe->json = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", added}, {"normalizer", nullptr},
+               {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}}, {"post_processor", nullptr},
+               {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
+               {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
+                          {"end_of_word_suffix", nullptr}, {"fuse_unk", false}, {"byte_fallback", false}, {"ignore_merges", bpe->ignore_merges},
+                          {"vocab", vocab}, {"merges", merge_list}}}};
+  bpe->config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}, {"add_bos_token", bpe->add_bos}};
+  const auto name = [&](const char* key, std::optional<int> id) {
+    if (id) bpe->config[key] = tokens[static_cast<std::size_t>(*id)];
+  };
+  name("bos_token", bpe->bos_id), name("eos_token", bpe->eos_id), name("pad_token", valid(number("ggml.padding_token_id"))), name("unk_token", valid(number("ggml.unknown_token_id")));
+  bpe->finish();
+  return bpe;
+}
+
+}  // namespace cai

@@ -1,0 +1,47 @@
+#include "cai/text/tokenizer.hpp"
+
+#include "cai/base/error.hpp"
+#include "cai/io/gguf.hpp"
+#include "cai/io/json.hpp"
+#include "cai/text/bpe.hpp"
+
+namespace cai {
+namespace {
+
+namespace fs = std::filesystem;
+
+Json read_object(const fs::path& file) {
+  if (!fs::exists(file)) return Json::object();
+  Json json = parse_json(read_file(file), file.string());
+  if (!json.is_object()) throw InputError(file.string(), 1, "not a JSON object");
+  return json;
+}
+
+// The folder's tokenizer_config.json, with chat_template.jinja put in when the template has a file of its own.
+Json read_config(const fs::path& folder) {
+  Json config = read_object(folder / "tokenizer_config.json");
+  if (const fs::path jinja = folder / "chat_template.jinja"; fs::exists(jinja)) config["chat_template"] = read_file(jinja);
+  return config;
+}
+
+}  // namespace
+
+std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& path) {
+  if (!fs::exists(path)) throw InputError(path.string(), 0, "no such tokenizer file or folder");
+  if (fs::is_directory(path)) {
+    if (fs::exists(path / "tokenizer.json")) {
+      const Json json = read_object(path / "tokenizer.json");
+      const bool converted = json.contains("model") && json["model"].is_object() && json["model"].value("byte_fallback", false);
+      if (!converted || !fs::exists(path / "tokenizer.model")) return bpe_from_json(json, read_config(path), (path / "tokenizer.json").string());
+    }
+    if (fs::exists(path / "tokenizer.model")) return sentencepiece_from_file(path / "tokenizer.model", read_config(path));
+    for (const auto& entry : fs::directory_iterator(path))
+      if (entry.path().extension() == ".gguf") return load_tokenizer(entry.path());
+    throw InputError(path.string(), 0, "no tokenizer.json, tokenizer.model or .gguf file here");
+  }
+  if (path.extension() == ".json") return bpe_from_json(read_object(path), read_config(path.parent_path()), path.string());
+  if (path.extension() == ".model") return sentencepiece_from_file(path, read_config(path.parent_path()));
+  return bpe_from_gguf(read_gguf(path), path.string());
+}
+
+}  // namespace cai

@@ -1,0 +1,387 @@
+#include "cai/train/ppo.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "cai/base/error.hpp"
+#include "cai/base/random.hpp"
+#include "cai/engine/engine.hpp"
+#include "cai/train/loss.hpp"
+#include "cai/train/trainer.hpp"
+
+namespace cai {
+namespace {
+
+// Leading layers (with the embedding) that hold the same values in both models.
+std::int64_t shared_layers(const Llama& a, const Llama& b) {
+  const auto same = [](const at::Tensor& x, const at::Tensor& y) {
+    return x.defined() == y.defined() && (!x.defined() || x.is_same(y) || (x.sizes() == y.sizes() && at::equal(x, y)));
+  };
+  if (!same(a.embedding, b.embedding)) return 0;
+  std::int64_t n = 0;
+  for (; n < a.config.layers; ++n) {
+    const LlamaLayer &x = a.layers[static_cast<std::size_t>(n)], &y = b.layers[static_cast<std::size_t>(n)];
+    if (!same(x.attention_norm, y.attention_norm) || !same(x.q, y.q) || !same(x.k, y.k) || !same(x.v, y.v) || !same(x.o, y.o) || !same(x.ffn_norm, y.ffn_norm) ||
+        !same(x.gate, y.gate) || !same(x.up, y.up) || !same(x.down, y.down) || !same(x.q_bias, y.q_bias) || !same(x.k_bias, y.k_bias) || !same(x.v_bias, y.v_bias))
+      return n;
+  }
+  return n;
+}
+
+// A round's responses and what was measured on them; sequences lie end to end in the order of `sequences`.
+struct Rollouts {
+  std::vector<std::vector<int>> sequences;     // prompt and answer
+  std::vector<int> prompt_tokens;
+  std::vector<std::size_t> group;              // prompt of each
+  std::vector<Rollout> rollouts;
+  std::vector<std::vector<double>> sampler;    // log-probabilities as the sampler saw them
+  std::vector<double> raw_scores;
+  std::vector<at::Tensor> trunk;               // hidden states below the learning layers, one [length, width] a sequence
+};
+
+// Some sequences as one pass: the trunk's states, and the rows that predict answer tokens.
+struct Part {
+  Packed packed;
+  at::Tensor hidden, rows, targets;
+  std::int64_t tokens = 0;  // of answers
+};
+
+Part part_of(const Rollouts& r, const std::vector<std::size_t>& which) {
+  Part p;
+  std::vector<std::vector<int>> sequences;
+  std::vector<at::Tensor> hidden;
+  std::vector<std::int64_t> rows, targets;
+  std::int64_t offset = 0;
+  for (std::size_t i : which) {
+    const std::vector<int>& s = r.sequences[i];
+    sequences.push_back(s);
+    hidden.push_back(r.trunk[i]);
+    for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[i]); t < s.size(); ++t) rows.push_back(offset + static_cast<std::int64_t>(t) - 1), targets.push_back(s[t]);
+    offset += static_cast<std::int64_t>(s.size());
+  }
+  p.packed = pack(sequences);
+  p.hidden = at::cat(hidden, 0);
+  p.rows = at::tensor(rows, at::kLong), p.targets = at::tensor(targets, at::kLong);
+  p.tokens = static_cast<std::int64_t>(rows.size());
+  return p;
+}
+
+std::vector<std::vector<std::size_t>> parts_of(const Rollouts& r, const std::vector<std::size_t>& order) {
+  std::vector<std::int64_t> lengths;
+  for (std::size_t i : order) lengths.push_back(static_cast<std::int64_t>(r.sequences[i].size()));
+  std::vector<std::vector<std::size_t>> parts;
+  for (const auto& [from, to] : micro_batches(lengths, 2 * kMicroBatchTokens))
+    parts.emplace_back(order.begin() + static_cast<std::ptrdiff_t>(from), order.begin() + static_cast<std::ptrdiff_t>(to));
+  return parts;
+}
+
+TokenLogProbabilities policy_log_probabilities(const Llama& model, const Part& p, std::int64_t shared, double temperature) {
+  const at::Tensor hidden = run_layers(model, p.hidden, p.packed, shared, model.config.layers);
+  return token_log_probabilities(final_norm(model, hidden.index_select(0, p.rows)), model.head, p.targets, temperature);
+}
+
+at::Tensor token_values(const RewardModel& model, const Part& p, std::int64_t shared) {
+  const at::Tensor hidden = run_layers(model.trunk, p.hidden, p.packed, shared, model.trunk.config.layers);
+  const at::Tensor raw = at::linear(final_norm(model.trunk, hidden.index_select(0, p.rows)), model.score).squeeze(-1);
+  return (raw - model.mean) / model.std;
+}
+
+// Spreads one pass's values over its sequences.
+template <class Put>
+void scatter(const Rollouts& r, const std::vector<std::size_t>& which, const at::Tensor& values, Put put) {
+  const at::Tensor v = values.detach().contiguous();
+  const float* next = v.data_ptr<float>();
+  for (std::size_t i : which)
+    for (std::size_t t = 0; t < r.sequences[i].size() - static_cast<std::size_t>(r.prompt_tokens[i]); ++t) put(i, *next++);
+}
+
+at::Tensor gather(const std::vector<std::vector<double>>& values, const std::vector<std::size_t>& which) {
+  std::vector<float> all;
+  for (std::size_t i : which)
+    for (double v : values[i]) all.push_back(static_cast<float>(v));
+  return at::tensor(all, at::kFloat);
+}
+
+double distinct_pairs(const Rollouts& r) {
+  std::set<std::pair<int, int>> kinds;
+  double pairs = 0;
+  for (std::size_t i = 0; i < r.sequences.size(); ++i)
+    for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[i]); t + 1 < r.sequences[i].size(); ++t) kinds.insert({r.sequences[i][t], r.sequences[i][t + 1]}), pairs += 1;
+  return pairs > 0 ? static_cast<double>(kinds.size()) / pairs : 0;
+}
+
+// Share of the answers that begin with the commonest four tokens.
+double common_opening(const Rollouts& r) {
+  std::map<std::vector<int>, int> count;
+  int most = 0;
+  for (std::size_t i = 0; i < r.sequences.size(); ++i) {
+    const auto begin = r.sequences[i].begin() + r.prompt_tokens[i];
+    most = std::max(most, ++count[{begin, begin + std::min<std::ptrdiff_t>(4, r.sequences[i].end() - begin)}]);
+  }
+  return static_cast<double>(most) / static_cast<double>(std::max<std::size_t>(1, r.sequences.size()));
+}
+
+struct Moments { double mean = 0, std = 0; };
+
+Moments moments(const std::vector<double>& v) {
+  Moments m;
+  for (double x : v) m.mean += x / static_cast<double>(v.size());
+  for (double x : v) m.std += (x - m.mean) * (x - m.mean);
+  m.std = v.size() > 1 ? std::sqrt(m.std / static_cast<double>(v.size() - 1)) : 0;
+  return m;
+}
+
+}  // namespace
+
+PpoLosses ppo_losses(const at::Tensor& log_new, const at::Tensor& log_old, const at::Tensor& advantages, const at::Tensor& value_new,
+                     const at::Tensor& value_old, const at::Tensor& returns, double clip_ratio, double clip_value) {
+  PpoLosses l;
+  if (log_new.defined()) {
+    const at::Tensor log_ratio = log_new - log_old, ratio = log_ratio.exp();
+    l.policy = at::max(-advantages * ratio, -advantages * ratio.clamp(1 - clip_ratio, 1 + clip_ratio)).sum();
+    l.clipped = (ratio.detach() - 1).abs().gt(clip_ratio).sum().item<double>();
+    l.approximate_kl = 0.5 * log_ratio.detach().square().sum().item<double>();
+  }
+  if (value_new.defined()) {
+    const at::Tensor held = at::max(at::min(value_new, value_old + clip_value), value_old - clip_value);
+    l.value = 0.5 * at::max((value_new - returns).square(), (held - returns).square()).sum();
+    l.value_clipped = (value_new.detach() - value_old).abs().gt(clip_value).sum().item<double>();
+  }
+  return l;
+}
+
+Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer& score, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
+                    const PpoConfig& config, const EngineConfig& engine_config, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
+  if (prompts.empty()) throw InputError("ppo: no prompts");
+  if (config.advantage != "gae" && config.samples_per_prompt < 2) throw InputError("ppo.advantage " + config.advantage + " needs ppo.samples_per_prompt of 2 or more");
+  const OptimiserConfig& o = config.optimiser;
+  const bool with_critic = config.advantage == "gae";
+
+  // The reference is the policy as it came in: a shallow copy keeps the old tensors, make_trainable gives the policy its own.
+  const Llama reference = policy;
+  AdamW policy_optimiser(make_trainable(policy, o.trainable_layers), 1e-5, o.weight_decay);
+  RewardModel value = start_value;
+  NamedTensors value_weights = make_trainable(value.trunk, o.trainable_layers);
+  value.score = value.score.detach().clone().requires_grad_(true);
+  value_weights.emplace_back("score.weight", value.score);
+  AdamW value_optimiser(value_weights, 1e-5, o.weight_decay);
+
+  // Layers below `shared` are the same frozen tensors in all models, so their states are computed once a round.
+  const std::int64_t shared = o.trainable_layers <= 0 ? 0 : std::min(first_trainable_layer(policy.config, o.trainable_layers), shared_layers(reference, start_value.trunk));
+
+  TrainingState state(folder, o.checkpoint_seconds);
+  const std::vector<std::pair<std::string, AdamW*>> groups = {{"policy", &policy_optimiser}, {"value", &value_optimiser}};
+  const Json position = state.restore(groups);
+  long update = position.is_null() ? 0 : position.at("update").get<long>();
+  double kl_coefficient = position.is_null() ? config.kl_coefficient : position.at("kl_coefficient").get<double>();
+  std::vector<Json> history = state.history();
+  Engine engine(policy, {.dtype = "float32", .max_sequences = static_cast<int>(engine_config.max_sequences)});
+
+  for (; update < config.updates; ++update) {
+    state.maybe_save({{"update", update}, {"kl_coefficient", kl_coefficient}}, groups);
+    const Random random = Random(seed).derive("update").derive(static_cast<std::uint64_t>(update));
+
+    // Rollouts: prompts in seeded order, a new order each time all were used.
+    Rollouts r;
+    std::vector<Request> requests;
+    for (long i = 0; i < config.prompts_per_update; ++i) {
+      const std::size_t drawn = static_cast<std::size_t>(update * config.prompts_per_update + i);
+      const PpoPrompt& prompt = prompts[Random(seed).derive("order").derive(drawn / prompts.size()).permutation(prompts.size())[drawn % prompts.size()]];
+      for (long s = 0; s < config.samples_per_prompt; ++s) {
+        r.group.push_back(static_cast<std::size_t>(i));
+        requests.push_back({.prompt = prompt.tokens, .max_new_tokens = static_cast<int>(config.max_new_tokens), .temperature = config.temperature, .stops = stops,
+                            .random = random.derive("rollout").derive(requests.size())});
+      }
+    }
+    if (update > 0) engine.refresh(policy);
+    std::vector<Completion> completions(requests.size());
+    engine.generate(requests, [&](std::size_t i, Completion c) { completions[i] = std::move(c); });
+    std::vector<std::size_t> order;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      if (completions[i].tokens.empty()) throw InputError("ppo: prompt \"" + prompts[i % prompts.size()].id + "\" leaves no room for an answer");
+      std::vector<int> sequence = requests[i].prompt;
+      sequence.insert(sequence.end(), completions[i].tokens.begin(), completions[i].tokens.end());
+      r.prompt_tokens.push_back(static_cast<int>(requests[i].prompt.size()));
+      r.sequences.push_back(std::move(sequence));
+      Rollout one;
+      one.is_finished = completions[i].finish == Finish::kStop;
+      r.rollouts.push_back(std::move(one));
+      r.sampler.emplace_back(completions[i].log_probabilities.begin(), completions[i].log_probabilities.end());
+      order.push_back(i);
+    }
+
+    // Measured by the training forward: old policy, reference, values.
+    double entropy = 0, tokens = 0;
+    r.trunk.resize(r.sequences.size());
+    {
+      const at::NoGradGuard no_gradients;
+      for (const auto& which : parts_of(r, order)) {
+        std::vector<std::vector<int>> sequences;
+        for (std::size_t i : which) sequences.push_back(r.sequences[i]);
+        const Packed packed = pack(sequences);
+        const at::Tensor hidden = run_layers(reference, embed(reference, packed.tokens), packed, 0, shared);
+        for (std::size_t k = 0; k < which.size(); ++k) r.trunk[which[k]] = hidden.narrow(0, packed.offsets[k], packed.offsets[k + 1] - packed.offsets[k]);
+        if (shared == 0)  // the embedding may learn, so nothing can be kept
+          for (std::size_t i : which) r.trunk[i] = at::Tensor();
+      }
+    }
+    const auto part = [&](const std::vector<std::size_t>& which, const Llama& model) {
+      if (shared > 0) return part_of(r, which);
+      Rollouts embedded = {r.sequences, r.prompt_tokens, {}, {}, {}, {}, std::vector<at::Tensor>(r.sequences.size())};
+      for (std::size_t i : which) embedded.trunk[i] = embed(model, at::tensor(std::vector<std::int64_t>(r.sequences[i].begin(), r.sequences[i].end()), at::kLong));
+      return part_of(embedded, which);
+    };
+    {
+      const at::NoGradGuard no_gradients;
+      for (const auto& which : parts_of(r, order)) {
+        const auto old_policy = policy_log_probabilities(policy, part(which, policy), shared, config.temperature);
+        scatter(r, which, old_policy.log_probabilities, [&](std::size_t i, float v) { r.rollouts[i].log_probabilities.push_back(v); });
+        entropy += old_policy.entropies.sum().item<double>();
+        tokens += static_cast<double>(old_policy.entropies.numel());
+        scatter(r, which, policy_log_probabilities(reference, part(which, reference), shared, config.temperature).log_probabilities,
+                [&](std::size_t i, float v) { r.rollouts[i].reference.push_back(v); });
+        if (with_critic)
+          scatter(r, which, token_values(value, part(which, value.trunk), shared), [&](std::size_t i, float v) { r.rollouts[i].values.push_back(v); });
+      }
+    }
+    r.raw_scores = score(r.sequences);
+    double clipped_scores = 0, finished = 0;
+    std::vector<double> lengths, sequence_kl;
+    double kl3 = 0, sampler_k3 = 0;
+    for (std::size_t i = 0; i < r.rollouts.size(); ++i) {
+      Rollout& one = r.rollouts[i];
+      clipped_scores += std::abs(r.raw_scores[i]) > config.reward_clip;
+      one.score = std::clamp(r.raw_scores[i], -config.reward_clip, config.reward_clip) - (one.is_finished ? 0 : config.missing_stop_penalty);
+      finished += one.is_finished;
+      lengths.push_back(static_cast<double>(one.log_probabilities.size()));
+      double kl = 0;
+      for (std::size_t t = 0; t < one.log_probabilities.size(); ++t) {
+        kl += one.log_probabilities[t] - one.reference[t];
+        kl3 += k3(one.log_probabilities[t] - one.reference[t]) / tokens;
+        if (config.temperature == 1) sampler_k3 += k3(r.sampler[i][t] - one.log_probabilities[t]) / tokens;
+      }
+      sequence_kl.push_back(kl);
+    }
+
+    // Advantages.
+    std::vector<std::vector<double>> rewards, advantages, returns, old_logs, old_values;
+    for (const Rollout& one : r.rollouts) rewards.push_back(token_rewards(one, kl_coefficient)), old_logs.push_back(one.log_probabilities), old_values.push_back(one.values);
+    if (config.whiten_rewards) whiten(rewards, true);
+    std::vector<double> totals;
+    for (const auto& row : rewards) totals.push_back(std::accumulate(row.begin(), row.end(), 0.0));
+    double explained_variance = 0;
+    if (with_critic) {
+      std::vector<double> all_returns, errors;
+      for (std::size_t i = 0; i < rewards.size(); ++i) {
+        Advantages a = estimate_advantages(rewards[i], r.rollouts[i].values, config.gamma, config.lambda);
+        for (std::size_t t = 0; t < a.returns.size(); ++t) all_returns.push_back(a.returns[t]), errors.push_back(a.returns[t] - r.rollouts[i].values[t]);
+        advantages.push_back(std::move(a.advantages)), returns.push_back(std::move(a.returns));
+      }
+      const double variance = std::pow(moments(all_returns).std, 2);
+      explained_variance = variance > 0 ? 1 - std::pow(moments(errors).std, 2) / variance : 0;
+    } else {
+      advantages.resize(rewards.size());
+      for (long g = 0; g < config.prompts_per_update; ++g) {
+        std::vector<std::size_t> members;
+        std::vector<double> scores;
+        for (std::size_t i = 0; i < r.group.size(); ++i)
+          if (r.group[i] == static_cast<std::size_t>(g)) members.push_back(i), scores.push_back(totals[i]);
+        const std::vector<double> a = config.advantage == "rloo" ? leave_one_out(scores) : group_relative(scores);
+        for (std::size_t k = 0; k < members.size(); ++k) advantages[members[k]].assign(rewards[members[k]].size(), a[k]);
+      }
+    }
+    if (config.advantage != "grpo") whiten(advantages);
+
+    // Updates.
+    const double rate = scheduled_rate(o, o.learning_rate, update, config.updates), value_rate = scheduled_rate(o, config.value_learning_rate, update, config.updates);
+    const bool policy_learns = !with_critic || update >= config.critic_warmup;
+    double policy_loss = 0, value_loss = 0, approximate_kl = 0, clip_share = 0, value_clip_share = 0, norm = 0, value_norm = 0, first_ratio_error = 0;
+    long optimiser_steps = 0;
+    bool stop_epochs = false;
+    for (long epoch = 0; epoch < config.epochs && !stop_epochs; ++epoch) {
+      std::vector<std::size_t> epoch_order = order;
+      if (config.minibatches > 1) {
+        const std::vector<std::size_t> shuffled = random.derive("epoch").derive(static_cast<std::uint64_t>(epoch)).permutation(order.size());
+        for (std::size_t i = 0; i < order.size(); ++i) epoch_order[i] = order[shuffled[i]];
+      }
+      const std::size_t per_batch = (epoch_order.size() + static_cast<std::size_t>(config.minibatches) - 1) / static_cast<std::size_t>(config.minibatches);
+      for (std::size_t from = 0; from < epoch_order.size() && !stop_epochs; from += per_batch) {
+        const std::vector<std::size_t> batch(epoch_order.begin() + static_cast<std::ptrdiff_t>(from), epoch_order.begin() + static_cast<std::ptrdiff_t>(std::min(epoch_order.size(), from + per_batch)));
+        double batch_tokens = 0, batch_kl = 0, batch_clipped = 0, batch_value_clipped = 0, batch_policy = 0, batch_value = 0;
+        for (std::size_t i : batch) batch_tokens += static_cast<double>(old_logs[i].size());
+        for (const auto& which : parts_of(r, batch)) {
+          at::Tensor log_new, value_new;
+          if (policy_learns) log_new = policy_log_probabilities(policy, part(which, policy), shared, config.temperature).log_probabilities;
+          if (with_critic) value_new = token_values(value, part(which, value.trunk), shared);
+          const at::Tensor log_old = gather(old_logs, which);
+          const PpoLosses l = ppo_losses(log_new, log_old, gather(advantages, which), value_new, with_critic ? gather(old_values, which) : at::Tensor(),
+                                         with_critic ? gather(returns, which) : at::Tensor(), config.clip_ratio, config.clip_value);
+          if (epoch == 0 && from == 0 && policy_learns) first_ratio_error = std::max(first_ratio_error, (log_new.detach() - log_old).abs().max().item<double>());
+          if (policy_learns) {
+            (l.policy / batch_tokens).backward();
+            batch_policy += l.policy.item<double>() / batch_tokens;
+          }
+          if (with_critic) {
+            (l.value / batch_tokens).backward();
+            batch_value += l.value.item<double>() / batch_tokens;
+          }
+          batch_kl += l.approximate_kl / batch_tokens, batch_clipped += l.clipped / batch_tokens, batch_value_clipped += l.value_clipped / batch_tokens;
+        }
+        if (!std::isfinite(batch_policy) || !std::isfinite(batch_value))
+          throw TrainingError("ppo: the loss is not finite at update " + std::to_string(update + 1) + "; try a lower ppo.learning_rate");
+        if (policy_learns) norm = policy_optimiser.step(rate, o.max_gradient_norm);
+        if (with_critic) value_norm = value_optimiser.step(value_rate, o.max_gradient_norm);
+        if (!std::isfinite(norm) || !std::isfinite(value_norm))
+          throw TrainingError("ppo: the gradient is not finite at update " + std::to_string(update + 1) + "; try a lower ppo.learning_rate");
+        policy_loss += batch_policy, value_loss += batch_value, clip_share += batch_clipped, value_clip_share += batch_value_clipped;
+        approximate_kl = batch_kl;
+        ++optimiser_steps;
+        stop_epochs = batch_kl > config.stop_epochs_at_kl;
+      }
+    }
+
+    const double n = static_cast<double>(optimiser_steps);
+    const Moments kl = moments(sequence_kl), scores = moments(r.raw_scores), length = moments(lengths), total = moments(totals);
+    const Json figures = {{"update", update + 1}, {"score", scores.mean}, {"score_std", scores.std}, {"reward", total.mean}, {"kl", kl.mean}, {"kl_k3", kl3},
+                          {"sampler_k3", sampler_k3}, {"kl_coefficient", kl_coefficient}, {"entropy", entropy / tokens}, {"policy_loss", policy_loss / n},
+                          {"value_loss", value_loss / n}, {"explained_variance", explained_variance}, {"approximate_kl", approximate_kl}, {"clip_share", clip_share / n},
+                          {"value_clip_share", value_clip_share / n}, {"first_log_ratio", first_ratio_error}, {"gradient_norm", norm}, {"value_gradient_norm", value_norm},
+                          {"learning_rate", policy_learns ? rate : 0.0}, {"tokens", tokens}, {"length", length.mean},
+                          {"stop_rate", finished / static_cast<double>(r.rollouts.size())}, {"scores_clipped", clipped_scores}, {"distinct_2", distinct_pairs(r)},
+                          {"common_opening", common_opening(r)}, {"optimiser_steps", optimiser_steps}};
+    state.log(figures);
+    history.push_back(figures);
+    if (observe) observe(update + 1, config.updates, figures);
+    if (const std::string problem = training_problem(history, config); !problem.empty())
+      throw TrainingError("ppo: update " + std::to_string(update + 1) + ": " + problem);
+    if (config.adaptive_kl) kl_coefficient = adapt_kl_coefficient(kl_coefficient, kl.mean, config.kl_target, static_cast<double>(r.rollouts.size()), config.kl_horizon);
+  }
+  state.finish();
+
+  Json figures = {{"updates", config.updates}, {"shared_layers", shared}};
+  if (!history.empty()) {
+    const auto mean_of = [&](std::size_t from, std::size_t to, const char* name) {
+      double sum = 0;
+      for (std::size_t i = from; i < to; ++i) sum += history[i].at(name).get<double>() / static_cast<double>(to - from);
+      return sum;
+    };
+    const std::size_t third = std::max<std::size_t>(1, history.size() / 3);
+    for (const char* name : {"score", "kl", "entropy", "length", "stop_rate", "explained_variance"})
+      figures[name] = {{"first_third", mean_of(0, third, name)}, {"last_third", mean_of(history.size() - third, history.size(), name)}};
+  }
+  return figures;
+}
+
+Json train_ppo(Llama& policy, const RewardModel& reward, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, const PpoConfig& config,
+               const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
+  return train_ppo_with(policy, reward, [&](const std::vector<std::vector<int>>& sequences) { return score_rewards(reward, sequences); }, prompts, stops, config, engine,
+                        seed, folder, observe);
+}
+
+}  // namespace cai

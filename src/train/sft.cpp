@@ -1,0 +1,152 @@
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <cmath>
+
+#include "cai/base/error.hpp"
+#include "cai/base/random.hpp"
+#include "cai/train/loss.hpp"
+#include "cai/train/train.hpp"
+#include "cai/train/trainer.hpp"
+
+namespace cai {
+namespace {
+
+// Several examples end to end, and which rows predict a token that counts.
+struct Batch {
+  Packed packed;
+  at::Tensor rows, targets, weights;  // [n] int64, int64, float32
+};
+
+Batch batch_of(const std::vector<const TrainExample*>& examples) {
+  Batch b;
+  std::vector<std::vector<int>> sequences;
+  std::vector<std::int64_t> rows, targets;
+  std::vector<float> weights;
+  std::int64_t offset = 0;
+  for (const TrainExample* e : examples) {
+    // The last token is predicted, never read.
+    sequences.emplace_back(e->tokens.begin(), e->tokens.end() - 1);
+    for (int i = std::max(1, e->prompt_tokens); i < static_cast<int>(e->tokens.size()); ++i) {
+      rows.push_back(offset + i - 1);
+      targets.push_back(e->tokens[static_cast<std::size_t>(i)]);
+      weights.push_back(static_cast<float>(e->weight));
+    }
+    offset += static_cast<std::int64_t>(e->tokens.size()) - 1;
+  }
+  b.packed = pack(sequences);
+  b.rows = at::tensor(rows, at::kLong), b.targets = at::tensor(targets, at::kLong), b.weights = at::tensor(weights, at::kFloat);
+  return b;
+}
+
+at::Tensor answer_log_probabilities(const Llama& model, const Batch& b, std::int64_t first) {
+  at::Tensor hidden;
+  {
+    const at::NoGradGuard frozen;  // nothing below learns, unless first is 0
+    if (first > 0) hidden = run_layers(model, embed(model, b.packed.tokens), b.packed, 0, first);
+  }
+  if (first == 0) hidden = embed(model, b.packed.tokens);
+  hidden = run_layers(model, hidden, b.packed, first, model.config.layers);
+  return token_log_probabilities(final_norm(model, hidden.index_select(0, b.rows)), model.head, b.targets).log_probabilities;
+}
+
+std::vector<std::int64_t> lengths_of(const std::vector<const TrainExample*>& examples) {
+  std::vector<std::int64_t> lengths;
+  for (const TrainExample* e : examples) lengths.push_back(static_cast<std::int64_t>(e->tokens.size()) - 1);
+  return lengths;
+}
+
+void check_examples(const std::vector<TrainExample>& examples) {
+  for (const TrainExample& e : examples)
+    if (e.tokens.size() < 2 || e.prompt_tokens < 0 || e.prompt_tokens >= static_cast<int>(e.tokens.size()))
+      throw Bug("example " + e.id + " has no token to learn");
+}
+
+// Token-mean loss without gradients.
+double mean_loss(const Llama& model, const std::vector<TrainExample>& examples) {
+  const std::vector<double> sums = example_log_probabilities(model, examples);
+  double sum = 0, tokens = 0;
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    const double n = static_cast<double>(examples[i].tokens.size()) - std::max(1, examples[i].prompt_tokens);
+    sum -= sums[i] * n, tokens += n;
+  }
+  return tokens > 0 ? sum / tokens : 0;
+}
+
+}  // namespace
+
+std::vector<double> example_log_probabilities(const Llama& model, const std::vector<TrainExample>& examples) {
+  check_examples(examples);
+  const at::NoGradGuard no_gradients;
+  std::vector<const TrainExample*> all;
+  for (const TrainExample& e : examples) all.push_back(&e);
+  std::vector<double> means;
+  for (const auto& [from, to] : micro_batches(lengths_of(all), kMicroBatchTokens)) {
+    const std::vector<const TrainExample*> part(all.begin() + static_cast<std::ptrdiff_t>(from), all.begin() + static_cast<std::ptrdiff_t>(to));
+    const at::Tensor logs = answer_log_probabilities(model, batch_of(part), 0).contiguous();
+    const float* p = logs.data_ptr<float>();
+    for (const TrainExample* e : part) {
+      const int n = static_cast<int>(e->tokens.size()) - std::max(1, e->prompt_tokens);
+      double sum = 0;
+      for (int i = 0; i < n; ++i) sum += *p++;
+      means.push_back(sum / n);
+    }
+  }
+  return means;
+}
+
+Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out, const SftConfig& config,
+               std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
+  check_examples(train);
+  if (train.empty()) throw InputError("sft: no examples to train on");
+  const OptimiserConfig& o = config.optimiser;
+  const long batches = static_cast<long>((train.size() + static_cast<std::size_t>(config.batch_size) - 1) / static_cast<std::size_t>(config.batch_size));
+  const long steps = batches * config.epochs;
+  const std::int64_t first = first_trainable_layer(model.config, o.trainable_layers);
+  AdamW optimiser(make_trainable(model, o.trainable_layers), 1e-8, o.weight_decay);
+  TrainingState state(folder, o.checkpoint_seconds);
+  const Json position = state.restore({{"sft", &optimiser}});
+  long step = position.is_null() ? 0 : position.at("step").get<long>();
+  double before = position.is_null() ? mean_loss(model, held_out) : position.at("held_out_before").get<double>();
+  double tokens_seen = position.is_null() ? 0 : position.at("tokens").get<double>();
+
+  for (; step < steps; ++step) {
+    state.maybe_save({{"step", step}, {"held_out_before", before}, {"tokens", tokens_seen}}, {{"sft", &optimiser}});
+    const std::vector<std::size_t> order = Random(seed).derive("epoch").derive(static_cast<std::uint64_t>(step / batches)).permutation(train.size());
+    std::vector<const TrainExample*> examples;
+    double weight = 0, tokens = 0;
+    for (std::size_t i = static_cast<std::size_t>(step % batches * config.batch_size); i < std::min(train.size(), static_cast<std::size_t>((step % batches + 1) * config.batch_size)); ++i) {
+      const TrainExample& e = train[order[i]];
+      examples.push_back(&e);
+      const double n = static_cast<double>(e.tokens.size()) - std::max(1, e.prompt_tokens);
+      tokens += n, weight += n * e.weight;
+    }
+    double loss = 0;
+    for (const auto& [from, to] : micro_batches(lengths_of(examples), kMicroBatchTokens)) {
+      const Batch b = batch_of({examples.begin() + static_cast<std::ptrdiff_t>(from), examples.begin() + static_cast<std::ptrdiff_t>(to)});
+      const at::Tensor part = -(answer_log_probabilities(model, b, first) * b.weights).sum() / weight;  // token mean over the whole step
+      part.backward();
+      loss += part.item<double>();
+    }
+    const double rate = scheduled_rate(o, o.learning_rate, step, steps);
+    const double norm = optimiser.step(rate, o.max_gradient_norm);
+    if (!std::isfinite(loss) || !std::isfinite(norm))
+      throw TrainingError("sft: loss or gradient is not finite at step " + std::to_string(step + 1) + "; try a lower sft.learning_rate");
+    tokens_seen += tokens;
+    const Json figures = {{"step", step + 1}, {"loss", loss}, {"gradient_norm", norm}, {"learning_rate", rate}, {"tokens", tokens}};
+    state.log(figures);
+    if (observe) observe(step + 1, steps, figures);
+  }
+  Json figures = {{"steps", steps}, {"examples", train.size()}, {"tokens", tokens_seen}};
+  const std::vector<Json> lines = state.history();
+  double last = 0;
+  const std::size_t window = std::min<std::size_t>(lines.size(), 5);
+  for (std::size_t i = lines.size() - window; i < lines.size(); ++i) last += lines[i].at("loss").get<double>() / static_cast<double>(window);
+  if (!lines.empty()) figures["first_loss"] = lines.front().at("loss"), figures["train_loss"] = last;
+  figures["held_out_examples"] = held_out.size();
+  if (!held_out.empty()) figures["held_out_loss_before"] = before, figures["held_out_loss"] = mean_loss(model, held_out);
+  state.finish();
+  return figures;
+}
+
+}  // namespace cai

@@ -1,0 +1,189 @@
+#include "cai/train/trainer.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <cmath>
+#include <cstring>
+#include <numbers>
+
+#include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
+#include "cai/base/stop.hpp"
+#include "cai/base/text.hpp"
+#include "cai/io/safetensors.hpp"
+
+namespace cai {
+
+namespace fs = std::filesystem;
+
+std::int64_t first_trainable_layer(const ModelConfig& config, long trainable_layers) {
+  return trainable_layers <= 0 || trainable_layers >= config.layers ? 0 : config.layers - trainable_layers;
+}
+
+NamedTensors make_trainable(Llama& model, long trainable_layers) {
+  const auto own = [](at::Tensor& t) {
+    if (t.defined()) t = t.detach().clone().requires_grad_(true);
+  };
+  if (trainable_layers <= 0) {
+    own(model.embedding);
+    if (model.config.tied_head) model.head = model.embedding;
+    else own(model.head);
+  }
+  const std::int64_t first = first_trainable_layer(model.config, trainable_layers);
+  for (std::int64_t i = first; i < model.config.layers; ++i) {
+    LlamaLayer& l = model.layers[static_cast<std::size_t>(i)];
+    for (at::Tensor* t : {&l.attention_norm, &l.q, &l.k, &l.v, &l.q_bias, &l.k_bias, &l.v_bias, &l.o_bias, &l.q_norm, &l.k_norm, &l.o, &l.ffn_norm, &l.gate, &l.up, &l.down})
+      own(*t);
+  }
+  own(model.norm);
+  NamedTensors learning;
+  for (auto& [name, t] : model.named_weights())
+    if (t.requires_grad()) learning.emplace_back(name, t);
+  return learning;
+}
+
+double scheduled_rate(const OptimiserConfig& config, double peak, long step, long steps) {
+  const double warmup = std::ceil(config.warmup_ratio * static_cast<double>(steps)), at = static_cast<double>(step);
+  if (at < warmup) return peak * (at + 1) / warmup;
+  if (config.schedule == "constant") return peak;
+  const double progress = (at - warmup) / std::max(1.0, static_cast<double>(steps) - warmup);
+  return config.schedule == "cosine" ? peak * 0.5 * (1 + std::cos(std::numbers::pi * progress)) : peak * (1 - progress);
+}
+
+AdamW::AdamW(NamedTensors weights, double epsilon, double weight_decay, double beta2)
+    : weights_(std::move(weights)), epsilon_(epsilon), weight_decay_(weight_decay), beta2_(beta2) {
+  const at::NoGradGuard no_gradients;
+  for (const auto& [name, w] : weights_) {
+    first_.push_back(at::zeros_like(w));
+    second_.push_back(at::zeros_like(w));
+    steps_.push_back(at::zeros({}, at::kFloat));
+  }
+}
+
+double AdamW::step(double rate, double max_norm) {
+  const at::NoGradGuard no_gradients;
+  std::vector<at::Tensor> values, gradients;
+  double squares = 0;
+  for (auto& [name, w] : weights_) {
+    at::Tensor& g = w.mutable_grad();
+    if (!g.defined()) g = at::zeros_like(w);
+    const double norm = g.norm().item<double>();
+    squares += norm * norm;
+    values.push_back(w);
+    gradients.push_back(g);
+  }
+  const double norm = std::sqrt(squares);
+  if (std::isfinite(norm)) {
+    if (max_norm > 0 && norm > max_norm)
+      for (at::Tensor& g : gradients) g.mul_(max_norm / (norm + 1e-6));
+    std::vector<at::Tensor> none;
+    at::_fused_adamw_(values, gradients, first_, second_, none, steps_, rate, 0.9, beta2_, weight_decay_, epsilon_, false, false);
+  }
+  for (auto& [name, w] : weights_) w.mutable_grad() = at::Tensor();
+  return norm;
+}
+
+void AdamW::collect(const std::string& prefix, NamedTensors& into) const {
+  for (std::size_t i = 0; i < weights_.size(); ++i) {
+    into.emplace_back(prefix + ".weight." + weights_[i].first, weights_[i].second.detach());
+    into.emplace_back(prefix + ".first." + weights_[i].first, first_[i]);
+    into.emplace_back(prefix + ".second." + weights_[i].first, second_[i]);
+    into.emplace_back(prefix + ".step." + weights_[i].first, steps_[i]);
+  }
+}
+
+void AdamW::restore(const std::string& prefix, const std::vector<std::pair<std::string, at::Tensor>>& from) {
+  const at::NoGradGuard no_gradients;
+  const auto take = [&](const std::string& name, at::Tensor& to) {
+    for (const auto& [key, t] : from) {
+      if (key != prefix + name) continue;
+      if (t.sizes() != to.sizes()) throw InputError("the training state's \"" + key + "\" has another shape");
+      to.copy_(t);
+      return;
+    }
+    throw InputError("the training state has no \"" + prefix + name + "\"");
+  };
+  for (std::size_t i = 0; i < weights_.size(); ++i) {
+    take(".weight." + weights_[i].first, weights_[i].second);
+    take(".first." + weights_[i].first, first_[i]);
+    take(".second." + weights_[i].first, second_[i]);
+    take(".step." + weights_[i].first, steps_[i]);
+  }
+}
+
+TrainingState::TrainingState(fs::path folder, double checkpoint_seconds) : folder_(std::move(folder)), interval_(checkpoint_seconds) {
+  fs::create_directories(folder_ / "state");
+}
+
+Json TrainingState::restore(const std::vector<std::pair<std::string, AdamW*>>& groups) {
+  const fs::path note = folder_ / "state" / "position.json";
+  if (!fs::exists(note)) {
+    metrics_ = std::make_unique<AppendFile>(folder_ / "metrics.jsonl", 0);
+    return nullptr;
+  }
+  const Json saved = parse_json(read_file(note), note.string());
+  const fs::path file = folder_ / "state" / saved.at("file").get<std::string>();
+  const std::string bytes = read_file(file);
+  if (sha256(bytes) != saved.at("sha256").get<std::string>()) throw InputError(file.string(), 0, "does not have the hash noted in position.json; remove the folder to start this stage again");
+  const SafeTensorsFile tensors = read_safetensors(file);
+  NamedTensors from;
+  for (const SafeTensor& t : tensors.tensors) {
+    at::Tensor copy = at::empty(t.shape, at::kFloat);
+    std::memcpy(copy.data_ptr(), t.bytes.data(), t.bytes.size());
+    from.emplace_back(t.name, copy);
+  }
+  for (const auto& [prefix, group] : groups) group->restore(prefix, from);
+  metrics_ = std::make_unique<AppendFile>(folder_ / "metrics.jsonl", saved.at("metrics_bytes").get<std::uint64_t>());
+  return saved.at("position");
+}
+
+void TrainingState::log(const Json& metrics) { metrics_->append(to_line(metrics) + "\n"); }
+
+void TrainingState::maybe_save(const Json& position, const std::vector<std::pair<std::string, AdamW*>>& groups) {
+  const bool stopping = stop_requested();
+  if (!stopping && std::chrono::steady_clock::now() - saved_ < interval_) return;
+  metrics_->sync();
+  NamedTensors all;
+  for (const auto& [prefix, group] : groups) group->collect(prefix, all);
+  std::vector<SafeTensor> tensors;
+  std::vector<at::Tensor> kept;
+  for (const auto& [name, t] : all) {
+    kept.push_back(t.contiguous());
+    tensors.push_back({name, "F32", t.sizes().vec(), {static_cast<const std::byte*>(kept.back().data_ptr()), static_cast<std::size_t>(t.nbytes())}});
+  }
+  // Two names in turn: the state that position.json points to is whole until the next one is.
+  const fs::path note = folder_ / "state" / "position.json";
+  std::string file = "a.safetensors";
+  if (fs::exists(note) && parse_json(read_file(note), note.string()).value("file", "") == file) file = "b.safetensors";
+  const std::string hash = write_safetensors(folder_ / "state" / file, tensors, {});
+  write_file(note, to_line({{"file", file}, {"sha256", hash}, {"metrics_bytes", metrics_->size()}, {"position", position}}) + "\n");
+  saved_ = std::chrono::steady_clock::now();
+  if (stopping) throw Stopped();
+}
+
+std::vector<Json> TrainingState::history() const {
+  std::vector<Json> lines;
+  long line = 0;
+  for (const std::string& text : split(read_file(folder_ / "metrics.jsonl"), '\n')) {
+    ++line;
+    if (!text.empty()) lines.push_back(parse_json(text, (folder_ / "metrics.jsonl").string(), line));
+  }
+  return lines;
+}
+
+void TrainingState::finish() { metrics_->sync(); }
+
+std::vector<std::pair<std::size_t, std::size_t>> micro_batches(const std::vector<std::int64_t>& lengths, std::int64_t tokens) {
+  std::vector<std::pair<std::size_t, std::size_t>> parts;
+  std::size_t from = 0;
+  std::int64_t sum = 0;
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    if (i > from && sum + lengths[i] > tokens) parts.emplace_back(from, i), from = i, sum = 0;
+    sum += lengths[i];
+  }
+  if (from < lengths.size()) parts.emplace_back(from, lengths.size());
+  return parts;
+}
+
+}  // namespace cai

@@ -1,0 +1,121 @@
+#include "cai/engine/kernels.hpp"
+
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "cai/base/random.hpp"
+
+namespace cai {
+namespace {
+
+std::vector<float> normals(std::size_t n, Random random) {
+  std::vector<float> v(n);
+  for (float& x : v) x = static_cast<float>(random.normal());
+  return v;
+}
+
+PackedMatrix matrix(const std::vector<float>& w, std::int64_t out, std::int64_t in) {
+  const float* p = w.data();
+  return PackedMatrix(std::span(&p, 1), std::span(&out, 1), in);
+}
+
+TEST(PackedMatrix, AgreesWithSumsInDouble) {
+  for (auto [in, out] : {std::pair<std::int64_t, std::int64_t>{64, 96}, {576, 100}, {33, 7}, {1536, 31}}) {
+    const std::vector<float> w = normals(static_cast<std::size_t>(in * out), Random(1)), x = normals(static_cast<std::size_t>(29 * in), Random(2));
+    std::vector<float> y(static_cast<std::size_t>(29 * out));
+    matrix(w, out, in).multiply(x.data(), 29, y.data());
+    for (std::int64_t r = 0; r < 29; ++r)
+      for (std::int64_t j = 0; j < out; ++j) {
+        double sum = 0;
+        for (std::int64_t k = 0; k < in; ++k) sum += static_cast<double>(x[r * in + k]) * w[j * in + k];
+        ASSERT_NEAR(y[r * out + j], sum, 1e-5 * std::sqrt(in) * 4) << in << "x" << out << " row " << r;
+      }
+  }
+}
+
+TEST(PackedMatrix, ARowHasTheSameBitsWhateverItsNeighboursAndThreads) {
+  const std::int64_t in = 576, out = 200;
+  const PackedMatrix m = matrix(normals(in * out, Random(3)), out, in);
+  const std::vector<float> x = normals(70 * in, Random(4));
+  std::vector<float> alone(out), together(70 * out);
+  const int threads = omp_get_max_threads();
+  for (int t : {1, 2, 3}) {
+    omp_set_num_threads(t);
+    for (std::int64_t rows : {1, 2, 5, 6, 7, 13, 64, 70}) {
+      m.multiply(x.data(), rows, together.data());
+      for (std::int64_t r = 0; r < rows; ++r) {
+        m.multiply(x.data() + r * in, 1, alone.data());
+        ASSERT_EQ(std::memcmp(alone.data(), together.data() + r * out, out * sizeof(float)), 0) << rows << " rows, row " << r;
+      }
+    }
+  }
+  omp_set_num_threads(threads);
+}
+
+TEST(PackedMatrix, StacksItsParts) {
+  const std::vector<float> a = normals(3 * 8, Random(5)), b = normals(2 * 8, Random(6)), x = normals(8, Random(7));
+  const float* parts[] = {a.data(), b.data()};
+  const std::int64_t outs[] = {3, 2};
+  std::vector<float> y(5), ya(3), yb(2);
+  PackedMatrix(parts, outs, 8).multiply(x.data(), 1, y.data());
+  matrix(a, 3, 8).multiply(x.data(), 1, ya.data());
+  matrix(b, 2, 8).multiply(x.data(), 1, yb.data());
+  EXPECT_EQ(std::vector<float>(y.begin(), y.begin() + 3), ya);
+  EXPECT_EQ(std::vector<float>(y.begin() + 3, y.end()), yb);
+}
+
+TEST(Kernels, ExponentialIsWithinTwoUnitsOfTheLastPlace) {
+  std::vector<float> x, y;
+  for (int i = -86000; i <= 87000; i += 7) x.push_back(static_cast<float>(i) * 1e-3f);
+  y.resize(x.size());
+  exp_shifted(x.data(), static_cast<std::int64_t>(x.size()), 0, 1, y.data());
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double exact = std::exp(static_cast<double>(x[i]));
+    ASSERT_NEAR(y[i] / exact, 1, 2.5e-7) << x[i];
+  }
+  const float far[] = {-1000.0f, -INFINITY};
+  float zero[2];
+  exp_shifted(far, 2, 0, 1, zero);
+  EXPECT_EQ(zero[0], 0.0f);
+  EXPECT_EQ(zero[1], 0.0f);
+}
+
+TEST(Kernels, LogSumExpAgreesWithDouble) {
+  for (std::int64_t n : {1, 7, 512, 1000, 49152}) {
+    const std::vector<float> x = normals(static_cast<std::size_t>(n), Random(8));
+    double sum = 0;
+    for (float v : x) sum += std::exp(static_cast<double>(v));
+    EXPECT_NEAR(log_sum_exp(x.data(), n), std::log(sum), 2e-6) << n;
+  }
+}
+
+TEST(Kernels, AttentionOverTwoBlocksEqualsOneBlockBitForBit) {
+  const std::int64_t width = 64, n = 75;
+  const std::vector<float> q = normals(width, Random(9)), k = normals(n * width, Random(10)), v = normals(n * width, Random(11));
+  std::vector<float> scores(n), whole(width), split(width), exact(width);
+  const AttentionBlock one{k.data(), v.data(), n};
+  attend(q.data(), std::span(&one, 1), width, 0.125f, scores.data(), whole.data());
+  for (std::int64_t at : {1, 8, 13, 64, 74}) {
+    const AttentionBlock two[] = {{k.data(), v.data(), at}, {k.data() + at * width, v.data() + at * width, n - at}};
+    attend(q.data(), two, width, 0.125f, scores.data(), split.data());
+    EXPECT_EQ(whole, split) << at;
+  }
+  std::vector<double> weights(n);
+  double sum = 0;
+  for (std::int64_t p = 0; p < n; ++p) {
+    double score = 0;
+    for (std::int64_t i = 0; i < width; ++i) score += static_cast<double>(q[i]) * k[p * width + i];
+    sum += weights[p] = std::exp(score * 0.125);
+  }
+  for (std::int64_t i = 0; i < width; ++i) {
+    double expected = 0;
+    for (std::int64_t p = 0; p < n; ++p) expected += weights[p] / sum * v[p * width + i];
+    EXPECT_NEAR(whole[i], expected, 2e-6);
+  }
+}
+
+}  // namespace
+}  // namespace cai
