@@ -145,14 +145,15 @@ build_program() {
   local target=$1 log=build/build.log
   shift
   mkdir -p build
-  if ! cmake -S . -B build -G Ninja -DCMAKE_PREFIX_PATH="$PWD/$(torch_folder)/share/cmake" "$@" >"$log" 2>&1; then
+  : >"$log"
+  if ! cmake -S . -B build -G Ninja -DCMAKE_PREFIX_PATH="$PWD/$(torch_folder)/share/cmake" "$@" >>"$log" 2>&1; then
     tail -n 20 "$log" >&2
     stop 1 "cmake failed [whole output: $log]"
   fi
   if [ -t 2 ]; then
     ninja -C build -j "$(build_jobs)" "$target" >&2 || stop 1 "the build failed"
   elif ! ninja -C build -j "$(build_jobs)" "$target" >>"$log" 2>&1; then
-    grep -E 'FAILED|error' -A 5 "$log" | head -n 40 >&2
+    grep -E 'FAILED: |error: |undefined reference|ninja: ' "$log" | cut -c1-300 | head -n 20 >&2
     stop 1 "the build failed [whole output: $log]"
   fi
 }

@@ -140,17 +140,22 @@ int lint(const Arguments& a) {
   return kDone;
 }
 
+std::string figure_text(const Json& value) {
+  if (value.is_string()) return printable(value.get<std::string>());
+  if (!value.is_number_float()) return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  char rounded[32];
+  std::snprintf(rounded, sizeof rounded, "%.4g", value.get<double>());
+  return rounded;
+}
+
 void flatten(const Json& value, const std::string& name) {
-  if (value.is_object() && !value.empty()) {
+  bool is_interval = value.is_object() && value.contains("value") && value.contains("low") && value.contains("high");
+  if (value.is_object() && !value.empty() && !is_interval) {
     for (const auto& [key, inner] : value.items()) flatten(inner, name.empty() ? key : name + "." + key);
     return;
   }
-  std::string text = value.is_string() ? printable(value.get<std::string>()) : value.dump();
-  if (value.is_number_float()) {
-    char rounded[32];
-    std::snprintf(rounded, sizeof rounded, "%.4g", value.get<double>());
-    text = rounded;
-  }
+  std::string text = is_interval ? figure_text(value["value"]) + " [" + figure_text(value["low"]) + ", " + figure_text(value["high"]) + "]" : figure_text(value);
+  if (is_interval && value.contains("n")) text += " (n " + figure_text(value["n"]) + ")";
   std::cout << printable(name) << std::string(name.size() < 40 ? 40 - name.size() : 1, ' ') << text << "\n";
 }
 

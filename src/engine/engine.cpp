@@ -345,6 +345,8 @@ void Engine::refresh(const Llama& model) { impl_->load(model); }
 
 Engine::Counts Engine::counts() const { return impl_->counts; }
 
+std::int64_t Engine::context() const { return impl_->config.context; }
+
 std::string Engine::arithmetic() const { return std::string(impl_->options.dtype == "bfloat16" ? "bfloat16 weights, float32 sums, " : "float32, ") + kernel_name(); }
 
 void Engine::generate(std::span<const Request> requests, const std::function<void(std::size_t, Completion)>& done) {

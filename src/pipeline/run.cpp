@@ -98,9 +98,11 @@ class Runner {
     run_json_ = {{"state", "running"}, {"cai", torch},         {"machine", machine_facts()},
                  {"seed", config_.seed}, {"config_sha256", config_fingerprint(config_)}, {"model", model},
                  {"constitution", constitution}, {"prompts", prompts}, {"stages", earlier}};
-    write_file(out_ / "config.yaml", to_yaml(config_, true));
+    save();  // first: it marks the folder as a run
+    Config repeatable = config_;
+    repeatable.out.clear();  // running this file again makes another run
+    write_file(out_ / "config.yaml", to_yaml(repeatable, true));
     write_file(out_ / "constitution.yaml", inputs_.constitution.source);
-    save();
   }
 
   void run_stage(const Stage& stage) {

@@ -79,6 +79,7 @@ class Engine {
   struct Counts { std::int64_t prompt_tokens = 0, shared_tokens = 0, generated_tokens = 0; };
   Counts counts() const;
   std::string arithmetic() const;  ///< what dtype "auto" became, with the kernel's name
+  std::int64_t context() const;    ///< tokens that one sequence may have, prompt included
 
  private:
   struct Impl;

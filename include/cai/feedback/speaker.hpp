@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <span>
@@ -16,7 +17,7 @@ namespace cai {
 
 struct Ask {
   std::vector<Message> messages;
-  int shared_messages = 0;      // leading messages that other asks of this call start with too
+  int shared_messages = 0;      // leading messages that other asks of this call start with too: a hint on what to compute once
   std::string opening;          // first words of the answer, put in its mouth; part of Reply::text
   int max_new_tokens = 256;
   double temperature = 1.0;
@@ -46,8 +47,8 @@ struct LogProbability {
 struct Choice {
   std::vector<Message> messages;
   int shared_messages = 0;
-  std::string opening;          // e.g. "The answer is: ("
-  std::vector<std::string> options;  // e.g. {"A", "B"}: each must be one token after the opening
+  std::string opening;          // e.g. "Better answer:"
+  std::vector<std::string> options;  // e.g. {" A", " B"}: each must be one token after the opening
 };
 
 struct Usage { std::int64_t requests = 0, prompt_tokens = 0, tokens = 0; };
@@ -60,10 +61,12 @@ class Speaker {
   virtual void say(std::span<const Ask> asks, const std::function<void(std::size_t, Reply)>& done) = 0;
 
   /// Log-probabilities of the options as the next token, one vector a choice (normalised over the whole vocabulary; an endpoint that
-  /// gives only its top ones yields -infinity for the rest).
+  /// gives only its top ones yields -infinity for the rest). An empty vector where there is no answer: the question exceeds the model's
+  /// context, or an endpoint failed on it. Throws InputError when an option is not one token of this model after the opening.
   virtual std::vector<std::vector<double>> choose(std::span<const Choice> choices) = 0;
 
-  /// Log-probability of given answers. Throws UsageError on a speaker that cannot (an endpoint).
+  /// Log-probability of given answers; `tokens` is 0 where one exceeds the model's context. Throws UsageError on a speaker that cannot
+  /// (an endpoint).
   virtual std::vector<LogProbability> score(std::span<const Scored> scored) = 0;
 
   /// Names the model and everything that decides its answers; part of a stage's key.
@@ -75,7 +78,10 @@ class Speaker {
 /// A checkpoint or GGUF on this machine. `path` as for load_llama and load_tokenizer.
 std::unique_ptr<Speaker> local_speaker(const std::filesystem::path& path, const EngineConfig& engine);
 
-/// An OpenAI-compatible chat endpoint ("http://host:port/v1"). The key is read from the environment variable that the config names.
+/// An OpenAI-compatible chat endpoint ("http://host:port/v1"). The key is read from the environment variable that the config names and
+/// is never logged. Failures that may pass (no connection, 408, 425, 429, 5xx, half or malformed answers) are tried again with growing, jittered
+/// waits, Retry-After heeded; a refused key or address, or a server that gives no answer at all, throws EnvironmentError.
+/// An opening is sent as a last, unfinished assistant message (vLLM, llama.cpp): a server without that feature starts its answer anew.
 std::unique_ptr<Speaker> endpoint_speaker(const EndpointConfig& endpoint);
 
 }  // namespace cai

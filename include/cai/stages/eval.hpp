@@ -17,9 +17,6 @@ struct EvalModel {
   std::filesystem::path path;
 };
 
-/// Whether an answer refuses, by rule: an opening or phrase of refusal. Its error against people is in docs/eval.md.
-bool is_refusal(std::string_view response);
-
 /// Writes one record a model and prompt {id, model, prompt, tags, response, finish, refusal, complies, tokens, log_probability of the
 /// reference, ...} in the order models x prompts, and folder/failures.jsonl: prompts on which the last model fails, as prompt records.
 /// Returns figures: by model and measure {value, low, high, n}, paired differences to the first model, win rates, the judge's error.

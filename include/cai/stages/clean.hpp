@@ -1,0 +1,47 @@
+// What a small model writes, made fit to learn from: cut at whole sentences, talk about the answer taken off, and reasons to leave it out.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cai {
+
+/// Up to the last whole sentence, line of a list or closed code block; "" when there is none.
+std::string cut_at_sentence(std::string_view text);
+
+/// Without what is not the answer itself: a leading role label or "Here is a revised version ...:", quotes around the whole,
+/// and everything from a line on that starts another turn ("User:", "Critique:").
+std::string strip_meta(std::string_view text);
+
+/// Lower-case words (letters and digits; any bytes above 127 count as letters).
+std::vector<std::string> words_of(std::string_view text);
+
+/// Sorted, distinct hashes of all runs of n words; of the whole when there are fewer.
+std::vector<std::uint64_t> word_grams(const std::vector<std::string>& words, std::size_t n);
+
+/// Jaccard similarity of two sorted sets.
+double jaccard(const std::vector<std::uint64_t>& a, const std::vector<std::uint64_t>& b);
+
+/// The same sentence three times, or more than three tenths of all runs of four words seen before in the text.
+bool is_repeated(std::string_view text);
+
+/// Whether the text talks about an answer instead of giving one ("the revised response", "the assistant's last answer").
+bool is_meta(std::string_view text);
+
+/// Shares a word of content (by its first five letters) with the prompt; true when either has none.
+bool is_on_topic(std::string_view prompt, std::string_view text);
+
+/// "" or why an answer is not fit to learn from: empty, repeated, cut.
+/// `finish` as in Reply; `text` has been cut already.
+std::string answer_problem(std::string_view text, std::string_view finish);
+
+/// "" or why a revision is not fit to learn from: empty, cut, copy (of the answer or the prompt), meta, repeated, off-topic.
+/// A refusal with an opening names the topic or not; it is off-topic only when it runs on past 40 words without it.
+std::string revision_problem(std::string_view prompt, std::string_view answer, std::string_view revision, std::string_view finish, bool is_refusal);
+
+/// "" or why a critique says nothing: empty, copy (of the answer), repeated, an error of the model's end.
+std::string critique_problem(std::string_view answer, std::string_view critique, std::string_view finish);
+
+}  // namespace cai

@@ -1,0 +1,133 @@
+#include <algorithm>
+
+#include "cai/base/error.hpp"
+#include "cai/base/log.hpp"
+#include "cai/base/text.hpp"
+#include "cai/engine/engine.hpp"
+#include "cai/feedback/speaker.hpp"
+#include "cai/model/checkpoint.hpp"
+#include "cai/text/chat.hpp"
+#include "cai/text/tokenizer.hpp"
+
+namespace cai {
+namespace {
+
+class LocalSpeaker : public Speaker {
+ public:
+  LocalSpeaker(const std::filesystem::path& path, const EngineConfig& engine)
+      : model_(load_llama(path)), chat_(load_tokenizer(path)), engine_(*model_, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}),
+        fingerprint_(model_fingerprint(path) + " " + chat_.tokenizer().fingerprint() + " " + engine_.arithmetic()) {
+    log_debug(path.string() + ": " + engine_.arithmetic());
+    model_.reset();  // the engine has its own copy
+  }
+
+  void say(std::span<const Ask> asks, const std::function<void(std::size_t, Reply)>& done) override {
+    std::vector<Request> requests;
+    for (const Ask& ask : asks)
+      requests.push_back({.prompt = prompt_of(ask.messages, ask.opening), .max_new_tokens = ask.max_new_tokens, .temperature = ask.temperature, .top_p = ask.top_p,
+                          .stops = chat_.stops(), .random = ask.random});
+    share_prefix(asks, requests);
+    engine_.generate(requests, [&](std::size_t i, Completion c) {
+      Reply reply;
+      reply.tokens = static_cast<int>(c.tokens.size());
+      reply.prompt_tokens = static_cast<int>(requests[i].prompt.size());
+      reply.finish = c.finish == Finish::kStop ? "stop" : c.finish == Finish::kLength ? "length" : "context";
+      reply.text = trim(asks[i].opening + chat_.tokenizer().decode(c.tokens));
+      done(i, std::move(reply));
+    });
+    requests_ += static_cast<std::int64_t>(asks.size());
+  }
+
+  std::vector<std::vector<double>> choose(std::span<const Choice> choices) override {
+    std::vector<ChoiceRequest> requests;
+    for (const Choice& choice : choices) {
+      ChoiceRequest request;
+      request.prompt = prompt_of(choice.messages, choice.opening);
+      const std::vector<int> opening = chat_.tokenizer().encode(choice.opening);
+      for (const std::string& option : choice.options) {
+        const std::vector<int> whole = chat_.tokenizer().encode(choice.opening + option);
+        if (whole.size() != opening.size() + 1 || !std::equal(opening.begin(), opening.end(), whole.begin()))
+          throw InputError("the option \"" + printable(option) + "\" is not one token behind \"" + printable(choice.opening) + "\" in this model's tokenizer");
+        request.options.push_back(whole.back());
+      }
+      requests.push_back(std::move(request));
+    }
+    share_prefix(choices, requests);
+    std::vector<std::vector<double>> results;
+    for (const std::vector<float>& one : engine_.choose(requests)) results.emplace_back(one.begin(), one.end());
+    requests_ += static_cast<std::int64_t>(choices.size());
+    return results;
+  }
+
+  std::vector<LogProbability> score(std::span<const Scored> scored) override {
+    std::vector<ScoreRequest> requests;
+    for (const Scored& s : scored) {
+      ScoreRequest request;
+      request.prompt = prompt_of(s.messages, "");
+      // Opening and answer are one text to the tokenizer; the answer begins where the opening's own tokens end.
+      const std::vector<int> opening = chat_.tokenizer().encode(s.opening), whole = chat_.tokenizer().encode(s.opening + s.answer);
+      const std::size_t shared = std::min(opening.size(), whole.size());
+      request.prompt.insert(request.prompt.end(), whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(shared));
+      request.continuation.assign(whole.begin() + static_cast<std::ptrdiff_t>(shared), whole.end());
+      if (s.with_stop) request.continuation.push_back(chat_.stops().front());
+      if (request.continuation.empty()) throw Bug("an empty answer cannot be scored");
+      requests.push_back(std::move(request));
+    }
+    share_prefix(scored, requests);
+    std::vector<LogProbability> results;
+    for (const std::vector<float>& one : engine_.score(requests)) {
+      LogProbability p;
+      for (float x : one) p.sum += x;
+      p.tokens = static_cast<int>(one.size());
+      results.push_back(p);
+    }
+    requests_ += static_cast<std::int64_t>(scored.size());
+    return results;
+  }
+
+  std::string fingerprint() const override { return fingerprint_; }
+
+  Usage usage() const override {
+    const Engine::Counts c = engine_.counts();
+    return {requests_, c.prompt_tokens, c.generated_tokens};
+  }
+
+ private:
+  std::shared_ptr<Llama> model_;
+  ChatTemplate chat_;
+  Engine engine_;
+  std::string fingerprint_;
+  std::int64_t requests_ = 0;
+
+  std::vector<int> prompt_of(const std::vector<Message>& messages, const std::string& opening) const {
+    std::vector<int> tokens = chat_.encode(messages, true);
+    const std::vector<int> more = chat_.tokenizer().encode(opening);
+    tokens.insert(tokens.end(), more.begin(), more.end());
+    return tokens;
+  }
+
+  // What all requests that ask for sharing have in common, token by token: message boundaries need not be token boundaries.
+  template <class Asked, class Requested>
+  void share_prefix(std::span<const Asked> asked, std::vector<Requested>& requests) const {
+    const std::vector<int>* first = nullptr;
+    std::size_t common = 0;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      if (asked[i].shared_messages == 0) continue;
+      if (!first) {
+        first = &requests[i].prompt;
+        common = first->size();
+        continue;
+      }
+      common = std::min(common, requests[i].prompt.size());
+      common = static_cast<std::size_t>(std::mismatch(first->begin(), first->begin() + static_cast<std::ptrdiff_t>(common), requests[i].prompt.begin()).first - first->begin());
+    }
+    for (std::size_t i = 0; i < requests.size(); ++i)
+      if (asked[i].shared_messages > 0) requests[i].shared_prefix = static_cast<int>(common);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Speaker> local_speaker(const std::filesystem::path& path, const EngineConfig& engine) { return std::make_unique<LocalSpeaker>(path, engine); }
+
+}  // namespace cai

@@ -1,0 +1,121 @@
+#include "cai/stages/asking.hpp"
+
+#include <algorithm>
+
+#include "cai/base/error.hpp"
+#include "cai/base/text.hpp"
+
+namespace cai {
+
+std::string record_id(const Json& record, std::size_t index) {
+  const auto id = record.find("id");
+  if (id == record.end() || id->is_null()) return std::to_string(index);
+  return id->is_string() ? id->get<std::string>() : id->dump();
+}
+
+const std::string& text_field(const Json& record, const char* field, std::size_t index) {
+  const auto value = record.find(field);
+  if (value == record.end() || !value->is_string())
+    throw InputError("record " + printable(record_id(record, index)) + ": no text in the field \"" + field + "\"");
+  return value->get_ref<const std::string&>();
+}
+
+std::string optional_text(const Json& record, const char* field) {
+  const auto value = record.find(field);
+  return value != record.end() && value->is_string() ? value->get<std::string>() : "";
+}
+
+std::vector<std::string> tags_of(const Json& record) {
+  std::vector<std::string> tags;
+  if (const auto list = record.find("tags"); list != record.end() && list->is_array())
+    for (const Json& tag : *list)
+      if (tag.is_string()) tags.push_back(tag.get<std::string>());
+  return tags;
+}
+
+std::string kind_of(const Json& record) {
+  const std::vector<std::string> tags = tags_of(record);
+  for (const char* kind : {"red-team", "borderline", "ordinary"})
+    if (std::find(tags.begin(), tags.end(), kind) != tags.end()) return kind;
+  return "";
+}
+
+std::vector<Json> ask_records(const std::string& stage, std::size_t records, RecordWriter& out, Speaker& model, const ProgressFn& progress,
+                              const std::function<std::vector<Ask>(std::size_t)>& asks_of,
+                              const std::function<Json(std::size_t, std::vector<Reply>)>& finish) {
+  constexpr std::size_t kWindow = 4096;  // bounds the memory of prompts; each end of a window lets the batch run empty
+  std::vector<Json> all = out.already_written();
+  if (all.size() > records) throw InputError(stage + ": the folder holds " + std::to_string(all.size()) + " records, the input only " + std::to_string(records));
+  const std::size_t first = all.size();
+  all.resize(records);
+  std::size_t done = first;
+  const Usage before = model.usage();
+  const auto report = [&] {
+    const Usage now = model.usage();
+    if (progress) progress({stage, static_cast<long>(done), static_cast<long>(records), now.prompt_tokens + now.tokens - before.prompt_tokens - before.tokens, ""});
+  };
+  report();
+  try {
+    for (std::size_t from = first; from < records; from += kWindow) {
+      const std::size_t to = std::min(records, from + kWindow);
+      std::vector<Ask> asks;
+      std::vector<std::pair<std::size_t, std::size_t>> place;  // of each ask: record, number in it
+      std::vector<std::vector<Reply>> replies(to - from);
+      std::vector<std::size_t> missing(to - from);
+      const auto complete = [&](std::size_t record) {
+        all[record] = finish(record, std::move(replies[record - from]));
+        out.write(record, all[record]);
+        ++done;
+        report();
+      };
+      for (std::size_t record = from; record < to; ++record) {
+        std::vector<Ask> mine = asks_of(record);
+        replies[record - from].resize(mine.size());
+        missing[record - from] = mine.size();
+        for (std::size_t k = 0; k < mine.size(); ++k) asks.push_back(std::move(mine[k])), place.emplace_back(record, k);
+        if (mine.empty()) complete(record);
+      }
+      model.say(asks, [&](std::size_t i, Reply reply) {
+        const auto [record, k] = place[i];
+        replies[record - from][k] = std::move(reply);
+        if (--missing[record - from] == 0) complete(record);
+      });
+    }
+  } catch (...) {
+    out.flush();
+    throw;
+  }
+  out.flush();
+  return all;
+}
+
+Json count_by(const std::vector<Json>& records, const char* field) {
+  std::map<std::string, long> counts;
+  for (const Json& record : records) {
+    const auto value = record.find(field);
+    ++counts[value == record.end() || value->is_null() ? "" : value->is_string() ? value->get<std::string>() : value->dump()];
+  }
+  Json result = Json::object();
+  for (const auto& [value, n] : counts) result[value] = n;
+  return result;
+}
+
+double mean_of(const std::vector<Json>& records, const char* field) {
+  double sum = 0;
+  long n = 0;
+  for (const Json& record : records)
+    if (const auto value = record.find(field); value != record.end() && value->is_number()) sum += value->get<double>(), ++n;
+  return n > 0 ? sum / static_cast<double>(n) : 0;
+}
+
+std::size_t draw_weighted(const std::vector<double>& weights, Random random) {
+  double total = 0;
+  for (double w : weights) total += w;
+  if (!(total > 0)) return random.below(weights.size());
+  double left = random.uniform() * total;
+  for (std::size_t i = 0; i < weights.size(); ++i)
+    if ((left -= weights[i]) < 0) return i;
+  return weights.size() - 1;
+}
+
+}  // namespace cai

@@ -1,0 +1,244 @@
+#include "cai/stages/clean.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "cai/base/text.hpp"
+
+namespace cai {
+namespace {
+
+bool is_word(char c) {
+  const auto u = static_cast<unsigned char>(c);
+  return u >= 0x80 || (u >= '0' && u <= '9') || (u >= 'a' && u <= 'z') || (u >= 'A' && u <= 'Z');
+}
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+std::uint64_t hash(const std::string* first, std::size_t n) {
+  std::uint64_t h = 0xcbf29ce484222325u;
+  for (std::size_t i = 0; i < n; ++i) {
+    for (const char c : first[i]) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+    h = (h ^ 0x20u) * 0x100000001b3u;
+  }
+  return h;
+}
+
+// "2." at the start of a line numbers an item; it ends no sentence.
+bool numbers_an_item(std::string_view text, std::size_t dot) {
+  std::size_t from = dot;
+  while (from > 0 && is_digit(text[from - 1])) --from;
+  if (from == dot || dot - from > 3) return false;
+  while (from > 0 && (text[from - 1] == ' ' || text[from - 1] == '*' || text[from - 1] == '\t')) --from;
+  return from == 0 || text[from - 1] == '\n';
+}
+
+// One past the end of the sentence that the mark at `at` closes, or 0 when it closes none.
+std::size_t sentence_end(std::string_view text, std::size_t at) {
+  const bool wide = text.substr(at, 3) == "。" || text.substr(at, 3) == "？" || text.substr(at, 3) == "！";
+  if (wide) return at + 3;
+  const char c = text[at];
+  if (c != '.' && c != '!' && c != '?') return 0;
+  if (c == '.' && numbers_an_item(text, at)) return 0;
+  std::size_t end = at + 1;
+  while (end < text.size() && (text[end] == '"' || text[end] == '\'' || text[end] == ')' || text[end] == ']' || text[end] == '*' || text[end] == '.' ||
+                               text[end] == '!' || text[end] == '?'))
+    ++end;
+  if (text.substr(end, 3) == "”" || text.substr(end, 3) == "’") end += 3;
+  return end == text.size() || text[end] == ' ' || text[end] == '\n' ? end : 0;
+}
+
+std::vector<std::string> sentences_of(std::string_view text) {
+  std::vector<std::string> all;
+  std::size_t from = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::size_t end = text[i] == '\n' ? i + 1 : sentence_end(text, i);
+    if (end == 0) continue;
+    if (std::string one = trim(text.substr(from, end - from)); !one.empty()) all.push_back(lower_ascii(one));
+    from = end, i = end - 1;
+  }
+  if (std::string rest = trim(text.substr(from)); !rest.empty()) all.push_back(lower_ascii(rest));
+  return all;
+}
+
+bool starts_with_any(std::string_view text, std::initializer_list<std::string_view> starts) {
+  return std::any_of(starts.begin(), starts.end(), [&](std::string_view s) { return text.starts_with(s); });
+}
+
+bool has_any(std::string_view text, std::initializer_list<std::string_view> pieces) {
+  return std::any_of(pieces.begin(), pieces.end(), [&](std::string_view s) { return text.find(s) != text.npos; });
+}
+
+// Length of a leading "Assistant:" or "**Revised answer**:", 0 when there is none.
+std::size_t role_label(const std::string& lower) {
+  std::size_t from = 0;
+  while (from < lower.size() && (lower[from] == '*' || lower[from] == '#' || lower[from] == ' ')) ++from;
+  for (const char* label : {"assistant", "ai assistant", "ai", "revised response", "revised answer", "revised version", "revision", "rewritten answer",
+                            "rewritten response", "new answer", "response", "answer", "critique", "problem", "reason"}) {
+    const std::string_view rest = std::string_view(lower).substr(from);
+    if (!rest.starts_with(label)) continue;
+    std::size_t at = from + std::char_traits<char>::length(label);
+    while (at < lower.size() && lower[at] == '*') ++at;
+    if (at >= lower.size() || lower[at] != ':') continue;
+    ++at;
+    while (at < lower.size() && (lower[at] == '*' || lower[at] == ' ' || lower[at] == '\n')) ++at;
+    return at;
+  }
+  return 0;
+}
+
+// Length of "Here is a revised version of the answer:" and its like, 0 when there is none.
+std::size_t announcement(const std::string& lower) {
+  const std::size_t end = std::min(lower.find(':'), lower.find('\n'));
+  if (end == lower.npos || end > 240) return 0;
+  const std::string_view line = std::string_view(lower).substr(0, end);
+  if (!starts_with_any(line, {"here", "sure", "certainly", "okay", "ok,", "of course", "below is", "this is", "the revised", "the following", "i have re", "i've re", "absolutely"})) return 0;
+  if (!has_any(line, {"revis", "rewrit", "rewrote", "rephras", "improved", "version of", "response", "updated", "my answer", "the answer", "critique"})) return 0;
+  return end + 1;
+}
+
+const std::set<std::string>& function_words() {
+  static const std::set<std::string> words = {
+      "about", "after", "again", "also", "another", "anyone", "because", "been", "before", "being", "both", "could", "does", "doing", "done", "each", "else", "even", "ever",
+      "every", "from", "give", "going", "have", "help", "here", "into", "just", "know", "like", "list", "make", "many", "more", "most", "much", "need", "only", "other", "over",
+      "please", "should", "show", "some", "someone", "something", "such", "tell", "than", "that", "their", "them", "then", "there", "these", "they", "thing", "things", "this",
+      "those", "through", "using", "very", "want", "were", "what", "when", "where", "which", "while", "will", "with", "without", "would", "write", "your", "yourself"};
+  return words;
+}
+
+std::set<std::string> content_stems(std::string_view text) {
+  std::set<std::string> stems;
+  for (const std::string& word : words_of(text))
+    if (word.size() >= 4 && !function_words().count(word)) stems.insert(word.substr(0, 5));
+  return stems;
+}
+
+}  // namespace
+
+std::string cut_at_sentence(std::string_view text) {
+  std::size_t best = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\n' && !trim(text.substr(0, i)).empty()) {
+      best = i;  // a whole line of a list or paragraph
+    } else if (const std::size_t end = sentence_end(text, i)) {
+      best = end;
+    }
+  }
+  std::string cut = trim(text.substr(0, best));
+  // A line that announces a list has lost it.
+  while (!cut.empty() && cut.back() == ':') {
+    const std::size_t line = cut.rfind('\n');
+    cut = line == cut.npos ? "" : trim(std::string_view(cut).substr(0, line));
+  }
+  // An open code block is no whole answer.
+  std::size_t fences = 0;
+  for (std::size_t at = cut.find("```"); at != cut.npos; at = cut.find("```", at + 3)) ++fences;
+  if (fences % 2 == 1) cut = trim(std::string_view(cut).substr(0, cut.rfind("```")));
+  return cut;
+}
+
+std::string strip_meta(std::string_view text) {
+  std::string s = trim(text);
+  for (int pass = 0; pass < 3; ++pass) {
+    const std::string lower = lower_ascii(std::string_view(s).substr(0, 400));
+    const std::size_t label = role_label(lower), announced = label ? label : announcement(lower);
+    if (announced == 0) break;
+    s = trim(std::string_view(s).substr(announced));
+  }
+  const std::string lower = lower_ascii(s);
+  std::size_t end = s.size();
+  for (const char* turn : {"\nuser:", "\nhuman:", "\nassistant:", "\ncritique:", "\nrequest:", "\nprinciple:", "\nrevision:", "\nrevised response:", "\nrevised answer:", "\nsystem:"})
+    end = std::min(end, lower.find(turn));
+  s = trim(std::string_view(s).substr(0, end));
+  if (s.size() > 2 && s.front() == '"' && s.back() == '"' && s.find('"', 1) == s.size() - 1) s = trim(std::string_view(s).substr(1, s.size() - 2));
+  if (s.size() > 2 && s.front() == '"' && std::count(s.begin(), s.end(), '"') == 1) s = trim(std::string_view(s).substr(1));  // its end was cut off
+  return s;
+}
+
+std::vector<std::string> words_of(std::string_view text) {
+  std::vector<std::string> words;
+  std::string word;
+  for (const char c : text) {
+    if (is_word(c)) word += c;
+    else if (c != '\'' && !word.empty()) words.push_back(lower_ascii(word)), word.clear();
+  }
+  if (!word.empty()) words.push_back(lower_ascii(word));
+  return words;
+}
+
+std::vector<std::uint64_t> word_grams(const std::vector<std::string>& words, std::size_t n) {
+  std::vector<std::uint64_t> grams;
+  if (words.empty()) return grams;
+  if (words.size() < n) grams.push_back(hash(words.data(), words.size()));
+  for (std::size_t i = 0; i + n <= words.size(); ++i) grams.push_back(hash(&words[i], n));
+  std::sort(grams.begin(), grams.end());
+  grams.erase(std::unique(grams.begin(), grams.end()), grams.end());
+  return grams;
+}
+
+double jaccard(const std::vector<std::uint64_t>& a, const std::vector<std::uint64_t>& b) {
+  std::size_t shared = 0;
+  for (std::size_t i = 0, j = 0; i < a.size() && j < b.size();) {
+    if (a[i] == b[j]) ++shared, ++i, ++j;
+    else if (a[i] < b[j]) ++i;
+    else ++j;
+  }
+  const std::size_t all = a.size() + b.size() - shared;
+  return all == 0 ? 0 : static_cast<double>(shared) / static_cast<double>(all);
+}
+
+bool is_repeated(std::string_view text) {
+  std::map<std::string, int> seen;
+  for (const std::string& sentence : sentences_of(text))
+    if (words_of(sentence).size() >= 2 && ++seen[sentence] >= 3) return true;
+  const std::vector<std::string> words = words_of(text);
+  if (words.size() < 12) return false;
+  std::set<std::uint64_t> grams;
+  std::size_t again = 0;
+  for (std::size_t i = 0; i + 4 <= words.size(); ++i) again += !grams.insert(hash(&words[i], 4)).second;
+  return static_cast<double>(again) > 0.3 * static_cast<double>(words.size() - 3);
+}
+
+bool is_meta(std::string_view text) {
+  const std::string start = lower_ascii(text.substr(0, 400));
+  return has_any(start, {"the assistant's", "the ai's", "revised response", "revised answer", "revised version", "rewritten version", "rewritten response", "rewritten answer",
+                         "original response", "original answer", "previous response", "previous answer", "last response", "last answer", "the critique", "this principle",
+                         "the principle", "your response", "your answer", "the response should", "the answer should", "rewrite the"});
+}
+
+bool is_on_topic(std::string_view prompt, std::string_view text) {
+  const std::set<std::string> asked = content_stems(prompt), said = content_stems(text);
+  if (asked.empty() || said.empty()) return true;
+  return std::any_of(said.begin(), said.end(), [&](const std::string& stem) { return asked.count(stem) > 0; });
+}
+
+std::string answer_problem(std::string_view text, std::string_view finish) {
+  if (finish.starts_with("error")) return "error";
+  if (words_of(text).empty()) return finish == "length" ? "cut" : "empty";
+  if (is_repeated(text)) return "repeated";
+  return "";
+}
+
+std::string revision_problem(std::string_view prompt, std::string_view answer, std::string_view revision, std::string_view finish, bool is_refusal) {
+  const std::vector<std::string> words = words_of(revision);
+  if (finish.starts_with("error")) return "error";
+  if (words.size() < 3) return finish == "length" ? "cut" : "empty";
+  const auto grams = word_grams(words, 3);
+  if (jaccard(grams, word_grams(words_of(answer), 3)) > 0.8 || jaccard(grams, word_grams(words_of(prompt), 3)) > 0.8) return "copy";
+  if (is_meta(revision)) return "meta";
+  if (is_repeated(revision)) return "repeated";
+  if (!is_on_topic(prompt, revision) && (!is_refusal || words.size() > 40)) return "off-topic";
+  return "";
+}
+
+std::string critique_problem(std::string_view answer, std::string_view critique, std::string_view finish) {
+  const std::vector<std::string> words = words_of(critique);
+  if (finish.starts_with("error")) return "error";
+  if (words.size() < 3) return finish == "length" ? "cut" : "empty";
+  if (jaccard(word_grams(words, 3), word_grams(words_of(answer), 3)) > 0.5) return "copy";
+  if (is_repeated(critique)) return "repeated";
+  return "";
+}
+
+}  // namespace cai
