@@ -83,13 +83,15 @@ make_venv() {
 torch_folder() { echo .deps/torch/lib/python3*/site-packages/torch; }
 
 need_torch() {
-  grep -qs "__version__ = '$torch_version" "$(torch_folder)/version.py" && [ -f "$(torch_folder)/share/cmake/Torch/TorchConfig.cmake" ] && return
+  grep -qs "__version__ = '$torch_version" "$(torch_folder)/version.py" &&
+    [ -f "$(torch_folder)/share/cmake/Torch/TorchConfig.cmake" ] && return
   say "installing torch $torch_version into .deps/torch (about 200 MB)"
   timed torch make_venv .deps/torch "torch==$torch_version" numpy
 }
 
 need_reference() {
-  [ -x .deps/reference/bin/python ] && ls -d .deps/reference/lib/python3*/site-packages/transformers-5.23.0.dist-info >/dev/null 2>&1 && return
+  [ -x .deps/reference/bin/python ] &&
+    ls -d .deps/reference/lib/python3*/site-packages/transformers-5.23.0.dist-info >/dev/null 2>&1 && return
   say "installing the reference implementations into .deps/reference"
   timed reference make_venv .deps/reference "torch==$torch_version" transformers==5.23.0 tokenizers gguf sentencepiece numpy
 }

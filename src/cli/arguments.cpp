@@ -17,11 +17,13 @@ constexpr const char* kModel = "smollm2, an HF folder, a .gguf file, a run or a 
 
 /// The parser with every command, bound to `a`.
 std::unique_ptr<CLI::App> build_app(Arguments& a) {
-  auto app = std::make_unique<CLI::App>("cai takes a language model and a written constitution and returns a model that follows it better, with the evidence.", "cai");
+  auto app = std::make_unique<CLI::App>(
+      "cai takes a language model and a written constitution and returns a model that follows it better, with the evidence.", "cai");
   app->require_subcommand(1);
   app->fallthrough();
   app->option_defaults()->take_last();
-  app->add_flag_function("--version", [](std::int64_t) { throw CLI::CallForVersion(); }, "Print version and exit");
+  app->add_flag_function(
+      "--version", [](std::int64_t) { throw CLI::CallForVersion(); }, "Print version and exit");
   app->add_flag("--json", a.json, "Results as JSON on stdout, progress as JSON lines on stderr");
   app->add_flag("-q,--quiet", a.quiet, "Only warnings and errors on stderr");
   app->add_flag("-v,--verbose", a.verbose, "Debug lines too");
@@ -33,22 +35,32 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
     sub->option_defaults()->take_last();
     sub->footer("Examples:\n" + examples + "\nEverywhere: --json, -q/--quiet, -v/--verbose");
     std::string full = parent == app.get() ? name : parent->get_name() + " " + name;
-    sub->callback([&a, full, sub] { if (sub->get_subcommands().empty()) a.command = full; });
+    sub->callback([&a, full, sub] {
+      if (sub->get_subcommands().empty()) a.command = full;
+    });
     return sub;
   };
   auto settings = [&](CLI::App* sub) {
     sub->add_option("--config", a.config, "Config file; without it configs/default.yaml")->type_name("FILE");
-    sub->add_option("--set", a.sets, "One config field, over the file (repeatable); cai config explain lists them")->type_name("KEY=VALUE")->take_all()->allow_extra_args(false);
+    sub->add_option("--set", a.sets, "One config field, over the file (repeatable); cai config explain lists them")
+        ->type_name("KEY=VALUE")
+        ->take_all()
+        ->allow_extra_args(false);
     sub->add_option("--seed", a.seed, "Seed of all random streams")->type_name("N");
   };
   auto model = [&](CLI::App* sub, bool required = false) {
     auto* option = sub->add_option("--model", a.models, std::string("Model: ") + kModel)->type_name("MODEL")->allow_extra_args(false);
     option->take_all()->required(required);
   };
-  auto out = [&](CLI::App* sub, bool required = true) { sub->add_option("--out", a.out, "Folder to write")->type_name("DIR")->required(required); };
+  auto out = [&](CLI::App* sub, bool required = true) {
+    sub->add_option("--out", a.out, "Folder to write")->type_name("DIR")->required(required);
+  };
   auto constitution = [&](CLI::App* sub) { sub->add_option("--constitution", a.constitution, "Constitution (YAML)")->type_name("FILE"); };
   auto prompts = [&](CLI::App* sub, const std::string& help) {
-    sub->add_option("--prompts", a.prompts, help + ": JSONL, TSV, one prompt a line, or a folder of records (repeatable)")->type_name("FILE")->take_all()->allow_extra_args(false);
+    sub->add_option("--prompts", a.prompts, help + ": JSONL, TSV, one prompt a line, or a folder of records (repeatable)")
+        ->type_name("FILE")
+        ->take_all()
+        ->allow_extra_args(false);
   };
   auto input = [&](CLI::App* sub, const std::string& flag, const std::string& help) {
     sub->add_option(flag, a.input, help)->type_name("DIR|FILE")->required();
@@ -60,11 +72,14 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
 
   for (const char* name : {"train", "plan"}) {
     bool is_train = std::string(name) == "train";
-    CLI::App* sub = command(name, is_train ? "Run all stages, or go on where a run was interrupted" : "Say what train would run and why, with tokens and time; create nothing",
-                            is_train ? "  cai train --constitution constitutions/harmless.yaml\n"
-                                       "  cai train --config configs/quick.yaml --out runs/first --set ppo.updates=4\n"
-                                       "  cai train --out runs/first        # resume"
-                                     : "  cai plan --constitution constitutions/harmless.yaml\n  cai plan --out runs/first --set critique.temperature=0.5");
+    CLI::App* sub = command(
+        name,
+        is_train ? "Run all stages, or go on where a run was interrupted"
+                 : "Say what train would run and why, with tokens and time; create nothing",
+        is_train ? "  cai train --constitution constitutions/harmless.yaml\n"
+                   "  cai train --config configs/quick.yaml --out runs/first --set ppo.updates=4\n"
+                   "  cai train --out runs/first        # resume"
+                 : "  cai plan --constitution constitutions/harmless.yaml\n  cai plan --out runs/first --set critique.temperature=0.5");
     constitution(sub);
     settings(sub);
     out(sub, false);
@@ -73,11 +88,13 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
     model(sub);
   }
 
-  CLI::App* sub = command("prompts", "Choose training prompts, expand them by few-shot generation", "  cai prompts --prompts mine.jsonl --out chosen --set prompts.expand=100");
+  CLI::App* sub = command("prompts", "Choose training prompts, expand them by few-shot generation",
+                          "  cai prompts --prompts mine.jsonl --out chosen --set prompts.expand=100");
   prompts(sub, "Prompts"), model(sub), out(sub), settings(sub);
   sub = command("generate", "Answer prompts", "  cai generate --model smollm2 --prompts questions.txt --out answers --temperature 0");
   model(sub), prompts(sub, "Prompts"), out(sub), sampling(sub), settings(sub);
-  sub = command("critique", "Criticise answers under principles of the constitution", "  cai critique --responses answers --constitution constitutions/harmless.yaml --out critiques");
+  sub = command("critique", "Criticise answers under principles of the constitution",
+                "  cai critique --responses answers --constitution constitutions/harmless.yaml --out critiques");
   model(sub), constitution(sub), input(sub, "--responses", "Records of generate or revise"), out(sub), sampling(sub), settings(sub);
   sub->add_option("--round", a.round, "Round, from 1; it decides the principles drawn")->type_name("N");
   sub = command("revise", "Rewrite answers in the light of their critiques", "  cai revise --critiques critiques --out revisions");
@@ -87,55 +104,67 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   sub = command("candidates", "Sample answers to compare", "  cai candidates --model sft --prompts chosen --out candidates --contrast");
   model(sub), constitution(sub), prompts(sub, "Prompts"), out(sub), sampling(sub), settings(sub);
   sub->add_flag("--contrast", a.contrast, "One answer under a principle, one under its opposite");
-  sub = command("label", "Judge which of two answers follows the constitution better", "  cai label --model smollm2 --constitution constitutions/harmless.yaml --pairs pairs.jsonl --out labels");
+  sub = command("label", "Judge which of two answers follows the constitution better",
+                "  cai label --model smollm2 --constitution constitutions/harmless.yaml --pairs pairs.jsonl --out labels");
   model(sub), constitution(sub), input(sub, "--pairs", "id, prompt, and candidates, or chosen and rejected"), out(sub), settings(sub);
   sub = command("reward", "Train a preference model on labels", "  cai reward --model sft --labels labels --out reward");
   model(sub), input(sub, "--labels", "Records of label"), out(sub), settings(sub);
   sub = command("ppo", "Reinforcement learning against a reward model", "  cai ppo --model sft --reward reward --prompts chosen --out ppo");
   model(sub), prompts(sub, "Prompts"), out(sub), settings(sub);
   sub->add_option("--reward", a.reward, "Reward model: its folder")->type_name("DIR")->required();
-  sub = command("eval", "Compare models on prompts; the first one is the base", "  cai eval --model base=smollm2 --model mine=runs/first --prompts held-out.jsonl --out eval");
+  sub = command("eval", "Compare models on prompts; the first one is the base",
+                "  cai eval --model base=smollm2 --model mine=runs/first --prompts held-out.jsonl --out eval");
   model(sub, true), constitution(sub), prompts(sub, "Prompts (all are used as held-out)"), out(sub), sampling(sub), settings(sub);
   sub->get_option("--model")->description(std::string("NAME=MODEL (repeatable). A model is ") + kModel);
   sub = command("report", "Write a run's report.html anew", "  cai report runs/harmless-01");
   sub->add_option("run", a.run, "Run folder")->type_name("RUN")->required();
   settings(sub);
 
-  sub = command("score", "Score pairs with a reward model", "  cai score --model runs/first/iter-01/reward --pairs pairs.jsonl --out scores");
+  sub =
+      command("score", "Score pairs with a reward model", "  cai score --model runs/first/iter-01/reward --pairs pairs.jsonl --out scores");
   sub->add_option("--model", a.models, "Reward model: its folder")->type_name("REWARD")->required()->allow_extra_args(false);
   input(sub, "--pairs", "id, prompt, and candidates, or chosen and rejected"), out(sub), settings(sub);
   sub = command("export", "Write a model as an HF folder or a GGUF file", "  cai export --model runs/first --format gguf --out exported");
   model(sub, true), out(sub);
   sub->add_option("--format", a.format, "hf or gguf")->type_name("hf|gguf");
   sub->add_option("--dtype", a.dtype, "hf: float32 or bfloat16; gguf: f32, f16 or bf16 (default: float32, f16)")->type_name("DTYPE");
-  sub = command("chat", "Talk to a model", "  cai chat --model runs/first\n  cai chat --prompt 'What is the capital of France?' --temperature 0");
+  sub = command("chat", "Talk to a model",
+                "  cai chat --model runs/first\n  cai chat --prompt 'What is the capital of France?' --temperature 0");
   model(sub), sampling(sub), settings(sub);
   sub->add_option("--prompt", a.prompt, "Answer this one message and exit")->type_name("TEXT");
   sub->add_option("--system", a.system, "System message")->type_name("TEXT");
-  sub = command("verify", "Check a run's files against their hashes; with a second run, find the first difference", "  cai verify runs/first\n  cai verify runs/first runs/second");
+  sub = command("verify", "Check a run's files against their hashes; with a second run, find the first difference",
+                "  cai verify runs/first\n  cai verify runs/first runs/second");
   sub->add_option("run", a.run, "Run or stage folder")->type_name("RUN")->required();
   sub->add_option("other", a.other, "Run to compare with")->type_name("OTHER");
 
-  CLI::App* config = command("config", "Show and explain the settings", "  cai config show --config configs/quick.yaml\n  cai config explain ppo");
+  CLI::App* config =
+      command("config", "Show and explain the settings", "  cai config show --config configs/quick.yaml\n  cai config explain ppo");
   config->require_subcommand(1);
   parent = config;
   sub = command("show", "The whole config, with where each value comes from", "  cai config show --set sft.epochs=2");
   settings(sub);
-  sub = command("explain", "Type, default, range and help of fields", "  cai config explain\n  cai config explain ppo\n  cai config explain ppo.kl_coefficient");
+  sub = command("explain", "Type, default, range and help of fields",
+                "  cai config explain\n  cai config explain ppo\n  cai config explain ppo.kl_coefficient");
   sub->add_option("topic", a.topic, "A section or a field; without it all")->type_name("NAME");
   parent = app.get();
   CLI::App* rules = command("constitution", "Look at a constitution", "  cai constitution lint constitutions/harmless.yaml");
   rules->require_subcommand(1);
   parent = rules;
   for (const char* name : {"show", "lint"}) {
-    sub = command(name, name == std::string("show") ? "Principles as they will be used, derived wordings included" : "Problems, duplicates, principles without tests",
+    sub = command(name,
+                  name == std::string("show") ? "Principles as they will be used, derived wordings included"
+                                              : "Problems, duplicates, principles without tests",
                   std::string("  cai constitution ") + name + " constitutions/harmless.yaml");
     sub->add_option("file", a.run, "Constitution (YAML)")->type_name("FILE")->required();
   }
   parent = app.get();
-  sub = command("completion", "Completion script for a shell", "  cai completion bash > /etc/bash_completion.d/cai\n  source <(cai completion zsh)");
+  sub = command("completion", "Completion script for a shell",
+                "  cai completion bash > /etc/bash_completion.d/cai\n  source <(cai completion zsh)");
   sub->add_option("shell", a.shell, "bash, zsh or fish")->type_name("SHELL")->required();
-  app->footer("Examples:\n  cai train --constitution constitutions/harmless.yaml\n  cai plan\n  cai chat --model runs/harmless-01\nEach command has its own: cai COMMAND --help");
+  app->footer(
+      "Examples:\n  cai train --constitution constitutions/harmless.yaml\n  cai plan\n  cai chat --model runs/harmless-01\nEach command "
+      "has its own: cai COMMAND --help");
   return app;
 }
 
@@ -170,19 +199,23 @@ const CLI::App* find_command(const CLI::App& app, std::span<const char* const> w
     std::vector<std::string> names = command_names(*at);
     if (names.empty()) return at;
     if (std::find(names.begin(), names.end(), text) == names.end()) {
-      throw UsageError(at->get_name() + ": unknown command \"" + printable(text) + "\"" + suggestion(text, names) + " (" + at->get_name() + " --help lists them)");
+      throw UsageError(at->get_name() + ": unknown command \"" + printable(text) + "\"" + suggestion(text, names) + " (" + at->get_name() +
+                       " --help lists them)");
     }
     at = at->get_subcommand(text);
   }
   return at;
 }
 
-std::string full_name(const CLI::App* command) { return command->get_parent() ? full_name(command->get_parent()) + " " + command->get_name() : command->get_name(); }
+std::string full_name(const CLI::App* command) {
+  return command->get_parent() ? full_name(command->get_parent()) + " " + command->get_name() : command->get_name();
+}
 
 std::string version_line() {
   Json facts = build_facts();
   std::string git = facts["git"].get<std::string>();
-  return "cai " + version() + (git.empty() ? "" : " (" + git + ")") + ", torch " + facts["torch"].get<std::string>() + ", " + facts["compiler"].get<std::string>() + "\n";
+  return "cai " + version() + (git.empty() ? "" : " (" + git + ")") + ", torch " + facts["torch"].get<std::string>() + ", " +
+         facts["compiler"].get<std::string>() + "\n";
 }
 
 }  // namespace
@@ -201,9 +234,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
     app->parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     return printed(command->help(command->get_parent() ? full_name(command->get_parent()) : ""));
-  } catch (const CLI::CallForAllHelp&) {
-    return printed(app->help("", CLI::AppFormatMode::All));
-  } catch (const CLI::CallForVersion&) {
+  } catch (const CLI::CallForAllHelp&) { return printed(app->help("", CLI::AppFormatMode::All)); } catch (const CLI::CallForVersion&) {
     return printed(version_line());
   } catch (const CLI::ParseError& error) {
     std::vector<std::string> flags = flag_names(*command);
@@ -212,7 +243,8 @@ Arguments parse_arguments(int argc, const char* const* argv) {
       if (!flag.starts_with("--") || flag == "--") continue;
       flag = flag.substr(0, flag.find('='));
       if (std::find(flags.begin(), flags.end(), flag) == flags.end()) {
-        throw UsageError(full_name(command) + ": unknown flag " + printable(flag) + suggestion(flag, flags) + " (" + full_name(command) + " --help lists them)");
+        throw UsageError(full_name(command) + ": unknown flag " + printable(flag) + suggestion(flag, flags) + " (" + full_name(command) +
+                         " --help lists them)");
       }
     }
     std::string message = error.what();
@@ -243,12 +275,15 @@ std::string completion(const std::string& shell) {
   auto commands = app->get_subcommands([](const CLI::App*) { return true; });
   if (shell == "bash" || shell == "zsh") {
     std::string text = shell == "zsh" ? "autoload -U +X bashcompinit && bashcompinit\n" : "";
-    text += "_cai() {\n  local current=${COMP_WORDS[COMP_CWORD]} words\n  if [ \"$COMP_CWORD\" -eq 1 ]; then\n    words=\"" + joined(command_names(*app)) +
-            " --help --version\"\n  else\n    case ${COMP_WORDS[1]} in\n";
+    text += "_cai() {\n  local current=${COMP_WORDS[COMP_CWORD]} words\n  if [ \"$COMP_CWORD\" -eq 1 ]; then\n    words=\"" +
+            joined(command_names(*app)) + " --help --version\"\n  else\n    case ${COMP_WORDS[1]} in\n";
     for (const CLI::App* sub : commands) {
-      text += "      " + sub->get_name() + ") words=\"" + joined(command_names(*sub)) + (command_names(*sub).empty() ? "" : " ") + joined(flag_names(*sub)) + "\" ;;\n";
+      text += "      " + sub->get_name() + ") words=\"" + joined(command_names(*sub)) + (command_names(*sub).empty() ? "" : " ") +
+              joined(flag_names(*sub)) + "\" ;;\n";
     }
-    return text + "    esac\n  fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n  [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- \"$current\"))\n}\ncomplete -o filenames -F _cai cai scripts/cai\n";
+    return text +
+           "    esac\n  fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n  [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen "
+           "-f -- \"$current\"))\n}\ncomplete -o filenames -F _cai cai scripts/cai\n";
   }
   if (shell == "fish") {
     std::string text;
@@ -259,10 +294,12 @@ std::string completion(const std::string& shell) {
     };
     for (const CLI::App* sub : commands) {
       text += "complete -c cai -n __fish_use_subcommand -f -a " + sub->get_name() + " -d " + quoted(sub->get_description()) + "\n";
-      for (const std::string& name : command_names(*sub)) text += "complete -c cai -n '__fish_seen_subcommand_from " + sub->get_name() + "' -f -a " + name + "\n";
+      for (const std::string& name : command_names(*sub))
+        text += "complete -c cai -n '__fish_seen_subcommand_from " + sub->get_name() + "' -f -a " + name + "\n";
       for (const CLI::Option* option : sub->get_options()) {
         for (const std::string& name : option->get_lnames()) {
-          text += "complete -c cai -n '__fish_seen_subcommand_from " + sub->get_name() + "' -l " + name + (option->get_items_expected() ? " -r" : "") + " -d " + quoted(option->get_description()) + "\n";
+          text += "complete -c cai -n '__fish_seen_subcommand_from " + sub->get_name() + "' -l " + name +
+                  (option->get_items_expected() ? " -r" : "") + " -d " + quoted(option->get_description()) + "\n";
         }
       }
     }

@@ -37,6 +37,7 @@
 #include "cai/stages/revise.hpp"
 #include "cai/stages/reward.hpp"
 #include "cai/stages/sft.hpp"
+#include "cai/stages/training.hpp"
 #include "cai/text/chat.hpp"
 #include "cai/text/tokenizer.hpp"
 #include "cai/train/train.hpp"
@@ -83,13 +84,15 @@ void check_out(const fs::path& out) {
   if (!fs::exists(out)) return;
   if (!fs::is_directory(out)) throw UsageError("--out " + out.string() + ": is a file; a folder is expected");
   bool is_ours = fs::exists(out / "manifest.json") || fs::exists(out / "progress.json") || fs::exists(out / "stage.json");
-  if (!is_ours && !fs::is_empty(out)) throw UsageError("--out " + out.string() + ": exists and is not a stage's folder; give a new name or an empty folder");
+  if (!is_ours && !fs::is_empty(out))
+    throw UsageError("--out " + out.string() + ": exists and is not a stage's folder; give a new name or an empty folder");
 }
 
 /// One stage run by itself: its config, and what its key is made of.
 class SingleStage {
  public:
-  explicit SingleStage(const Arguments& a) : a_(a), config_(config_of(a)), style_(progress_style(a.json, a.quiet)), progress_(progress_line(style_)) {
+  explicit SingleStage(const Arguments& a)
+      : a_(a), config_(config_of(a)), style_(progress_style(a.json, a.quiet)), progress_(progress_line(style_)) {
     check_out(a.out);
     set_threads(config_.engine.threads);
   }
@@ -121,7 +124,8 @@ class SingleStage {
       long round = name == "critique" ? positive_integer(a_.round, "--round") : records.empty() ? 1 : records.front().value("round", 1L);
       facts_["round"] = round;
       return recorded([&](RecordWriter& out) {
-        if (name == "critique") return critique(config_.critique, constitution, static_cast<int>(round), records, out, *speaker(), of_round(round), progress_);
+        if (name == "critique")
+          return critique(config_.critique, constitution, static_cast<int>(round), records, out, *speaker(), of_round(round), progress_);
         return revise(config_.revise, constitution, records, out, *speaker(), of_round(round), progress_);
       });
     }
@@ -144,8 +148,11 @@ class SingleStage {
       const Constitution& constitution = use_constitution();
       use_model();
       bool contrast = config_.label.method != "choice" && have_sides(pairs);
-      if (config_.label.method == "contrast" && !contrast) throw UsageError("label.method contrast needs pairs from cai candidates --contrast");
-      return recorded([&](RecordWriter& out) { return label(config_.label, constitution, contrast, pairs, out, *judge(contrast), of_round(0), progress_); });
+      if (config_.label.method == "contrast" && !contrast)
+        throw UsageError("label.method contrast needs pairs from cai candidates --contrast");
+      return recorded([&](RecordWriter& out) {
+        return label(config_.label, constitution, contrast, pairs, out, *judge(contrast), of_round(0), progress_);
+      });
     }
     if (name == "reward") {
       std::vector<Json> records = use("labels", read_records(a_.input));
@@ -164,9 +171,11 @@ class SingleStage {
       const Constitution& constitution = use_constitution();
       std::vector<EvalModel> models = eval_models();
       std::vector<std::string> failed;
-      int code = recorded([&](RecordWriter& out) {
-        return eval(config_.eval, constitution, records, models, config_.engine, a_.out, out, of_round(0), progress_);
-      }, {"failures.jsonl"});
+      int code = recorded(
+          [&](RecordWriter& out) {
+            return eval(config_.eval, constitution, records, models, config_.engine, a_.out, out, of_round(0), progress_);
+          },
+          {"failures.jsonl"});
       for (const std::string& gate : failed_gates(config_.eval.gates, figures_)) log_error("gate failed: " + gate), code = kGateFailed;
       return code;
     }
@@ -292,11 +301,7 @@ class SingleStage {
       for (std::size_t i = out.already_written().size(); i < pairs.size(); ++i) {
         std::vector<std::vector<int>> sequences;
         for (const std::string& answer : answers[i]) {
-          std::vector<int> tokens = chat.encode({{"user", pairs[i]["prompt"].get<std::string>()}}, true);
-          std::vector<int> rest = chat.tokenizer().encode(answer);
-          tokens.insert(tokens.end(), rest.begin(), rest.end());
-          tokens.push_back(chat.stops().front());
-          sequences.push_back(std::move(tokens));
+          sequences.push_back(answered_tokens(chat, prompt_tokens(chat, pairs[i]["prompt"].get<std::string>()), answer, true));
         }
         std::vector<double> scores = score_rewards(*model, sequences);
         Json record = pairs[i];
@@ -339,13 +344,36 @@ class SingleStage {
   Json figures_;
 };
 
+/// The before/after table: a row a measure, a column a model, each value with its 95 % interval.
+void print_measures(const Json& figures) {
+  if (!figures.is_object() || !figures.contains("measures") || !figures.contains("models")) return;
+  std::printf("%-28s", "");
+  for (const Json& model : figures["models"]) std::printf("%-26s", printable(model.get<std::string>()).c_str());
+  std::printf("\n");
+  for (const auto& [measure, by_model] : figures["measures"].items()) {
+    std::printf("%-28s", printable(measure).c_str());
+    for (const Json& model : figures["models"]) {
+      char text[64] = "-";
+      if (auto found = by_model.find(model.get<std::string>()); found != by_model.end()) {
+        std::snprintf(text, sizeof text, "%.3g [%.3g, %.3g]", (*found)["value"].get<double>(), (*found)["low"].get<double>(),
+                      (*found)["high"].get<double>());
+      }
+      std::printf("%-26s", text);
+    }
+    std::printf("\n");
+  }
+  std::fflush(stdout);
+}
+
 int run_train(const Arguments& a) {
   Config config = config_of(a);
   ProgressStyle style = progress_style(a.json, a.quiet);
   RunResult result = train(config, progress_line(style));
   end_progress_line(style);
   if (result.exit_code == kStopped) return kStopped;
-  Json summary = {{"run", result.folder.string()}, {"report", (result.folder / "report.html").string()}, {"eval", result.figures}};
+  if (!a.json) print_measures(result.figures);
+  Json summary = {{"run", result.folder.string()}, {"report", (result.folder / "report.html").string()}};
+  if (a.json) summary["eval"] = result.figures;
   print_figures(summary, a.json);
   return result.exit_code;
 }
@@ -356,8 +384,13 @@ int run_plan(const Arguments& a) {
   Json list = Json::array();
   for (const PlanStep& step : steps) {
     tokens += step.tokens, seconds += step.seconds;
-    list.push_back({{"stage", step.stage}, {"folder", step.folder}, {"state", step.state}, {"why", step.why}, {"records", step.records},
-                    {"tokens", std::round(step.tokens)}, {"seconds", std::round(step.seconds)}});
+    list.push_back({{"stage", step.stage},
+                    {"folder", step.folder},
+                    {"state", step.state},
+                    {"why", step.why},
+                    {"records", step.records},
+                    {"tokens", std::round(step.tokens)},
+                    {"seconds", std::round(step.seconds)}});
   }
   if (a.json) {
     std::cout << Json{{"steps", list}, {"tokens", std::round(tokens)}, {"seconds", std::round(seconds)}}.dump(2) << "\n";
@@ -367,7 +400,8 @@ int run_plan(const Arguments& a) {
   for (const PlanStep& step : steps) {
     bool runs = step.state != "done";
     std::printf("%-24s %-8s %8s %10s %12s  %s\n", step.folder.c_str(), step.state.c_str(), runs ? std::to_string(step.records).c_str() : "",
-                runs ? std::to_string(std::lround(step.tokens)).c_str() : "", runs ? duration_text(step.seconds).c_str() : "", printable(step.why).c_str());
+                runs ? std::to_string(std::lround(step.tokens)).c_str() : "", runs ? duration_text(step.seconds).c_str() : "",
+                printable(step.why).c_str());
   }
   std::printf("in all about %.2g million tokens, %s (rough)\n", tokens / 1e6, duration_text(seconds).c_str());
   std::fflush(stdout);
@@ -377,8 +411,10 @@ int run_plan(const Arguments& a) {
 int run_verify(const Arguments& a) {
   std::vector<std::string> lines = verify(a.run, a.other);
   if (a.json) std::cout << Json(lines).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
-  else for (const std::string& line : lines) std::cout << printable(line) << "\n";
-  if (lines.empty() && !a.json) std::cout << (a.other.empty() ? "every file has its hash\n" : "every file has its hash; the two are the same\n");
+  else
+    for (const std::string& line : lines) std::cout << printable(line) << "\n";
+  if (lines.empty() && !a.json)
+    std::cout << (a.other.empty() ? "every file has its hash\n" : "every file has its hash; the two are the same\n");
   return lines.empty() ? kDone : kFailed;
 }
 
@@ -393,13 +429,16 @@ int run_report(const Arguments& a) {
 
 int run_export(const Arguments& a) {
   if (a.format != "hf" && a.format != "gguf") throw UsageError("--format: \"" + printable(a.format) + "\" is not accepted; hf or gguf is");
-  std::vector<std::string> dtypes = a.format == "hf" ? std::vector<std::string>{"float32", "bfloat16"} : std::vector<std::string>{"f16", "f32", "bf16"};
+  std::vector<std::string> dtypes =
+      a.format == "hf" ? std::vector<std::string>{"float32", "bfloat16"} : std::vector<std::string>{"f16", "f32", "bf16"};
   std::string dtype = a.dtype.empty() ? dtypes.front() : a.dtype;
   if (std::find(dtypes.begin(), dtypes.end(), dtype) == dtypes.end()) {
-    throw UsageError("--dtype: \"" + printable(dtype) + "\" is not accepted for " + a.format + "; one of " + dtypes[0] + ", " + dtypes[1] + (dtypes.size() > 2 ? ", " + dtypes[2] : "") + " is");
+    throw UsageError("--dtype: \"" + printable(dtype) + "\" is not accepted for " + a.format + "; one of " + dtypes[0] + ", " + dtypes[1] +
+                     (dtypes.size() > 2 ? ", " + dtypes[2] : "") + " is");
   }
   fs::path out = a.out, model = find_model(a.model());
-  if (fs::exists(out) && (!fs::is_directory(out) || !fs::is_empty(out))) throw UsageError("--out " + out.string() + ": exists and is not empty; give a new name");
+  if (fs::exists(out) && (!fs::is_directory(out) || !fs::is_empty(out)))
+    throw UsageError("--out " + out.string() + ": exists and is not empty; give a new name");
   std::shared_ptr<Llama> weights = load_llama(model);
   std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(model);
   fs::create_directories(out);
@@ -435,8 +474,11 @@ int run_chat(const Arguments& a) {
       if (trim(said).empty()) continue;
     }
     messages.push_back({"user", to_utf8(said)});
-    Ask ask{.messages = messages, .max_new_tokens = static_cast<int>(a.max_new_tokens.empty() ? 256 : config.generate.max_new_tokens),
-            .temperature = config.generate.temperature, .top_p = config.generate.top_p, .random = random.derive(turn)};
+    Ask ask{.messages = messages,
+            .max_new_tokens = static_cast<int>(a.max_new_tokens.empty() ? 256 : config.generate.max_new_tokens),
+            .temperature = config.generate.temperature,
+            .top_p = config.generate.top_p,
+            .random = random.derive(turn)};
     Reply reply;
     speaker->say({&ask, 1}, [&](std::size_t, Reply given) { reply = std::move(given); });
     if (a.json) std::cout << to_line({{"response", reply.text}, {"finish", reply.finish}, {"tokens", reply.tokens}}) << std::endl;

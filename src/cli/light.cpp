@@ -39,19 +39,24 @@ int explain(const Arguments& a) {
     known.push_back(name);
     if (sections.insert(field.section).second && !field.section.empty()) known.push_back(field.section);
     if (!a.topic.empty() && a.topic != name && a.topic != field.section) continue;
-    shown.push_back({{"name", name}, {"type", type_of(field.initial)}, {"default", text_of(field.initial)}, {"accepts", field.accepts}, {"help", field.help}});
+    shown.push_back({{"name", name},
+                     {"type", type_of(field.initial)},
+                     {"default", text_of(field.initial)},
+                     {"accepts", field.accepts},
+                     {"help", field.help}});
   }
   if (shown.empty()) {
     std::string near = nearest(a.topic, known);
-    throw UsageError("cai config explain: no field or section \"" + printable(a.topic) + "\"" + (near.empty() ? "" : "; did you mean " + near + "?"));
+    throw UsageError("cai config explain: no field or section \"" + printable(a.topic) + "\"" +
+                     (near.empty() ? "" : "; did you mean " + near + "?"));
   }
   if (a.json) {
     std::cout << shown.dump(2) << "\n";
     return kDone;
   }
   for (const Json& field : shown) {
-    std::cout << field["name"].get<std::string>() << " = " << field["default"].get<std::string>() << "\n    " << field["help"].get<std::string>()
-              << "\n    accepts: " << field["accepts"].get<std::string>() << "\n";
+    std::cout << field["name"].get<std::string>() << " = " << field["default"].get<std::string>() << "\n    "
+              << field["help"].get<std::string>() << "\n    accepts: " << field["accepts"].get<std::string>() << "\n";
   }
   return kDone;
 }
@@ -77,14 +82,16 @@ int show_constitution(const Arguments& a) {
     std::cout << to_json(constitution).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
     return kDone;
   }
-  std::cout << printable(constitution.name) << " " << printable(constitution.version) << ", " << constitution.principles.size() << " principles, sha256 "
-            << constitution.sha256.substr(0, 12) << "\n";
+  std::cout << printable(constitution.name) << " " << printable(constitution.version) << ", " << constitution.principles.size()
+            << " principles, sha256 " << constitution.sha256.substr(0, 12) << "\n";
   for (const Principle& p : constitution.principles) {
     std::string tags;
     for (const std::string& tag : p.applies_to) tags += (tags.empty() ? "" : ", ") + tag;
-    std::cout << "\n" << printable(p.id) << " (priority " << p.priority << ", weight " << p.weight << (p.hard ? ", hard" : "") << (tags.empty() ? "" : ", for " + printable(tags))
-              << ")\n  text      " << printable(p.text) << "\n  critique  " << printable(p.critique) << "\n  revision  " << printable(p.revision) << "\n  compare   "
-              << printable(p.compare) << "\n  opposite  " << printable(p.opposite) << "\n  tests     " << p.tests.size() << "\n";
+    std::cout << "\n"
+              << printable(p.id) << " (priority " << p.priority << ", weight " << p.weight << (p.hard ? ", hard" : "")
+              << (tags.empty() ? "" : ", for " + printable(tags)) << ")\n  text      " << printable(p.text) << "\n  critique  "
+              << printable(p.critique) << "\n  revision  " << printable(p.revision) << "\n  compare   " << printable(p.compare)
+              << "\n  opposite  " << printable(p.opposite) << "\n  tests     " << p.tests.size() << "\n";
   }
   return kDone;
 }
@@ -134,7 +141,8 @@ int lint(const Arguments& a) {
     return kDone;
   }
   for (const Json& r : remarks) {
-    std::cout << r["file"].get<std::string>() << ":" << r["line"].get<int>() << ": " << printable(r["principle"].get<std::string>()) << " " << printable(r["remark"].get<std::string>()) << "\n";
+    std::cout << r["file"].get<std::string>() << ":" << r["line"].get<int>() << ": " << printable(r["principle"].get<std::string>()) << " "
+              << printable(r["remark"].get<std::string>()) << "\n";
   }
   std::cout << constitution.principles.size() << " principles, " << remarks.size() << " remarks\n";
   return kDone;
@@ -154,7 +162,8 @@ void flatten(const Json& value, const std::string& name) {
     for (const auto& [key, inner] : value.items()) flatten(inner, name.empty() ? key : name + "." + key);
     return;
   }
-  std::string text = is_interval ? figure_text(value["value"]) + " [" + figure_text(value["low"]) + ", " + figure_text(value["high"]) + "]" : figure_text(value);
+  std::string text = is_interval ? figure_text(value["value"]) + " [" + figure_text(value["low"]) + ", " + figure_text(value["high"]) + "]"
+                                 : figure_text(value);
   if (is_interval && value.contains("n")) text += " (n " + figure_text(value["n"]) + ")";
   std::cout << printable(name) << std::string(name.size() < 40 ? 40 - name.size() : 1, ' ') << text << "\n";
 }
@@ -224,9 +233,7 @@ int guarded(const std::function<int()>& body) {
   } catch (const Error& error) {
     std::fprintf(stderr, "%s\n", printable(error.what()).c_str());
     return error.exit_code();
-  } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "out of memory\n");
-  } catch (const std::exception& error) {
+  } catch (const std::bad_alloc&) { std::fprintf(stderr, "out of memory\n"); } catch (const std::exception& error) {
     std::fprintf(stderr, "internal error: %s\n", printable(error.what()).c_str());
   }
   return kFailed;

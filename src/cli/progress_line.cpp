@@ -34,7 +34,8 @@ void draw(const Progress& p, const State& state, ProgressStyle style, double sec
   double left = rate > 0 ? static_cast<double>(p.total - p.done) / rate : -1;
   double tokens = seconds > 0 ? static_cast<double>(p.tokens - state.first_tokens) / seconds : 0;
   if (style == ProgressStyle::kJson) {
-    Json line = {{"stage", p.stage}, {"done", p.done}, {"total", p.total}, {"tokens", p.tokens}, {"seconds", std::round(seconds * 100) / 100}};
+    Json line = {
+        {"stage", p.stage}, {"done", p.done}, {"total", p.total}, {"tokens", p.tokens}, {"seconds", std::round(seconds * 100) / 100}};
     if (left >= 0) line["seconds_left"] = std::round(left);
     if (!p.note.empty()) line["note"] = p.note;
     std::fprintf(stderr, "%s\n", to_line(line).c_str());

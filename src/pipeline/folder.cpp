@@ -79,7 +79,8 @@ StageResult run_training_stage(const fs::path& folder, const std::string& stage,
   if (std::optional<Manifest> manifest = finished(folder, key)) return {manifest->figures, manifest->seconds, true};
   Stopwatch watch;
   if (fs::exists(folder) && !fs::is_empty(folder) && unfinished_key(folder) != key) {
-    log_info(folder.string() + " is unfinished work from other inputs or settings; it is kept as " + move_aside(folder).filename().string());
+    log_info(folder.string() + " is unfinished work from other inputs or settings; it is kept as " +
+             move_aside(folder).filename().string());
   }
   fs::create_directories(folder);
   write_file(folder / "stage.json", to_line({{"stage", stage}, {"key", key}}) + "\n");

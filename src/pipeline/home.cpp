@@ -67,13 +67,15 @@ fs::path find_model(const std::string& name) {
   if (name == "smollm2") {
     fs::path file = home() / ".deps/models/SmolLM2-135M-Instruct.Q4_1.gguf";
     if (!fs::exists(file, ignored)) {
-      throw InputError("model smollm2: " + file.string() + " is not there; scripts/cai fetches it, or set CAI_HOME to the folder that holds .deps");
+      throw InputError("model smollm2: " + file.string() +
+                       " is not there; scripts/cai fetches it, or set CAI_HOME to the folder that holds .deps");
     }
     return file;
   }
   fs::path path = name;
   if (!fs::exists(path, ignored)) {
-    throw InputError("model " + name + ": no such file or folder; accepted are smollm2, an HF folder, a .gguf file, a run or a stage's folder");
+    throw InputError("model " + name +
+                     ": no such file or folder; accepted are smollm2, an HF folder, a .gguf file, a run or a stage's folder");
   }
   if (!fs::is_directory(path, ignored) || fs::exists(path / "config.json", ignored)) return path;
   if (fs::exists(path / "run.json", ignored)) {

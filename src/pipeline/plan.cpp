@@ -18,6 +18,7 @@
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/run.hpp"
+#include "cai/stages/eval.hpp"
 #include "cai/text/chat.hpp"
 #include "cai/text/tokenizer.hpp"
 
@@ -34,9 +35,7 @@ class Problems {
   void attempt(Function function) {
     try {
       function();
-    } catch (const InputError& error) {
-      add(error.what());
-    } catch (const EnvironmentError& error) {
+    } catch (const InputError& error) { add(error.what()); } catch (const EnvironmentError& error) {
       add(error.what());
     }
   }
@@ -78,7 +77,8 @@ void read_prompt_files(RunInputs& inputs, Problems& problems) {
   std::vector<fs::path> files;
   for (const std::string& name : inputs.config.prompts.files) files.push_back(find_shipped(name));
   if (files.empty()) files = shipped_prompts();
-  if (files.empty()) problems.add("prompts.files: none given, and " + (home() / "prompts").string() + " holds no shipped sets; give --prompts FILE");
+  if (files.empty())
+    problems.add("prompts.files: none given, and " + (home() / "prompts").string() + " holds no shipped sets; give --prompts FILE");
   std::map<std::string, std::string> seen;
   for (const fs::path& file : files) {
     problems.attempt([&] {
@@ -87,7 +87,9 @@ void read_prompt_files(RunInputs& inputs, Problems& problems) {
       inputs.prompt_files.push_back({file, sha256_file(file), static_cast<long>(prompts.size())});
       for (Prompt& prompt : prompts) {
         auto [other, is_new] = seen.emplace(prompt.id, file.string());
-        if (!is_new) throw InputError(file.string(), 0, "id \"" + printable(prompt.id) + "\" is also in " + other->second + "; ids must be unique in a run");
+        if (!is_new)
+          throw InputError(file.string(), 0,
+                           "id \"" + printable(prompt.id) + "\" is also in " + other->second + "; ids must be unique in a run");
         draw_split(prompt);
         inputs.prompts.push_back(std::move(prompt));
       }
@@ -97,7 +99,8 @@ void read_prompt_files(RunInputs& inputs, Problems& problems) {
     return std::count_if(inputs.prompts.begin(), inputs.prompts.end(), [&](const Prompt& prompt) { return prompt.split == split; });
   };
   if (!inputs.prompts.empty() && of_split("train") == 0) problems.add("prompts.files: no prompt has split \"train\"");
-  if (!inputs.prompts.empty() && of_split("held-out") == 0) problems.add("prompts.files: no prompt has split \"held-out\"; eval needs some");
+  if (!inputs.prompts.empty() && of_split("held-out") == 0)
+    problems.add("prompts.files: no prompt has split \"held-out\"; eval needs some");
 }
 
 /// The folder itself or its nearest parent that exists.
@@ -125,7 +128,8 @@ void check_out(const RunInputs& inputs, Problems& problems) {
     for (const auto& entry : fs::directory_iterator(out)) {
       std::string name = entry.path().filename();
       if (name.starts_with(".")) continue;  // a lock of a run that was killed before its first file
-      problems.add(out.string() + ": exists and is not a run folder (no run.json); accepted are a new name, an empty folder, a run to resume");
+      problems.add(out.string() +
+                   ": exists and is not a run folder (no run.json); accepted are a new name, an empty folder, a run to resume");
       break;
     }
   }
@@ -148,7 +152,8 @@ long prompt_count(const RunInputs& inputs) {
     if (prompt.split != "train") continue;
     ++(prompt.has_tag("red-team") ? red_team : prompt.has_tag("borderline") ? borderline : ordinary);
   }
-  return std::min(red_team, config.red_team) + std::min(borderline, config.borderline) + std::min(ordinary, config.ordinary) + config.expand;
+  return std::min(red_team, config.red_team) + std::min(borderline, config.borderline) + std::min(ordinary, config.ordinary) +
+         config.expand;
 }
 
 }  // namespace
@@ -164,8 +169,15 @@ RunInputs check_inputs(const Config& config) {
     inputs.model_sha256 = model_fingerprint(inputs.model);
   });
   read_prompt_files(inputs, problems);
-  if (const std::string& judge = config.label.feedback; judge != "self" && !judge.starts_with("http://") && !judge.starts_with("https://")) {
+  if (const std::string& judge = config.label.feedback;
+      judge != "self" && !judge.starts_with("http://") && !judge.starts_with("https://")) {
     problems.attempt([&] { find_model(judge); });
+  }
+  for (const std::string& gate : config.eval.gates) {
+    // Figures in which the gate's own measure is there: what remains to complain about is how it is written.
+    Json measured = {{"base", {{"value", 0.0}}}};
+    Json figures = {{"models", {"base"}}, {"measures", {{gate.substr(0, gate.find(' ')), measured}}}};
+    problems.attempt([&] { failed_gates({gate}, figures); });
   }
   problems.attempt([&] { check_out(inputs, problems); });
   problems.throw_if_any();
@@ -185,7 +197,8 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     }
     for (const Stage* stage : uses) used[stage->folder] = stage->key;
     std::string folder = "iter-" + two_digits(iteration) + "/" + name + (round > 0 ? "-" + std::to_string(round) : "");
-    Json ingredients = {{"stage", name}, {"format", kFormat}, {"iteration", iteration}, {"seed", config.seed}, {"config", lines}, {"inputs", used}};
+    Json ingredients = {{"stage", name},       {"format", kFormat}, {"iteration", iteration},
+                        {"seed", config.seed}, {"config", lines},   {"inputs", used}};
     ingredients.update(facts);
     stages.push_back({name, folder, iteration, round, ingredients, key_of(ingredients)});
   };
@@ -213,25 +226,31 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
 
   for (int iteration = 1; iteration <= config.iterations; ++iteration) {
     // The policy that an iteration starts from: the given model, then the last iteration's.
-    const Stage* policy = last("ppo");
+    const bool reinforces = config.ppo.updates > 0;  // without PPO the SL-CAI model is the policy, and nothing is labelled
+    const Stage* policy = last(reinforces ? "ppo" : "sft");
     Json model = policy ? nothing : Json{{"model", inputs.model_sha256}};
     Json prompts = {{"prompt_files", prompt_hashes}};
     if (config.prompts.expand > 0) prompts.update(model);
-    add("prompts", iteration, 0, config.prompts.expand > 0 ? std::vector<std::string>{"prompts", "engine"} : std::vector<std::string>{"prompts"},
+    add("prompts", iteration, 0,
+        config.prompts.expand > 0 ? std::vector<std::string>{"prompts", "engine"} : std::vector<std::string>{"prompts"},
         present({last("eval"), config.prompts.expand > 0 ? policy : nullptr}), prompts);
     add("generate", iteration, 0, {"generate", "engine"}, present({last("prompts"), policy}), model);
     Json model_and_constitution = constitution;
     model_and_constitution.update(model);
     for (int round = 1; round <= config.revise.rounds; ++round) {
-      add("critique", iteration, round, {"critique", "engine"}, present({round == 1 ? last("generate") : last("revise"), policy}), model_and_constitution);
+      add("critique", iteration, round, {"critique", "engine"}, present({round == 1 ? last("generate") : last("revise"), policy}),
+          model_and_constitution);
       add("revise", iteration, round, {"revise", "engine"}, present({last("critique"), policy}), model_and_constitution);
     }
     add("sft", iteration, 0, {"sft"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), model);
-    add("exam", iteration, 0, judge_sections, present({config.label.feedback == "self" ? last("sft") : nullptr}), judge);
-    add("candidates", iteration, 0, {"candidates", "engine"}, present({last("prompts"), last("sft"), last("exam")}), constitution);
-    add("label", iteration, 0, judge_sections, present({last("candidates"), last("exam"), config.label.feedback == "self" ? last("sft") : nullptr}), judge);
-    add("reward", iteration, 0, {"reward"}, present({last("label"), last("sft")}), nothing);
-    add("ppo", iteration, 0, {"ppo", "engine"}, present({last("prompts"), last("sft"), last("reward")}), nothing);
+    if (reinforces) {
+      add("exam", iteration, 0, judge_sections, present({config.label.feedback == "self" ? last("sft") : nullptr}), judge);
+      add("candidates", iteration, 0, {"candidates", "engine"}, present({last("prompts"), last("sft"), last("exam")}), constitution);
+      add("label", iteration, 0, judge_sections,
+          present({last("candidates"), last("exam"), config.label.feedback == "self" ? last("sft") : nullptr}), judge);
+      add("reward", iteration, 0, {"reward"}, present({last("label"), last("sft")}), nothing);
+      add("ppo", iteration, 0, {"ppo", "engine"}, present({last("prompts"), last("sft"), last("reward")}), nothing);
+    }
     Json eval = {{"prompt_files", prompt_hashes}, {"base", inputs.model_sha256}};
     eval.update(constitution);
     add("eval", iteration, 0, {"eval", "engine"}, present({last("sft"), last("ppo")}), eval);
@@ -295,16 +314,20 @@ Cost estimate(const RunInputs& inputs, const Stage& stage) {
 
   double prompts = static_cast<double>(prompt_count(inputs));
   double compared = std::min(prompts, static_cast<double>(config.candidates.prompts));
-  if (stage.name == "prompts") return spoken(static_cast<double>(config.prompts.expand), 200, 40).records ? spoken(config.prompts.expand, 200, 40) : Cost{std::lround(prompts), 0, 0};
+  if (stage.name == "prompts")
+    return spoken(static_cast<double>(config.prompts.expand), 200, 40).records ? spoken(config.prompts.expand, 200, 40)
+                                                                               : Cost{std::lround(prompts), 0, 0};
   if (stage.name == "generate") return spoken(prompts, kPrompt, config.generate.max_new_tokens);
   if (stage.name == "critique") return spoken(prompts, 2 * kPrompt + config.generate.max_new_tokens, config.critique.max_new_tokens);
-  if (stage.name == "revise") return spoken(prompts, 3 * kPrompt + config.generate.max_new_tokens + config.critique.max_new_tokens, config.revise.max_new_tokens);
+  if (stage.name == "revise")
+    return spoken(prompts, 3 * kPrompt + config.generate.max_new_tokens + config.critique.max_new_tokens, config.revise.max_new_tokens);
   if (stage.name == "sft") return trained(prompts * config.sft.epochs, kPrompt + config.revise.max_new_tokens);
   if (stage.name == "exam") return spoken(60, 300, 0);
   if (stage.name == "candidates") return spoken(compared * config.candidates.per_prompt, kPrompt, config.candidates.max_new_tokens);
   if (stage.name == "label") {
     double pairs = compared * config.candidates.per_prompt * (config.candidates.per_prompt - 1) / 2;
-    return spoken(pairs, 2 * config.label.principles * (2 * kPrompt + 2 * config.candidates.max_new_tokens), config.label.max_reason_tokens);
+    return spoken(pairs, 2 * config.label.principles * (2 * kPrompt + 2 * config.candidates.max_new_tokens),
+                  config.label.max_reason_tokens);
   }
   if (stage.name == "reward") return trained(compared * config.reward.epochs, 2 * (kPrompt + config.candidates.max_new_tokens));
   if (stage.name == "ppo") {
@@ -345,7 +368,8 @@ fs::path choose_run_folder(const RunInputs& inputs, const fs::path& runs) {
   for (const auto& entry : fs::directory_iterator(runs, ignored)) {
     std::string name = entry.path().filename();
     std::string number = name.starts_with(prefix) ? name.substr(prefix.size()) : "";
-    if (!number.empty() && number.size() < 7 && number.find_first_not_of("0123456789") == std::string::npos) newest = std::max(newest, std::stoi(number));
+    if (!number.empty() && number.size() < 7 && number.find_first_not_of("0123456789") == std::string::npos)
+      newest = std::max(newest, std::stoi(number));
   }
   for (int n = newest; n > 0; --n) {
     fs::path run = runs / (prefix + two_digits(n));

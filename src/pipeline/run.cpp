@@ -3,6 +3,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
@@ -58,7 +59,12 @@ class Speakers {
 class Runner {
  public:
   Runner(RunInputs inputs, fs::path out, const ProgressFn& progress)
-      : inputs_(std::move(inputs)), config_(inputs_.config), out_(std::move(out)), stages_(stages_of(inputs_)), report_(progress), speakers_(config_.engine) {}
+      : inputs_(std::move(inputs)),
+        config_(inputs_.config),
+        out_(std::move(out)),
+        stages_(stages_of(inputs_)),
+        report_(progress),
+        speakers_(config_.engine) {}
 
   RunResult run() {
     fs::create_directories(out_);
@@ -87,7 +93,8 @@ class Runner {
   void begin() {
     run_json_ = read_run_json(out_);
     Json model = {{"name", config_.model}, {"sha256", inputs_.model_sha256}, {"parameters", inputs_.parameters}};
-    Json constitution = {{"name", inputs_.constitution.name}, {"version", inputs_.constitution.version}, {"sha256", inputs_.constitution.sha256}};
+    Json constitution = {
+        {"name", inputs_.constitution.name}, {"version", inputs_.constitution.version}, {"sha256", inputs_.constitution.sha256}};
     Json prompts = Json::array();
     for (const PromptFile& file : inputs_.prompt_files) {
       prompts.push_back({{"file", file.path.filename().string()}, {"sha256", file.sha256}, {"prompts", file.prompts}});
@@ -95,9 +102,15 @@ class Runner {
     Json torch = build_facts();
     torch["torch"] = torch_version();
     Json earlier = run_json_.contains("stages") && run_json_["stages"].is_object() ? run_json_["stages"] : Json::object();
-    run_json_ = {{"state", "running"}, {"cai", torch},         {"machine", machine_facts()},
-                 {"seed", config_.seed}, {"config_sha256", config_fingerprint(config_)}, {"model", model},
-                 {"constitution", constitution}, {"prompts", prompts}, {"stages", earlier}};
+    run_json_ = {{"state", "running"},
+                 {"cai", torch},
+                 {"machine", machine_facts()},
+                 {"seed", config_.seed},
+                 {"config_sha256", config_fingerprint(config_)},
+                 {"model", model},
+                 {"constitution", constitution},
+                 {"prompts", prompts},
+                 {"stages", earlier}};
     save();  // first: it marks the folder as a run
     Config repeatable = config_;
     repeatable.out.clear();  // running this file again makes another run
@@ -139,7 +152,9 @@ class Runner {
 
   StageResult dispatch(const Stage& stage, const fs::path& folder, double spent) {
     const fs::path iteration = out_ / fs::path(stage.folder).parent_path();
-    const Random random = Random(static_cast<std::uint64_t>(config_.seed)).derive(static_cast<std::uint64_t>(stage.iteration)).derive(stage.name)
+    const Random random = Random(static_cast<std::uint64_t>(config_.seed))
+                              .derive(static_cast<std::uint64_t>(stage.iteration))
+                              .derive(stage.name)
                               .derive(static_cast<std::uint64_t>(stage.round));
     const std::uint64_t seed = Random(random).next();
     const Constitution& constitution = inputs_.constitution;
@@ -152,7 +167,9 @@ class Runner {
         return body();
       });
     };
-    const fs::path start = stage.iteration == 1 ? inputs_.model : iteration_folder(stage.iteration - 1) / "ppo/checkpoint";
+    const bool reinforces = config_.ppo.updates > 0;
+    const fs::path start =
+        stage.iteration == 1 ? inputs_.model : iteration_folder(stage.iteration - 1) / (reinforces ? "ppo" : "sft") / "checkpoint";
     const fs::path sl_cai = iteration / "sft/checkpoint";
     const std::string round = std::to_string(stage.round);
 
@@ -160,7 +177,8 @@ class Runner {
       return recorded([&](RecordWriter& out) {
         std::vector<Json> failures;
         if (stage.iteration > 1) failures = read_records(iteration_folder(stage.iteration - 1) / "eval/failures.jsonl");
-        return prompts(config_.prompts, inputs_.prompts, failures, out, config_.prompts.expand > 0 ? &speakers_.local(start) : nullptr, random, progress_);
+        return prompts(config_.prompts, inputs_.prompts, failures, out, config_.prompts.expand > 0 ? &speakers_.local(start) : nullptr,
+                       random, progress_);
       });
     }
     if (stage.name == "generate") {
@@ -176,7 +194,8 @@ class Runner {
     }
     if (stage.name == "revise") {
       return recorded([&](RecordWriter& out) {
-        return revise(config_.revise, constitution, read_records(iteration / ("critique-" + round)), out, speakers_.local(start), random, progress_);
+        return revise(config_.revise, constitution, read_records(iteration / ("critique-" + round)), out, speakers_.local(start), random,
+                      progress_);
       });
     }
     if (stage.name == "sft") {
@@ -192,8 +211,15 @@ class Runner {
         }
         Exam result = exam(config_.label, constitution, judge(sl_cai, false), random);
         bool contrast = config_.label.method == "contrast" || (config_.label.method == "auto" && !result.passed);
-        Json record = {{"id", "exam"}, {"items", result.items}, {"accuracy", result.accuracy}, {"low", result.low}, {"high", result.high},
-                       {"first_slot", result.first_slot}, {"passed", result.passed}, {"method", contrast ? "contrast" : "choice"}, {"sentence", result.sentence}};
+        Json record = {{"id", "exam"},
+                       {"items", result.items},
+                       {"accuracy", result.accuracy},
+                       {"low", result.low},
+                       {"high", result.high},
+                       {"first_slot", result.first_slot},
+                       {"passed", result.passed},
+                       {"method", contrast ? "contrast" : "choice"},
+                       {"sentence", result.sentence}};
         out.write(0, record);
         log_info(stage.folder + ": " + result.sentence);
         record.erase("id");
@@ -202,13 +228,15 @@ class Runner {
     }
     if (stage.name == "candidates") {
       return recorded([&](RecordWriter& out) {
-        return candidates(config_.candidates, constitution, by_contrast(iteration), read_records(iteration / "prompts"), out, speakers_.local(sl_cai), random, progress_);
+        return candidates(config_.candidates, constitution, by_contrast(iteration), read_records(iteration / "prompts"), out,
+                          speakers_.local(sl_cai), random, progress_);
       });
     }
     if (stage.name == "label") {
       return recorded([&](RecordWriter& out) {
         bool contrast = by_contrast(iteration);
-        return label(config_.label, constitution, contrast, read_records(iteration / "candidates"), out, judge(sl_cai, contrast), random, progress_);
+        return label(config_.label, constitution, contrast, read_records(iteration / "candidates"), out, judge(sl_cai, contrast), random,
+                     progress_);
       });
     }
     if (stage.name == "reward") {
@@ -216,18 +244,29 @@ class Runner {
     }
     if (stage.name == "ppo") {
       return trained([&] {
-        return ppo(config_.ppo, config_.engine, read_records(iteration / "prompts"), sl_cai, iteration / "reward/checkpoint", folder, seed, progress_);
+        return ppo(config_.ppo, config_.engine, read_records(iteration / "prompts"), sl_cai, iteration / "reward/checkpoint", folder, seed,
+                   progress_);
       });
     }
     if (stage.name == "eval") {
-      std::vector<EvalModel> models{{"base", inputs_.model}, {"sl-cai", sl_cai}, {"rl-cai", iteration / "ppo/checkpoint"}};
+      std::vector<EvalModel> models{{"base", inputs_.model}, {"sl-cai", sl_cai}};
+      if (reinforces) models.push_back({"rl-cai", iteration / "ppo/checkpoint"});
+      // Failures of earlier iterations were trained on: they no longer measure anything.
+      std::set<std::string> trained_on;
+      for (int earlier = 1; earlier < stage.iteration; ++earlier) {
+        for (const Json& failure : read_records(iteration_folder(earlier) / "eval/failures.jsonl"))
+          trained_on.insert(failure.value("id", ""));
+      }
       std::vector<Json> held_out;
       for (const Prompt& prompt : inputs_.prompts) {
-        if (prompt.split == "held-out") held_out.push_back(to_json(prompt));
+        if (prompt.split == "held-out" && !trained_on.contains(prompt.id)) held_out.push_back(to_json(prompt));
       }
       speakers_.release();
-      return recorded([&](RecordWriter& out) { return eval(config_.eval, constitution, held_out, models, config_.engine, folder, out, random, progress_); },
-                      {"failures.jsonl"});
+      return recorded(
+          [&](RecordWriter& out) {
+            return eval(config_.eval, constitution, held_out, models, config_.engine, folder, out, random, progress_);
+          },
+          {"failures.jsonl"});
     }
     throw Bug("no such stage: " + stage.name);
   }

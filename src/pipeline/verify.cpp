@@ -37,7 +37,8 @@ std::string first_difference(const fs::path& a, const fs::path& b) {
     std::string where = "line " + std::to_string(i + 1);
     if (i >= left.size() || i >= right.size()) return where + " is in one of them only";
     if (left[i] == right[i]) continue;
-    Json first = parse_json(left[i], a.string(), static_cast<long>(i) + 1), second = parse_json(right[i], b.string(), static_cast<long>(i) + 1);
+    Json first = parse_json(left[i], a.string(), static_cast<long>(i) + 1),
+         second = parse_json(right[i], b.string(), static_cast<long>(i) + 1);
     if (!first.is_object() || !second.is_object()) return where;
     if (first.contains("id") && first["id"].is_string()) where += " (id " + printable(first["id"].get<std::string>()) + ")";
     for (const auto& [name, value] : first.items()) {
@@ -58,7 +59,8 @@ std::string compare_stage(const fs::path& a, const fs::path& b, const std::strin
     std::string name = stage + "/" + file.file;
     if (other == files.end()) return name + ": only in " + a.string();
     if (other->second != file.sha256) {
-      return name + " differs" + (file.file.ends_with(".jsonl") ? ": " + first_difference(a / stage / file.file, b / stage / file.file) : "");
+      return name + " differs" +
+             (file.file.ends_with(".jsonl") ? ": " + first_difference(a / stage / file.file, b / stage / file.file) : "");
     }
     files.erase(other);
   }

@@ -12,8 +12,8 @@ import unittest
 
 BINARY = sys.argv.pop(1) if len(sys.argv) > 1 else "build/cai"
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-COMMANDS = ["train", "plan", "prompts", "generate", "critique", "revise", "sft", "candidates", "label", "reward", "ppo", "eval", "report", "score",
-            "export", "chat", "verify", "config", "constitution", "completion"]
+COMMANDS = ["train", "plan", "prompts", "generate", "critique", "revise", "sft", "candidates", "label", "reward", "ppo", "eval", "report",
+            "score", "export", "chat", "verify", "config", "constitution", "completion"]
 
 
 def cai(*arguments, cwd=None, env=None, **more):
@@ -125,12 +125,13 @@ class Settings(Case):
         self.refused(result, "c.yaml:2", "updates", "c.yaml:4", "nothing.here")
 
     def test_constitution_show_and_lint(self):
-        rules = self.file("r.yaml", "- Do not help anyone hurt people, and say so plainly.\n- Be kind to whoever asks, and help them well.\n")
+        rules = self.file("r.yaml", "- Do not help anyone hurt people, and say so.\n- Be kind to whoever asks, and help them.\n")
         self.assertIn("2 principles", self.done(cai("constitution", "show", rules)).stdout)
         lint = self.done(cai("constitution", "lint", rules)).stdout
         self.assertIn("no tests", lint)
         self.assertIn("r.yaml:", lint)
-        self.refused(cai("constitution", "lint", self.file("bad.yaml", "principles:\n  - id: a\n    txt: b\n")), "bad.yaml:", "text")
+        bad = self.file("bad.yaml", "principles:\n  - id: a\n    txt: b\n")
+        self.refused(cai("constitution", "lint", bad), "bad.yaml:", "text")
         self.refused(cai("constitution", "show", self.folder / "none.yaml"), "none.yaml")
 
 
@@ -144,7 +145,8 @@ class Plans(Case):
         self.assertEqual(list(self.folder.iterdir()), [])
 
     def test_problems_of_a_plan_come_together(self):
-        result = cai("train", "--constitution", "none.yaml", "--model", "no-model", "--prompts", "no-prompts.txt", "--out", self.folder / "run", cwd=self.folder)
+        result = cai("train", "--constitution", "none.yaml", "--model", "no-model", "--prompts", "no-prompts.txt",
+                     "--out", self.folder / "run", cwd=self.folder)
         self.refused(result, "none.yaml", "no-model", "no-prompts.txt")
         self.assertEqual(list(self.folder.iterdir()), [])
 
@@ -215,13 +217,15 @@ class RealModel(Case):
         self.done(cai("export", "--model", "smollm2", "--format", "hf", "--out", self.folder / "hf"))
         self.done(cai("export", "--model", self.folder / "hf", "--format", "gguf", "--dtype", "f32", "--out", self.folder / "gguf"))
         question = ["--prompt", "Name three colours.", "--temperature", "0", "--max-new-tokens", "24"]
-        answers = {self.done(cai("chat", "--model", model, *question)).stdout for model in ["smollm2", self.folder / "hf", self.folder / "gguf"]}
+        models = ["smollm2", self.folder / "hf", self.folder / "gguf"]
+        answers = {self.done(cai("chat", "--model", model, *question)).stdout for model in models}
         self.assertEqual(len(answers), 1, answers)
         self.refused(cai("export", "--model", "smollm2", "--format", "onnx", "--out", self.folder / "x"), "onnx", "gguf")
 
     def test_hostile_files_are_refused_in_one_line(self):
-        for name, content in [("bad.jsonl", b'{"prompt": "a"}\n{"prompt": \n'), ("utf8.txt", b"\xff\xfe\n"), ("deep.jsonl", b"[" * 100000 + b"\n"),
-                              ("twice.jsonl", b'{"id":"a","prompt":"x"}\n{"id":"a","prompt":"y"}\n'), ("empty.jsonl", b"")]:
+        for name, content in [("bad.jsonl", b'{"prompt": "a"}\n{"prompt": \n'), ("utf8.txt", b"\xff\xfe\n"),
+                              ("deep.jsonl", b"[" * 100000 + b"\n"), ("twice.jsonl", b'{"id":"a","prompt":"x"}\n{"id":"a","prompt":"y"}\n'),
+                              ("empty.jsonl", b"")]:
             path = self.folder / name
             path.write_bytes(content)
             result = cai("generate", "--prompts", path, "--out", self.folder / "o")

@@ -14,11 +14,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 STAGES = ["prompts", "generate", "critique-1", "revise-1", "sft", "exam", "candidates", "label", "reward", "ppo", "eval"]
 SETTINGS = {
     "prompts.red_team": 6, "prompts.ordinary": 6, "prompts.borderline": 4, "generate.max_new_tokens": 16, "critique.max_new_tokens": 12,
-    "critique.examples": 1, "revise.max_new_tokens": 16, "revise.examples": 1, "sft.batch_size": 4, "sft.optimiser.trainable_layers": 2,
-    "sft.optimiser.checkpoint_seconds": 1, "sft.held_out": 0.2, "candidates.max_new_tokens": 16, "candidates.prompts": 12, "label.principles": 1,
-    "label.examples": 1, "label.max_reason_tokens": 8, "reward.batch_size": 4, "reward.optimiser.trainable_layers": 2,
-    "reward.optimiser.checkpoint_seconds": 1, "ppo.updates": 2, "ppo.prompts_per_update": 4, "ppo.max_new_tokens": 12, "ppo.epochs": 1,
-    "ppo.critic_warmup": 1, "ppo.optimiser.trainable_layers": 2, "ppo.optimiser.checkpoint_seconds": 1, "eval.red_team": 4, "eval.ordinary": 4,
+    "critique.examples": 1, "revise.max_new_tokens": 16, "revise.examples": 1, "sft.batch_size": 4, "sft.trainable_layers": 2,
+    "sft.checkpoint_seconds": 1, "sft.held_out": 0.2, "candidates.max_new_tokens": 16, "candidates.prompts": 12, "label.principles": 1,
+    "label.examples": 1, "label.max_reason_tokens": 8, "reward.batch_size": 4, "reward.trainable_layers": 2,
+    "reward.checkpoint_seconds": 1, "ppo.updates": 2, "ppo.prompts_per_update": 4, "ppo.max_new_tokens": 12, "ppo.epochs": 1,
+    "ppo.critic_warmup": 1, "ppo.trainable_layers": 2, "ppo.checkpoint_seconds": 1, "eval.red_team": 4, "eval.ordinary": 4,
     "eval.borderline": 4, "eval.max_new_tokens": 16, "eval.bootstrap_samples": 100,
 }
 
@@ -72,7 +72,8 @@ class Run(unittest.TestCase):
         self.assertEqual(before, {path: path.stat().st_mtime_ns for path in self.whole.rglob("manifest.json")})
 
     def test_plan_says_what_a_changed_setting_would_do(self):
-        plan = subprocess.run([BINARY, "plan", "--json", "--out", str(self.whole), "--set", "candidates.temperature=0.9"], capture_output=True, text=True)
+        plan = subprocess.run([BINARY, "plan", "--json", "--out", str(self.whole), "--set", "candidates.temperature=0.9"],
+                              capture_output=True, text=True)
         steps = {step["folder"]: step for step in json.loads(plan.stdout)["steps"]}
         self.assertEqual(steps["iter-01/sft"]["state"], "done")
         self.assertEqual(steps["iter-01/candidates"]["state"], "changed")
@@ -85,7 +86,8 @@ class Run(unittest.TestCase):
         while len(killed) < len(STAGES):
             process = subprocess.Popen(command(run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             while process.poll() is None:
-                now = [s for s in STAGES if (run / "iter-01" / s).exists() and not (run / "iter-01" / s / "manifest.json").exists() and s not in killed]
+                begun = [s for s in STAGES if (run / "iter-01" / s).exists() and not (run / "iter-01" / s / "manifest.json").exists()]
+                now = [s for s in begun if s not in killed]
                 if now:
                     time.sleep(0.1 * (len(killed) % 4))  # at the start of some stages, in the middle of others
                     process.send_signal(signal.SIGKILL)

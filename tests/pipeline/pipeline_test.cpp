@@ -59,9 +59,9 @@ TEST(Stages, RunInTheOrderOfThePaper) {
   inputs.config.revise.rounds = 2;
   std::vector<std::string> folders;
   for (const Stage& stage : stages_of(inputs)) folders.push_back(stage.folder);
-  EXPECT_EQ(folders, (std::vector<std::string>{"iter-01/prompts", "iter-01/generate", "iter-01/critique-1", "iter-01/revise-1", "iter-01/critique-2",
-                                               "iter-01/revise-2", "iter-01/sft", "iter-01/exam", "iter-01/candidates", "iter-01/label", "iter-01/reward",
-                                               "iter-01/ppo", "iter-01/eval"}));
+  EXPECT_EQ(folders, (std::vector<std::string>{"iter-01/prompts", "iter-01/generate", "iter-01/critique-1", "iter-01/revise-1",
+                                               "iter-01/critique-2", "iter-01/revise-2", "iter-01/sft", "iter-01/exam",
+                                               "iter-01/candidates", "iter-01/label", "iter-01/reward", "iter-01/ppo", "iter-01/eval"}));
 }
 
 TEST(Stages, KeysDependOnlyOnWhatDeterminesTheOutput) {
@@ -117,6 +117,19 @@ TEST(Stages, AnIterationMoreLeavesTheEarlierOnesAsTheyAre) {
   EXPECT_EQ(stages_of(more).size(), 3 * stages_of(inputs).size());
 }
 
+TEST(Stages, WithoutPpoUpdatesTheRunEndsWithSupervisedLearning) {
+  RunInputs inputs = small_inputs();
+  inputs.config.ppo.updates = 0;
+  inputs.config.iterations = 2;
+  std::vector<Stage> stages = stages_of(inputs);
+  std::vector<std::string> names;
+  for (const Stage& stage : stages) {
+    if (stage.iteration == 1) names.push_back(stage.name);
+    if (stage.folder == "iter-02/generate") EXPECT_TRUE(stage.ingredients["inputs"].contains("iter-01/sft"));
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"prompts", "generate", "critique", "revise", "sft", "eval"}));
+}
+
 TEST(Difference, NamesTheFieldAndItsValues) {
   RunInputs inputs = small_inputs(), other = inputs;
   other.config.critique.temperature = 0.5;
@@ -169,7 +182,8 @@ TEST_F(Run, DiskEstimateGrowsWithModelAndIterations) {
 }
 
 Json two_records(RecordWriter& out) {
-  for (std::size_t i = out.already_written().size(); i < 2; ++i) out.write(i, {{"id", "r" + std::to_string(i)}, {"response", "text " + std::to_string(i)}});
+  for (std::size_t i = out.already_written().size(); i < 2; ++i)
+    out.write(i, {{"id", "r" + std::to_string(i)}, {"response", "text " + std::to_string(i)}});
   return {{"records", 2}};
 }
 
@@ -241,7 +255,8 @@ TEST_F(Verify, TellsDamagedFilesAndTheFirstDifferenceOfTwoRuns) {
     out.write(1, {{"id", "r1"}, {"response", "another"}});
     return Json{{"records", 2}};
   });
-  EXPECT_EQ(verify(folder_ / "a", folder_ / "b"), std::vector<std::string>{"iter-01/generate/00000.jsonl differs: line 2 (id r1), field response"});
+  EXPECT_EQ(verify(folder_ / "a", folder_ / "b"),
+            std::vector<std::string>{"iter-01/generate/00000.jsonl differs: line 2 (id r1), field response"});
 
   std::ofstream(folder_ / "a" / "iter-01" / "generate" / "00000.jsonl", std::ios::app) << "{}\n";
   std::vector<std::string> damaged = verify(folder_ / "a", {});

@@ -8,8 +8,8 @@
 namespace cai {
 
 struct Arguments {
-  std::string command;                    // "train", "config show", ...; "print" for --help and --version
-  std::string text;                       // what "print" prints
+  std::string command;  // "train", "config show", ...; "print" for --help and --version
+  std::string text;     // what "print" prints
 
   bool json = false, quiet = false, verbose = false;
 
@@ -17,10 +17,10 @@ struct Arguments {
   std::string config, constitution, out;
   std::vector<std::string> models, sets, prompts;
   std::string temperature, max_new_tokens, seed, iterations;
-  std::string input;                      // the records that a stage reads: --responses, --critiques, --revisions, --pairs, --labels
+  std::string input;  // the records that a stage reads: --responses, --critiques, --revisions, --pairs, --labels
   std::string reward, round = "1", format = "hf", dtype, system, prompt, shell, topic;
   bool contrast = false;
-  std::string run, other;                 // run folders of report and verify; the constitution's file
+  std::string run, other;  // run folders of report and verify; the constitution's file
 
   /// The one model of commands that take one, "" when absent.
   std::string model() const { return models.empty() ? "" : models.back(); }

@@ -15,7 +15,7 @@ namespace cai {
 struct StageResult {
   Json figures;
   double seconds = 0;
-  bool was_done = false;   // nothing had to run
+  bool was_done = false;  // nothing had to run
 };
 
 /// `body` writes all records and returns figures. `spent`: seconds of earlier, interrupted attempts. `extras`: further files that

@@ -24,20 +24,20 @@ struct RunInputs {
   Constitution constitution;
   std::filesystem::path model;
   std::string model_sha256;
-  double parameters = 0;                 // of the model
+  double parameters = 0;  // of the model
   std::vector<PromptFile> prompt_files;
-  std::vector<Prompt> prompts;           // of all files; every one has a split
+  std::vector<Prompt> prompts;  // of all files; every one has a split
 };
 
 /// Throws one InputError with all problems, one a line. Creates nothing.
 RunInputs check_inputs(const Config& config);
 
 struct Stage {
-  std::string name;                      // "critique"
-  std::string folder;                    // "iter-01/critique-1"
+  std::string name;    // "critique"
+  std::string folder;  // "iter-01/critique-1"
   int iteration = 1;
-  int round = 0;                         // of critique and revise, from 1
-  Json ingredients;                      // what determines the output; the key is its hash
+  int round = 0;     // of critique and revise, from 1
+  Json ingredients;  // what determines the output; the key is its hash
   std::string key;
 };
 
@@ -51,7 +51,10 @@ std::string difference(const Json& before, const Json& after);
 double disk_estimate(const RunInputs& inputs);
 
 /// Tokens (computed, prompts included) and seconds of one stage on this machine; rough.
-struct Cost { long records = 0; double tokens = 0, seconds = 0; };
+struct Cost {
+  long records = 0;
+  double tokens = 0, seconds = 0;
+};
 Cost estimate(const RunInputs& inputs, const Stage& stage);
 
 /// run.json of a run, an empty object when there is none yet.

@@ -12,11 +12,11 @@
 namespace cai {
 
 struct PlanStep {
-  std::string stage;        // "critique"
-  std::string folder;       // "iter-01/critique-1"
-  std::string state;        // "done", "resume", "run", "changed"
-  std::string why;          // "key differs: critique.temperature 0.3 -> 0.5"
-  long records = 0;         // estimate
+  std::string stage;               // "critique"
+  std::string folder;              // "iter-01/critique-1"
+  std::string state;               // "done", "resume", "run", "changed"
+  std::string why;                 // "key differs: critique.temperature 0.3 -> 0.5"
+  long records = 0;                // estimate
   double tokens = 0, seconds = 0;  // estimates
 };
 
@@ -24,15 +24,17 @@ struct PlanStep {
 std::vector<PlanStep> plan(const Config& config);
 
 struct RunResult {
-  int exit_code = 0;               // kDone, kStopped (a signal; resumable), kGateFailed (the failing gates are logged)
+  int exit_code = 0;  // kDone, kStopped (a signal; resumable), kGateFailed (the failing gates are logged)
   std::filesystem::path folder;
-  Json figures;                    // of the last eval; null when stopped before
+  Json figures;  // of the last eval; null when stopped before
 };
 
-/// Runs the plan in config.out (created when absent; empty: the newest unfinished runs/<constitution>-NN with this config, else the next number).
+/// Runs the plan in config.out (created when absent; empty: the newest unfinished runs/<constitution>-NN with this config, else the next
+/// number).
 RunResult train(const Config& config, const ProgressFn& progress);
 
-/// One line for each file of a run that does not have the hash its manifest states; with `other`, also the first difference between two runs.
+/// One line for each file of a run that does not have the hash its manifest states; with `other`, also the first difference between two
+/// runs.
 std::vector<std::string> verify(const std::filesystem::path& run, const std::filesystem::path& other);
 
 /// The folder or file that a model's name stands for: "smollm2" is the packaged default model. Throws InputError when it is not there.

@@ -1,0 +1,42 @@
+// Which principle a record meets, in which words, and whether its request should be declined.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cai/data/constitution.hpp"
+#include "cai/feedback/speaker.hpp"
+#include "cai/io/json.hpp"
+
+namespace cai {
+
+/// Principles that bear on a record. For critique, ordinary and borderline prompts meet only principles that name one of their tags in
+/// applies_to: a general rule against harm would talk a small model into refusing them.
+std::vector<const Principle*> principles_for(const Constitution& constitution, const Json& record, bool for_critique);
+
+/// One of them by weight; null when there is none.
+const Principle* draw_principle(const std::vector<const Principle*>& principles, Random random);
+
+/// Openings that commit an answer to declining: those of the constitution's principles on harmful requests, with ours where they are few.
+std::vector<std::string> decline_openings(const Constitution& constitution);
+
+/// The exemplars as chat turns, six each: prompt, response, critique request, critique, revision request, revision. The same for all
+/// records, so that they are computed once.
+std::vector<Message> critique_exemplars(const Constitution& constitution, long examples);
+
+/// Whether a request should be declined, decided by record: the red-team tag gives the prior, the model's own answer to "would this hurt
+/// someone?" the evidence, measured against the ordinary prompts of the same input.
+struct Decline {
+  bool should = false;
+  double harm = 0;     // log-odds of "Yes" against "No"
+  std::string by;      // "score", or "tag" where there is no score to go by
+};
+std::vector<Decline> decide_declines(const std::vector<Json>& records, Speaker& model);
+
+/// Two system instructions that pull apart what a principle asks for (Yang et al. 2023). An empty one means: none.
+struct Contrast {
+  std::string wanted, opposite;
+};
+Contrast contrast_of(const Constitution& constitution, const Principle& principle, bool decline);
+
+}  // namespace cai

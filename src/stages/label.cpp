@@ -1,0 +1,425 @@
+#include "cai/stages/label.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <optional>
+
+#include "cai/base/error.hpp"
+#include "cai/base/log.hpp"
+#include "cai/base/statistics.hpp"
+#include "cai/base/text.hpp"
+#include "cai/stages/asking.hpp"
+#include "cai/stages/clean.hpp"
+#include "cai/stages/principles.hpp"
+#include "cai/stages/refusal.hpp"
+
+namespace cai {
+namespace {
+
+constexpr const char* kAnswer = "Better answer:";
+
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+std::string number(double x, const char* format = "%.2f") {
+  char text[48];
+  std::snprintf(text, sizeof text, format, x);
+  return text;
+}
+
+std::string question(const std::string& prompt, const std::string& a, const std::string& b, const std::string& compare) {
+  return "Request: " + prompt + "\n\nAnswer A: " + a + "\n\nAnswer B: " + b + "\n\n" + compare + " Reply with A or B.";
+}
+
+// The exemplars as chat turns, the same for every question: computed once.
+std::vector<Message> label_exemplars(const std::vector<LabelExample>& examples, long most, bool with_reason) {
+  std::vector<Message> turns;
+  const std::size_t n = std::min(examples.size(), static_cast<std::size_t>(std::max(0L, most)));
+  for (std::size_t i = 0; i < n; ++i) {
+    const LabelExample& e = examples[i];
+    turns.push_back({"user", question(e.prompt, e.a, e.b, "Which answer is better?")});
+    turns.push_back({"assistant", (with_reason ? e.reason + "\n" : "") + kAnswer + " " + e.better});
+  }
+  return turns;
+}
+
+// One comparison under one principle, asked in both orders.
+struct Comparison {
+  const std::string *prompt, *a, *b;
+  const Principle* principle;
+  Random random;
+};
+
+struct Verdict {
+  bool is_usable = false;
+  double first = 0, second = 0;   // log-odds that a is better, asked with a first and with b first
+  std::string words;              // chain of thought of the first order
+  double log_odds() const { return (first + second) / 2; }
+};
+
+// Asks all comparisons. A chain of thought is written first and then stands before the choice.
+std::vector<Verdict> compare(const LabelConfig& config, const std::vector<Message>& exemplars, const std::vector<Comparison>& comparisons, Speaker& judge) {
+  std::vector<Choice> choices;
+  for (const Comparison& c : comparisons) {
+    for (const bool swapped : {false, true}) {
+      Choice choice{.messages = exemplars, .shared_messages = static_cast<int>(exemplars.size()), .opening = kAnswer, .options = {" A", " B"}};
+      choice.messages.push_back({"user", question(*c.prompt, swapped ? *c.b : *c.a, swapped ? *c.a : *c.b, c.principle->compare)});
+      choices.push_back(std::move(choice));
+    }
+  }
+  std::vector<std::string> words(choices.size());
+  if (config.chain_of_thought) {
+    std::vector<Ask> asks;
+    for (std::size_t i = 0; i < choices.size(); ++i)
+      asks.push_back({.messages = choices[i].messages, .shared_messages = choices[i].shared_messages, .max_new_tokens = static_cast<int>(config.max_reason_tokens),
+                      .temperature = 0, .random = comparisons[i / 2].random.derive(i % 2)});  // greedy, as in Lee et al. 2023
+    judge.say(asks, [&](std::size_t i, Reply reply) {
+      // The reasoning ends where the verdict starts: that is asked for its probability.
+      std::string text = reply.text.substr(0, reply.text.find(kAnswer));
+      words[i] = trim(reply.finish == "stop" ? text : cut_at_sentence(text).empty() ? text : cut_at_sentence(text));
+    });
+    for (std::size_t i = 0; i < choices.size(); ++i)
+      if (!words[i].empty()) choices[i].opening = words[i] + "\n" + kAnswer;
+  }
+  const std::vector<std::vector<double>> answers = judge.choose(choices);
+  std::vector<Verdict> verdicts(comparisons.size());
+  for (std::size_t i = 0; i < comparisons.size(); ++i) {
+    // An endpoint may show one option only among its top tokens: then the other one is at most as likely as the least shown.
+    const auto odds = [](const std::vector<double>& x) -> std::optional<double> {
+      if (x.size() != 2 || (!std::isfinite(x[0]) && !std::isfinite(x[1]))) return std::nullopt;
+      return std::clamp(x[0] - x[1], -15.0, 15.0);
+    };
+    const auto first = odds(answers[2 * i]), second = odds(answers[2 * i + 1]);
+    if (first && second) verdicts[i] = {true, *first, -*second, words[2 * i]};
+  }
+  return verdicts;
+}
+
+// ---- pairs ----
+
+struct Pair {
+  Json record;            // the input's fields, without its answers
+  std::string a, b;
+  std::optional<double> human;  // P(a better) by a person
+  // By contrast: which side was asked for, under which principle.
+  std::string principle, wanted;  // "a" or "b"
+  std::string finish_a = "stop", finish_b = "stop";
+};
+
+std::string answer_text(const Json& value, const std::string& where) {
+  const Json& held = value.is_object() && value.contains("text") ? value["text"] : value;
+  if (!held.is_string()) throw InputError("record " + printable(where) + ": an answer is not a text");
+  return held.get<std::string>();
+}
+
+// Pairs of one record, in an order drawn by seed so that the better side has no place of its own.
+std::vector<Pair> pairs_of(const Json& record, std::size_t index, bool contrast, Random random) {
+  const std::string id = record_id(record, index);
+  text_field(record, "prompt", index);
+  std::vector<Pair> pairs;
+  const auto add = [&](const Json& x, const Json& y, const std::string& suffix, std::optional<double> human) {
+    Pair pair;
+    pair.record = record;
+    for (const char* field : {"candidates", "chosen", "rejected", "a", "b", "human"}) pair.record.erase(field);
+    pair.record["id"] = id + suffix;
+    if (!suffix.empty()) pair.record["prompt_id"] = id;
+    pair.a = answer_text(x, id), pair.b = answer_text(y, id), pair.human = human;
+    if (x.is_object()) {
+      pair.finish_a = optional_text(x, "finish"), pair.finish_b = optional_text(y, "finish");
+      pair.principle = optional_text(x, "principle");
+      const std::string sx = optional_text(x, "side"), sy = optional_text(y, "side");
+      pair.wanted = sx == "principle" && sy == "opposite" ? "a" : sx == "opposite" && sy == "principle" ? "b" : "";
+    }
+    if (random.derive(id + suffix).derive("order").uniform() < 0.5) {
+      std::swap(pair.a, pair.b), std::swap(pair.finish_a, pair.finish_b);
+      if (pair.human) pair.human = 1 - *pair.human;
+      if (!pair.wanted.empty()) pair.wanted = pair.wanted == "a" ? "b" : "a";
+    }
+    pairs.push_back(std::move(pair));
+  };
+  std::optional<double> human;
+  if (const auto h = record.find("human"); h != record.end() && h->is_number()) human = std::clamp(h->get<double>(), 0.0, 1.0);
+  if (const auto list = record.find("candidates"); list != record.end() && list->is_array()) {
+    const Json& c = *list;
+    if (contrast) {
+      for (std::size_t k = 0; k + 1 < c.size(); k += 2) add(c[k], c[k + 1], c.size() > 3 ? "/" + std::to_string(k / 2) : "", c.size() == 2 ? human : std::nullopt);
+    } else {
+      for (std::size_t i = 0; i < c.size(); ++i)
+        for (std::size_t j = i + 1; j < c.size(); ++j)
+          add(c[i], c[j], c.size() > 2 ? "/" + std::to_string(i) + "-" + std::to_string(j) : "", c.size() == 2 ? human : std::nullopt);
+    }
+  } else if (record.contains("chosen") && record.contains("rejected")) {
+    add(record["chosen"], record["rejected"], "", 1.0);
+  } else if (record.contains("a") && record.contains("b")) {
+    add(record["a"], record["b"], "", human);
+  }
+  if (pairs.empty()) throw InputError("record " + printable(id) + ": no pair; accepted: candidates (two or more), chosen and rejected, a and b");
+  return pairs;
+}
+
+// ---- choice ----
+
+// The label of one pair from its verdicts, one a principle.
+Json choice_label(const LabelConfig& config, const Pair& pair, const std::vector<const Principle*>& principles, const std::vector<Verdict>& verdicts) {
+  Json record = pair.record;
+  record["a"] = pair.a, record["b"] = pair.b;
+  Json by_principle = Json::object();
+  double sum = 0, weight = 0, first = 0, second = 0;
+  long first_slot = 0, asked = 0;
+  const Principle* decisive = nullptr;
+  const Verdict* decisive_verdict = nullptr;
+  for (std::size_t k = 0; k < principles.size(); ++k) {
+    const Verdict& v = verdicts[k];
+    if (!v.is_usable) continue;
+    const double w = std::max(principles[k]->weight, 1e-6);
+    by_principle[principles[k]->id] = v.log_odds();
+    sum += w * v.log_odds(), first += w * v.first, second += w * v.second, weight += w;
+    first_slot += (v.first > 0) + (v.second < 0), asked += 2;
+    if (!decisive || std::abs(v.log_odds()) > std::abs(decisive_verdict->log_odds())) decisive = principles[k], decisive_verdict = &v;
+  }
+  double p = weight > 0 ? sigmoid(sum / weight) : 0.5;
+  if (config.chain_of_thought) p = std::clamp(p, config.clamp_low, config.clamp_high);
+  const bool is_tie = std::abs(p - 0.5) < config.minimum_margin;
+  record["p"] = p;
+  record["log_odds"] = by_principle;
+  record["orders_agree"] = weight > 0 && (first > 0) == (second > 0);
+  record["first_slot"] = first_slot, record["asked"] = asked;
+  record["tie"] = is_tie;
+  record["method"] = "choice";
+  record["problem"] = weight > 0 ? "" : principles.empty() ? "no principle applies" : "no choice";
+  record["principle"] = decisive ? decisive->id : "";
+  if (!decisive) {
+    record["reason"] = "No judgement: " + record["problem"].get<std::string>() + ".";
+  } else if (config.chain_of_thought && !decisive_verdict->words.empty()) {
+    record["reason"] = "[" + decisive->id + "] " + decisive_verdict->words;
+  } else {
+    const double odds = decisive_verdict->log_odds();
+    record["reason"] = "By \"" + decisive->id + "\" (" + decisive->text + ") answer " + (odds > 0 ? "A" : "B") + " is better: log-odds " + number(std::abs(odds)) +
+                       (record["orders_agree"].get<bool>() ? ", in both orders." : ", though the choice changes with the order.");
+  }
+  if (pair.human) record["human"] = *pair.human;
+  return record;
+}
+
+// ---- contrast ----
+
+// Nats per token in which the wanted instruction fits its own side better than the other, over the opposite instruction; a log-odds
+// of 0 is even. Divided by the usual spread between pairs, it softens the label.
+constexpr double kContrastScale = 0.5;
+
+std::vector<Scored> contrast_scores(const Constitution& constitution, const Pair& pair) {
+  const bool decline = pair.record.value("decline", kind_of(pair.record) == "red-team");
+  const Contrast words = contrast_of(constitution, constitution.principle(pair.principle), decline);
+  std::vector<Scored> scored;
+  for (const std::string* answer : {&pair.a, &pair.b}) {
+    for (const std::string* instruction : {&words.wanted, &words.opposite}) {
+      Scored one{.answer = *answer, .with_stop = false};
+      if (!instruction->empty()) one.messages.push_back({"system", *instruction}), one.shared_messages = 1;
+      one.messages.push_back({"user", pair.record.at("prompt").get<std::string>()});
+      scored.push_back(std::move(one));
+    }
+  }
+  return scored;
+}
+
+// Why a contrastive pair is not one after all, or "".
+std::string contrast_problem(const Pair& pair) {
+  if (pair.wanted.empty() || pair.principle.empty()) return "no sides";
+  const std::string in_a = answer_problem(pair.a, pair.finish_a), in_b = answer_problem(pair.b, pair.finish_b);
+  if (!in_a.empty() || !in_b.empty()) return in_a.empty() ? in_b : in_a;
+  if (pair.a == pair.b) return "copy";
+  const bool decline = pair.record.value("decline", kind_of(pair.record) == "red-team");
+  const bool a_refuses = is_refusal(pair.a), b_refuses = is_refusal(pair.b);
+  if (a_refuses && b_refuses) return "both refuse";
+  if (!a_refuses && !b_refuses) return "neither refuses";
+  return (pair.wanted == "a" ? a_refuses : b_refuses) == decline ? "" : "sides reversed";
+}
+
+Json contrast_label(const LabelConfig& config, const Constitution& constitution, const Pair& pair, const std::string& problem, std::span<const LogProbability> scores) {
+  Json record = pair.record;
+  record["a"] = pair.a, record["b"] = pair.b;
+  double nats = 0, p = 0.5;
+  const bool is_scored = scores.size() == 4 && std::all_of(scores.begin(), scores.end(), [](const LogProbability& s) { return s.tokens > 0; });
+  if (problem.empty()) {
+    const auto per_token = [&](std::size_t k) { return scores[k].sum / scores[k].tokens; };
+    if (is_scored) nats = (per_token(0) - per_token(1)) - (per_token(2) - per_token(3));  // towards a
+    const double towards_wanted = pair.wanted == "a" ? nats : -nats;
+    const double confident = std::clamp(sigmoid(towards_wanted / kContrastScale), std::max(0.55, 0.5 + config.minimum_margin), 0.95);
+    p = pair.wanted == "a" ? confident : 1 - confident;
+  }
+  record["p"] = p;
+  record["log_odds"] = problem.empty() ? Json{{pair.principle, std::log(p / (1 - p))}} : Json::object();
+  record["contrast_nats"] = nats;
+  record["orders_agree"] = true;  // no order is asked
+  record["tie"] = !problem.empty();
+  record["method"] = "contrast";
+  record["problem"] = problem;
+  record["principle"] = pair.principle;
+  if (problem.empty()) {
+    const std::string better = pair.wanted == "a" ? "A" : "B", other = pair.wanted == "a" ? "B" : "A";
+    record["reason"] = "Answer " + better + " was asked for under \"" + pair.principle + "\" (" + constitution.principle(pair.principle).text + ") and answer " + other +
+                       " under its opposite; the two instructions tell them apart by " + number(std::abs(nats)) + " nats a token" +
+                       ((nats > 0) == (pair.wanted == "a") ? "." : ", in the wrong direction, so the label is weak.");
+  } else {
+    record["reason"] = "No label: " + problem + ".";
+  }
+  if (pair.human) record["human"] = *pair.human;
+  return record;
+}
+
+Json interval_json(const Interval& x) { return {{"value", x.value}, {"low", x.low}, {"high", x.high}, {"n", x.n}}; }
+
+Json label_figures(const std::vector<Json>& records, bool contrast) {
+  std::map<std::string, long> decisions, problems, kinds;
+  long ties = 0, agree = 0, judged = 0, first_slot = 0, asked = 0, right = 0, known = 0, wrong_way = 0;
+  std::vector<double> predicted, outcome;
+  double margin = 0, length_difference = 0;
+  for (const Json& r : records) {
+    const std::string problem = optional_text(r, "problem");
+    ++problems[problem];
+    ties += problem.empty() && r.value("tie", false);
+    if (!problem.empty()) continue;
+    const double p = r.at("p").get<double>();
+    ++judged;
+    const std::string kind = kind_of(r);
+    ++kinds[kind.empty() ? "untagged" : kind];
+    agree += r.value("orders_agree", false);
+    first_slot += r.value("first_slot", 0L), asked += r.value("asked", 0L);
+    margin += std::abs(p - 0.5);
+    const double longer = static_cast<double>(words_of(optional_text(r, "a")).size()) - static_cast<double>(words_of(optional_text(r, "b")).size());
+    length_difference += p > 0.5 ? longer : -longer;
+    ++decisions[optional_text(r, "principle")];
+    if (contrast && r.value("contrast_nats", 0.0) != 0) wrong_way += (r.value("contrast_nats", 0.0) > 0) != (p > 0.5);
+    if (const auto human = r.find("human"); human != r.end() && human->is_number() && human->get<double>() != 0.5) {
+      const double h = human->get<double>();
+      ++known, right += (p > 0.5) == (h > 0.5) && p != 0.5;
+      predicted.push_back(p), outcome.push_back(h);
+    }
+  }
+  const double n = std::max<double>(1, static_cast<double>(judged));
+  Json figures = {{"records", records.size()}, {"judged", judged}, {"ties", ties}, {"problems", problems}, {"kinds", kinds}, {"method", contrast ? "contrast" : "choice"},
+                  {"mean_margin", margin / n}, {"decisions", decisions}, {"words_longer_preferred", length_difference / n}};
+  if (contrast) figures["against_direction"] = static_cast<double>(wrong_way) / n;
+  else figures["order_consistency"] = interval_json(wilson(agree, judged)), figures["first_slot"] = interval_json(wilson(first_slot, asked));
+  if (known > 0) figures["agreement"] = interval_json(wilson(right, known)), figures["calibration_error"] = calibration_error(predicted, outcome);
+  return figures;
+}
+
+}  // namespace
+
+Exam exam(const LabelConfig& config, const Constitution& constitution, Speaker& judge, Random random) {
+  struct Item { std::string prompt, good, bad; const Principle* principle; };
+  std::vector<Item> items;
+  const Principle& any = *draw_principle(principles_for(constitution, Json::object(), false).empty() ? std::vector<const Principle*>{&constitution.principles.front()}
+                                                                                                    : principles_for(constitution, Json::object(), false), random.derive("principle"));
+  const std::vector<std::string> declines = decline_openings(constitution);
+  for (const CritiqueExample& e : constitution.critique_examples) items.push_back({e.prompt, e.revision, e.response, &any});
+  const std::size_t shown = std::min(constitution.label_examples.size(), static_cast<std::size_t>(std::max(0L, config.examples)));
+  for (std::size_t i = shown; i < constitution.label_examples.size(); ++i) {  // those shown as exemplars would be given away
+    const LabelExample& e = constitution.label_examples[i];
+    items.push_back({e.prompt, e.better == "A" ? e.a : e.b, e.better == "A" ? e.b : e.a, &any});
+  }
+  for (const Principle& p : constitution.principles) {
+    for (const PrincipleTest& test : p.tests) {
+      if (test.must != "refuse" && test.must != "help") continue;
+      Random mine = random.derive(p.id).derive(test.prompt);
+      const std::string refusal = declines[mine.below(declines.size())] + " it could hurt someone.", help = "Sure, here is what you asked for, step by step.";
+      items.push_back({test.prompt, test.must == "refuse" ? refusal : help, test.must == "refuse" ? help : refusal, &p});
+    }
+  }
+  std::vector<Comparison> comparisons;
+  for (const Item& item : items) comparisons.push_back({&item.prompt, &item.good, &item.bad, item.principle, random.derive(item.prompt)});
+  const std::vector<Verdict> verdicts = compare(config, label_exemplars(constitution.label_examples, config.examples, config.chain_of_thought), comparisons, judge);
+
+  Exam result;
+  long right = 0, first = 0;
+  for (const Verdict& v : verdicts) {
+    if (!v.is_usable) continue;
+    ++result.items, right += v.log_odds() > 0, first += (v.first > 0) + (v.second < 0);
+  }
+  const Interval accuracy = wilson(right, result.items);
+  result.accuracy = accuracy.value, result.low = accuracy.low, result.high = accuracy.high;
+  result.first_slot = result.items > 0 ? static_cast<double>(first) / (2.0 * static_cast<double>(result.items)) : 0.5;
+  result.passed = result.items > 0 && result.low > 0.5 + config.exam_margin;
+  const auto percent = [](double x) { return number(100 * x, "%.0f"); };
+  result.sentence = result.items == 0 ? "The constitution has no tests or exemplars to examine the judge with."
+                                      : "The judge got " + std::to_string(right) + " of " + std::to_string(result.items) + " pairs with a known answer right (" + percent(result.accuracy) +
+                                            " %, 95 % interval " + percent(result.low) + " to " + percent(result.high) + " %) and took the first answer in " + percent(result.first_slot) + " % of the questions; " +
+                                            "choosing by itself needs a lower bound above " + percent(0.5 + config.exam_margin) + " %, so it " + (result.passed ? "passed." : "did not pass.");
+  return result;
+}
+
+Json label(const LabelConfig& config, const Constitution& constitution, bool contrast, const std::vector<Json>& records, RecordWriter& out,
+           Speaker& judge, Random random, const ProgressFn& progress) {
+  std::vector<Pair> pairs;
+  for (std::size_t i = 0; i < records.size(); ++i)
+    for (Pair& pair : pairs_of(records[i], i, contrast, random)) pairs.push_back(std::move(pair));
+  if (contrast)
+    for (const Pair& pair : pairs)
+      if (!pair.principle.empty() && std::none_of(constitution.principles.begin(), constitution.principles.end(), [&](const Principle& p) { return p.id == pair.principle; }))
+        throw InputError("record " + printable(pair.record.at("id").get<std::string>()) + ": the constitution has no principle \"" + printable(pair.principle) + "\"");
+
+  std::vector<Json> labels = out.already_written();
+  if (labels.size() > pairs.size()) throw InputError("label: the folder holds more records than the input");
+  const std::vector<Message> exemplars = label_exemplars(constitution.label_examples, config.examples, config.chain_of_thought);
+  const auto draw_principles = [&](const Pair& pair) {
+    std::vector<const Principle*> left = principles_for(constitution, pair.record, false), drawn;
+    for (long k = 0; k < config.principles && !left.empty(); ++k) {
+      const Principle* one = draw_principle(left, random.derive(pair.record.at("id").get<std::string>()).derive("principle").derive(static_cast<std::uint64_t>(k)));
+      drawn.push_back(one);
+      left.erase(std::find(left.begin(), left.end(), one));
+    }
+    return drawn;
+  };
+
+  constexpr std::size_t kWindow = 64;  // pairs between two durable points
+  const Usage before = judge.usage();
+  try {
+    while (labels.size() < pairs.size()) {
+      const std::size_t from = labels.size(), to = std::min(pairs.size(), from + kWindow);
+      if (contrast) {
+        std::vector<Scored> scored;
+        std::vector<std::string> problems;
+        for (std::size_t i = from; i < to; ++i) {
+          problems.push_back(contrast_problem(pairs[i]));
+          if (problems.back().empty())
+            for (Scored& one : contrast_scores(constitution, pairs[i])) scored.push_back(std::move(one));
+        }
+        const std::vector<LogProbability> scores = judge.score(scored);
+        for (std::size_t i = from, at = 0; i < to; ++i) {
+          const std::size_t n = problems[i - from].empty() ? 4 : 0;
+          labels.push_back(contrast_label(config, constitution, pairs[i], problems[i - from], std::span(scores).subspan(at, n)));
+          at += n;
+        }
+      } else {
+        std::vector<Comparison> comparisons;
+        std::vector<std::vector<const Principle*>> principles;
+        for (std::size_t i = from; i < to; ++i) {
+          principles.push_back(draw_principles(pairs[i]));
+          for (const Principle* p : principles.back())
+            comparisons.push_back({&pairs[i].record.at("prompt").get_ref<const std::string&>(), &pairs[i].a, &pairs[i].b, p, random.derive(pairs[i].record.at("id").get<std::string>())});
+        }
+        const std::vector<Verdict> verdicts = compare(config, exemplars, comparisons, judge);
+        for (std::size_t i = from, at = 0; i < to; ++i) {
+          const std::size_t n = principles[i - from].size();
+          labels.push_back(choice_label(config, pairs[i], principles[i - from], {verdicts.begin() + static_cast<std::ptrdiff_t>(at), verdicts.begin() + static_cast<std::ptrdiff_t>(at + n)}));
+          at += n;
+        }
+      }
+      for (std::size_t i = from; i < to; ++i) out.write(i, labels[i]);
+      const Usage now = judge.usage();
+      if (progress) progress({"label", static_cast<long>(to), static_cast<long>(pairs.size()), now.prompt_tokens + now.tokens - before.prompt_tokens - before.tokens, ""});
+    }
+  } catch (...) {
+    out.flush();
+    throw;
+  }
+  out.flush();
+  const Json figures = label_figures(labels, contrast);
+  if (figures["judged"] == 0 && !pairs.empty())
+    log_warning("label: none of " + std::to_string(pairs.size()) + " pairs could be judged: " + figures["problems"].dump());
+  return figures;
+}
+
+}  // namespace cai

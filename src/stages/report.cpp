@@ -1,0 +1,292 @@
+#include "cai/stages/report.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "cai/base/text.hpp"
+#include "cai/io/file.hpp"
+#include "cai/io/json.hpp"
+#include "cai/io/manifest.hpp"
+#include "cai/io/records.hpp"
+#include "cai/stages/asking.hpp"
+
+namespace cai {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Everything that came from a model, a prompt or a file goes through here: control and bidi characters are spelled out, markup is inert.
+std::string escape(std::string_view text) {
+  std::string out;
+  for (const char c : printable(text)) {
+    switch (c) {
+      case '&': out += "&amp;"; break;
+      case '<': out += "&lt;"; break;
+      case '>': out += "&gt;"; break;
+      case '"': out += "&quot;"; break;
+      case '\'': out += "&#39;"; break;
+      default: out += c;
+    }
+  }
+  return out;
+}
+
+std::string number(double v, int digits = 3) {
+  char text[48];
+  std::snprintf(text, sizeof text, "%.*g", digits, v);
+  return text;
+}
+
+std::string percent(double v) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f %%", 100 * v);
+  return text;
+}
+
+double field(const Json& j, const char* name) { return j.contains(name) && j[name].is_number() ? j[name].get<double>() : 0; }
+
+constexpr const char* kStyle = R"(
+:root{color-scheme:light dark;--ink:#1c1e21;--soft:#5d6470;--line:#d9dde3;--page:#fff;--card:#f6f7f9;--a:#1f6feb;--good:#1a7f37;--bad:#b3261e}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--soft:#a2a9b4;--line:#3a3f47;--page:#15171a;--card:#1e2126;--a:#6ea8ff;--good:#5fc77a;--bad:#ff8a80}}
+*{box-sizing:border-box}body{margin:0 auto;max-width:72rem;padding:1.2rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page)}
+h1{font-size:1.7rem;margin:.2rem 0}h2{font-size:1.2rem;margin:2.2rem 0 .6rem;border-bottom:1px solid var(--line);padding-bottom:.2rem}h3{font-size:1rem;margin:1rem 0 .3rem}
+p{margin:.4rem 0}.soft{color:var(--soft);font-size:.9rem}.scroll{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-size:.92rem}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}th{color:var(--soft);font-weight:600}
+td.n{white-space:nowrap;font-variant-numeric:tabular-nums}.ci{color:var(--soft);font-size:.82rem;display:block}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:.8rem}.card{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.7rem .9rem;overflow-wrap:anywhere;white-space:pre-wrap}
+.card b{display:block;color:var(--soft);font-size:.8rem;font-weight:600;margin-bottom:.2rem}details{margin:.5rem 0;border:1px solid var(--line);border-radius:.5rem;padding:.5rem .8rem}summary{cursor:pointer;overflow-wrap:anywhere}
+svg{width:100%;height:auto;background:var(--card);border:1px solid var(--line);border-radius:.5rem}svg text{fill:var(--soft);font:11px system-ui,sans-serif}svg path{fill:none;stroke:var(--a);stroke-width:2}svg line{stroke:var(--line)}
+.bar{background:var(--a);height:.6rem;border-radius:.3rem;min-width:2px}code{font-size:.85rem;overflow-wrap:anywhere}
+)";
+
+struct Page {
+  std::string html;
+  void add(const std::string& text) { html += text + "\n"; }
+  void heading(const std::string& text) { add("<h2>" + escape(text) + "</h2>"); }
+};
+
+Json figures_of(const fs::path& folder) {
+  const auto m = fs::exists(folder) ? read_manifest(folder) : std::nullopt;
+  return m ? m->figures : Json();
+}
+
+std::vector<fs::path> iterations(const fs::path& run) {
+  std::vector<fs::path> found;
+  if (fs::exists(run))
+    for (const auto& entry : fs::directory_iterator(run))
+      if (entry.is_directory() && entry.path().filename().string().starts_with("iter-") && entry.path().filename().string().find(".stale") == std::string::npos) found.push_back(entry.path());
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+const std::map<std::string, std::string>& measure_words() {
+  static const std::map<std::string, std::string> words = {
+      {"attack_success", "Harmful requests complied with (lower is better)"}, {"refusal_red_team", "Harmful requests refused"},
+      {"over_refusal", "Harmless look-alikes refused (lower is better)"}, {"refusal_ordinary", "Ordinary requests refused (lower is better)"},
+      {"tests_passed", "The constitution's own tests passed"}, {"reference_log_probability", "Log-probability a token of reference answers"},
+      {"length", "Answer length in tokens"}, {"stop_rate", "Answers that end by themselves"}};
+  return words;
+}
+
+std::string interval_cell(const Json& i, bool share) {
+  const auto show = [&](double v) { return share ? percent(v) : number(v, 4); };
+  return "<td class=n>" + show(field(i, "value")) + "<span class=ci>" + show(field(i, "low")) + " to " + show(field(i, "high")) + ", n " + number(field(i, "n"), 6) + "</span></td>";
+}
+
+void before_and_after(Page& page, const Json& eval) {
+  if (!eval.is_object() || !eval.contains("measures")) return;
+  page.heading("eval: before and after");
+  std::vector<std::string> models;
+  for (const Json& m : eval["models"]) models.push_back(m.get<std::string>());
+  std::string head = "<tr><th>measure</th>";
+  for (const std::string& m : models) head += "<th>" + escape(m) + "</th>";
+  page.add("<div class=scroll><table>" + head + "<th>change, " + escape(models.back()) + " against " + escape(models.front()) + "</th></tr>");
+  for (const auto& [name, by_model] : eval["measures"].items()) {
+    const bool share = name != "reference_log_probability" && name != "length";
+    const auto words = measure_words().find(name);
+    std::string row = "<tr><td>" + escape(words == measure_words().end() ? name : words->second) + "</td>";
+    for (const std::string& m : models) row += by_model.contains(m) ? interval_cell(by_model[m], share) : "<td>not measured</td>";
+    const Json difference = eval["differences"].contains(name) && eval["differences"][name].contains(models.back()) ? eval["differences"][name][models.back()] : Json();
+    if (difference.is_object()) {
+      const auto show = [&](double v) { return (v > 0 ? "+" : "") + (share ? number(100 * v, 3) + " pt" : number(v, 3)); };
+      row += "<td class=n>" + show(field(difference, "value")) + "<span class=ci>" + show(field(difference, "low")) + " to " + show(field(difference, "high"));
+      if (difference.contains("mcnemar_p")) row += ", p " + number(field(difference, "mcnemar_p"), 2) + "; detectable from " + number(100 * field(difference, "smallest_detectable"), 2) + " pt";
+      row += "</span></td>";
+    } else {
+      row += "<td></td>";
+    }
+    page.add(row + "</tr>");
+  }
+  page.add("</table></div>");
+  page.add("<p class=soft>Values with 95 % bootstrap intervals over prompts; changes are paired by prompt, p by McNemar's exact test. Whether an answer refuses is decided by a rule whose error against "
+           "people's verdicts is stated in docs/eval.md; complying means an answer on the topic that does not decline: it says nothing about how much harm the answer could do.</p>");
+  if (eval.contains("pairwise") && !eval["pairwise"].empty()) {
+    page.add("<h3>Preferred to the first model's answer on harmless prompts</h3><div class=scroll><table><tr><th>model</th><th>win rate (ties count half)</th><th>at equal length</th><th>both orders agree</th></tr>");
+    for (const auto& [name, p] : eval["pairwise"].items())
+      page.add("<tr><td>" + escape(name) + "</td>" + interval_cell(p["win_rate"], true) + interval_cell(p["win_rate_at_equal_length"], true) + "<td class=n>" + percent(field(p, "orders_agree")) + "</td></tr>");
+    page.add("</table></div><p class=soft>The judge is the first model itself; where its two orders rarely agree, it sees the position rather than the answers, and this row says little.</p>");
+  }
+  if (eval.contains("by_principle") && !eval["by_principle"].empty()) {
+    page.add("<h3>Tests passed, by principle</h3><div class=scroll><table><tr><th>principle</th>");
+    for (const std::string& m : models) page.add("<th>" + escape(m) + "</th>");
+    page.add("</tr>");
+    for (const auto& [id, by_model] : eval["by_principle"].items()) {
+      std::string row = "<tr><td>" + escape(id) + "</td>";
+      for (const std::string& m : models) row += by_model.contains(m) ? interval_cell(by_model[m], true) : "<td></td>";
+      page.add(row + "</tr>");
+    }
+    page.add("</table></div>");
+  }
+  if (eval.contains("text")) {
+    page.add("<h3>Signs of collapse</h3><div class=scroll><table><tr><th>model</th><th>distinct word pairs</th><th>share of the commonest opening</th></tr>");
+    for (const auto& [name, t] : eval["text"].items()) page.add("<tr><td>" + escape(name) + "</td><td class=n>" + percent(field(t, "distinct_2")) + "</td><td class=n>" + percent(field(t, "common_opening")) + "</td></tr>");
+    page.add("</table></div>");
+  }
+}
+
+std::string curve(const std::string& title, const std::vector<double>& values) {
+  if (values.size() < 2) return "";
+  const double low = *std::min_element(values.begin(), values.end()), high = *std::max_element(values.begin(), values.end()), span = high > low ? high - low : 1;
+  std::string path;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    char point[64];
+    std::snprintf(point, sizeof point, "%s%.1f %.1f", i ? "L" : "M", 44 + 240.0 * static_cast<double>(i) / static_cast<double>(values.size() - 1), 112 - 84 * (values[i] - low) / span);
+    path += point;
+  }
+  return "<svg viewBox=\"0 0 300 130\" role=img aria-label=\"" + escape(title) + "\"><text x=8 y=16>" + escape(title) + "</text><line x1=44 y1=112 x2=284 y2=112 /><text x=4 y=32>" + number(high) +
+         "</text><text x=4 y=114>" + number(low) + "</text><text x=44 y=126>1</text><text x=262 y=126>" + std::to_string(values.size()) + "</text><path d=\"" + path + "\" /></svg>";
+}
+
+void curves(Page& page, const fs::path& iteration) {
+  const std::map<std::string, std::vector<std::pair<std::string, std::string>>> wanted = {
+      {"sft", {{"loss", "sft: loss"}, {"gradient_norm", "sft: gradient norm"}}},
+      {"reward", {{"loss", "reward: loss"}, {"accuracy", "reward: accuracy on the batch"}}},
+      {"ppo", {{"score", "ppo: score"}, {"kl", "ppo: KL to the reference, nats a sequence"}, {"entropy", "ppo: entropy, nats a token"}, {"length", "ppo: length, tokens"},
+               {"stop_rate", "ppo: share that ends"}, {"explained_variance", "ppo: explained variance of the value model"}}}};
+  std::string all;
+  for (const char* stage : {"sft", "reward", "ppo"}) {
+    const fs::path file = iteration / stage / "metrics.jsonl";
+    if (!fs::exists(file)) continue;
+    const std::vector<Json> lines = read_records(file);
+    for (const auto& [name, title] : wanted.at(stage)) {
+      std::vector<double> values;
+      for (const Json& line : lines)
+        if (line.contains(name) && line[name].is_number()) values.push_back(line[name].get<double>());
+      all += curve(title, values);
+    }
+  }
+  if (all.empty()) return;
+  page.heading("Curves");
+  page.add("<div class=cards>" + all + "</div>");
+}
+
+void examples(Page& page, const fs::path& iteration, long most) {
+  fs::path last;
+  for (int round = 1; fs::exists(iteration / ("revise-" + std::to_string(round)) / "manifest.json"); ++round) last = iteration / ("revise-" + std::to_string(round));
+  if (last.empty() || most == 0) return;
+  page.heading("Examples: critique and revision");
+  page.add("<p class=soft>Red-team prompts and the first answers to them can be unpleasant; they are folded.</p>");
+  long shown = 0;
+  for (const Json& r : read_records(last)) {
+    if (shown == most) break;
+    if (r.value("principle", "").empty()) continue;
+    ++shown;
+    const std::string problem = r.value("revision_problem", "");
+    page.add("<details><summary>" + escape(r.value("id", "")) + ": principle " + escape(r.value("principle", "")) + (problem.empty() ? "" : " (left out: " + escape(problem) + ")") + "</summary><div class=cards>");
+    for (const auto& [name, title] : {std::pair<const char*, const char*>{"prompt", "prompt"}, {"response", "first answer"}, {"critique", "critique"}, {"revision", "revision"}})
+      page.add("<div class=card><b>" + std::string(title) + "</b>" + escape(r.value(name, "")) + "</div>");
+    page.add("</div></details>");
+  }
+}
+
+void counts(Page& page, const std::string& title, const Json& table) {
+  if (!table.is_object() || table.empty()) return;
+  double most = 1;
+  for (const auto& [name, n] : table.items())
+    if (n.is_number()) most = std::max(most, n.get<double>());
+  page.add("<h3>" + escape(title) + "</h3><div class=scroll><table>");
+  for (const auto& [name, n] : table.items()) {
+    if (!n.is_number()) continue;
+    char width[32];
+    std::snprintf(width, sizeof width, "%.0f%%", 100 * n.get<double>() / most);
+    page.add("<tr><td>" + escape(name.empty() ? "none" : name) + "</td><td class=n>" + number(n.get<double>(), 6) + "</td><td><div class=bar style=\"width:" + width + "\"></div></td></tr>");
+  }
+  page.add("</table></div>");
+}
+
+// Any figures, flattened: what a stage counted, nothing hidden.
+void flat(const Json& value, const std::string& name, std::string& rows) {
+  if (value.is_object()) {
+    if (value.contains("value") && value.contains("low") && value.contains("high")) {
+      rows += "<tr><td>" + escape(name) + "</td><td class=n>" + number(field(value, "value"), 4) + "<span class=ci>" + number(field(value, "low"), 4) + " to " + number(field(value, "high"), 4) + ", n " + number(field(value, "n"), 6) + "</span></td></tr>";
+      return;
+    }
+    for (const auto& [key, inner] : value.items()) flat(inner, name.empty() ? key : name + ", " + key, rows);
+  } else if (!value.is_null()) {
+    rows += "<tr><td>" + escape(name) + "</td><td class=n>" + escape(value.is_string() ? value.get<std::string>() : value.is_number_float() ? number(value.get<double>(), 4) : value.dump()) + "</td></tr>";
+  }
+}
+
+}  // namespace
+
+std::string report_html(const fs::path& run, const ReportConfig& config) {
+  Page page;
+  const fs::path facts_file = run / "run.json";
+  const Json facts = fs::exists(facts_file) ? parse_json(read_file(facts_file), facts_file.string()) : Json::object();
+  const std::string name = fs::weakly_canonical(run).filename().string();
+  page.add("<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\">"
+           "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\"><title>" + escape(name) + "</title><style>" + kStyle + "</style></head><body>");
+  page.add("<h1>" + escape(name) + "</h1>");
+  const std::vector<fs::path> rounds = iterations(run);
+  page.add("<p>A language model, trained to follow a written constitution: it answered prompts, criticised and revised its answers under one principle at a time, learned from the revisions, "
+           "and was then trained by reinforcement learning on AI preferences. " + std::to_string(rounds.size()) + (rounds.size() == 1 ? " iteration." : " iterations.") + "</p>");
+  if (facts.contains("state")) page.add("<p class=soft>State: " + escape(facts["state"].is_string() ? facts["state"].get<std::string>() : "") + "</p>");
+  for (const fs::path& iteration : rounds) {
+    if (rounds.size() > 1) page.add("<h1>" + escape(iteration.filename().string()) + "</h1>");
+    before_and_after(page, figures_of(iteration / "eval"));
+    curves(page, iteration);
+    if (const Json exam = figures_of(iteration / "exam"); exam.is_object() && exam.contains("sentence")) {
+      page.heading("label: the judge's exam");
+      page.add("<p>" + escape(exam["sentence"].is_string() ? exam["sentence"].get<std::string>() : "") + "</p>");
+      if (exam.value("method", "") == "contrast")
+        page.add("<p>Labels were therefore made by contrast: one candidate was written under a principle, one under its opposite, and the label is which side was asked for.</p>");
+    }
+    page.heading("Principles: how often each was drawn and decided");
+    Json drawn = Json::object();
+    for (int round = 1; fs::exists(iteration / ("critique-" + std::to_string(round))); ++round)
+      if (const Json f = figures_of(iteration / ("critique-" + std::to_string(round))); f.is_object())
+        for (const char* key : {"by_principle", "principle", "principles"})
+          if (f.contains(key) && f[key].is_object())
+            for (const auto& [id, n] : f[key].items())
+              if (n.is_number()) drawn[id] = (drawn.contains(id) ? drawn[id].get<double>() : 0) + n.get<double>();
+    counts(page, "drawn for critique", drawn);
+    if (const Json f = figures_of(iteration / "label"); f.is_object())
+      for (const char* key : {"decisions", "by_principle", "decided_by", "principles"})
+        if (f.contains(key)) counts(page, "decided a label", f[key]);
+    examples(page, iteration, config.examples);
+    page.heading("What each stage counted");
+    std::vector<fs::path> stages;
+    for (const auto& entry : fs::directory_iterator(iteration))
+      if (entry.is_directory() && fs::exists(entry.path() / "manifest.json") && entry.path().filename().string().find(".stale") == std::string::npos) stages.push_back(entry.path());
+    std::sort(stages.begin(), stages.end());
+    for (const fs::path& stage : stages) {
+      const auto manifest = read_manifest(stage);
+      if (!manifest) continue;
+      std::string rows;
+      flat(manifest->figures, "", rows);
+      page.add("<details><summary>" + escape(stage.filename().string()) + ", " + number(manifest->seconds, 4) + " s of wall time</summary><div class=scroll><table>" + rows + "</table></div></details>");
+    }
+  }
+  page.heading("Provenance");
+  std::string rows;
+  flat(facts, "", rows);
+  page.add("<div class=scroll><table>" + rows + "</table></div>");
+  page.add("<p class=soft>config.yaml in this folder repeats the run: <code>cai train --config " + escape(name) + "/config.yaml</code></p></body></html>");
+  return page.html;
+}
+
+}  // namespace cai
