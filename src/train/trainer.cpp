@@ -77,6 +77,7 @@ double AdamW::step(double rate, double max_norm) {
   if (std::isfinite(norm)) {
     if (max_norm > 0 && norm > max_norm)
       for (at::Tensor& g : gradients) g.mul_(max_norm / (norm + 1e-6));
+    for (at::Tensor& t : steps_) t.add_(1);  // the fused kernel reads the count, it does not raise it
     std::vector<at::Tensor> none;
     at::_fused_adamw_(values, gradients, first_, second_, none, steps_, rate, 0.9, beta2_, weight_decay_, epsilon_, false, false);
   }

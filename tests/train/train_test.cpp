@@ -1,0 +1,275 @@
+// Training on tiny random models: gradients, resumption, and that PPO reaches a known optimum.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+
+#include "cai/base/error.hpp"
+#include "cai/base/stop.hpp"
+#include "cai/io/file.hpp"
+#include "cai/model/reward_model.hpp"
+#include "cai/train/loss.hpp"
+#include "cai/train/ppo.hpp"
+#include "cai/train/train.hpp"
+#include "cai/train/trainer.hpp"
+
+namespace cai {
+namespace {
+
+namespace fs = std::filesystem;
+
+ModelConfig tiny() {
+  ModelConfig c;
+  c.architecture = "LlamaForCausalLM";
+  c.layers = 3, c.width = 32, c.heads = 4, c.kv_heads = 2, c.head_width = 8, c.ffn_width = 48, c.vocabulary = 40, c.context = 64;
+  c.tied_head = true;
+  return c;
+}
+
+struct Folder {
+  fs::path path = fs::temp_directory_path() / ("cai-train-" + std::to_string(getpid()) + "-" + std::to_string(next()++));
+  ~Folder() { fs::remove_all(path); }
+  static int& next() {
+    static int n = 0;
+    return n;
+  }
+};
+
+std::vector<TrainExample> examples(int n) {
+  std::vector<TrainExample> all;
+  for (int i = 0; i < n; ++i) {
+    Random random = Random(7).derive(static_cast<std::uint64_t>(i));
+    TrainExample e{"e" + std::to_string(i), {}, 3, 1};
+    for (int t = 0; t < 8 + i % 5; ++t) e.tokens.push_back(static_cast<int>(random.below(40)));
+    all.push_back(e);
+  }
+  return all;
+}
+
+bool same_weights(const Llama& a, const Llama& b) {
+  const auto x = a.named_weights(), y = b.named_weights();
+  for (std::size_t i = 0; i < x.size(); ++i)
+    if (!at::equal(x[i].second, y[i].second)) return false;
+  return true;
+}
+
+TEST(Loss, AgreesWithLogSoftmaxAndItsGradients) {
+  at::manual_seed(1);
+  for (double temperature : {1.0, 0.7}) {
+    const at::Tensor hidden = at::randn({600, 32}).requires_grad_(true), head = at::randn({40, 32}).requires_grad_(true), targets = at::randint(40, {600}, at::kLong);
+    const auto got = token_log_probabilities(hidden, head, targets, temperature);
+    const at::Tensor logs = at::log_softmax(at::mm(hidden, head.t()) / temperature, -1), expected = logs.gather(1, targets.unsqueeze(1)).squeeze(1);
+    EXPECT_TRUE(at::allclose(got.log_probabilities, expected, 1e-5, 1e-5));
+    EXPECT_TRUE(at::allclose(got.entropies, -(logs.exp() * logs).sum(-1), 1e-4, 1e-5));
+    const at::Tensor weights = at::randn({600});
+    (got.log_probabilities * weights).sum().backward();
+    const at::Tensor gh = hidden.grad().clone(), gw = head.grad().clone();
+    hidden.mutable_grad() = at::Tensor(), head.mutable_grad() = at::Tensor();
+    (expected * weights).sum().backward();
+    EXPECT_TRUE(at::allclose(gh, hidden.grad(), 1e-4, 1e-5));
+    EXPECT_TRUE(at::allclose(gw, head.grad(), 1e-4, 1e-4));
+  }
+}
+
+TEST(Sft, LowersTheLossAndLeavesFrozenLayersAlone) {
+  Llama model = random_llama(tiny(), 1);
+  const Llama before = model.clone();
+  SftConfig config{.optimiser = {.learning_rate = 5e-3, .trainable_layers = 1}, .epochs = 6, .batch_size = 4};
+  const Folder folder;
+  const Json figures = train_sft(model, examples(12), examples(3), config, 1, folder.path, {});
+  EXPECT_LT(figures["train_loss"].get<double>(), figures["first_loss"].get<double>());
+  EXPECT_LT(figures["held_out_loss"].get<double>(), figures["held_out_loss_before"].get<double>());
+  EXPECT_TRUE(at::equal(model.layers[0].q, before.layers[0].q));
+  EXPECT_TRUE(at::equal(model.embedding, before.embedding));
+  EXPECT_FALSE(at::equal(model.layers[2].q, before.layers[2].q));
+}
+
+TEST(Sft, ABatchHasTheGradientOfItsMicroBatches) {
+  // One long pack against examples one by one: the token mean over the step is the same loss.
+  Llama model = random_llama(tiny(), 2);
+  const std::vector<TrainExample> all = examples(5);
+  const std::vector<double> together = example_log_probabilities(model, all);
+  for (std::size_t i = 0; i < all.size(); ++i) EXPECT_NEAR(together[i], example_log_probabilities(model, {all[i]})[0], 1e-5);
+}
+
+// Runs `train` in a child process that is told to stop after `steps` observed steps, then again to the end.
+template <class Train>
+void stop_after(int steps, Train train) {
+  const pid_t child = fork();
+  if (child == 0) {
+    install_stop_handlers();
+    int seen = 0;
+    try {
+      train([&](long, long, const Json&) {
+        if (++seen == steps) raise(SIGTERM);
+      });
+    } catch (const Stopped&) {
+      _exit(kStopped);
+    }
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  ASSERT_TRUE(WIFEXITED(status));
+  ASSERT_EQ(WEXITSTATUS(status), kStopped);
+}
+
+PpoConfig toy_ppo() {
+  PpoConfig c;
+  c.optimiser.learning_rate = 1e-2;
+  c.optimiser.trainable_layers = 2;
+  c.value_learning_rate = 1e-2;
+  c.updates = 6, c.prompts_per_update = 6, c.max_new_tokens = 8, c.critic_warmup = 1, c.kl_coefficient = 0.01;
+  return c;
+}
+
+std::vector<PpoPrompt> prompts() { return {{"a", {1, 2, 3}, ""}, {"b", {4, 5}, ""}, {"c", {6, 7, 8, 9}, ""}}; }
+
+// Counts token 11 among the answer's eight tokens, from -1 to 1.
+Scorer count_token() {
+  return [](const std::vector<std::vector<int>>& sequences) {
+    std::vector<double> scores;
+    for (const auto& s : sequences) {
+      double n = 0;
+      for (std::size_t i = s.size() - 8; i < s.size(); ++i) n += s[i] == 11;
+      scores.push_back(n / 4 - 1);
+    }
+    return scores;
+  };
+}
+
+RewardModel toy_value(const Llama& model) {
+  RewardModel v = *new_reward_model(model, 3);
+  v.score = at::zeros_like(v.score);
+  return v;
+}
+
+TEST(Training, AStopAnywhereChangesNothing) {
+  at::set_num_threads(1);  // a child process cannot use the parent's threads
+  const Llama start = random_llama(tiny(), 4);
+  SftConfig sft{.optimiser = {.learning_rate = 1e-3}, .epochs = 2, .batch_size = 4};
+  RewardConfig reward;
+  reward.batch_size = 4, reward.epochs = 2;
+  std::vector<PreferencePair> pairs;
+  for (const TrainExample& e : examples(12)) {
+    PreferencePair p{e.id, e.tokens, e.tokens, 3, 0.8, 1, "x"};
+    p.b.back() = 11;
+    pairs.push_back(p);
+  }
+  const auto run_sft = [&](const fs::path& folder, const StepObserver& observe) {
+    Llama model = start.clone();
+    train_sft(model, examples(16), examples(2), sft, 1, folder, observe);
+    return model;
+  };
+  const auto run_reward = [&](const fs::path& folder, const StepObserver& observe) {
+    const auto model = new_reward_model(start, 5);
+    train_reward(*model, pairs, {}, reward, 1, folder, observe);
+    return model->trunk;
+  };
+  const auto run_ppo = [&](const fs::path& folder, const StepObserver& observe) {
+    Llama model = start.clone();
+    train_ppo_with(model, toy_value(start), count_token(), prompts(), {}, toy_ppo(), {}, 1, folder, observe);
+    return model;
+  };
+  const auto check = [&](auto run, int steps) {
+    const Folder whole, broken;
+    const Llama expected = run(whole.path, StepObserver());
+    stop_after(steps, [&](const StepObserver& observe) { run(broken.path, observe); });
+    const Llama resumed = run(broken.path, StepObserver());
+    EXPECT_TRUE(same_weights(expected, resumed)) << "stopped after " << steps;
+    EXPECT_EQ(read_file(whole.path / "metrics.jsonl"), read_file(broken.path / "metrics.jsonl"));
+  };
+  for (int steps : {1, 3, 7}) check(run_sft, steps);
+  for (int steps : {1, 4}) check(run_reward, steps);
+  for (int steps : {1, 4}) check(run_ppo, steps);
+  at::set_num_threads(2);
+}
+
+TEST(Reward, LearnsWhichTokenIsBetter) {
+  const Llama start = random_llama(tiny(), 6);
+  const auto model = new_reward_model(start, 1);
+  std::vector<PreferencePair> train, held_out;
+  for (int i = 0; i < 80; ++i) {
+    Random random = Random(9).derive(static_cast<std::uint64_t>(i));
+    PreferencePair p{"p" + std::to_string(i), {1, 2, static_cast<int>(random.below(40)), 11}, {1, 2, static_cast<int>(random.below(40)), 12}, 2, 0.9, 1, i % 2 ? "x" : "y"};
+    if (i % 3 == 0) std::swap(p.a, p.b), p.p = 0.1;
+    (i < 60 ? train : held_out).push_back(p);
+  }
+  RewardConfig config;
+  config.optimiser.learning_rate = 3e-3;
+  config.head_learning_rate = 1e-2;
+  config.epochs = 4, config.batch_size = 10;
+  const Folder folder;
+  const Json figures = train_reward(*model, train, held_out, config, 1, folder.path, {});
+  EXPECT_GT(figures["held_out"]["accuracy"]["low"].get<double>(), 0.5);
+  EXPECT_LT(figures["held_out"]["excess_loss"].get<double>(), 0.3);
+  normalise_rewards(*model, {{1, 2, 5, 11}, {1, 2, 5, 12}, {1, 2, 6, 11}});
+  const std::vector<double> scores = score_rewards(*model, {{1, 2, 5, 11}, {1, 2, 5, 12}, {1, 2, 6, 11}});
+  EXPECT_NEAR(scores[0] + scores[1] + scores[2], 0, 1e-4);
+  EXPECT_GT(scores[0], scores[1]);
+}
+
+TEST(Ppo, BeforeTheFirstStepPolicyAndReferenceAgreeExactly) {
+  Llama model = random_llama(tiny(), 7);
+  PpoConfig config = toy_ppo();
+  config.updates = 1, config.critic_warmup = 0;
+  const Folder folder;
+  Json first;
+  train_ppo_with(model, toy_value(model), count_token(), prompts(), {}, config, {}, 1, folder.path, [&](long, long, const Json& f) { first = f; });
+  EXPECT_EQ(first["kl"].get<double>(), 0);
+  EXPECT_EQ(first["kl_k3"].get<double>(), 0);
+  EXPECT_EQ(first["first_log_ratio"].get<double>(), 0);
+  EXPECT_LT(first["sampler_k3"].get<double>(), 1e-8);
+}
+
+TEST(Ppo, ReachesAKnownOptimumWithBoundedDivergence) {
+  Llama model = random_llama(tiny(), 8);
+  PpoConfig config = toy_ppo();
+  config.updates = 60, config.prompts_per_update = 16, config.kl_coefficient = 0.005, config.optimiser.schedule = "constant", config.missing_stop_penalty = 0;
+  config.stop_epochs_at_kl = 0.2;
+  const Folder folder;
+  Json last;
+  try {
+    train_ppo_with(model, toy_value(model), count_token(), prompts(), {}, config, {}, 1, folder.path, [&](long, long, const Json& f) {
+      last = f;
+      if (f["score"].get<double>() > 0.9) throw Stopped();  // reached: the best possible is 1
+    });
+  } catch (const Stopped&) {
+  }
+  EXPECT_GT(last["score"].get<double>(), 0.9);
+  EXPECT_LT(last["kl"].get<double>(), config.max_kl);
+}
+
+TEST(Ppo, StaysAtTheReferenceUnderAHeavyPenalty) {
+  Llama model = random_llama(tiny(), 9);
+  PpoConfig config = toy_ppo();
+  config.updates = 12, config.kl_coefficient = 10, config.optimiser.learning_rate = 1e-3;
+  const Folder folder;
+  Json last;
+  train_ppo_with(model, toy_value(model), count_token(), prompts(), {}, config, {}, 1, folder.path, [&](long, long, const Json& f) { last = f; });
+  EXPECT_LT(std::abs(last["kl"].get<double>()), 0.5);
+}
+
+TEST(PpoLosses, AgreeWithTheWorkedExample) {
+  const auto t = [](std::vector<float> v) { return at::tensor(v, at::kFloat); };
+  const at::Tensor log_new = t({-0.9f, -0.9f, -1.6f, -0.6f}).requires_grad_(true), value_new = t({0.15f, 0.50f, 0.45f, 0.65f}).requires_grad_(true);
+  const PpoLosses l = ppo_losses(log_new, t({-1.2f, -0.7f, -2.0f, -0.3f}), t({0.987126f, 0.415759f, -0.042397f, -1.360488f}), value_new, t({0.10f, 0.25f, 0.40f, 0.70f}),
+                                 t({0.907401f, 0.931475f, 0.980500f, 0.990000f}), 0.2, 0.2);
+  EXPECT_NEAR(l.policy.item<double>() / 4, -0.093327, 1e-6);
+  EXPECT_NEAR(l.value.item<double>() / 4, 0.150313, 1e-6);
+  EXPECT_NEAR(l.approximate_kl / 4, 0.047500, 1e-6);
+  (l.policy / 4 + l.value / 4).backward();
+  const float expected[] = {0, -0.085099f, 0.015812f, 0}, expected_value[] = {-0.189350f, 0, -0.132625f, -0.085000f};
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_NEAR(log_new.grad()[i].item<float>(), expected[i], 1e-6);
+    EXPECT_NEAR(value_new.grad()[i].item<float>(), expected_value[i], 1e-6);
+  }
+}
+
+}  // namespace
+}  // namespace cai
