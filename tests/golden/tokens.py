@@ -86,7 +86,7 @@ for name, pattern, ignore in (("llama3.json", LLAMA3, True), ("qwen2.json", QWEN
     t = train_bpe(name, [split(pattern), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)], ignore)
     t.encode_special_tokens = True
     result[name] = hashes(lambda s: t.encode(s, add_special_tokens=False).ids)
-sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(corpus), model_prefix=str(OUT / "llama2"), vocab_size=1500, model_type="bpe", byte_fallback=True, character_coverage=0.9,
+sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(corpus), model_prefix=str(OUT / "llama2"), vocab_size=3000, model_type="bpe", byte_fallback=True, character_coverage=0.98,
                                          normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=2)
 (OUT / "llama2.vocab").unlink()
 sp = sentencepiece.SentencePieceProcessor(model_file=str(OUT / "llama2.model"))

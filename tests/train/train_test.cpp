@@ -1,5 +1,6 @@
 // Training on tiny random models: gradients, resumption, and that PPO reaches a known optimum.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <sys/wait.h>
@@ -10,6 +11,7 @@
 #include <filesystem>
 
 #include "cai/base/error.hpp"
+#include "cai/base/random.hpp"
 #include "cai/base/stop.hpp"
 #include "cai/io/file.hpp"
 #include "cai/model/reward_model.hpp"
