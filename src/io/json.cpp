@@ -13,20 +13,19 @@ long line_of(std::string_view text, std::size_t byte) {
   return 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(byte, text.size())), '\n');
 }
 
-}  // namespace
-
-Json parse_json(std::string_view text, const std::string& file, long line) {
+template <class J>
+J parse(std::string_view text, const std::string& file, long line) {
   if (!is_utf8(text)) throw InputError(file, line, "not valid UTF-8");
   // Looked at while parsing: the depth (the library's own dump recurses) and keys that repeat (the last would win silently).
   std::vector<std::set<std::string>> keys;
   std::string problem;
-  const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
+  const auto watch = [&](int depth, typename J::parse_event_t event, J& value) {
     if (depth > 200 && problem.empty()) problem = "nested deeper than 200 levels";
     if (!problem.empty()) return false;
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second)
-      problem = "the field \"" + value.get<std::string>() + "\" stands twice in one object";
+    if (event == J::parse_event_t::object_start) keys.emplace_back();
+    if (event == J::parse_event_t::object_end) keys.pop_back();
+    if (event == J::parse_event_t::key && !keys.back().insert(value.template get<std::string>()).second)
+      problem = "the field \"" + value.template get<std::string>() + "\" stands twice in one object";
     return true;
   };
   // A bracket count first: the parser itself would recurse on hostile depth in its callback's bookkeeping.
@@ -46,13 +45,19 @@ Json parse_json(std::string_view text, const std::string& file, long line) {
     }
   }
   try {
-    Json value = Json::parse(text.begin(), text.end(), watch);
+    J value = J::parse(text.begin(), text.end(), watch);
     if (!problem.empty()) throw InputError(file, line, problem);
     return value;
-  } catch (const Json::parse_error& e) {
+  } catch (const nlohmann::json::parse_error& e) {
     throw InputError(file, line + line_of(text, e.byte > 0 ? e.byte - 1 : 0) - 1, "not valid JSON at byte " + std::to_string(e.byte));
   }
 }
+
+}  // namespace
+
+Json parse_json(std::string_view text, const std::string& file, long line) { return parse<Json>(text, file, line); }
+
+SortedJson parse_sorted_json(std::string_view text, const std::string& file, long line) { return parse<SortedJson>(text, file, line); }
 
 std::string to_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
 

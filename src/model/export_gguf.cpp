@@ -82,8 +82,8 @@ class GgufWriter {
 };
 
 // The name that llama.cpp has for this pre-tokeniser.
-std::string pre_name(const Json& tokenizer, const std::string& file) {
-  const std::string steps = tokenizer.value("pre_tokenizer", Json()).dump();
+std::string pre_name(const SortedJson& tokenizer, const std::string& file) {
+  const std::string steps = tokenizer.value("pre_tokenizer", SortedJson()).dump();
   if (steps.find("\"Digits\"") != steps.npos && steps.find("\"individual_digits\":true") != steps.npos) return "smollm";
   if (steps.find("\\\\p{N}{1,3}") != steps.npos) return "llama-bpe";
   if (steps.find("\"Split\"") != steps.npos && steps.find("|\\\\p{N}|") != steps.npos) return "qwen2";
@@ -94,23 +94,23 @@ std::string pre_name(const Json& tokenizer, const std::string& file) {
 void write_tokenizer(GgufWriter& out, const fs::path& folder) {
   const fs::path file = folder / "tokenizer.json", config_file = folder / "tokenizer_config.json";
   if (!fs::exists(file)) throw InputError(folder.string(), 0, "no tokenizer.json; only byte-level BPE tokenizers can be exported to GGUF");
-  const Json json = parse_json(read_file(file), file.string());
+  const SortedJson json = parse_sorted_json(read_file(file), file.string());
   const Json config = fs::exists(config_file) ? parse_json(read_file(config_file), config_file.string()) : Json::object();
   try {
     std::size_t size = 0;
     for (const auto& [token, id] : json.at("model").at("vocab").items()) size = std::max(size, id.get<std::size_t>() + 1);
-    for (const Json& t : json.at("added_tokens")) size = std::max(size, t.at("id").get<std::size_t>() + 1);
+    for (const SortedJson& t : json.at("added_tokens")) size = std::max(size, t.at("id").get<std::size_t>() + 1);
     std::vector<std::string> tokens(size), merges;
     std::vector<std::int32_t> types(size, 1);
     std::map<std::string, std::uint32_t> ids;
     for (const auto& [token, id] : json["model"]["vocab"].items()) tokens[id.get<std::size_t>()] = token;
-    for (const Json& t : json["added_tokens"]) {
+    for (const SortedJson& t : json["added_tokens"]) {
       const auto id = t["id"].get<std::size_t>();
       tokens[id] = t.at("content").get<std::string>();
       types[id] = t.value("special", false) ? 3 : 4;
       ids[tokens[id]] = static_cast<std::uint32_t>(id);
     }
-    for (const Json& m : json["model"].at("merges")) merges.push_back(m.is_array() ? m[0].get<std::string>() + " " + m[1].get<std::string>() : m.get<std::string>());
+    for (const SortedJson& m : json["model"].at("merges")) merges.push_back(m.is_array() ? m[0].get<std::string>() + " " + m[1].get<std::string>() : m.get<std::string>());
     out.text("tokenizer.ggml.model", "gpt2");
     out.text("tokenizer.ggml.pre", pre_name(json, file.string()));
     out.texts("tokenizer.ggml.tokens", tokens);
@@ -123,7 +123,7 @@ void write_tokenizer(GgufWriter& out, const fs::path& folder) {
     }
     out.flag("tokenizer.ggml.add_bos_token", config.value("add_bos_token", false));
     if (config.contains("chat_template") && config["chat_template"].is_string()) out.text("tokenizer.chat_template", config["chat_template"].get<std::string>());
-  } catch (const Json::exception&) {
+  } catch (const SortedJson::exception&) {
     throw InputError(file.string(), 0, "not a byte-level BPE tokenizer.json");
   }
 }

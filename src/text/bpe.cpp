@@ -84,7 +84,8 @@ class Bpe : public Tokenizer {
   bool ignore_merges = false, add_bos = false, prefix_space = false;
   std::optional<int> bos_id, eos_id;
   std::string template_text;
-  Json json, config;                                  // as read, or as built for save()
+  SortedJson json;                                    // tokenizer.json as read, or as built for save()
+  Json config;
 
   void finish() {
     for (int b = 0; b < 256; ++b) {
@@ -246,17 +247,17 @@ std::pair<std::string, std::string> split_merge(const std::string& text, const s
   return {text.substr(0, space), text.substr(space + 1)};
 }
 
-void read_pre_tokeniser(Bpe& bpe, const Json& j, const std::string& file) {
+void read_pre_tokeniser(Bpe& bpe, const SortedJson& j, const std::string& file) {
   const std::string type = j.value("type", "");
   if (type == "Sequence") {
-    for (const Json& part : j.at("pretokenizers")) read_pre_tokeniser(bpe, part, file);
+    for (const SortedJson& part : j.at("pretokenizers")) read_pre_tokeniser(bpe, part, file);
   } else if (type == "ByteLevel") {
     bpe.prefix_space |= j.value("add_prefix_space", true);
     if (j.value("use_regex", true)) bpe.cuts.emplace_back(kGpt2);
   } else if (type == "Digits") {
     bpe.cuts.emplace_back(j.value("individual_digits", false) ? kDigit : R"(\p{N}+)");
   } else if (type == "Split") {
-    const Json& pattern = j.at("pattern");
+    const SortedJson& pattern = j.at("pattern");
     if (!pattern.contains("Regex") || j.value("behavior", "") != "Isolated" || j.value("invert", false))
       throw InputError(file, 0, "pre-tokeniser Split: accepted: a Regex pattern with behavior Isolated");
     bpe.cuts.emplace_back(pattern["Regex"].get<std::string>());
@@ -272,10 +273,10 @@ std::string token_text(const Json& j) {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> bpe_from_json(const Json& j, const Json& config, const std::string& file) {
+std::shared_ptr<const Tokenizer> bpe_from_json(const SortedJson& j, const Json& config, const std::string& file) {
   auto bpe = std::make_shared<Bpe>();
   try {
-    const Json& model = j.at("model");
+    const SortedJson& model = j.at("model");
     if (const std::string type = model.value("type", "BPE"); type != "BPE") throw InputError(file, 0, "tokenizer model \"" + printable(type) + "\"; accepted: BPE");
     if (model.value("byte_fallback", false)) throw InputError(file, 0, "a sentencepiece tokenizer converted to tokenizer.json; use its tokenizer.model");
     bpe->ignore_merges = model.value("ignore_merges", false);
@@ -287,7 +288,7 @@ std::shared_ptr<const Tokenizer> bpe_from_json(const Json& j, const Json& config
     read_pre_tokeniser(*bpe, j["pre_tokenizer"], file);
     std::size_t size = 0;
     for (const auto& [token, id] : model.at("vocab").items()) size = std::max(size, id.get<std::size_t>() + 1);
-    for (const Json& t : j.value("added_tokens", Json::array())) {
+    for (const SortedJson& t : j.value("added_tokens", SortedJson::array())) {
       bpe->added.push_back({t.at("content").get<std::string>(), t.at("id").get<int>(), t.value("special", false)});
       if (bpe->added.back().id < 0 || bpe->added.back().id > 10'000'000) throw InputError(file, 0, "an added token's id is out of range");
       size = std::max(size, static_cast<std::size_t>(bpe->added.back().id) + 1);
@@ -297,12 +298,12 @@ std::shared_ptr<const Tokenizer> bpe_from_json(const Json& j, const Json& config
     for (const auto& [token, id] : model.at("vocab").items()) tokens[id.get<std::size_t>()] = token;
     for (const AddedToken& t : bpe->added) tokens[static_cast<std::size_t>(t.id)] = t.content;
     std::vector<std::pair<std::string, std::string>> merges;
-    for (const Json& m : model.at("merges")) {
+    for (const SortedJson& m : model.at("merges")) {
       if (m.is_array()) merges.emplace_back(m.at(0).get<std::string>(), m.at(1).get<std::string>());
       else merges.push_back(split_merge(m.get<std::string>(), file));
     }
     fill(*bpe, tokens, merges, file);
-  } catch (const Json::exception& e) {
+  } catch (const SortedJson::exception& e) {
     throw InputError(file, 0, "not a tokenizer.json of the expected form (" + printable(e.what()) + ")");
   }
   bpe->json = j;
@@ -340,12 +341,12 @@ std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::
   if (text("ggml.model") != "gpt2") throw InputError(file, 0, "tokenizer.ggml.model \"" + printable(text("ggml.model")) + "\"; accepted: gpt2 (use the HF folder for others)");
   auto bpe = std::make_shared<Bpe>();
   const std::string pre = text("ggml.pre");
-  Json steps = Json::array();
+  SortedJson steps = SortedJson::array();
   const auto split_step = [](const char* pattern) {
-    return Json{{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+    return SortedJson{{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
   };
-  const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
-  Json byte_level_regex = byte_level;
+  const SortedJson byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+  SortedJson byte_level_regex = byte_level;
   byte_level_regex["use_regex"] = true;
   if (pre == "smollm") steps = {{{"type", "Digits"}, {"individual_digits", true}}, byte_level_regex};
   else if (pre == "gpt-2" || pre == "default" || pre.empty()) steps = {byte_level_regex};
@@ -371,7 +372,7 @@ std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::
     if (const bool* b = std::get_if<bool>(v)) bpe->add_bos = *b;
   bpe->template_text = text("chat_template");
 
-  Json vocab = Json::object(), added = Json::array(), merge_list = Json::array();
+  SortedJson vocab = SortedJson::object(), added = SortedJson::array(), merge_list = SortedJson::array();
   for (std::size_t i = 0; i < tokens.size(); ++i) vocab[tokens[i]] = i;
   for (const AddedToken& t : bpe->added)
     added.push_back({{"id", t.id}, {"content", t.content}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", t.special}});

@@ -49,14 +49,19 @@ class Rendering {
   }
 };
 
-// The system prompt that a ChatML template puts in by itself: the literal between its own system markers.
+// The system prompt that a ChatML template puts in by itself: the literal between its own system markers. The line break
+// after "system" is written as an escape in tokenizer_config.json and as itself in some GGUF files.
 std::string literal_system(const std::string& source) {
-  const std::string open = "<|im_start|>system\\n", close = "<|im_end|>";
+  const std::string open = "<|im_start|>system", close = "<|im_end|>";
   for (std::size_t at = source.find(open); at != source.npos; at = source.find(open, at + 1)) {
-    const std::size_t from = at + open.size(), to = source.find(close, from);
+    std::size_t from = at + open.size();
+    if (source.compare(from, 1, "\n") == 0) from += 1;
+    else if (source.compare(from, 2, "\\n") == 0) from += 2;
+    else continue;
+    const std::size_t to = source.find(close, from);
     if (to == source.npos) break;
     const std::string literal = source.substr(from, to - from);
-    if (!literal.empty() && literal.find('\'') == literal.npos && literal.find('{') == literal.npos && literal.find('"') == literal.npos && literal.find('\\') == literal.npos) return literal;
+    if (!literal.empty() && literal.find_first_of("'{\"\\") == literal.npos) return literal;
   }
   return "";
 }

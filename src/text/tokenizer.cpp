@@ -10,16 +10,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Json read_object(const fs::path& file) {
-  if (!fs::exists(file)) return Json::object();
-  Json json = parse_json(read_file(file), file.string());
+template <class J>
+J checked_object(J json, const fs::path& file) {
   if (!json.is_object()) throw InputError(file.string(), 1, "not a JSON object");
   return json;
 }
 
+SortedJson read_vocabulary(const fs::path& file) { return checked_object(parse_sorted_json(read_file(file), file.string()), file); }
+
 // The folder's tokenizer_config.json, with chat_template.jinja put in when the template has a file of its own.
 Json read_config(const fs::path& folder) {
-  Json config = read_object(folder / "tokenizer_config.json");
+  const fs::path file = folder / "tokenizer_config.json";
+  Json config = fs::exists(file) ? checked_object(parse_json(read_file(file), file.string()), file) : Json::object();
   if (const fs::path jinja = folder / "chat_template.jinja"; fs::exists(jinja)) config["chat_template"] = read_file(jinja);
   return config;
 }
@@ -30,7 +32,7 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& path) {
   if (!fs::exists(path)) throw InputError(path.string(), 0, "no such tokenizer file or folder");
   if (fs::is_directory(path)) {
     if (fs::exists(path / "tokenizer.json")) {
-      const Json json = read_object(path / "tokenizer.json");
+      const SortedJson json = read_vocabulary(path / "tokenizer.json");
       const bool converted = json.contains("model") && json["model"].is_object() && json["model"].value("byte_fallback", false);
       if (!converted || !fs::exists(path / "tokenizer.model")) return bpe_from_json(json, read_config(path), (path / "tokenizer.json").string());
     }
@@ -39,7 +41,7 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& path) {
       if (entry.path().extension() == ".gguf") return load_tokenizer(entry.path());
     throw InputError(path.string(), 0, "no tokenizer.json, tokenizer.model or .gguf file here");
   }
-  if (path.extension() == ".json") return bpe_from_json(read_object(path), read_config(path.parent_path()), path.string());
+  if (path.extension() == ".json") return bpe_from_json(read_vocabulary(path), read_config(path.parent_path()), path.string());
   if (path.extension() == ".model") return sentencepiece_from_file(path, read_config(path.parent_path()));
   return bpe_from_gguf(read_gguf(path), path.string());
 }

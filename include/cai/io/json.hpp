@@ -9,9 +9,13 @@ namespace cai {
 
 using Json = nlohmann::ordered_json;
 
+/// JSON whose objects are sorted by key: for objects with many keys (a vocabulary), which Json would search one by one.
+using SortedJson = nlohmann::json;
+
 /// Parses one JSON value. Throws InputError("file:line: ...") on syntax errors, a nesting deeper than 200,
 /// duplicate keys in an object, or invalid UTF-8. `line` is added to the line found by the parser, minus one.
 Json parse_json(std::string_view text, const std::string& file, long line = 1);
+SortedJson parse_sorted_json(std::string_view text, const std::string& file, long line = 1);
 
 /// Compact, one line, UTF-8 kept, invalid UTF-8 replaced by U+FFFD.
 std::string to_line(const Json& value);

@@ -13,7 +13,7 @@ namespace cai {
 
 /// `config`: tokenizer_config.json of the same folder, or an empty object. Throws InputError for parts that we do not do
 /// (another model than byte-level BPE, an unknown normaliser or pre-tokeniser): nothing is silently ignored.
-std::shared_ptr<const Tokenizer> bpe_from_json(const Json& tokenizer, const Json& config, const std::string& file);
+std::shared_ptr<const Tokenizer> bpe_from_json(const SortedJson& tokenizer, const Json& config, const std::string& file);
 
 /// tokenizer.ggml.model "gpt2" with pre: smollm, gpt-2, default, llama-bpe, qwen2.
 std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::string& file);
