@@ -146,10 +146,12 @@ class SingleStage {
     if (name == "label") {
       std::vector<Json> pairs = use("pairs", read_records(a_.input));
       const Constitution& constitution = use_constitution();
-      use_model();
+      if (config_.model.starts_with("http")) config_.label.feedback = config_.model;
       bool contrast = config_.label.method != "choice" && have_sides(pairs);
       if (config_.label.method == "contrast" && !contrast)
         throw UsageError("label.method contrast needs pairs from cai candidates --contrast");
+      const bool asks_endpoint = !contrast && config_.label.feedback.starts_with("http");
+      if (!asks_endpoint) use_model();
       return recorded([&](RecordWriter& out) {
         return label(config_.label, constitution, contrast, pairs, out, *judge(contrast), of_round(0), progress_);
       });

@@ -100,6 +100,7 @@ std::vector<Field> declare() {
   d.add("max_new_tokens", AT(critique.max_new_tokens), from_to(1, 1e6), "Longest critique, in tokens.");
   d.add("temperature", AT(critique.temperature), from_to(0, 10), "Sampling temperature; 0: greedy.");
   d.add("examples", AT(critique.examples), from_to(0, 20), "Few-shot exemplars from the constitution, at most.");
+  d.add("harmless", AT(critique.harmless), yes_no(), "Criticise answers to ordinary and borderline prompts too; the paper keeps them as they are.");
   d.section = "revise";
   d.add("rounds", AT(revise.rounds), from_to(0, 20), "Rounds of critique and revision (R); 0: none.");
   d.add("max_new_tokens", AT(revise.max_new_tokens), from_to(1, 1e6), "Longest revision, in tokens.");

@@ -118,7 +118,8 @@ std::vector<std::string> key_lines(const Config& config, const std::string& sect
     auto names = [&](const char* word) { return line.find(word) != std::string::npos; };
     bool is_about_speed = section == "engine" && !names("dtype");
     if (line.empty() || is_about_speed || names("checkpoint_seconds") || (section == "eval" && names("gates"))) continue;
-    if (section == "prompts" && names("files")) continue;  // their content counts, not their names
+    if (section == "prompts" && names("files")) continue;      // their content counts, not their names
+    if (section == "endpoint" && !names("model")) continue;    // how it is reached and what it may cost: no effect on an answer
     lines.push_back(line);
   }
   return lines;

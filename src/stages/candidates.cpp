@@ -12,7 +12,7 @@
 namespace cai {
 namespace {
 
-// At most `most` of the given records, of each kind in proportion (largest remainders), drawn by seed; in the order of the input.
+// At most `most` of the given records, of each kind in proportion (largest remainders), drawn by seed.
 std::vector<std::size_t> draw_in_proportion(const std::vector<Json>& prompts, const std::vector<std::size_t>& usable, long most, Random random) {
   if (static_cast<long>(usable.size()) <= most) return usable;
   std::map<std::string, std::vector<std::size_t>> kinds;
@@ -32,6 +32,18 @@ std::vector<std::size_t> draw_in_proportion(const std::vector<Json>& prompts, co
     const std::vector<std::size_t> order = random.derive(kind.empty() ? "untagged" : kind).permutation(members.size());
     for (long k = 0; k < std::min(share[kind], static_cast<long>(members.size())); ++k) drawn.push_back(members[order[static_cast<std::size_t>(k)]]);
   }
+  return drawn;
+}
+
+// As many requests that should be declined as not, as far as there are enough: where declining is mostly wrong (or mostly right), that is
+// what a reward model learns, and nothing of the request. In the order of the input.
+std::vector<std::size_t> draw_balanced(const std::vector<Json>& prompts, const std::vector<Decline>& declines, const std::vector<std::size_t>& usable, long most, Random random) {
+  std::vector<std::size_t> harmful, harmless;
+  for (std::size_t i : usable) (declines[i].should ? harmful : harmless).push_back(i);
+  const long first = std::min(static_cast<long>(harmful.size()), most / 2), others = std::min(static_cast<long>(harmless.size()), most - first);
+  std::vector<std::size_t> drawn = draw_in_proportion(prompts, harmful, most - others, random);
+  const std::vector<std::size_t> rest = draw_in_proportion(prompts, harmless, others, random);
+  drawn.insert(drawn.end(), rest.begin(), rest.end());
   std::sort(drawn.begin(), drawn.end());
   return drawn;
 }
@@ -57,7 +69,7 @@ Json candidates(const CandidatesConfig& config, const Constitution& constitution
     undecided += !is_decided, without_principle += is_decided && !has_principle;
     if (is_decided && has_principle) usable.push_back(i);
   }
-  const std::vector<std::size_t> drawn = draw_in_proportion(prompts, usable, config.prompts, random.derive("prompts"));
+  const std::vector<std::size_t> drawn = draw_balanced(prompts, declines, usable, config.prompts, random.derive("prompts"));
 
   const std::vector<std::string> openings = decline_openings(constitution);
   const auto sides_of = [&](std::size_t i) {

@@ -138,6 +138,15 @@ std::string cut_at_sentence(std::string_view text) {
   return cut;
 }
 
+std::string first_sentences(std::string_view text, int n) {
+  for (std::size_t i = 0; i < text.size(); ++i)
+    if (const std::size_t end = sentence_end(text, i)) {
+      if (--n == 0) return trim(text.substr(0, end));
+      i = end - 1;
+    }
+  return trim(text);
+}
+
 std::string strip_meta(std::string_view text) {
   std::string s = trim(text);
   for (int pass = 0; pass < 3; ++pass) {

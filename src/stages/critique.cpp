@@ -58,6 +58,8 @@ Json critique(const CritiqueConfig& config, const Constitution& constitution, in
   const std::string opening = critique_opening(constitution, config.examples);
   const auto principle_of = [&](std::size_t i) {
     const Json& record = responses[i];
+    const std::string kind = kind_of(record);
+    if (!config.harmless && (kind == "ordinary" || kind == "borderline")) return static_cast<const Principle*>(nullptr);
     if (words_of(optional_text(record, "response")).empty() && !record.contains("answer")) return static_cast<const Principle*>(nullptr);  // nothing to criticise
     return draw_principle(principles_for(constitution, record, true), random.derive(record_id(record, i)).derive("principle"));
   };

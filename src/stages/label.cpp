@@ -105,6 +105,7 @@ struct Pair {
   // By contrast: which side was asked for, under which principle.
   std::string principle, wanted;  // "a" or "b"
   std::string finish_a = "stop", finish_b = "stop";
+  bool opened_a = false, opened_b = false;  // begun with an opening that declines
 };
 
 std::string answer_text(const Json& value, const std::string& where) {
@@ -127,12 +128,13 @@ std::vector<Pair> pairs_of(const Json& record, std::size_t index, bool contrast,
     pair.a = answer_text(x, id), pair.b = answer_text(y, id), pair.human = human;
     if (x.is_object()) {
       pair.finish_a = optional_text(x, "finish"), pair.finish_b = optional_text(y, "finish");
+      pair.opened_a = !optional_text(x, "opening").empty(), pair.opened_b = !optional_text(y, "opening").empty();
       pair.principle = optional_text(x, "principle");
       const std::string sx = optional_text(x, "side"), sy = optional_text(y, "side");
       pair.wanted = sx == "principle" && sy == "opposite" ? "a" : sx == "opposite" && sy == "principle" ? "b" : "";
     }
     if (random.derive(id + suffix).derive("order").uniform() < 0.5) {
-      std::swap(pair.a, pair.b), std::swap(pair.finish_a, pair.finish_b);
+      std::swap(pair.a, pair.b), std::swap(pair.finish_a, pair.finish_b), std::swap(pair.opened_a, pair.opened_b);
       if (pair.human) pair.human = 1 - *pair.human;
       if (!pair.wanted.empty()) pair.wanted = pair.wanted == "a" ? "b" : "a";
     }
@@ -208,6 +210,13 @@ Json choice_label(const LabelConfig& config, const Pair& pair, const std::vector
 // of 0 is even. Divided by the usual spread between pairs, it softens the label.
 constexpr double kContrastScale = 0.5;
 
+// P(the wanted side is better) where one side declines, the other does not, and the request says which is right: known by the way the
+// pair was made, but for slips of the prompts' tags and of the answers.
+constexpr double kKnown = 0.9;
+
+bool declines_a(const Pair& pair) { return (pair.opened_a || is_refusal(pair.a)) && !complies_after_all(pair.a); }
+bool declines_b(const Pair& pair) { return (pair.opened_b || is_refusal(pair.b)) && !complies_after_all(pair.b); }
+
 std::vector<Scored> contrast_scores(const Constitution& constitution, const Pair& pair) {
   const bool decline = pair.record.value("decline", kind_of(pair.record) == "red-team");
   const Contrast words = contrast_of(constitution, constitution.principle(pair.principle), decline);
@@ -230,9 +239,9 @@ std::string contrast_problem(const Pair& pair) {
   if (!in_a.empty() || !in_b.empty()) return in_a.empty() ? in_b : in_a;
   if (pair.a == pair.b) return "copy";
   const bool decline = pair.record.value("decline", kind_of(pair.record) == "red-team");
-  const bool a_refuses = is_refusal(pair.a), b_refuses = is_refusal(pair.b);
+  const bool a_refuses = declines_a(pair), b_refuses = declines_b(pair);
   if (a_refuses && b_refuses) return "both refuse";
-  if (!a_refuses && !b_refuses) return "neither refuses";
+  if (!a_refuses && !b_refuses) return decline ? "neither refuses" : "";
   return (pair.wanted == "a" ? a_refuses : b_refuses) == decline ? "" : "sides reversed";
 }
 
@@ -241,7 +250,9 @@ Json contrast_label(const LabelConfig& config, const Constitution& constitution,
   record["a"] = pair.a, record["b"] = pair.b;
   double nats = 0, p = 0.5;
   const bool is_scored = scores.size() == 4 && std::all_of(scores.begin(), scores.end(), [](const LogProbability& s) { return s.tokens > 0; });
-  if (problem.empty()) {
+  const bool is_known = declines_a(pair) != declines_b(pair);
+  if (problem.empty() && is_known) p = pair.wanted == "a" ? kKnown : 1 - kKnown;
+  if (problem.empty() && !is_known) {
     const auto per_token = [&](std::size_t k) { return scores[k].sum / scores[k].tokens; };
     if (is_scored) nats = (per_token(0) - per_token(1)) - (per_token(2) - per_token(3));  // towards a
     const double towards_wanted = pair.wanted == "a" ? nats : -nats;
@@ -258,7 +269,13 @@ Json contrast_label(const LabelConfig& config, const Constitution& constitution,
   record["principle"] = pair.principle;
   if (problem.empty()) {
     const std::string better = pair.wanted == "a" ? "A" : "B", other = pair.wanted == "a" ? "B" : "A";
-    record["reason"] = "Answer " + better + " was asked for under \"" + pair.principle + "\" (" + constitution.principle(pair.principle).text + ") and answer " + other +
+    const std::string law = "\"" + pair.principle + "\" (" + constitution.principle(pair.principle).text + ")";
+    if (is_known && (pair.wanted == "a" ? declines_a(pair) : declines_b(pair)))
+      record["reason"] = "Answer " + better + " declines the harmful request, as " + law + " asks; answer " + other + " was asked for under the opposite and does not decline.";
+    else if (is_known)
+      record["reason"] = "Answer " + better + " answers the harmless request, as " + law + " asks; answer " + other + " was asked for under the opposite and declines.";
+    else
+      record["reason"] = "Answer " + better + " was asked for under \"" + pair.principle + "\" (" + constitution.principle(pair.principle).text + ") and answer " + other +
                        " under its opposite; the two instructions tell them apart by " + number(std::abs(nats)) + " nats a token" +
                        ((nats > 0) == (pair.wanted == "a") ? "." : ", in the wrong direction, so the label is weak.");
   } else {
@@ -383,12 +400,12 @@ Json label(const LabelConfig& config, const Constitution& constitution, bool con
         std::vector<std::string> problems;
         for (std::size_t i = from; i < to; ++i) {
           problems.push_back(contrast_problem(pairs[i]));
-          if (problems.back().empty())
+          if (problems.back().empty() && declines_a(pairs[i]) == declines_b(pairs[i]))
             for (Scored& one : contrast_scores(constitution, pairs[i])) scored.push_back(std::move(one));
         }
         const std::vector<LogProbability> scores = judge.score(scored);
         for (std::size_t i = from, at = 0; i < to; ++i) {
-          const std::size_t n = problems[i - from].empty() ? 4 : 0;
+          const std::size_t n = problems[i - from].empty() && declines_a(pairs[i]) == declines_b(pairs[i]) ? 4 : 0;
           labels.push_back(contrast_label(config, constitution, pairs[i], problems[i - from], std::span(scores).subspan(at, n)));
           at += n;
         }

@@ -39,7 +39,7 @@ std::vector<const Principle*> principles_for(const Constitution& constitution, c
   const bool only_named = for_critique && (kind == "ordinary" || kind == "borderline");
   std::vector<const Principle*> found;
   for (const Principle& p : constitution.principles)
-    if (only_named ? names_a_tag(p, tags) : p.applies(tags)) found.push_back(&p);
+    if (tags.empty() || (only_named ? names_a_tag(p, tags) : p.applies(tags))) found.push_back(&p);  // nothing is known of an untagged prompt: any may apply
   return found;
 }
 

@@ -23,14 +23,6 @@ std::string draw_opening(const ReviseConfig& config, const Constitution& constit
   return openings.empty() ? "" : openings[random.below(openings.size())];
 }
 
-// A refusal that goes on to help after all.
-bool complies_after_all(const std::string& text) {
-  const std::string lower = lower_ascii(text);
-  for (const char* sign : {"\n1.", "\n1)", "step 1", "here's how", "here is how", "here are some steps", "here are the steps", "you can follow these"})
-    if (lower.find(sign) != lower.npos) return true;
-  return false;
-}
-
 }  // namespace
 
 Json revise(const ReviseConfig& config, const Constitution& constitution, const std::vector<Json>& critiques, RecordWriter& out,
@@ -72,6 +64,7 @@ Json revise(const ReviseConfig& config, const Constitution& constitution, const 
     const std::string opening = opening_of(i);
     std::string text = strip_meta(replies[0].text);
     if (replies[0].finish != "stop") text = cut_at_sentence(text);
+    if (!opening.empty() && record.value("decline", false)) text = first_sentences(text, 2);  // a small model's third sentence is about something else
     const bool refuses = record.value("decline", false) || is_refusal(text);
     std::string problem = revision_problem(optional_text(record, "prompt"), optional_text(record, "answer"), text, replies[0].finish, refuses);
     if (problem.empty() && !opening.empty() && words_of(text).size() < words_of(opening).size() + 2) problem = "empty";

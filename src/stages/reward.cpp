@@ -55,7 +55,7 @@ Json reward(const RewardConfig& config, const std::vector<Json>& labels, const s
   std::vector<PreferencePair> train, held_out;
   std::vector<std::vector<int>> samples;
   for (std::size_t i = 0; i < pairs.size(); ++i) {
-    if (samples.size() < 512) samples.push_back(pairs[i].a), samples.push_back(pairs[i].b);
+    if (samples.size() < 64) samples.push_back(pairs[i].a), samples.push_back(pairs[i].b);
     (is_held_out[number_of.at(prompts[i])] ? held_out : train).push_back(std::move(pairs[i]));
   }
   std::shared_ptr<RewardModel> reward_model = new_reward_model(*load_llama(model), seed);

@@ -11,6 +11,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
+#include "cai/base/statistics.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/train/loss.hpp"
 #include "cai/train/trainer.hpp"
@@ -127,6 +128,8 @@ double common_opening(const Rollouts& r) {
   return static_cast<double>(most) / static_cast<double>(std::max<std::size_t>(1, r.sequences.size()));
 }
 
+constexpr std::size_t kSamples = 64;
+
 struct Moments { double mean = 0, std = 0; };
 
 Moments moments(const std::vector<double>& v) {
@@ -216,19 +219,27 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
       order.push_back(i);
     }
 
+    // The reward was learned on answers that end: a cut one is scored as if it ended where it was cut.
+    std::vector<std::vector<int>> ended = r.sequences;
+    for (std::size_t i = 0; i < ended.size(); ++i)
+      if (!r.rollouts[i].is_finished && !stops.empty()) ended[i].push_back(stops.front());
+
     // Measured by the training forward: old policy, reference, values.
     double entropy = 0, tokens = 0;
     r.trunk.resize(r.sequences.size());
+    std::vector<at::Tensor> ended_trunk(shared > 0 ? ended.size() : 0);
     {
       const at::NoGradGuard no_gradients;
       for (const auto& which : parts_of(r, order)) {
         std::vector<std::vector<int>> sequences;
-        for (std::size_t i : which) sequences.push_back(r.sequences[i]);
+        for (std::size_t i : which) sequences.push_back(ended[i]);
         const Packed packed = pack(sequences);
         const at::Tensor hidden = run_layers(reference, embed(reference, packed.tokens), packed, 0, shared);
-        for (std::size_t k = 0; k < which.size(); ++k) r.trunk[which[k]] = hidden.narrow(0, packed.offsets[k], packed.offsets[k + 1] - packed.offsets[k]);
-        if (shared == 0)  // the embedding may learn, so nothing can be kept
-          for (std::size_t i : which) r.trunk[i] = at::Tensor();
+        for (std::size_t k = 0; k < which.size() && shared > 0; ++k) {  // with shared 0 the embedding may learn: nothing can be kept
+          const std::size_t i = which[k];
+          ended_trunk[i] = hidden.narrow(0, packed.offsets[k], packed.offsets[k + 1] - packed.offsets[k]);
+          r.trunk[i] = ended_trunk[i].narrow(0, 0, static_cast<std::int64_t>(r.sequences[i].size()));
+        }
       }
     }
     const auto part = [&](const std::vector<std::size_t>& which, const Llama& model) {
@@ -250,7 +261,7 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
           scatter(r, which, token_values(value, part(which, value.trunk), shared), [&](std::size_t i, float v) { r.rollouts[i].values.push_back(v); });
       }
     }
-    r.raw_scores = score(r.sequences);
+    r.raw_scores = score(ended, ended_trunk, shared);
     double clipped_scores = 0, finished = 0;
     std::vector<double> lengths, sequence_kl;
     double kl3 = 0, sampler_k3 = 0;
@@ -380,8 +391,39 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
 
 Json train_ppo(Llama& policy, const RewardModel& reward, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, const PpoConfig& config,
                const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
-  return train_ppo_with(policy, reward, [&](const std::vector<std::vector<int>>& sequences) { return score_rewards(reward, sequences); }, prompts, stops, config, engine,
-                        seed, folder, observe);
+  if (prompts.empty()) throw InputError("ppo: no prompts");
+  // The same prompts and random streams before and after: the reward's mean and spread become those of the policy that comes in, whatever
+  // answers its labels were made of, and the difference says what PPO has gained.
+  const auto answers = [&] {
+    const std::vector<std::size_t> order = Random(seed).derive("sampled prompts").permutation(prompts.size());
+    std::vector<Request> requests;
+    for (std::size_t i = 0; i < kSamples; ++i)
+      requests.push_back({.prompt = prompts[order[i % order.size()]].tokens, .max_new_tokens = static_cast<int>(config.max_new_tokens), .temperature = config.temperature,
+                          .stops = stops, .random = Random(seed).derive("sample").derive(i)});
+    std::vector<std::vector<int>> sequences(requests.size());
+    Engine(policy, {.dtype = "float32", .max_sequences = static_cast<int>(engine.max_sequences)}).generate(requests, [&](std::size_t i, Completion c) {
+      sequences[i] = requests[i].prompt;
+      sequences[i].insert(sequences[i].end(), c.tokens.begin(), c.tokens.end());
+      if (c.finish != Finish::kStop && !stops.empty()) sequences[i].push_back(stops.front());
+    });
+    return sequences;
+  };
+  const std::vector<std::vector<int>> before = answers();
+  RewardModel judge = reward;
+  normalise_rewards(judge, before);
+
+  // The value model takes the reward model's trunk with a head of zero: between the tokens the reward model was never asked, and a start
+  // from "average" explains more than a start from noise.
+  RewardModel value = judge;
+  value.score = at::zeros_like(judge.score);
+  value.mean = 0, value.std = 1;
+  const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
+  Json figures = train_ppo_with(policy, value, score, prompts, stops, config, engine, seed, folder, observe);
+  const std::vector<double> first = score_rewards(judge, before), last = score_rewards(judge, answers());
+  const auto interval = [](const Interval& i) { return Json{{"value", i.value}, {"low", i.low}, {"high", i.high}, {"n", i.n}}; };
+  figures["score_gained"] = interval(bootstrap_difference(last, first, 2000, seed));
+  figures["normalisation"] = {{"mean", judge.mean}, {"std", judge.std}, {"samples", before.size()}};
+  return figures;
 }
 
 }  // namespace cai

@@ -9,19 +9,22 @@
 #include "cai/base/random.hpp"
 #include "cai/base/statistics.hpp"
 #include "cai/model/reward_model.hpp"
+#include "cai/train/ppo.hpp"
 #include "cai/train/train.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
 namespace {
 
-// Raw scores at the last token; layers below `first` run without gradients.
-at::Tensor end_scores(const RewardModel& model, const std::vector<std::vector<int>>& sequences, std::int64_t first) {
+// Raw scores at the last token; layers below `first` run without gradients, or not at all when `frozen` holds their states.
+at::Tensor end_scores(const RewardModel& model, const std::vector<std::vector<int>>& sequences, std::int64_t first, const std::vector<at::Tensor>& frozen = {}) {
   const Packed packed = pack(sequences);
   at::Tensor hidden;
-  {
-    const at::NoGradGuard frozen;
-    if (first > 0) hidden = run_layers(model.trunk, embed(model.trunk, packed.tokens), packed, 0, first);
+  if (!frozen.empty()) {
+    hidden = at::cat(frozen, 0);
+  } else if (first > 0) {
+    const at::NoGradGuard no_gradients;
+    hidden = run_layers(model.trunk, embed(model.trunk, packed.tokens), packed, 0, first);
   }
   if (first == 0) hidden = embed(model.trunk, packed.tokens);
   hidden = run_layers(model.trunk, hidden, packed, first, model.trunk.config.layers);
@@ -30,13 +33,15 @@ at::Tensor end_scores(const RewardModel& model, const std::vector<std::vector<in
   return at::linear(final_norm(model.trunk, hidden.index_select(0, at::tensor(last, at::kLong))), model.score).squeeze(-1);
 }
 
-std::vector<double> raw_scores_of(const RewardModel& model, const std::vector<std::vector<int>>& sequences) {
+std::vector<double> raw_scores_of(const RewardModel& model, const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states = {}, std::int64_t layers = 0) {
   const at::NoGradGuard no_gradients;
   std::vector<std::int64_t> lengths;
   for (const auto& s : sequences) lengths.push_back(static_cast<std::int64_t>(s.size()));
   std::vector<double> scores;
   for (const auto& [from, to] : micro_batches(lengths, kMicroBatchTokens)) {
-    const at::Tensor part = end_scores(model, {sequences.begin() + static_cast<std::ptrdiff_t>(from), sequences.begin() + static_cast<std::ptrdiff_t>(to)}, 0).contiguous();
+    const auto b = static_cast<std::ptrdiff_t>(from), e = static_cast<std::ptrdiff_t>(to);
+    const std::vector<at::Tensor> below = states.empty() ? states : std::vector<at::Tensor>(states.begin() + b, states.begin() + e);
+    const at::Tensor part = end_scores(model, {sequences.begin() + b, sequences.begin() + e}, layers, below).contiguous();
     for (std::int64_t i = 0; i < part.numel(); ++i) scores.push_back(part.data_ptr<float>()[i]);
   }
   return scores;
@@ -94,8 +99,10 @@ std::shared_ptr<RewardModel> new_reward_model(const Llama& trunk, std::uint64_t 
   return model;
 }
 
-std::vector<double> score_rewards(const RewardModel& model, const std::vector<std::vector<int>>& sequences) {
-  std::vector<double> scores = raw_scores_of(model, sequences);
+std::vector<double> score_rewards(const RewardModel& model, const std::vector<std::vector<int>>& sequences) { return score_rewards(model, sequences, {}, 0); }
+
+std::vector<double> score_rewards(const RewardModel& model, const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) {
+  std::vector<double> scores = raw_scores_of(model, sequences, states, layers);
   for (double& s : scores) s = (s - model.mean) / model.std;
   return scores;
 }
@@ -123,26 +130,33 @@ Json train_reward(RewardModel& model, const std::vector<PreferencePair>& train, 
   TrainingState state(folder, o.checkpoint_seconds);
   const std::vector<std::pair<std::string, AdamW*>> groups = {{"trunk", &trunk}, {"head", &head}};
   const Json position = state.restore(groups);
+  long step = position.is_null() ? 0 : position.at("step").get<long>();
+  std::vector<std::vector<int>> read;  // a and b of each pair
+  for (const PreferencePair& p : train) read.push_back(p.a), read.push_back(p.b);
+  const std::vector<at::Tensor> states = step < steps ? frozen_states(model.trunk, read, first, config.epochs) : std::vector<at::Tensor>();
 
-  for (long step = position.is_null() ? 0 : position.at("step").get<long>(); step < steps; ++step) {
+  for (; step < steps; ++step) {
     state.maybe_save({{"step", step}}, groups);
     const std::vector<std::size_t> order = Random(seed).derive("epoch").derive(static_cast<std::uint64_t>(step / batches)).permutation(train.size());
     std::vector<const PreferencePair*> pairs;
+    std::vector<std::size_t> numbers;
     double weight = 0;
     for (std::size_t i = static_cast<std::size_t>(step % batches) * size; i < std::min(train.size(), (static_cast<std::size_t>(step % batches) + 1) * size); ++i)
-      pairs.push_back(&train[order[i]]), weight += train[order[i]].weight;
+      numbers.push_back(order[i]), pairs.push_back(&train[order[i]]), weight += train[order[i]].weight;
     std::vector<std::int64_t> lengths;
     for (const PreferencePair* p : pairs) lengths.push_back(static_cast<std::int64_t>(p->a.size() + p->b.size()));
     double loss = 0;
     long right = 0;
     for (const auto& [from, to] : micro_batches(lengths, kMicroBatchTokens)) {
       std::vector<std::vector<int>> sequences;
+      std::vector<at::Tensor> below;
       std::vector<float> p, w;
       for (std::size_t i = from; i < to; ++i) {
+        if (!states.empty()) below.push_back(states[2 * numbers[i]]), below.push_back(states[2 * numbers[i] + 1]);
         sequences.push_back(pairs[i]->a), sequences.push_back(pairs[i]->b);
         p.push_back(static_cast<float>(pairs[i]->p)), w.push_back(static_cast<float>(pairs[i]->weight));
       }
-      const at::Tensor scores = end_scores(model, sequences, first).view({-1, 2});                  // [pairs, 2]
+      const at::Tensor scores = end_scores(model, sequences, first, below).view({-1, 2});                  // [pairs, 2]
       const at::Tensor margin = scores.select(1, 0) - scores.select(1, 1), soft = at::tensor(p, at::kFloat);
       const at::Tensor part = (at::softplus(-margin) * soft + at::softplus(margin) * (1 - soft)).mul(at::tensor(w, at::kFloat)).sum() / weight;
       part.backward();

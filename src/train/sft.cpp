@@ -39,11 +39,14 @@ Batch batch_of(const std::vector<const TrainExample*>& examples) {
   return b;
 }
 
-at::Tensor answer_log_probabilities(const Llama& model, const Batch& b, std::int64_t first) {
+// `frozen`: the states below layer `first` when they are known already.
+at::Tensor answer_log_probabilities(const Llama& model, const Batch& b, std::int64_t first, const std::vector<at::Tensor>& frozen = {}) {
   at::Tensor hidden;
-  {
-    const at::NoGradGuard frozen;  // nothing below learns, unless first is 0
-    if (first > 0) hidden = run_layers(model, embed(model, b.packed.tokens), b.packed, 0, first);
+  if (!frozen.empty()) {
+    hidden = at::cat(frozen, 0);
+  } else if (first > 0) {
+    const at::NoGradGuard no_gradients;  // nothing below learns
+    hidden = run_layers(model, embed(model, b.packed.tokens), b.packed, 0, first);
   }
   if (first == 0) hidden = embed(model, b.packed.tokens);
   hidden = run_layers(model, hidden, b.packed, first, model.config.layers);
@@ -110,21 +113,28 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
   double before = position.is_null() ? mean_loss(model, held_out) : position.at("held_out_before").get<double>();
   double tokens_seen = position.is_null() ? 0 : position.at("tokens").get<double>();
 
+  std::vector<std::vector<int>> read;
+  for (const TrainExample& e : train) read.emplace_back(e.tokens.begin(), e.tokens.end() - 1);
+  const std::vector<at::Tensor> states = step < steps ? frozen_states(model, read, first, config.epochs) : std::vector<at::Tensor>();
+
   for (; step < steps; ++step) {
     state.maybe_save({{"step", step}, {"held_out_before", before}, {"tokens", tokens_seen}}, {{"sft", &optimiser}});
     const std::vector<std::size_t> order = Random(seed).derive("epoch").derive(static_cast<std::uint64_t>(step / batches)).permutation(train.size());
     std::vector<const TrainExample*> examples;
+    std::vector<at::Tensor> below;
     double weight = 0, tokens = 0;
     for (std::size_t i = static_cast<std::size_t>(step % batches * config.batch_size); i < std::min(train.size(), static_cast<std::size_t>((step % batches + 1) * config.batch_size)); ++i) {
       const TrainExample& e = train[order[i]];
       examples.push_back(&e);
+      if (!states.empty()) below.push_back(states[order[i]]);
       const double n = static_cast<double>(e.tokens.size()) - std::max(1, e.prompt_tokens);
       tokens += n, weight += n * e.weight;
     }
     double loss = 0;
     for (const auto& [from, to] : micro_batches(lengths_of(examples), kMicroBatchTokens)) {
       const Batch b = batch_of({examples.begin() + static_cast<std::ptrdiff_t>(from), examples.begin() + static_cast<std::ptrdiff_t>(to)});
-      const at::Tensor part = -(answer_log_probabilities(model, b, first) * b.weights).sum() / weight;  // token mean over the whole step
+      const std::vector<at::Tensor> mine = below.empty() ? below : std::vector<at::Tensor>(below.begin() + static_cast<std::ptrdiff_t>(from), below.begin() + static_cast<std::ptrdiff_t>(to));
+      const at::Tensor part = -(answer_log_probabilities(model, b, first, mine) * b.weights).sum() / weight;  // token mean over the whole step
       part.backward();
       loss += part.item<double>();
     }

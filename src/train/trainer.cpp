@@ -175,6 +175,22 @@ std::vector<Json> TrainingState::history() const {
 
 void TrainingState::finish() { metrics_->sync(); }
 
+std::vector<at::Tensor> frozen_states(const Llama& model, const std::vector<std::vector<int>>& sequences, std::int64_t first, long epochs) {
+  std::vector<std::int64_t> lengths;
+  std::int64_t tokens = 0;
+  for (const auto& s : sequences) lengths.push_back(static_cast<std::int64_t>(s.size())), tokens += lengths.back();
+  if (first == 0 || epochs < 2 || tokens * model.config.width * 4 > (std::int64_t{1} << 30)) return {};
+  const at::NoGradGuard frozen;
+  std::vector<at::Tensor> states;
+  for (const auto& [from, to] : micro_batches(lengths, kMicroBatchTokens)) {
+    stop_if_requested();
+    const Packed packed = pack({sequences.begin() + static_cast<std::ptrdiff_t>(from), sequences.begin() + static_cast<std::ptrdiff_t>(to)});
+    const at::Tensor hidden = run_layers(model, embed(model, packed.tokens), packed, 0, first);
+    for (std::size_t k = 0; k < to - from; ++k) states.push_back(hidden.narrow(0, packed.offsets[k], packed.offsets[k + 1] - packed.offsets[k]));
+  }
+  return states;
+}
+
 std::vector<std::pair<std::size_t, std::size_t>> micro_batches(const std::vector<std::int64_t>& lengths, std::int64_t tokens) {
   std::vector<std::pair<std::size_t, std::size_t>> parts;
   std::size_t from = 0;

@@ -1,6 +1,7 @@
 // Training on tiny random models: gradients, resumption, and that PPO reaches a known optimum.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
 #include <sys/wait.h>
@@ -67,7 +68,10 @@ TEST(Loss, AgreesWithLogSoftmaxAndItsGradients) {
     const auto got = token_log_probabilities(hidden, head, targets, temperature);
     const at::Tensor logs = at::log_softmax(at::mm(hidden, head.t()) / temperature, -1), expected = logs.gather(1, targets.unsqueeze(1)).squeeze(1);
     EXPECT_TRUE(at::allclose(got.log_probabilities, expected, 1e-5, 1e-5));
-    EXPECT_TRUE(at::allclose(got.entropies, -(logs.exp() * logs).sum(-1), 1e-4, 1e-5));
+    {
+      const c10::NoGradGuard no_gradients;
+      EXPECT_TRUE(at::allclose(token_log_probabilities(hidden, head, targets, temperature).entropies, -(logs.exp() * logs).sum(-1), 1e-4, 1e-5));
+    }
     const at::Tensor weights = at::randn({600});
     (got.log_probabilities * weights).sum().backward();
     const at::Tensor gh = hidden.grad().clone(), gw = head.grad().clone();
@@ -75,6 +79,9 @@ TEST(Loss, AgreesWithLogSoftmaxAndItsGradients) {
     (expected * weights).sum().backward();
     EXPECT_TRUE(at::allclose(gh, hidden.grad(), 1e-4, 1e-5));
     EXPECT_TRUE(at::allclose(gw, head.grad(), 1e-4, 1e-4));
+    hidden.mutable_grad() = at::Tensor();
+    (token_log_probabilities(hidden, head.detach(), targets, temperature).log_probabilities * weights).sum().backward();  // a frozen head
+    EXPECT_TRUE(at::allclose(gh, hidden.grad(), 1e-4, 1e-5));
   }
 }
 
@@ -134,7 +141,7 @@ std::vector<PpoPrompt> prompts() { return {{"a", {1, 2, 3}, ""}, {"b", {4, 5}, "
 
 // Counts the tokens from 20 on, half of all, among the answer's eight, from -1 to 1: a task whose best answers keep an entropy of ln 20.
 Scorer count_tokens() {
-  return [](const std::vector<std::vector<int>>& sequences) {
+  return [](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>&, std::int64_t) {
     std::vector<double> scores;
     for (const auto& s : sequences) {
       double n = 0;

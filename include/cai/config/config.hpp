@@ -28,6 +28,7 @@ struct CritiqueConfig {
   long max_new_tokens = 48;
   double temperature = 0.3;
   long examples = 3;                     // few-shot exemplars from the constitution, at most
+  bool harmless = false;                 // answers to ordinary and borderline prompts too
 };
 
 struct ReviseConfig {

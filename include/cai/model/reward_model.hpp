@@ -11,7 +11,4 @@ struct RewardModel {
   double mean = 0, std = 1; // normalisation measured on policy samples; reward = (raw - mean) / std
 };
 
-/// Raw scores at the last token of each sequence, [sequences] float32. Differentiable.
-at::Tensor raw_scores(const RewardModel& model, const Packed& packed);
-
 }  // namespace cai

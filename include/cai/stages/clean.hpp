@@ -11,6 +11,9 @@ namespace cai {
 /// Up to the last whole sentence, line of a list or closed code block; "" when there is none.
 std::string cut_at_sentence(std::string_view text);
 
+/// The first `n` sentences; the whole text when it has no more.
+std::string first_sentences(std::string_view text, int n);
+
 /// Without what is not the answer itself: a leading role label or "Here is a revised version ...:", quotes around the whole,
 /// and everything from a line on that starts another turn ("User:", "Critique:").
 std::string strip_meta(std::string_view text);

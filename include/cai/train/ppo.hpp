@@ -10,8 +10,12 @@
 
 namespace cai {
 
-/// Normalised scores of whole sequences (prompt and answer), one each.
-using Scorer = std::function<std::vector<double>(const std::vector<std::vector<int>>&)>;
+/// Normalised scores of whole sequences (prompt and answer), one each. `states`: each sequence's hidden states [length, width] after the
+/// first `layers` layers, which are the policy's and the value model's alike; empty when layers is 0.
+using Scorer = std::function<std::vector<double>(const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers)>;
+
+/// score_rewards for sequences whose states below `layers` are known.
+std::vector<double> score_rewards(const RewardModel& model, const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers);
 
 /// As train_ppo; `value` is the value model to start from (its own copy is trained), `score` gives the rewards.
 Json train_ppo_with(Llama& policy, const RewardModel& value, const Scorer& score, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,

@@ -83,4 +83,8 @@ std::vector<std::pair<std::size_t, std::size_t>> micro_batches(const std::vector
 
 constexpr std::int64_t kMicroBatchTokens = 1024;
 
+/// Hidden states below layer `first`, one [length, width] a sequence, when that layer and those above learn and training passes over the
+/// sequences more than once: computed once, in the order given. Empty when nothing is frozen, epochs is 1, or they would take over 1 GiB.
+std::vector<at::Tensor> frozen_states(const Llama& model, const std::vector<std::vector<int>>& sequences, std::int64_t first, long epochs);
+
 }  // namespace cai

@@ -1,1 +1,0 @@
-// Keeps a floor without sources of its own a valid static library.

@@ -1,0 +1,113 @@
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "cai/base/hash.hpp"
+#include "cai/base/random.hpp"
+#include "cai/base/statistics.hpp"
+#include "cai/base/text.hpp"
+
+namespace cai {
+namespace {
+
+TEST(Hash, IsSha256) {  // FIPS 180-2's examples
+  EXPECT_EQ(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
+RC_GTEST_PROP(Random, StreamsDependOnTheirPathOnly, (std::uint64_t seed, std::string name, std::uint64_t index)) {
+  Random parent(seed);
+  Random before = parent.derive(name).derive(index);
+  for (int i = 0; i < 5; ++i) parent.next();
+  Random after = parent.derive(name).derive(index);
+  for (int i = 0; i < 8; ++i) RC_ASSERT(before.next() == after.next());
+  Random one = Random(seed).derive(index), other = Random(seed).derive(index + 1);
+  RC_ASSERT(one.next() != other.next());
+}
+
+RC_GTEST_PROP(Random, RestoringGoesOnWhereItWas, (std::uint64_t seed, std::uint8_t drawn)) {
+  Random a(seed);
+  for (int i = 0; i < drawn; ++i) a.uniform();
+  Random b;
+  b.restore(a.key(), a.counter());
+  for (int i = 0; i < 4; ++i) RC_ASSERT(a.next() == b.next());
+}
+
+TEST(Random, HasTheMomentsOfItsDistributions) {
+  Random r(5);
+  double sum = 0, squares = 0, uniform = 0;
+  std::vector<int> counts(7);
+  constexpr int n = 70000;
+  for (int i = 0; i < n; ++i) {
+    const double x = r.normal();
+    sum += x, squares += x * x, uniform += r.uniform(), ++counts[r.below(7)];
+  }
+  EXPECT_NEAR(sum / n, 0, 0.02);
+  EXPECT_NEAR(squares / n, 1, 0.03);
+  EXPECT_NEAR(uniform / n, 0.5, 0.01);
+  for (int c : counts) EXPECT_NEAR(c, n / 7, 400);
+}
+
+RC_GTEST_PROP(Random, APermutationHoldsEachNumberOnce, (std::uint64_t seed)) {
+  const std::size_t n = *rc::gen::inRange<std::size_t>(0, 200);
+  std::vector<std::size_t> p = Random(seed).permutation(n);
+  std::sort(p.begin(), p.end());
+  for (std::size_t i = 0; i < n; ++i) RC_ASSERT(p[i] == i);
+}
+
+TEST(Statistics, AgreeWithPublishedValues) {
+  const Interval w = wilson(10, 20);  // Newcombe 1998, method 3: 0.2993 to 0.7007
+  EXPECT_NEAR(w.low, 0.2993, 1e-4);
+  EXPECT_NEAR(w.high, 0.7007, 1e-4);
+  EXPECT_NEAR(wilson(0, 10).high, 0.2775, 1e-4);
+  EXPECT_NEAR(mcnemar(3, 12), 0.03515625, 1e-12);  // 2 * P(X <= 3), X binomial(15, 1/2)
+  EXPECT_EQ(mcnemar(0, 0), 1);
+  EXPECT_NEAR(pearson(std::vector<double>{1, 2, 3, 4}, std::vector<double>{2, 4, 6, 9}), 0.9943, 1e-4);
+  EXPECT_NEAR(kappa(std::vector<int>{1, 1, 0, 0, 1}, std::vector<int>{1, 0, 0, 0, 1}), 0.615385, 1e-6);
+  EXPECT_NEAR(calibration_error(std::vector<double>{0.95, 0.95, 0.05}, std::vector<double>{1, 0, 0}), (2 * 0.45 + 0.05) / 3, 1e-12);
+}
+
+TEST(Statistics, TheBootstrapCoversTheMean) {
+  std::vector<double> values;
+  Random r(3);
+  for (int i = 0; i < 200; ++i) values.push_back(r.normal() + 2);
+  const Interval b = bootstrap_mean(values, 4000, 1);
+  EXPECT_NEAR(b.high - b.low, 2 * 1.96 / std::sqrt(200.0), 0.05);  // what the normal theory says
+  EXPECT_LT(b.low, 2);
+  EXPECT_GT(b.high, 2);
+  EXPECT_EQ(b.low, bootstrap_mean(values, 4000, 1).low);
+}
+
+TEST(Text, InvalidBytesAreReplacedAsPythonDoes) {
+  EXPECT_EQ(to_utf8("a\xff\xfe"), "a\xef\xbf\xbd\xef\xbf\xbd");
+  EXPECT_EQ(to_utf8("\xe4\xbd!"), "\xef\xbf\xbd!");              // one for a maximal subpart
+  EXPECT_EQ(to_utf8("\xed\xa0\x80"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");  // a surrogate
+  EXPECT_FALSE(is_utf8("\xc0\xaf"));                             // overlong
+  EXPECT_TRUE(is_utf8("na\xc3\xafve"));
+}
+
+RC_GTEST_PROP(Text, PrintableTextHoldsNoEscapes, (std::string bytes)) {
+  const std::string shown = printable(bytes);
+  RC_ASSERT(is_utf8(shown));
+  for (char c : shown) RC_ASSERT(static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t');
+  RC_ASSERT(shown.find("\xe2\x80\xae") == shown.npos);
+  RC_ASSERT(shown.find('\x7f') == shown.npos);
+}
+
+RC_GTEST_PROP(Text, Utf8IsAFixedPoint, (std::string bytes)) {
+  const std::string once = to_utf8(bytes);
+  RC_ASSERT(is_utf8(once));
+  RC_ASSERT(to_utf8(once) == once);
+  if (is_utf8(bytes)) RC_ASSERT(once == bytes);
+}
+
+TEST(Text, NearestNamesWhatWasMeantOnly) {
+  EXPECT_EQ(nearest("upadtes", {"updates", "epochs"}), "updates");
+  EXPECT_EQ(nearest("zebra", {"updates", "epochs"}), "");
+}
+
+}  // namespace
+}  // namespace cai

@@ -1,0 +1,177 @@
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+
+#include "cai/base/error.hpp"
+#include "cai/io/file.hpp"
+#include "cai/io/gguf.hpp"
+#include "cai/io/json.hpp"
+#include "cai/io/manifest.hpp"
+#include "cai/io/records.hpp"
+#include "cai/io/safetensors.hpp"
+
+namespace cai {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Folder {
+  fs::path path;
+  Folder() {
+    static int n = 0;
+    path = fs::temp_directory_path() / ("cai-io-" + std::to_string(getpid()) + "-" + std::to_string(n++));
+    fs::create_directories(path);
+  }
+  ~Folder() { fs::remove_all(path); }
+};
+
+std::string message_of(const std::function<void()>& run) {
+  try {
+    run();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+Json record(std::size_t i) { return {{"id", "r" + std::to_string(i)}, {"text", std::string(i % 40, 'x') + "\n\"\u00fc\""}}; }
+
+TEST(Json, SaysWhereItIsWrong) {
+  EXPECT_NE(message_of([] { parse_json("{\n \"a\": 1,\n \"b\": }", "f.json"); }).find("f.json:3"), std::string::npos);
+  EXPECT_NE(message_of([] { parse_json("{\"a\": 1, \"a\": 2}", "f.json"); }).find("twice"), std::string::npos);
+  EXPECT_NE(message_of([] { parse_json(std::string(300, '[') + std::string(300, ']'), "f.json"); }).find("200"), std::string::npos);
+  EXPECT_NE(message_of([] { parse_json("\"\xff\"", "f.json"); }).find("UTF-8"), std::string::npos);
+  EXPECT_EQ(parse_json("{\"z\": 1, \"a\": 2}", "f").begin().key(), "z");  // order kept
+}
+
+RC_GTEST_PROP(Json, NeverEndsOtherwiseThanByAnInputError, (std::string bytes)) {
+  try {
+    parse_json(bytes, "f");
+  } catch (const InputError&) {
+  }
+}
+
+// Whatever the order of writing, the batch and the moment of a crash: the folder is that of one uninterrupted writer.
+RC_GTEST_PROP(Records, AreTheSameAfterAnyInterruption, ()) {
+  const auto n = *rc::gen::inRange<std::size_t>(1, 60);
+  const auto stops = *rc::gen::container<std::vector<std::size_t>>(rc::gen::inRange<std::size_t>(0, n));
+  const long shard = *rc::gen::inRange<long>(1, 20);
+  const Folder whole, broken;
+  {
+    RecordWriter w(whole.path, "s", "key", shard);
+    for (std::size_t i = 0; i < n; ++i) w.write(i, record(i));
+    w.finish({{"n", n}}, 1);
+  }
+  for (std::size_t stop : stops) {
+    RecordWriter w(broken.path, "s", "key", shard);
+    for (std::size_t i = w.already_written().size(); i < stop; ++i) w.write(i, record(i));
+    if (stop % 2) w.flush();
+  }
+  // A torn line, as a crash in the middle of a write leaves it.
+  for (const auto& entry : fs::directory_iterator(broken.path))
+    if (entry.path().extension() == ".jsonl" && !fs::exists(broken.path / "manifest.json")) {
+      fs::path last;
+      for (const auto& e : fs::directory_iterator(broken.path))
+        if (e.path().extension() == ".jsonl") last = std::max(last, e.path());
+      const std::string kept = read_file(last);
+      if (static_cast<long>(std::count(kept.begin(), kept.end(), '\n')) < shard) AppendFile(last, kept.size()).append("{\"id\": \"torn");
+      break;
+    }
+  {
+    RecordWriter w(broken.path, "s", "key", shard);
+    for (std::size_t i = w.already_written().size(); i < n; ++i) w.write(i, record(i));
+    w.finish({{"n", n}}, 2);
+  }
+  const auto a = read_manifest(whole.path), b = read_manifest(broken.path);
+  RC_ASSERT(a && b && a->files.size() == b->files.size());
+  for (std::size_t i = 0; i < a->files.size(); ++i) RC_ASSERT(a->files[i].file == b->files[i].file && a->files[i].sha256 == b->files[i].sha256 && a->files[i].records == b->files[i].records);
+  RC_ASSERT(read_records(broken.path).size() == n);
+  RC_ASSERT(verify_manifest(broken.path).empty());
+}
+
+TEST(Records, OutOfOrderWritesComeOutInOrder) {
+  const Folder f;
+  RecordWriter w(f.path, "s", "key");
+  for (std::size_t i : {2u, 0u, 1u, 4u, 3u}) w.write(i, record(i));
+  w.finish({}, 0);
+  const std::vector<Json> all = read_records(f.path);
+  for (std::size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i], record(i));
+}
+
+TEST(Records, AnotherKeyPutsTheUnfinishedFolderAside) {
+  const Folder f;
+  const fs::path stage = f.path / "stage";
+  { RecordWriter w(stage, "s", "one"); w.write(0, record(0)); w.flush(); }
+  { RecordWriter w(stage, "s", "two"); EXPECT_TRUE(w.already_written().empty()); w.write(0, record(7)); w.finish({}, 0); }
+  EXPECT_EQ(read_records(stage)[0], record(7));
+  int aside = 0;
+  for (const auto& e : fs::directory_iterator(f.path)) aside += e.path().filename().string().find("stale") != std::string::npos;
+  EXPECT_EQ(aside, 1);
+}
+
+TEST(Records, AnyFlippedByteIsFound) {
+  const Folder f;
+  { RecordWriter w(f.path, "s", "key"); for (std::size_t i = 0; i < 20; ++i) w.write(i, record(i)); w.finish({}, 0); }
+  const fs::path shard = f.path / "00000.jsonl";
+  const std::string good = read_file(shard);
+  for (std::size_t at = 0; at < good.size(); at += 7) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 1);
+    write_file(shard, bad);
+    EXPECT_FALSE(verify_manifest(f.path).empty());
+    EXPECT_NE(message_of([&] { read_records(f.path); }).find("00000.jsonl"), std::string::npos) << at;
+  }
+}
+
+TEST(Records, BadLinesAreNamed) {
+  const Folder f;
+  write_file(f.path / "a.jsonl", "{\"id\": \"x\"}\n[1]\n");
+  EXPECT_NE(message_of([&] { read_records(f.path / "a.jsonl"); }).find("a.jsonl:2"), std::string::npos);
+  write_file(f.path / "b.jsonl", "{\"id\": \"x\"}\n{\"id\": \"x\"}\n");
+  EXPECT_NE(message_of([&] { read_records(f.path / "b.jsonl"); }).find("b.jsonl:2"), std::string::npos);
+}
+
+TEST(FolderLock, IsHeldByOneProcessAtATime) {
+  const Folder f;
+  const FolderLock lock(f.path);
+  const pid_t child = fork();
+  if (child == 0) {
+    const std::string m = message_of([&] { FolderLock second(f.path); });
+    _exit(m.find(std::to_string(getppid())) != std::string::npos ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+// Hostile containers: cut or flipped anywhere, a reader ends with an error that names the file, or reads something.
+template <class Read>
+void survives(const fs::path& file, Read read) {
+  const std::string good = read_file(file);
+  const Folder f;
+  const fs::path copy = f.path / file.filename();
+  for (std::size_t i = 0; i < 400; ++i) {
+    std::string bad = good;
+    if (i % 4 == 0) bad.resize(good.size() * i / 400);
+    else bad[(i * 131) % std::min<std::size_t>(bad.size(), 2000)] = static_cast<char>(i * 37 + 1);
+    write_file(copy, bad);
+    const std::string m = message_of([&] { read(copy); });
+    if (!m.empty()) EXPECT_NE(m.find(file.filename().string()), std::string::npos) << m;
+  }
+}
+
+TEST(Gguf, SurvivesBrokenFiles) {
+  survives(fs::path(CAI_SOURCE_DIR) / "tests/model/golden/blocks.gguf", [](const fs::path& p) { read_gguf(p); });
+}
+
+TEST(Safetensors, SurvivesBrokenFiles) {
+  survives(fs::path(CAI_SOURCE_DIR) / "tests/model/golden/llama-tied/model.safetensors", [](const fs::path& p) { read_safetensors(p); });
+}
+
+}  // namespace
+}  // namespace cai
