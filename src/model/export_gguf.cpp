@@ -137,9 +137,9 @@ at::Tensor interleaved(const at::Tensor& t, std::int64_t heads) {
 }  // namespace
 
 void export_gguf(const Llama& model, const fs::path& tokenizer_folder, const fs::path& file, const std::string& dtype) {
-  const std::map<std::string, std::pair<GgufType, std::uint32_t>> types = {{"float32", {GgufType::kF32, 0}}, {"float16", {GgufType::kF16, 1}}, {"bfloat16", {GgufType::kBF16, 32}}};
+  const std::map<std::string, std::pair<GgufType, std::uint32_t>> types = {{"f32", {GgufType::kF32, 0}}, {"f16", {GgufType::kF16, 1}}, {"bf16", {GgufType::kBF16, 32}}};
   const auto type = types.find(dtype);
-  if (type == types.end()) throw UsageError("dtype " + printable(dtype) + "; accepted for GGUF: float32, float16, bfloat16");
+  if (type == types.end()) throw UsageError("dtype " + printable(dtype) + "; accepted for GGUF: f32, f16, bf16");
   const ModelConfig& c = model.config;
   if (c.rope_scaling.factor != 1) throw InputError("GGUF export of a model with scaled rotary frequencies is not supported; use --format hf");
   if (c.output_bias || (c.qkv_bias && c.architecture == "LlamaForCausalLM")) throw InputError("GGUF export of this architecture with attention biases is not supported; use --format hf");

@@ -256,7 +256,7 @@ Json eval(const EvalConfig& config, const Constitution& constitution, const std:
     figures["pairwise"] = Json::object();
     for (std::size_t m = 1; m < models.size(); ++m) figures["pairwise"][models[m].name] = pairwise(records, n, m, *judge, seed, config.bootstrap_samples);
   }
-  figures["judge"] = {{"refusal_rule", "measured against people's verdicts: docs/eval.md"}, {"pairwise_judge", models.front().name + ", unexamined: see the exam for what this model is worth as a judge"}};
+  figures["judge"] = {{"refusal_rule", kRefusalRuleError}, {"pairwise_judge", models.front().name + ", unexamined: see the exam for what this model is worth as a judge"}};
 
   std::string failures;
   std::map<std::string, long> failed;

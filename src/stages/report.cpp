@@ -13,6 +13,7 @@
 #include "cai/io/manifest.hpp"
 #include "cai/io/records.hpp"
 #include "cai/stages/asking.hpp"
+#include "cai/stages/refusal.hpp"
 
 namespace cai {
 namespace {
@@ -122,8 +123,7 @@ void before_and_after(Page& page, const Json& eval) {
     page.add(row + "</tr>");
   }
   page.add("</table></div>");
-  page.add("<p class=soft>Values with 95 % bootstrap intervals over prompts; changes are paired by prompt, p by McNemar's exact test. Whether an answer refuses is decided by a rule whose error against "
-           "people's verdicts is stated in docs/eval.md; complying means an answer on the topic that does not decline: it says nothing about how much harm the answer could do.</p>");
+  page.add("<p class=soft>Values with 95 % bootstrap intervals over prompts; changes are paired by prompt, p by McNemar's exact test. Whether an answer refuses is decided by a rule: " + escape(kRefusalRuleError) + ". Complying means an answer on the topic that does not decline: it says nothing about how much harm the answer could do.</p>");
   if (eval.contains("pairwise") && !eval["pairwise"].empty()) {
     page.add("<h3>Preferred to the first model's answer on harmless prompts</h3><div class=scroll><table><tr><th>model</th><th>win rate (ties count half)</th><th>at equal length</th><th>both orders agree</th></tr>");
     for (const auto& [name, p] : eval["pairwise"].items())

@@ -215,7 +215,7 @@ class RealModel(Case):
 
     def test_exported_folders_answer_alike(self):
         self.done(cai("export", "--model", "smollm2", "--format", "hf", "--out", self.folder / "hf"))
-        self.done(cai("export", "--model", self.folder / "hf", "--format", "gguf", "--dtype", "float32", "--out", self.folder / "gguf"))
+        self.done(cai("export", "--model", self.folder / "hf", "--format", "gguf", "--dtype", "f32", "--out", self.folder / "gguf"))
         question = ["--prompt", "Name three colours.", "--temperature", "0", "--max-new-tokens", "24"]
         models = ["smollm2", self.folder / "hf", self.folder / "gguf"]
         answers = {self.done(cai("chat", "--model", model, *question)).stdout for model in models}
