@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "cai/base/error.hpp"
 
@@ -79,6 +80,17 @@ void write_file(const fs::path& path, std::string_view bytes) {
     if (::fsync(file.fd) != 0) fail("sync", temporary);
   }
   rename_durably(temporary, path);
+}
+
+void remove_unpublished(const fs::path& folder) {
+  if (!fs::is_directory(folder)) return;
+  std::vector<fs::path> leftovers;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.is_regular_file() && entry.path().extension() == ".tmp") leftovers.push_back(entry.path());
+  for (const fs::path& leftover : leftovers) {
+    std::error_code ignored;  // a folder that cannot be written says so at the first write
+    fs::remove(leftover, ignored);
+  }
 }
 
 AppendFile::AppendFile(const fs::path& path, std::uint64_t keep_bytes) : path_(path) {

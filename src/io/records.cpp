@@ -114,6 +114,7 @@ struct RecordWriter::Impl {
 // An unfinished folder with the same key goes on; anything else in its place moves aside.
 void RecordWriter::Impl::open() {
   const fs::path marker = folder / "progress.json";
+  remove_unpublished(folder);
   if (fs::exists(folder) && !fs::is_empty(folder)) {
     const auto manifest = read_manifest(folder);
     std::string old_key;

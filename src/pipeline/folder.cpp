@@ -78,6 +78,7 @@ StageResult run_training_stage(const fs::path& folder, const std::string& stage,
                                const std::function<Json()>& body) {
   if (std::optional<Manifest> manifest = finished(folder, key)) return {manifest->figures, manifest->seconds, true};
   Stopwatch watch;
+  remove_unpublished(folder);
   if (fs::exists(folder) && !fs::is_empty(folder) && unfinished_key(folder) != key) {
     log_info(folder.string() + " is unfinished work from other inputs or settings; it is kept as " +
              move_aside(folder).filename().string());

@@ -114,6 +114,17 @@ TEST(Records, AnotherKeyPutsTheUnfinishedFolderAside) {
   EXPECT_EQ(aside, 1);
 }
 
+TEST(Records, AFileThatWasNeverPublishedIsNoWork) {  // killed between creating the folder and publishing its first file
+  const Folder f;
+  const fs::path stage = f.path / "stage";
+  fs::create_directories(stage);
+  { AppendFile half(stage / "progress.json.tmp", 0); half.append("{\"sta"); }
+  { RecordWriter w(stage, "s", "key"); w.write(0, record(0)); w.finish({}, 0); }
+  EXPECT_EQ(read_records(stage)[0], record(0));
+  EXPECT_FALSE(fs::exists(stage / "progress.json.tmp"));
+  EXPECT_FALSE(fs::exists(f.path / "stage.stale-1"));
+}
+
 TEST(Records, AnyFlippedByteIsFound) {
   const Folder f;
   { RecordWriter w(f.path, "s", "key"); for (std::size_t i = 0; i < 20; ++i) w.write(i, record(i)); w.finish({}, 0); }

@@ -20,6 +20,10 @@ void rename_durably(const std::filesystem::path& from, const std::filesystem::pa
 
 void sync_folder(const std::filesystem::path& folder);
 
+/// Removes the temporary files that a killed write_file left in `folder` (not below it): nothing in them was ever
+/// reported as written. A folder that does not exist is fine.
+void remove_unpublished(const std::filesystem::path& folder);
+
 /// A file that only grows.
 class AppendFile {
  public:
