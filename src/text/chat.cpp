@@ -66,6 +66,63 @@ std::string literal_system(const std::string& source) {
   return "";
 }
 
+// The Jinja expression {{ ... }} around position `at`.
+std::string expression_at(const std::string& source, std::size_t at) {
+  const std::size_t open = source.rfind("{{", at), close = source.find("}}", at);
+  return at == source.npos || open == source.npos || close == source.npos ? "" : source.substr(open + 2, close - open - 2);
+}
+
+// The terms of a sum of literals and variables: "' ' + content.strip() + eos_token". A literal keeps its quotes.
+std::vector<std::string> terms(const std::string& expression) {
+  std::vector<std::string> found(1);
+  char quote = 0;
+  for (const char c : expression) {
+    if (quote == 0 && c == '+') {
+      found.emplace_back();
+      continue;
+    }
+    if (quote == 0 && (c == '\'' || c == '"')) quote = c;
+    else if (c == quote) quote = 0;
+    found.back() += c;
+  }
+  for (std::string& term : found) {
+    while (!term.empty() && (term.front() == '-' || term.front() == ' ' || term.front() == '\n')) term.erase(term.begin());
+    while (!term.empty() && (term.back() == '-' || term.back() == ' ' || term.back() == '\n')) term.pop_back();
+  }
+  return found;
+}
+
+bool is_literal(const std::string& term) { return term.size() >= 2 && (term[0] == '\'' || term[0] == '"') && term.back() == term[0]; }
+bool trims(const std::string& term) { return has(term, "trim") || has(term, "strip"); }
+
+// Models of the [INST] family declare their spaces in the literals of two expressions: the user's turn ("... [/INST]")
+// and the answer ("... eos_token").
+InstStyle read_inst_style(const std::string& source) {
+  InstStyle style;
+  bool has_user = false, has_answer = false;
+  for (const std::string& term : terms(expression_at(source, source.rfind("[/INST]")))) {
+    if (!is_literal(term)) {
+      if (has(term, "bos_token")) style.bos_each_turn = true;
+      else if (has(term, "content")) style.trims_user = trims(term);
+      continue;
+    }
+    const std::string text = term.substr(1, term.size() - 2);
+    if (has(text, "[/INST]")) style.close = text, has_user = !style.open.empty();
+    else if (has(text, "[INST]")) style.open = text;
+  }
+  bool ended = false;
+  for (const std::string& term : terms(expression_at(source, source.rfind("eos_token")))) {
+    if (is_literal(term)) (ended ? style.last : has_answer ? style.after : style.before) = term.substr(1, term.size() - 2);
+    else if (has(term, "eos_token")) ended = true;
+    else if (has(term, "content")) has_answer = true, style.trims_answer = trims(term);
+  }
+  if (!has_user || !has_answer || !ended)
+    throw InputError("the model's chat template has [INST] but not the turns of Llama 2 or Mistral: \"[INST]\" + content + \"[/INST]\", content + eos_token");
+  const std::size_t system = source.find("system_message is defined");
+  style.system_in_last_turn = system != source.npos && source.find("loop.last and") != source.npos;
+  return style;
+}
+
 void check_roles(const std::vector<Message>& messages) {
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const std::string& role = messages[i].role;
@@ -102,9 +159,10 @@ ChatTemplate::ChatTemplate(std::shared_ptr<const Tokenizer> tokenizer) : tokeniz
   } else if (has(source, "<|start_header_id|>")) {
     format_ = ChatFormat::kLlama3;
     stop("<|eot_id|>"), stop("<|end_of_text|>");
-  } else if (has(source, "[INST]")) {
+  } else if (has(source, "[INST]") && !has(source, "[SYSTEM_PROMPT]")) {
     format_ = has(source, "<<SYS>>") ? ChatFormat::kLlama2 : ChatFormat::kMistral;
-  } else if (has(source, "<|user|>") && has(source, "<|assistant|>")) {
+    inst_ = read_inst_style(source);
+  } else if (has(source, "<|user|>") && has(source, "<|assistant|>") && has(source, "eos_token")) {
     format_ = ChatFormat::kZephyr;
   } else {
     throw InputError("the model's chat template is none of ChatML, Qwen, Llama 2, Llama 3, Mistral, Zephyr");
@@ -142,17 +200,26 @@ std::vector<int> ChatTemplate::encode(const std::vector<Message>& messages, bool
     case ChatFormat::kMistral: {
       check_alternation(messages);
       const bool llama = format_ == ChatFormat::kLlama2;
-      std::string system = has_system ? (llama ? "<<SYS>>\n" + messages[0].content + "\n<</SYS>>\n\n" : messages[0].content + "\n\n") : "";
-      if (!llama && tokenizer_->bos()) out.token(*tokenizer_->bos());
-      for (const Message& m : messages) {
-        if (m.role == "system") continue;
-        if (m.role == "user") {
-          if (llama && tokenizer_->bos()) out.token(*tokenizer_->bos());
-          out.control("[INST]").text(" " + (llama ? trim(system + m.content) : system + m.content) + (llama ? " " : " ")).control("[/INST]");
-          system.clear();
-        } else {
-          out.text(" " + trim(m.content) + (llama ? " " : "")).token(stops_.front());
+      const std::string system = !has_system ? "" : llama ? "<<SYS>>\n" + messages[0].content + "\n<</SYS>>\n\n" : messages[0].content + "\n\n";
+      std::size_t first = has_system ? 1 : 0, last = messages.size();
+      while (last > first && messages[last - 1].role != "user") --last;
+      const std::size_t with_system = inst_.system_in_last_turn ? last - 1 : first;
+      const auto marked = [&](const std::string& literal, const char* marker) {
+        const std::size_t at = literal.find(marker);
+        out.text(literal.substr(0, at)).control(marker).text(literal.substr(at + std::string_view(marker).size()));
+      };
+      if (!inst_.bos_each_turn && tokenizer_->bos()) out.token(*tokenizer_->bos());
+      for (std::size_t i = first; i < messages.size(); ++i) {
+        const std::string& content = messages[i].content;
+        if (messages[i].role == "assistant") {
+          out.text(inst_.before + (inst_.trims_answer ? trim(content) : content) + inst_.after).token(stops_.front()).text(inst_.last);
+          continue;
         }
+        const std::string text = i == with_system ? system + content : content;
+        if (inst_.bos_each_turn && tokenizer_->bos()) out.token(*tokenizer_->bos());
+        marked(inst_.open, "[INST]");
+        out.text(inst_.trims_user ? trim(text) : text);
+        marked(inst_.close, "[/INST]");
       }
       break;
     }

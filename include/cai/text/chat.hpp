@@ -16,6 +16,15 @@ struct Message {
 
 enum class ChatFormat { kChatML, kLlama2, kLlama3, kMistral, kQwen, kZephyr, kPlain };
 
+/// How a model of the [INST] family writes its turns; models of one family differ in spaces and trimming.
+struct InstStyle {
+  std::string open, close;           // around the user's text: "[INST] ", " [/INST]"
+  std::string before, after, last;   // around the answer: before it, between it and eos, after eos
+  bool trims_user = false, trims_answer = false;
+  bool bos_each_turn = false;        // before each user turn, instead of once
+  bool system_in_last_turn = false;  // the system prompt stands in the last user turn, instead of the first
+};
+
 class ChatTemplate {
  public:
   /// The format is recognised from the tokenizer's declared template (its control tokens and literal pieces); a model without one
@@ -38,7 +47,8 @@ class ChatTemplate {
   std::shared_ptr<const Tokenizer> tokenizer_;
   ChatFormat format_;
   std::vector<int> stops_;
-  std::string default_system_;
+  std::string default_system_;  // ChatML, Qwen: what the template puts in where no system message is given
+  InstStyle inst_;              // Llama 2, Mistral
 };
 
 }  // namespace cai
