@@ -17,6 +17,7 @@
 #include "cai/cli/progress_line.hpp"
 #include "cai/data/constitution.hpp"
 #include "cai/data/prompt.hpp"
+#include "cai/engine/engine.hpp"
 #include "cai/engine/threads.hpp"
 #include "cai/feedback/speaker.hpp"
 #include "cai/io/file.hpp"
@@ -132,7 +133,7 @@ class SingleStage {
     if (name == "sft") {
       std::vector<Json> records = use("records", read_records(a_.input));
       use_model();
-      return trained([&] { return sft(config_.sft, records, model_, a_.out, seed, progress_); });
+      return trained([&] { return sft(config_.sft, config_.engine, records, model_, a_.out, seed, progress_); });
     }
     if (name == "candidates") {
       std::vector<Json> records = use("prompts", read_prompt_records(config_));
@@ -159,7 +160,7 @@ class SingleStage {
     if (name == "reward") {
       std::vector<Json> records = use("labels", read_records(a_.input));
       use_model();
-      return trained([&] { return reward(config_.reward, records, model_, a_.out, seed, progress_); });
+      return trained([&] { return reward(config_.reward, config_.engine, records, model_, a_.out, seed, progress_); });
     }
     if (name == "ppo") {
       std::vector<Json> records = use("prompts", read_prompt_records(config_));
@@ -253,7 +254,7 @@ class SingleStage {
     if (a_.command == "label") {
       for (const std::string& line : key_lines(config_, "endpoint")) lines.push_back(line);
     }
-    return key_of({{"stage", a_.command}, {"seed", config_.seed}, {"config", lines}, {"facts", facts_}});
+    return key_of({{"stage", a_.command}, {"seed", config_.seed}, {"config", lines}, {"arithmetic", engine_arithmetic(config_.engine.dtype)}, {"facts", facts_}});
   }
 
   int recorded(const std::function<Json(RecordWriter&)>& body, const std::vector<std::string>& extras = {}) {

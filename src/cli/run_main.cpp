@@ -2,6 +2,7 @@
 #include "cai/base/log.hpp"
 #include "cai/base/stop.hpp"
 #include "cai/cli/commands.hpp"
+#include "cai/engine/threads.hpp"
 
 int main(int argc, char** argv) {
   return cai::guarded([&] {
@@ -9,6 +10,7 @@ int main(int argc, char** argv) {
     if (cai::is_light(arguments)) return cai::run_light(arguments);
     cai::set_log_level(arguments.quiet ? cai::LogLevel::kWarning : arguments.verbose ? cai::LogLevel::kDebug : cai::LogLevel::kInfo);
     cai::install_stop_handlers();
+    cai::keep_freed_memory();
     return cai::run_command(arguments);
   });
 }

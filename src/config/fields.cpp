@@ -82,7 +82,7 @@ std::vector<Field> declare() {
   d.add("seed", AT(seed), from_to(0, 1e15), "Every draw of the run follows from it.");
   d.add("iterations", AT(iterations), from_to(1, 100), "Rounds of the whole loop, each from the last one's policy.");
   d.section = "engine";
-  d.add("dtype", AT(engine.dtype), one_of({"auto", "float32", "bfloat16"}), "Arithmetic of generation: bfloat16 holds the weights in half the memory.");
+  d.add("dtype", AT(engine.dtype), one_of({"auto", "float32", "bfloat16"}), "Products of generation and scoring; auto: bfloat16 where the CPU multiplies it (AVX512-BF16), else float32.");
   d.add("max_sequences", AT(engine.max_sequences), from_to(1, 4096), "Sequences generated at once; no effect on their text.");
   d.add("threads", AT(engine.threads), from_to(0, 1024), "Threads; 0: all cores.");
   d.section = "prompts";
@@ -117,6 +117,7 @@ std::vector<Field> declare() {
   d.add("held_out", AT(sft.held_out), from_to(0, 0.5), "Share of the examples kept for the held-out loss.");
   d.section = "candidates";
   d.add("per_prompt", AT(candidates.per_prompt), from_to(2, 64), "Answers a prompt (K).");
+  d.add("plain", AT(candidates.plain), from_to(0, 64), "By contrast: answers a prompt without an instruction beside those K, compared where they differ in declining.");
   d.add("max_new_tokens", AT(candidates.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");
   d.add("temperature", AT(candidates.temperature), from_to(0.01, 10), "Sampling temperature.");
   d.add("prompts", AT(candidates.prompts), from_to(1, 1e7), "Prompts used, at most, of all kinds in proportion.");

@@ -107,6 +107,16 @@ void add_bias(const std::vector<float>& bias, std::int64_t rows, std::int64_t wi
 
 }  // namespace
 
+bool uses_bfloat16(const std::string& dtype) {
+  if (dtype != "auto" && dtype != "float32" && dtype != "bfloat16") throw InputError("engine.dtype: " + dtype + "; accepted: auto, float32, bfloat16");
+  return dtype == "bfloat16" || (dtype == "auto" && has_bfloat16_products());
+}
+
+std::string engine_arithmetic(const std::string& dtype) {
+  const bool bfloat16 = uses_bfloat16(dtype);
+  return std::string(!bfloat16 ? "float32, " : has_bfloat16_products() ? "bfloat16, " : "bfloat16 weights, float32 products, ") + kernel_name(bfloat16);
+}
+
 struct Engine::Impl {
   ModelConfig config;
   EngineOptions options;
@@ -133,7 +143,7 @@ struct Engine::Impl {
 
 void Engine::Impl::load(const Llama& model) {
   config = model.config;
-  const bool bfloat16 = options.dtype == "bfloat16";
+  const bool bfloat16 = uses_bfloat16(options.dtype);
   embedding = copy(model.embedding);
   norm = copy(model.norm);
   layers.resize(model.layers.size());
@@ -332,9 +342,6 @@ std::unique_ptr<Sequence> Engine::Impl::start(std::size_t index, const std::vect
 
 Engine::Engine(const Llama& model, EngineOptions options) : impl_(std::make_unique<Impl>()) {
   impl_->options = std::move(options);
-  const std::string& dtype = impl_->options.dtype;
-  if (dtype != "auto" && dtype != "float32" && dtype != "bfloat16")
-    throw InputError("engine.dtype: " + dtype + "; accepted: auto, float32, bfloat16");
   impl_->load(model);
 }
 
@@ -347,7 +354,7 @@ Engine::Counts Engine::counts() const { return impl_->counts; }
 
 std::int64_t Engine::context() const { return impl_->config.context; }
 
-std::string Engine::arithmetic() const { return std::string(impl_->options.dtype == "bfloat16" ? "bfloat16 weights, float32 sums, " : "float32, ") + kernel_name(); }
+std::string Engine::arithmetic() const { return engine_arithmetic(impl_->options.dtype); }
 
 void Engine::generate(std::span<const Request> requests, const std::function<void(std::size_t, Completion)>& done) {
   struct Running {

@@ -11,6 +11,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 // Functions on eight lanes, compiled for AVX2 and for any x86-64, chosen at load time. No fused multiply-add here (the build
@@ -47,6 +48,28 @@ __attribute__((target("avx512f"))) void tile_avx512(const float* x, std::int64_t
       const __m512 a = _mm512_set1_ps(x[r * in + k]);
       sum[r][0] = _mm512_fmadd_ps(a, b0, sum[r][0]);
       sum[r][1] = _mm512_fmadd_ps(a, b1, sum[r][1]);
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < Rows; ++r) {
+    _mm512_storeu_ps(y + r * kPanel, sum[r][0]);
+    _mm512_storeu_ps(y + r * kPanel + 16, sum[r][1]);
+  }
+}
+
+// As above on pairs of bfloat16 along k: a product of two pairs and its sum is one instruction. x: [rows, pairs], panel: [pairs, kPanel].
+template <int Rows>
+__attribute__((target("avx512f,avx512bf16"))) void tile_pairs(const std::uint32_t* x, std::int64_t pairs, const std::uint32_t* panel, float* y) {
+  __m512 sum[Rows][2];
+#pragma GCC unroll 12
+  for (int r = 0; r < Rows; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
+  for (std::int64_t k = 0; k < pairs; ++k) {
+    const __m512bh b0 = (__m512bh)_mm512_loadu_si512(panel + k * kPanel), b1 = (__m512bh)_mm512_loadu_si512(panel + k * kPanel + 16);
+#pragma GCC unroll 12
+    for (int r = 0; r < Rows; ++r) {
+      const __m512bh a = (__m512bh)_mm512_set1_epi32(static_cast<int>(x[r * pairs + k]));
+      sum[r][0] = _mm512_dpbf16_ps(sum[r][0], a, b0);
+      sum[r][1] = _mm512_dpbf16_ps(sum[r][1], a, b1);
     }
   }
 #pragma GCC unroll 12
@@ -97,23 +120,43 @@ Isa isa() {
   return best;
 }
 
-template <class Weight>
+template <class X, class Weight>
 struct Tiles {
-  int rows;                                                                      // of the largest tile
-  void (*by_rows[13])(const float*, std::int64_t, const Weight*, float*);        // [r]: a tile of exactly r rows
+  int rows;                                                                  // of the largest tile
+  void (*by_rows[13])(const X*, std::int64_t, const Weight*, float*);        // [r]: a tile of exactly r rows
 };
 
 template <class W, int... R>
-Tiles<W> tiles_avx512(std::integer_sequence<int, R...>) { return {sizeof...(R), {nullptr, tile_avx512<R + 1, W>...}}; }
+Tiles<float, W> tiles_avx512(std::integer_sequence<int, R...>) { return {sizeof...(R), {nullptr, tile_avx512<R + 1, W>...}}; }
 template <class W, int... R>
-Tiles<W> tiles_avx2(std::integer_sequence<int, R...>) { return {sizeof...(R), {nullptr, tile_avx2<R + 1, W>...}}; }
+Tiles<float, W> tiles_avx2(std::integer_sequence<int, R...>) { return {sizeof...(R), {nullptr, tile_avx2<R + 1, W>...}}; }
+template <int... R>
+Tiles<std::uint32_t, std::uint32_t> tiles_pairs(std::integer_sequence<int, R...>) { return {sizeof...(R), {nullptr, tile_pairs<R + 1>...}}; }
 
 template <class Weight>
-const Tiles<Weight>& tiles() {
-  static const Tiles<Weight> best = isa() == Isa::kAvx512 ? tiles_avx512<Weight>(std::make_integer_sequence<int, 12>())
-                                    : isa() == Isa::kAvx2 ? tiles_avx2<Weight>(std::make_integer_sequence<int, 6>())
-                                                          : Tiles<Weight>{1, {nullptr, tile_plain<Weight>}};
+const Tiles<float, Weight>& tiles() {
+  static const Tiles<float, Weight> best = isa() == Isa::kAvx512 ? tiles_avx512<Weight>(std::make_integer_sequence<int, 12>())
+                                           : isa() == Isa::kAvx2 ? tiles_avx2<Weight>(std::make_integer_sequence<int, 6>())
+                                                                 : Tiles<float, Weight>{1, {nullptr, tile_plain<Weight>}};
   return best;
+}
+
+// y [rows, out] = x [rows, depth] times panels of [depth, kPanel].
+template <class X, class Weight>
+void multiply_panels(const Tiles<X, Weight>& t, const Weight* panels, const X* x, std::int64_t rows, std::int64_t depth, std::int64_t out, float* y) {
+  const std::int64_t count = (out + kPanel - 1) / kPanel;
+#pragma omp parallel for schedule(static)
+  for (std::int64_t p = 0; p < count; ++p) {
+    const Weight* panel = panels + p * depth * kPanel;
+    const std::int64_t columns = std::min(kPanel, out - p * kPanel);
+    alignas(64) float tile[12 * kPanel];
+    for (std::int64_t first = 0; first < rows; first += t.rows) {
+      const int n = static_cast<int>(std::min<std::int64_t>(t.rows, rows - first));
+      t.by_rows[n](x + first * depth, depth, panel, tile);
+      for (int r = 0; r < n; ++r)
+        std::memcpy(y + (first + r) * out + p * kPanel, tile + r * kPanel, static_cast<std::size_t>(columns) * sizeof(float));
+    }
+  }
 }
 
 // Round to nearest, ties to even; NaN stays NaN.
@@ -121,6 +164,17 @@ std::uint16_t to_bfloat16(float x) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>((bits >> 16) | 0x40u);
   return static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+// Two values as one word, the first in the low half.
+std::uint32_t pair_of(float first, float second) { return to_bfloat16(first) | static_cast<std::uint32_t>(to_bfloat16(second)) << 16; }
+
+// A row of `width` floats as pairs; an odd last value is paired with 0. Lanes round as to_bfloat16 does, but numbers below 2^-126 to 0.
+__attribute__((target("avx512f,avx512bf16"))) void to_pairs(const float* x, std::int64_t width, std::uint32_t* pairs) {
+  std::int64_t i = 0;
+  for (; i + 32 <= width; i += 32)
+    _mm512_storeu_si512(pairs + i / 2, (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i)));
+  for (; i < width; i += 2) pairs[i / 2] = pair_of(x[i], i + 1 < width ? x[i + 1] : 0.0f);
 }
 
 // exp on eight lanes: 2^n * 2^f, f in [-0.5, 0.5], polynomial of degree 6 (Taylor of exp on |f ln 2| <= 0.35).
@@ -163,7 +217,12 @@ typedef std::int32_t IntLanes __attribute__((vector_size(32)));
 
 }  // namespace
 
-const char* kernel_name() { return isa() == Isa::kAvx512 ? "avx512" : isa() == Isa::kAvx2 ? "avx2" : "plain"; }
+bool has_bfloat16_products() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bf16"); }
+
+const char* kernel_name(bool bfloat16) {
+  if (bfloat16 && has_bfloat16_products()) return "avx512-bf16";
+  return isa() == Isa::kAvx512 ? "avx512" : isa() == Isa::kAvx2 ? "avx2" : "plain";
+}
 
 PackedMatrix::PackedMatrix(std::span<const float* const> parts, std::span<const std::int64_t> outs, std::int64_t in, bool bfloat16) : in_(in) {
   std::vector<const float*> rows;
@@ -171,44 +230,34 @@ PackedMatrix::PackedMatrix(std::span<const float* const> parts, std::span<const 
     for (std::int64_t r = 0; r < outs[p]; ++r) rows.push_back(parts[p] + r * in);
   out_ = static_cast<std::int64_t>(rows.size());
   const std::int64_t count = (out_ + kPanel - 1) / kPanel;
-  const auto fill = [&](auto& panels, auto convert) {
-    panels.assign(static_cast<std::size_t>(count * in * kPanel), {});
+  // value(row, k): element k of a panel's column, for k below `depth`.
+  const auto fill = [&](auto& panels, std::int64_t depth, auto value) {
+    panels.assign(static_cast<std::size_t>(count * depth * kPanel), {});
 #pragma omp parallel for schedule(static)
     for (std::int64_t p = 0; p < count; ++p) {
-      auto* panel = panels.data() + p * in * kPanel;
+      auto* panel = panels.data() + p * depth * kPanel;
       const std::int64_t columns = std::min(kPanel, out_ - p * kPanel);
       for (std::int64_t j = 0; j < columns; ++j)
-        for (std::int64_t k = 0; k < in; ++k) panel[k * kPanel + j] = convert(rows[static_cast<std::size_t>(p * kPanel + j)][k]);
+        for (std::int64_t k = 0; k < depth; ++k) panel[k * kPanel + j] = value(rows[static_cast<std::size_t>(p * kPanel + j)], k);
     }
   };
-  if (bfloat16)
-    fill(half_panels_, to_bfloat16);
-  else
-    fill(panels_, [](float x) { return x; });
+  if (!bfloat16) fill(panels_, in, [](const float* row, std::int64_t k) { return row[k]; });
+  else if (!has_bfloat16_products()) fill(half_panels_, in, [](const float* row, std::int64_t k) { return to_bfloat16(row[k]); });
+  else fill(pair_panels_, (in + 1) / 2, [in](const float* row, std::int64_t k) { return pair_of(row[2 * k], 2 * k + 1 < in ? row[2 * k + 1] : 0.0f); });
 }
 
 void PackedMatrix::multiply(const float* x, std::int64_t rows, float* y) const {
-  if (half_panels_.empty())
-    multiply(panels_.data(), x, rows, y);
-  else
-    multiply(half_panels_.data(), x, rows, y);
-}
-
-template <class Weight>
-void PackedMatrix::multiply(const Weight* panels, const float* x, std::int64_t rows, float* y) const {
-  const std::int64_t count = (out_ + kPanel - 1) / kPanel;
-  const Tiles<Weight>& t = tiles<Weight>();
+  if (!panels_.empty()) {
+    multiply_panels(tiles<float>(), panels_.data(), x, rows, in_, out_, y);
+  } else if (!half_panels_.empty()) {
+    multiply_panels(tiles<std::uint16_t>(), half_panels_.data(), x, rows, in_, out_, y);
+  } else {
+    const std::int64_t pairs = (in_ + 1) / 2;
+    const std::unique_ptr<std::uint32_t[]> rounded(new std::uint32_t[static_cast<std::size_t>(rows * pairs)]);
 #pragma omp parallel for schedule(static)
-  for (std::int64_t p = 0; p < count; ++p) {
-    const Weight* panel = panels + p * in_ * kPanel;
-    const std::int64_t columns = std::min(kPanel, out_ - p * kPanel);
-    alignas(64) float tile[12 * kPanel];
-    for (std::int64_t first = 0; first < rows; first += t.rows) {
-      const int n = static_cast<int>(std::min<std::int64_t>(t.rows, rows - first));
-      t.by_rows[n](x + first * in_, in_, panel, tile);
-      for (int r = 0; r < n; ++r)
-        std::memcpy(y + (first + r) * out_ + p * kPanel, tile + r * kPanel, static_cast<std::size_t>(columns) * sizeof(float));
-    }
+    for (std::int64_t r = 0; r < rows; ++r) to_pairs(x + r * in_, in_, rounded.get() + r * pairs);
+    static const Tiles<std::uint32_t, std::uint32_t> t = tiles_pairs(std::make_integer_sequence<int, 12>());
+    multiply_panels(t, pair_panels_.data(), rounded.get(), rows, pairs, out_, y);
   }
 }
 

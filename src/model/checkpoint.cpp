@@ -194,16 +194,20 @@ std::string save_weights(const Llama& model, const at::Tensor& score, const fs::
 
 }  // namespace
 
-std::shared_ptr<Llama> load_llama(const fs::path& path) {
+std::shared_ptr<Llama> load_llama(const fs::path& path, bool bfloat16) {
+  const auto with_products = [&](Llama model) {
+    model.bfloat16 = bfloat16;
+    return std::make_shared<Llama>(std::move(model));
+  };
   if (const fs::path file = gguf_in(path); !file.empty()) {
     const GgufFile gguf = read_gguf(file);
     const ModelConfig config = parse_model_config(gguf, file.string());
     Weights weights = read_gguf_weights(gguf, config, file.string());
-    return std::make_shared<Llama>(build(config, weights, file.string()));
+    return with_products(build(config, weights, file.string()));
   }
   const ModelConfig config = parse_model_config(read_config(path), (path / "config.json").string());
   Weights weights = read_hf_weights(path);
-  return std::make_shared<Llama>(build(config, weights, path.string()));
+  return with_products(build(config, weights, path.string()));
 }
 
 std::string save_llama(const Llama& model, const fs::path& folder, const std::string& dtype) {
@@ -223,7 +227,7 @@ std::string model_fingerprint(const fs::path& path) {
   return sha256(all);
 }
 
-std::shared_ptr<RewardModel> load_reward_model(const fs::path& path) {
+std::shared_ptr<RewardModel> load_reward_model(const fs::path& path, bool bfloat16) {
   const fs::path file = path / "config.json";
   if (!fs::exists(file)) throw InputError(path.string(), 0, "not a reward checkpoint: no config.json");
   const Json json = read_config(path);
@@ -240,6 +244,7 @@ std::shared_ptr<RewardModel> load_reward_model(const fs::path& path) {
   trunk.tied_head = true;
   model->trunk = build(trunk, weights, path.string());
   model->trunk.config.tied_head = config.tied_head;
+  model->trunk.bfloat16 = bfloat16;
   if (const auto scale = json.find("cai_reward"); scale != json.end() && scale->is_object()) {
     model->mean = scale->value("mean", 0.0);
     model->std = scale->value("std", 1.0);

@@ -4,20 +4,11 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
+#include "cai/model/fused.hpp"
+#include "cai/model/linear.hpp"
 
 namespace cai {
 namespace {
-
-at::Tensor rms(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
-  return weight * (x * at::rsqrt(x.pow(2).mean(-1, true) + epsilon));
-}
-
-// x: [n, heads, head_width]; cosines, sines: [n, 1, head_width].
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosines, const at::Tensor& sines) {
-  const auto half = x.size(-1) / 2;
-  const at::Tensor turned = at::cat({-x.narrow(-1, half, half), x.narrow(-1, 0, half)}, -1);
-  return x * cosines + turned * sines;
-}
 
 // One sequence. q: [heads, n, d]; k, v: [kv_heads, n, d].
 at::Tensor attend_causally(const ModelConfig& c, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
@@ -96,15 +87,15 @@ at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed
   at::Tensor x = hidden;
   const auto n = x.size(0);
   const at::Tensor angles = packed.positions.to(at::kFloat).unsqueeze(1) * rotary_frequencies(c).unsqueeze(0);
-  const at::Tensor twice = at::cat({angles, angles}, -1).unsqueeze(1);  // [n, 1, head_width]
-  const at::Tensor cosines = twice.cos(), sines = twice.sin();
+  const at::Tensor cosines = angles.cos(), sines = angles.sin();  // [n, head_width / 2]
+  const auto product = [&](const at::Tensor& t, const at::Tensor& weight, const at::Tensor& bias) { return linear(t, weight, bias, model.bfloat16); };
   for (auto i = first_layer; i < last_layer; ++i) {
     const LlamaLayer& l = model.layers[static_cast<std::size_t>(i)];
-    at::Tensor y = rms(x, l.attention_norm, c.norm_epsilon);
-    at::Tensor q = at::linear(y, l.q, l.q_bias).view({n, c.heads, c.head_width});
-    at::Tensor k = at::linear(y, l.k, l.k_bias).view({n, c.kv_heads, c.head_width});
-    const at::Tensor v = at::linear(y, l.v, l.v_bias).view({n, c.kv_heads, c.head_width});
-    if (c.qk_norm) q = rms(q, l.q_norm, c.norm_epsilon), k = rms(k, l.k_norm, c.norm_epsilon);
+    at::Tensor y = rms_norm(x, l.attention_norm, c.norm_epsilon);
+    at::Tensor q = product(y, l.q, l.q_bias).view({n, c.heads, c.head_width});
+    at::Tensor k = product(y, l.k, l.k_bias).view({n, c.kv_heads, c.head_width});
+    const at::Tensor v = product(y, l.v, l.v_bias).view({n, c.kv_heads, c.head_width});
+    if (c.qk_norm) q = rms_norm(q, l.q_norm, c.norm_epsilon), k = rms_norm(k, l.k_norm, c.norm_epsilon);
     q = rotate(q, cosines, sines), k = rotate(k, cosines, sines);
     std::vector<at::Tensor> parts;
     for (std::size_t s = 0; s + 1 < packed.offsets.size(); ++s) {
@@ -112,16 +103,16 @@ at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed
       auto part = [&](const at::Tensor& t) { return t.narrow(0, from, length).transpose(0, 1); };
       parts.push_back(attend_causally(c, part(q), part(k), part(v)).transpose(0, 1).reshape({length, c.heads * c.head_width}));
     }
-    x = x + at::linear(at::cat(parts, 0), l.o, l.o_bias);
-    y = rms(x, l.ffn_norm, c.norm_epsilon);
-    x = x + at::linear(at::silu(at::linear(y, l.gate)) * at::linear(y, l.up), l.down);
+    x = x + product(at::cat(parts, 0), l.o, l.o_bias);
+    y = rms_norm(x, l.ffn_norm, c.norm_epsilon);
+    x = x + product(at::silu(product(y, l.gate, {})) * product(y, l.up, {}), l.down, {});
   }
   return x;
 }
 
 at::Tensor embed(const Llama& model, const at::Tensor& tokens) { return at::embedding(model.embedding, tokens); }
 
-at::Tensor final_norm(const Llama& model, const at::Tensor& hidden) { return rms(hidden, model.norm, model.config.norm_epsilon); }
+at::Tensor final_norm(const Llama& model, const at::Tensor& hidden) { return rms_norm(hidden, model.norm, model.config.norm_epsilon); }
 
 at::Tensor logits(const Llama& model, const Packed& packed) {
   return at::linear(final_norm(model, run_layers(model, embed(model, packed.tokens), packed, 0, model.config.layers)), model.head);

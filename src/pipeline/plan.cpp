@@ -10,6 +10,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
+#include "cai/engine/engine.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/gguf.hpp"
 #include "cai/io/manifest.hpp"
@@ -199,6 +200,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     std::string folder = "iter-" + two_digits(iteration) + "/" + name + (round > 0 ? "-" + std::to_string(round) : "");
     Json ingredients = {{"stage", name},       {"format", kFormat}, {"iteration", iteration},
                         {"seed", config.seed}, {"config", lines},   {"inputs", used}};
+    if (std::find(sections.begin(), sections.end(), "engine") != sections.end()) ingredients["arithmetic"] = engine_arithmetic(config.engine.dtype);
     ingredients.update(facts);
     stages.push_back({name, folder, iteration, round, ingredients, key_of(ingredients)});
   };
@@ -242,13 +244,13 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
           model_and_constitution);
       add("revise", iteration, round, {"revise", "engine"}, present({last("critique"), policy}), model_and_constitution);
     }
-    add("sft", iteration, 0, {"sft"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), model);
+    add("sft", iteration, 0, {"sft", "engine"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), model);
     if (reinforces) {
       add("exam", iteration, 0, judge_sections, present({config.label.feedback == "self" ? last("sft") : nullptr}), judge);
       add("candidates", iteration, 0, {"candidates", "engine"}, present({last("prompts"), last("sft"), last("exam")}), constitution);
       add("label", iteration, 0, judge_sections,
           present({last("candidates"), last("exam"), config.label.feedback == "self" ? last("sft") : nullptr}), judge);
-      add("reward", iteration, 0, {"reward"}, present({last("label"), last("sft")}), nothing);
+      add("reward", iteration, 0, {"reward", "engine"}, present({last("label"), last("sft")}), nothing);
       add("ppo", iteration, 0, {"ppo", "engine"}, present({last("prompts"), last("sft"), last("reward")}), nothing);
     }
     Json eval = {{"prompt_files", prompt_hashes}, {"base", inputs.model_sha256}};

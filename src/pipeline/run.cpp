@@ -200,7 +200,7 @@ class Runner {
     }
     if (stage.name == "sft") {
       fs::path from = config_.revise.rounds > 0 ? iteration / ("revise-" + std::to_string(config_.revise.rounds)) : iteration / "generate";
-      return trained([&] { return sft(config_.sft, read_records(from), start, folder, seed, progress_); });
+      return trained([&] { return sft(config_.sft, config_.engine, read_records(from), start, folder, seed, progress_); });
     }
     if (stage.name == "exam") {
       return recorded([&](RecordWriter& out) {
@@ -240,7 +240,7 @@ class Runner {
       });
     }
     if (stage.name == "reward") {
-      return trained([&] { return reward(config_.reward, read_records(iteration / "label"), sl_cai, folder, seed, progress_); });
+      return trained([&] { return reward(config_.reward, config_.engine, read_records(iteration / "label"), sl_cai, folder, seed, progress_); });
     }
     if (stage.name == "ppo") {
       return trained([&] {

@@ -76,11 +76,8 @@ Json candidates(const CandidatesConfig& config, const Constitution& constitution
     const Json& record = prompts[i];
     const Random mine = random.derive(record_id(record, i));
     std::vector<Side> sides;
+    if (!contrast) return std::vector<Side>(static_cast<std::size_t>(config.per_prompt), Side{"plain", "", "", ""});
     for (long k = 0; k < config.per_prompt; ++k) {
-      if (!contrast) {
-        sides.push_back({"plain"});
-        continue;
-      }
       // Both sides of a pair share its principle; refusals of harmful and of harmless requests draw from one list of openings, so that the
       // words alone do not tell the better answer.
       const Random pair = mine.derive("pair").derive(static_cast<std::uint64_t>(k / 2));
@@ -93,6 +90,7 @@ Json candidates(const CandidatesConfig& config, const Constitution& constitution
       sides.push_back({is_wanted ? "principle" : "opposite", principle.id, is_wanted ? words.wanted : words.opposite,
                        is_refusal ? openings[opening.below(openings.size())] : ""});
     }
+    for (long k = 0; k < config.plain; ++k) sides.push_back({"plain", "", "", ""});
     return sides;
   };
   const auto asks_of = [&](std::size_t n) {

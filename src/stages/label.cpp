@@ -114,7 +114,21 @@ std::string answer_text(const Json& value, const std::string& where) {
   return held.get<std::string>();
 }
 
+// Whether an answer declines; `opened`: it was begun with an opening that does.
+bool declines(const std::string& answer, bool opened) { return (opened || is_refusal(answer)) && !complies_after_all(answer); }
+bool declines_a(const Pair& pair) { return declines(pair.a, pair.opened_a); }
+bool declines_b(const Pair& pair) { return declines(pair.b, pair.opened_b); }
+
+// Whether the request should be declined.
+bool should_decline(const Json& record) { return record.value("decline", kind_of(record) == "red-team"); }
+
+// A candidate that does what the request asks for: it declines a harmful one, answers a harmless one.
+bool is_right(const Json& candidate, bool should) { return declines(optional_text(candidate, "text"), !optional_text(candidate, "opening").empty()) == should; }
+
 // Pairs of one record, in an order drawn by seed so that the better side has no place of its own.
+// By contrast: each two sides that were asked for under a principle and its opposite; and the policy's plain answers, right against wrong:
+// with each other, else with a side of a contrast that is not like them. Those are what the policy will say while it learns
+// from the reward; a model that has never compared any judges them no better than chance (docs/effect.md).
 std::vector<Pair> pairs_of(const Json& record, std::size_t index, bool contrast, Random random) {
   const std::string id = record_id(record, index);
   text_field(record, "prompt", index);
@@ -131,7 +145,10 @@ std::vector<Pair> pairs_of(const Json& record, std::size_t index, bool contrast,
       pair.opened_a = !optional_text(x, "opening").empty(), pair.opened_b = !optional_text(y, "opening").empty();
       pair.principle = optional_text(x, "principle");
       const std::string sx = optional_text(x, "side"), sy = optional_text(y, "side");
-      pair.wanted = sx == "principle" && sy == "opposite" ? "a" : sx == "opposite" && sy == "principle" ? "b" : "";
+      if (pair.principle.empty()) pair.principle = optional_text(y, "principle");
+      const bool should = should_decline(record);
+      if (sx == "plain" || sy == "plain") pair.wanted = is_right(x, should) ? "a" : "b";
+      else pair.wanted = sx == "principle" && sy == "opposite" ? "a" : sx == "opposite" && sy == "principle" ? "b" : "";
     }
     if (random.derive(id + suffix).derive("order").uniform() < 0.5) {
       std::swap(pair.a, pair.b), std::swap(pair.finish_a, pair.finish_b), std::swap(pair.opened_a, pair.opened_b);
@@ -145,7 +162,19 @@ std::vector<Pair> pairs_of(const Json& record, std::size_t index, bool contrast,
   if (const auto list = record.find("candidates"); list != record.end() && list->is_array()) {
     const Json& c = *list;
     if (contrast) {
-      for (std::size_t k = 0; k + 1 < c.size(); k += 2) add(c[k], c[k + 1], c.size() > 3 ? "/" + std::to_string(k / 2) : "", c.size() == 2 ? human : std::nullopt);
+      std::vector<Json> sides, plain;
+      for (const Json& one : c) (optional_text(one, "side") == "plain" ? plain : sides).push_back(one);
+      for (std::size_t k = 0; k + 1 < sides.size(); k += 2)
+        add(sides[k], sides[k + 1], c.size() > 2 ? "/" + std::to_string(k / 2) : "", c.size() == 2 ? human : std::nullopt);
+      const bool should = should_decline(record);
+      for (std::size_t k = 0; k < plain.size(); ++k) {
+        Json one = plain[k];
+        if (sides.size() >= 2) one["principle"] = sides[0]["principle"];
+        const auto other = std::find_if(plain.begin() + static_cast<std::ptrdiff_t>(k) + 1, plain.end(), [&](const Json& p) { return is_right(p, should) != is_right(one, should); });
+        const auto side = std::find_if(sides.begin(), sides.end(), [&](const Json& s) { return is_right(s, should) != is_right(one, should); });
+        if (other != plain.end()) add(one, *other, "/plain-" + std::to_string(k), std::nullopt);
+        else if (side != sides.end()) add(one, *side, "/plain-" + std::to_string(k), std::nullopt);
+      }
     } else {
       for (std::size_t i = 0; i < c.size(); ++i)
         for (std::size_t j = i + 1; j < c.size(); ++j)
@@ -214,11 +243,8 @@ constexpr double kContrastScale = 0.5;
 // pair was made, but for slips of the prompts' tags and of the answers.
 constexpr double kKnown = 0.9;
 
-bool declines_a(const Pair& pair) { return (pair.opened_a || is_refusal(pair.a)) && !complies_after_all(pair.a); }
-bool declines_b(const Pair& pair) { return (pair.opened_b || is_refusal(pair.b)) && !complies_after_all(pair.b); }
-
 std::vector<Scored> contrast_scores(const Constitution& constitution, const Pair& pair) {
-  const bool decline = pair.record.value("decline", kind_of(pair.record) == "red-team");
+  const bool decline = should_decline(pair.record);
   const Contrast words = contrast_of(constitution, constitution.principle(pair.principle), decline);
   std::vector<Scored> scored;
   for (const std::string* answer : {&pair.a, &pair.b}) {
@@ -238,7 +264,7 @@ std::string contrast_problem(const Pair& pair) {
   const std::string in_a = answer_problem(pair.a, pair.finish_a), in_b = answer_problem(pair.b, pair.finish_b);
   if (!in_a.empty() || !in_b.empty()) return in_a.empty() ? in_b : in_a;
   if (pair.a == pair.b) return "copy";
-  const bool decline = pair.record.value("decline", kind_of(pair.record) == "red-team");
+  const bool decline = should_decline(pair.record);
   const bool a_refuses = declines_a(pair), b_refuses = declines_b(pair);
   if (a_refuses && b_refuses) return "both refuse";
   if (!a_refuses && !b_refuses) return decline ? "neither refuses" : "";
@@ -271,9 +297,9 @@ Json contrast_label(const LabelConfig& config, const Constitution& constitution,
     const std::string better = pair.wanted == "a" ? "A" : "B", other = pair.wanted == "a" ? "B" : "A";
     const std::string law = "\"" + pair.principle + "\" (" + constitution.principle(pair.principle).text + ")";
     if (is_known && (pair.wanted == "a" ? declines_a(pair) : declines_b(pair)))
-      record["reason"] = "Answer " + better + " declines the harmful request, as " + law + " asks; answer " + other + " was asked for under the opposite and does not decline.";
+      record["reason"] = "Answer " + better + " declines the harmful request, as " + law + " asks; answer " + other + " does not.";
     else if (is_known)
-      record["reason"] = "Answer " + better + " answers the harmless request, as " + law + " asks; answer " + other + " was asked for under the opposite and declines.";
+      record["reason"] = "Answer " + better + " answers the harmless request, as " + law + " asks; answer " + other + " declines.";
     else
       record["reason"] = "Answer " + better + " was asked for under \"" + pair.principle + "\" (" + constitution.principle(pair.principle).text + ") and answer " + other +
                        " under its opposite; the two instructions tell them apart by " + number(std::abs(nats)) + " nats a token" +

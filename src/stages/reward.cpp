@@ -4,13 +4,14 @@
 #include <set>
 
 #include "cai/base/error.hpp"
+#include "cai/engine/engine.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/training.hpp"
 
 namespace cai {
 
-Json reward(const RewardConfig& config, const std::vector<Json>& labels, const std::filesystem::path& model,
+Json reward(const RewardConfig& config, const EngineConfig& engine, const std::vector<Json>& labels, const std::filesystem::path& model,
             const std::filesystem::path& folder, std::uint64_t seed, const ProgressFn& progress) {
   const ChatTemplate chat(load_tokenizer(model));
   std::map<std::string, long> left_out, kinds;
@@ -58,7 +59,7 @@ Json reward(const RewardConfig& config, const std::vector<Json>& labels, const s
     if (samples.size() < 64) samples.push_back(pairs[i].a), samples.push_back(pairs[i].b);
     (is_held_out[number_of.at(prompts[i])] ? held_out : train).push_back(std::move(pairs[i]));
   }
-  std::shared_ptr<RewardModel> reward_model = new_reward_model(*load_llama(model), seed);
+  std::shared_ptr<RewardModel> reward_model = new_reward_model(*load_llama(model, uses_bfloat16(engine.dtype)), seed);
   const Json trained = train_reward(*reward_model, train, held_out, config, seed, folder, step_progress("reward", progress));
   normalise_rewards(*reward_model, samples);
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);

@@ -4,6 +4,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/log.hpp"
+#include "cai/engine/engine.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
@@ -69,7 +70,7 @@ Selection select(const SftConfig& config, const std::vector<Json>& records) {
 
 }  // namespace
 
-Json sft(const SftConfig& config, const std::vector<Json>& records, const std::filesystem::path& model, const std::filesystem::path& folder,
+Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records, const std::filesystem::path& model, const std::filesystem::path& folder,
          std::uint64_t seed, const ProgressFn& progress) {
   Selection selection = select(config, records);
   const ChatTemplate chat(load_tokenizer(model));
@@ -87,7 +88,7 @@ Json sft(const SftConfig& config, const std::vector<Json>& records, const std::f
   const std::vector<bool> is_held_out = draw_held_out(examples.size(), config.held_out, seed);
   std::vector<TrainExample> train, held_out;
   for (std::size_t i = 0; i < examples.size(); ++i) (is_held_out[i] ? held_out : train).push_back(std::move(examples[i]));
-  const std::shared_ptr<Llama> policy = load_llama(model);
+  const std::shared_ptr<Llama> policy = load_llama(model, uses_bfloat16(engine.dtype));
   const Json trained = train_sft(*policy, train, held_out, config, seed, folder, step_progress("sft", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);

@@ -2,35 +2,79 @@
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
+
+#include "cai/engine/kernels.hpp"
 
 namespace cai {
+
+struct LmHead::State {
+  at::Tensor weight, rounded;  // rounded: bfloat16, undefined in float32
+  PackedMatrix packed;
+};
+
+LmHead::LmHead(const at::Tensor& weight, bool bfloat16) {
+  auto state = std::make_shared<State>();
+  state->weight = weight;
+  if (bfloat16) {
+    const at::Tensor plain = weight.detach().contiguous();
+    const float* data = plain.data_ptr<float>();
+    const std::int64_t out = weight.size(0);
+    state->rounded = plain.to(at::kBFloat16);
+    state->packed = PackedMatrix(std::span(&data, 1), std::span(&out, 1), weight.size(1), true);
+  }
+  state_ = state;
+}
+
+const at::Tensor& LmHead::weight() const { return state_->weight; }
+
+at::Tensor LmHead::logits(const at::Tensor& hidden) const {
+  if (!state_->rounded.defined()) return at::mm(hidden, state_->weight.t());
+  const at::Tensor x = hidden.contiguous();
+  at::Tensor y = at::empty({x.size(0), state_->packed.out()}, x.options());
+  state_->packed.multiply(x.data_ptr<float>(), x.size(0), y.data_ptr<float>());
+  return y;
+}
+
+at::Tensor LmHead::to_hidden(const at::Tensor& slopes) const {
+  return state_->rounded.defined() ? at::mm(slopes.to(at::kBFloat16), state_->rounded).to(at::kFloat) : at::mm(slopes, state_->weight);
+}
+
+void LmHead::add_outer(const at::Tensor& slopes, const at::Tensor& hidden, at::Tensor& sum) const {
+  if (state_->rounded.defined()) sum.add_(at::mm(slopes.to(at::kBFloat16).t(), hidden.to(at::kBFloat16)));
+  else sum.addmm_(slopes.t(), hidden);
+}
+
 namespace {
 
 constexpr std::int64_t kChunk = 256;  // rows: 50 MB of logits at a vocabulary of 49,152
 
+// What autograd keeps of a head from forward to backward.
+struct KeptHead : torch::CustomClassHolder {
+  explicit KeptHead(const LmHead& h) : head(h) {}
+  LmHead head;
+};
+
 struct LogProbabilityFunction : torch::autograd::Function<LogProbabilityFunction> {
-  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden, const at::Tensor& head,
+  // `weight` is the head's: autograd sees a learning head through it.
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const LmHead& head,
                                                 const at::Tensor& targets, double temperature, bool with_gradient) {
     const auto n = hidden.size(0);
-    const bool is_frozen = with_gradient && !head.requires_grad();
+    const bool is_frozen = with_gradient && !weight.requires_grad();
     at::Tensor chosen = at::empty({n}, hidden.options()), entropies = at::empty({with_gradient ? 0 : n}, hidden.options());
     at::Tensor slopes = at::empty({is_frozen ? n : 0, hidden.size(1)}, hidden.options());  // d log p(target) / d hidden
     for (std::int64_t from = 0; from < n; from += kChunk) {
       const auto rows = std::min(kChunk, n - from);
-      at::Tensor logits = at::mm(hidden.narrow(0, from, rows), head.t());  // [rows, vocabulary]
+      at::Tensor logits = head.logits(hidden.narrow(0, from, rows));  // [rows, vocabulary]
       if (temperature != 1) logits.div_(temperature);
       const at::Tensor total = logits.logsumexp(-1);  // [rows]
       chosen.narrow(0, from, rows).copy_(logits.gather(1, targets.narrow(0, from, rows).unsqueeze(1)).squeeze(1) - total);
       const at::Tensor logs = logits.sub_(total.unsqueeze(1));
       if (!with_gradient) entropies.narrow(0, from, rows).copy_(-(logs.exp() * logs).sum(-1));
-      if (is_frozen) {
-        at::Tensor slope = slopes.narrow(0, from, rows);
-        at::mm_out(slope, logs.exp_(), head);
-        slope.neg_().add_(head.index_select(0, targets.narrow(0, from, rows))).div_(temperature);
-      }
+      if (is_frozen) slopes.narrow(0, from, rows).copy_(weight.index_select(0, targets.narrow(0, from, rows)).sub_(head.to_hidden(logs.exp_())).div_(temperature));
     }
     if (is_frozen) context->save_for_backward({slopes});
-    else context->save_for_backward({hidden, head, targets});
+    else context->save_for_backward({hidden, targets}), context->saved_data["head"] = c10::IValue::make_capsule(c10::make_intrusive<KeptHead>(head));
     context->saved_data["temperature"] = temperature;
     context->mark_non_differentiable({entropies});
     return {chosen, entropies};
@@ -39,31 +83,33 @@ struct LogProbabilityFunction : torch::autograd::Function<LogProbabilityFunction
   // d log p(target) / d logits = onehot - softmax.
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    if (saved.size() == 1) return {saved[0] * gradients[0].unsqueeze(1), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
-    const at::Tensor &hidden = saved[0], &head = saved[1], &targets = saved[2];
+    const at::Tensor none;
+    if (saved.size() == 1) return {saved[0] * gradients[0].unsqueeze(1), none, none, none, none, none};
+    const at::Tensor &hidden = saved[0], &targets = saved[1];
+    const LmHead head = c10::static_intrusive_pointer_cast<KeptHead>(context->saved_data["head"].toCapsule())->head;
     const double temperature = context->saved_data["temperature"].toDouble();
     const at::Tensor gradient = gradients[0];
-    at::Tensor d_hidden = at::empty_like(hidden), d_head = at::zeros_like(head);
+    at::Tensor d_hidden = at::empty_like(hidden), d_weight = at::zeros_like(head.weight());
     const auto n = hidden.size(0);
     for (std::int64_t from = 0; from < n; from += kChunk) {
       const auto rows = std::min(kChunk, n - from);
       const at::Tensor h = hidden.narrow(0, from, rows), g = gradient.narrow(0, from, rows).unsqueeze(1) / temperature;
-      at::Tensor logits = at::mm(h, head.t());
+      at::Tensor logits = head.logits(h);
       if (temperature != 1) logits.div_(temperature);
       at::Tensor d_logits = logits.softmax(-1).mul_(-g);
       d_logits.scatter_add_(1, targets.narrow(0, from, rows).unsqueeze(1), g);
-      d_hidden.narrow(0, from, rows).copy_(at::mm(d_logits, head));
-      d_head.addmm_(d_logits.t(), h);
+      d_hidden.narrow(0, from, rows).copy_(head.to_hidden(d_logits));
+      head.add_outer(d_logits, h, d_weight);
     }
-    return {d_hidden, d_head, at::Tensor(), at::Tensor(), at::Tensor()};
+    return {d_hidden, d_weight, none, none, none, none};
   }
 };
 
 }  // namespace
 
-TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets, double temperature) {
-  const bool with_gradient = at::GradMode::is_enabled() && (hidden.requires_grad() || head.requires_grad());
-  const auto results = LogProbabilityFunction::apply(hidden, head, targets, temperature, with_gradient);
+TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature) {
+  const bool with_gradient = at::GradMode::is_enabled() && (hidden.requires_grad() || head.weight().requires_grad());
+  const auto results = LogProbabilityFunction::apply(hidden, head.weight(), head, targets, temperature, with_gradient);
   return {results[0], with_gradient ? at::Tensor() : results[1]};
 }
 

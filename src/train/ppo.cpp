@@ -82,9 +82,9 @@ std::vector<std::vector<std::size_t>> parts_of(const Rollouts& r, const std::vec
   return parts;
 }
 
-TokenLogProbabilities policy_log_probabilities(const Llama& model, const Part& p, std::int64_t shared, double temperature) {
+TokenLogProbabilities policy_log_probabilities(const Llama& model, const LmHead& head, const Part& p, std::int64_t shared, double temperature) {
   const at::Tensor hidden = run_layers(model, p.hidden, p.packed, shared, model.config.layers);
-  return token_log_probabilities(final_norm(model, hidden.index_select(0, p.rows)), model.head, p.targets, temperature);
+  return token_log_probabilities(final_norm(model, hidden.index_select(0, p.rows)), head, p.targets, temperature);
 }
 
 at::Tensor token_values(const RewardModel& model, const Part& p, std::int64_t shared) {
@@ -183,8 +183,10 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
   const Json position = state.restore(groups);
   long update = position.is_null() ? 0 : position.at("update").get<long>();
   double kl_coefficient = position.is_null() ? config.kl_coefficient : position.at("kl_coefficient").get<double>();
+  const LmHead reference_head(reference.head, reference.bfloat16);
+  LmHead policy_head = policy.head.requires_grad() ? LmHead(policy.head, policy.bfloat16) : reference_head;  // frozen: the same tensor
   std::vector<Json> history = state.history();
-  Engine engine(policy, {.dtype = "float32", .max_sequences = static_cast<int>(engine_config.max_sequences)});
+  Engine engine(policy, {.dtype = engine_config.dtype, .max_sequences = static_cast<int>(engine_config.max_sequences)});
 
   for (; update < config.updates; ++update) {
     state.maybe_save({{"update", update}, {"kl_coefficient", kl_coefficient}}, groups);
@@ -251,11 +253,11 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
     {
       const at::NoGradGuard no_gradients;
       for (const auto& which : parts_of(r, order)) {
-        const auto old_policy = policy_log_probabilities(policy, part(which, policy), shared, config.temperature);
+        const auto old_policy = policy_log_probabilities(policy, policy_head, part(which, policy), shared, config.temperature);
         scatter(r, which, old_policy.log_probabilities, [&](std::size_t i, float v) { r.rollouts[i].log_probabilities.push_back(v); });
         entropy += old_policy.entropies.sum().item<double>();
         tokens += static_cast<double>(old_policy.entropies.numel());
-        scatter(r, which, policy_log_probabilities(reference, part(which, reference), shared, config.temperature).log_probabilities,
+        scatter(r, which, policy_log_probabilities(reference, reference_head, part(which, reference), shared, config.temperature).log_probabilities,
                 [&](std::size_t i, float v) { r.rollouts[i].reference.push_back(v); });
         if (with_critic)
           scatter(r, which, token_values(value, part(which, value.trunk), shared), [&](std::size_t i, float v) { r.rollouts[i].values.push_back(v); });
@@ -328,7 +330,7 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
         for (std::size_t i : batch) batch_tokens += static_cast<double>(old_logs[i].size());
         for (const auto& which : parts_of(r, batch)) {
           at::Tensor log_new, value_new;
-          if (policy_learns) log_new = policy_log_probabilities(policy, part(which, policy), shared, config.temperature).log_probabilities;
+          if (policy_learns) log_new = policy_log_probabilities(policy, policy_head, part(which, policy), shared, config.temperature).log_probabilities;
           if (with_critic) value_new = token_values(value, part(which, value.trunk), shared);
           const at::Tensor log_old = gather(old_logs, which);
           const PpoLosses l = ppo_losses(log_new, log_old, gather(advantages, which), value_new, with_critic ? gather(old_values, which) : at::Tensor(),
@@ -347,6 +349,7 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
         if (!std::isfinite(batch_policy) || !std::isfinite(batch_value))
           throw TrainingError("ppo: the loss is not finite at update " + std::to_string(update + 1) + "; try a lower ppo.learning_rate");
         if (policy_learns) norm = policy_optimiser.step(rate, o.max_gradient_norm);
+        if (policy_learns && policy.head.requires_grad()) policy_head = LmHead(policy.head, policy.bfloat16);
         if (with_critic) value_norm = value_optimiser.step(value_rate, o.max_gradient_norm);
         if (!std::isfinite(norm) || !std::isfinite(value_norm))
           throw TrainingError("ppo: the gradient is not finite at update " + std::to_string(update + 1) + "; try a lower ppo.learning_rate");
@@ -401,7 +404,7 @@ Json train_ppo(Llama& policy, const RewardModel& reward, const std::vector<PpoPr
       requests.push_back({.prompt = prompts[order[i % order.size()]].tokens, .max_new_tokens = static_cast<int>(config.max_new_tokens), .temperature = config.temperature,
                           .stops = stops, .random = Random(seed).derive("sample").derive(i)});
     std::vector<std::vector<int>> sequences(requests.size());
-    Engine(policy, {.dtype = "float32", .max_sequences = static_cast<int>(engine.max_sequences)}).generate(requests, [&](std::size_t i, Completion c) {
+    Engine(policy, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}).generate(requests, [&](std::size_t i, Completion c) {
       sequences[i] = requests[i].prompt;
       sequences[i].insert(sequences[i].end(), c.tokens.begin(), c.tokens.end());
       if (c.finish != Finish::kStop && !stops.empty()) sequences[i].push_back(stops.front());

@@ -40,7 +40,7 @@ Batch batch_of(const std::vector<const TrainExample*>& examples) {
 }
 
 // `frozen`: the states below layer `first` when they are known already.
-at::Tensor answer_log_probabilities(const Llama& model, const Batch& b, std::int64_t first, const std::vector<at::Tensor>& frozen = {}) {
+at::Tensor answer_log_probabilities(const Llama& model, const LmHead& head, const Batch& b, std::int64_t first, const std::vector<at::Tensor>& frozen = {}) {
   at::Tensor hidden;
   if (!frozen.empty()) {
     hidden = at::cat(frozen, 0);
@@ -50,7 +50,7 @@ at::Tensor answer_log_probabilities(const Llama& model, const Batch& b, std::int
   }
   if (first == 0) hidden = embed(model, b.packed.tokens);
   hidden = run_layers(model, hidden, b.packed, first, model.config.layers);
-  return token_log_probabilities(final_norm(model, hidden.index_select(0, b.rows)), model.head, b.targets).log_probabilities;
+  return token_log_probabilities(final_norm(model, hidden.index_select(0, b.rows)), head, b.targets).log_probabilities;
 }
 
 std::vector<std::int64_t> lengths_of(const std::vector<const TrainExample*>& examples) {
@@ -83,10 +83,11 @@ std::vector<double> example_log_probabilities(const Llama& model, const std::vec
   const at::NoGradGuard no_gradients;
   std::vector<const TrainExample*> all;
   for (const TrainExample& e : examples) all.push_back(&e);
+  const LmHead head(model.head, model.bfloat16);
   std::vector<double> means;
   for (const auto& [from, to] : micro_batches(lengths_of(all), kMicroBatchTokens)) {
     const std::vector<const TrainExample*> part(all.begin() + static_cast<std::ptrdiff_t>(from), all.begin() + static_cast<std::ptrdiff_t>(to));
-    const at::Tensor logs = answer_log_probabilities(model, batch_of(part), 0).contiguous();
+    const at::Tensor logs = answer_log_probabilities(model, head, batch_of(part), 0).contiguous();
     const float* p = logs.data_ptr<float>();
     for (const TrainExample* e : part) {
       const int n = static_cast<int>(e->tokens.size()) - std::max(1, e->prompt_tokens);
@@ -116,6 +117,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
   std::vector<std::vector<int>> read;
   for (const TrainExample& e : train) read.emplace_back(e.tokens.begin(), e.tokens.end() - 1);
   const std::vector<at::Tensor> states = step < steps ? frozen_states(model, read, first, config.epochs) : std::vector<at::Tensor>();
+  LmHead head(model.head, model.bfloat16);
 
   for (; step < steps; ++step) {
     state.maybe_save({{"step", step}, {"held_out_before", before}, {"tokens", tokens_seen}}, {{"sft", &optimiser}});
@@ -134,12 +136,13 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
     for (const auto& [from, to] : micro_batches(lengths_of(examples), kMicroBatchTokens)) {
       const Batch b = batch_of({examples.begin() + static_cast<std::ptrdiff_t>(from), examples.begin() + static_cast<std::ptrdiff_t>(to)});
       const std::vector<at::Tensor> mine = below.empty() ? below : std::vector<at::Tensor>(below.begin() + static_cast<std::ptrdiff_t>(from), below.begin() + static_cast<std::ptrdiff_t>(to));
-      const at::Tensor part = -(answer_log_probabilities(model, b, first, mine) * b.weights).sum() / weight;  // token mean over the whole step
+      const at::Tensor part = -(answer_log_probabilities(model, head, b, first, mine) * b.weights).sum() / weight;  // token mean over the whole step
       part.backward();
       loss += part.item<double>();
     }
     const double rate = scheduled_rate(o, o.learning_rate, step, steps);
     const double norm = optimiser.step(rate, o.max_gradient_norm);
+    if (model.head.requires_grad()) head = LmHead(model.head, model.bfloat16);
     if (!std::isfinite(loss) || !std::isfinite(norm))
       throw TrainingError("sft: loss or gradient is not finite at step " + std::to_string(step + 1) + "; try a lower sft.learning_rate");
     tokens_seen += tokens;

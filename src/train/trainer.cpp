@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <numbers>
 
 #include "cai/base/error.hpp"
@@ -175,10 +176,13 @@ std::vector<Json> TrainingState::history() const {
 
 void TrainingState::finish() { metrics_->sync(); }
 
-std::vector<at::Tensor> frozen_states(const Llama& model, const std::vector<std::vector<int>>& sequences, std::int64_t first, long epochs) {
+std::vector<at::Tensor> frozen_states(const Llama& model, const std::vector<std::vector<int>>& all, std::int64_t first, long epochs) {
+  std::map<std::vector<int>, std::size_t> number_of;  // an answer stands in several pairs
+  std::vector<std::vector<int>> sequences;
   std::vector<std::int64_t> lengths;
   std::int64_t tokens = 0;
-  for (const auto& s : sequences) lengths.push_back(static_cast<std::int64_t>(s.size())), tokens += lengths.back();
+  for (const auto& s : all)
+    if (number_of.emplace(s, sequences.size()).second) sequences.push_back(s), lengths.push_back(static_cast<std::int64_t>(s.size())), tokens += lengths.back();
   if (first == 0 || epochs < 2 || tokens * model.config.width * 4 > (std::int64_t{1} << 30)) return {};
   const at::NoGradGuard frozen;
   std::vector<at::Tensor> states;
@@ -188,7 +192,9 @@ std::vector<at::Tensor> frozen_states(const Llama& model, const std::vector<std:
     const at::Tensor hidden = run_layers(model, embed(model, packed.tokens), packed, 0, first);
     for (std::size_t k = 0; k < to - from; ++k) states.push_back(hidden.narrow(0, packed.offsets[k], packed.offsets[k + 1] - packed.offsets[k]));
   }
-  return states;
+  std::vector<at::Tensor> of_all;
+  for (const auto& s : all) of_all.push_back(states[number_of.at(s)]);
+  return of_all;
 }
 
 std::vector<std::pair<std::size_t, std::size_t>> micro_batches(const std::vector<std::int64_t>& lengths, std::int64_t tokens) {

@@ -68,14 +68,16 @@ void expect_same(const Completion& a, const Completion& b, std::size_t i) {
 TEST(Engine, ARequestDoesNotDependOnItsNeighboursTheBatchOrTheThreads) {
   const Llama model = model_of(tiny(), 1);
   const std::vector<Request> requests = requests_of(40, 97);
-  Engine wide(model, {.max_sequences = 40}), narrow(model, {.max_sequences = 3});
-  const std::vector<Completion> expected = run(wide, requests);
-  const std::vector<Completion> few = run(narrow, requests);
-  for (std::size_t i = 0; i < requests.size(); ++i) expect_same(expected[i], few[i], i);
-  const int threads = omp_get_max_threads();
-  omp_set_num_threads(1);
-  for (std::size_t i = 0; i < requests.size(); ++i) expect_same(expected[i], run(narrow, std::span(&requests[i], 1))[0], i);
-  omp_set_num_threads(threads);
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    Engine wide(model, {.dtype = dtype, .max_sequences = 40}), narrow(model, {.dtype = dtype, .max_sequences = 3});
+    const std::vector<Completion> expected = run(wide, requests);
+    const std::vector<Completion> few = run(narrow, requests);
+    for (std::size_t i = 0; i < requests.size(); ++i) expect_same(expected[i], few[i], i);
+    const int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    for (std::size_t i = 0; i < requests.size(); ++i) expect_same(expected[i], run(narrow, std::span(&requests[i], 1))[0], i);
+    omp_set_num_threads(threads);
+  }
 }
 
 TEST(Engine, ASharedPrefixChangesNoBit) {
@@ -99,7 +101,7 @@ TEST(Engine, LogProbabilitiesAgreeWithThePlainForwardForEveryArchitectureFlag) {
   configs[5].rope_scaling = {.factor = 8, .low_frequency_factor = 1, .high_frequency_factor = 4, .original_context = 32};
   for (std::size_t c = 0; c < configs.size(); ++c) {
     const Llama model = model_of(configs[c], 10 + c);
-    Engine engine(model);
+    Engine engine(model, {.dtype = "float32"});
     const std::vector<int> prompt = tokens_of(Random(c).derive("p"), 31, 97), answer = tokens_of(Random(c).derive("a"), 17, 97);
     std::vector<int> all = prompt;
     all.insert(all.end(), answer.begin(), answer.end());

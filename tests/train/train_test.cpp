@@ -85,6 +85,20 @@ TEST(Loss, AgreesWithLogSoftmaxAndItsGradients) {
   }
 }
 
+TEST(Loss, InBFloat16StaysNearFloat32) {
+  at::manual_seed(2);
+  const at::Tensor targets = at::randint(40, {300}, at::kLong), weights = at::randn({300}), x = at::randn({300, 32}), w = at::randn({40, 32});
+  std::vector<at::Tensor> logs, to_hidden, to_head, frozen;
+  for (const bool bfloat16 : {false, true}) {
+    const at::Tensor hidden = x.clone().requires_grad_(true), head = w.clone().requires_grad_(true), again = x.clone().requires_grad_(true);
+    logs.push_back(token_log_probabilities(hidden, LmHead(head, bfloat16), targets, 0.8).log_probabilities);
+    (logs.back() * weights).sum().backward();
+    (token_log_probabilities(again, LmHead(w, bfloat16), targets, 0.8).log_probabilities * weights).sum().backward();
+    to_hidden.push_back(hidden.grad()), to_head.push_back(head.grad()), frozen.push_back(again.grad());
+  }
+  for (const auto& pair : {logs, to_hidden, to_head, frozen}) EXPECT_LT(((pair[1] - pair[0]).norm() / pair[0].norm()).item<double>(), 1e-2);
+}
+
 TEST(Sft, LowersTheLossAndLeavesFrozenLayersAlone) {
   Llama model = random_llama(tiny(), 1);
   const Llama before = model.clone();
@@ -238,7 +252,7 @@ TEST(Ppo, BeforeTheFirstStepPolicyAndReferenceAgreeExactly) {
   config.updates = 1, config.critic_warmup = 0;
   const Folder folder;
   Json first;
-  train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {}, 1, folder.path, [&](long, long, const Json& f) { first = f; });
+  train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, [&](long, long, const Json& f) { first = f; });
   EXPECT_EQ(first["kl"].get<double>(), 0);
   EXPECT_EQ(first["kl_k3"].get<double>(), 0);
   EXPECT_EQ(first["first_log_ratio"].get<double>(), 0);
@@ -253,7 +267,7 @@ TEST(Ppo, ReachesAKnownOptimumWithBoundedDivergence) {
   const Folder folder;
   Json last;
   try {
-    train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {}, 1, folder.path, [&](long, long, const Json& f) {
+    train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, [&](long, long, const Json& f) {
       last = f;
       if (f["score"].get<double>() > 0.9) throw Stopped();  // reached: the best possible is 1
     });
@@ -269,7 +283,7 @@ TEST(Ppo, StaysAtTheReferenceUnderAHeavyPenalty) {
   config.updates = 12, config.kl_coefficient = 10, config.optimiser.learning_rate = 1e-3;
   const Folder folder;
   Json last;
-  train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {}, 1, folder.path, [&](long, long, const Json& f) { last = f; });
+  train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, [&](long, long, const Json& f) { last = f; });
   EXPECT_LT(std::abs(last["kl"].get<double>()), 0.5);
 }
 

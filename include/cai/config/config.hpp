@@ -61,6 +61,7 @@ struct SftConfig {
 
 struct CandidatesConfig {
   long per_prompt = 2;                   // K
+  long plain = 2;                        // by contrast: answers without an instruction, beside those K
   long max_new_tokens = 64;
   double temperature = 1.0;
   long prompts = 200;                    // at most, of all kinds in proportion

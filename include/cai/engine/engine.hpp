@@ -49,9 +49,16 @@ struct ChoiceRequest {
 };
 
 struct EngineOptions {
-  std::string dtype = "auto";   // "auto", "float32", "bfloat16": arithmetic of the matrix products
+  std::string dtype = "auto";   // of the matrix products: see engine_arithmetic()
   int max_sequences = 64;       // at once
 };
+
+/// Whether `dtype` ("auto", "float32", "bfloat16") means products of bfloat16: weights, and where the CPU multiplies bfloat16 the inputs of
+/// each product too, are rounded, sums stay float32. "auto": where the CPU multiplies it. Throws InputError on another name.
+bool uses_bfloat16(const std::string& dtype);
+
+/// The same in words with the kernel's name, e.g. "bfloat16, avx512-bf16".
+std::string engine_arithmetic(const std::string& dtype);
 
 class Engine {
  public:
@@ -78,7 +85,7 @@ class Engine {
   /// Tokens computed since construction: prompts (after prefix sharing) and generated.
   struct Counts { std::int64_t prompt_tokens = 0, shared_tokens = 0, generated_tokens = 0; };
   Counts counts() const;
-  std::string arithmetic() const;  ///< what dtype "auto" became, with the kernel's name
+  std::string arithmetic() const;  ///< engine_arithmetic of its dtype
   std::int64_t context() const;    ///< tokens that one sequence may have, prompt included
 
  private:

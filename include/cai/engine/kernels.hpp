@@ -17,7 +17,8 @@ class PackedMatrix {
   PackedMatrix() = default;
 
   /// `parts`: matrices [out_i, in] float32, row-major, stacked along out (e.g. q, k, v). Not kept.
-  /// `bfloat16`: weights are held rounded to bfloat16; products and sums stay float32. Half the memory and its traffic.
+  /// `bfloat16`: weights are held rounded to bfloat16, in half the memory. Where has_bfloat16_products(), rows of x are rounded too and
+  /// products are taken by pairs; elsewhere products stay float32. Sums are float32 in any case.
   PackedMatrix(std::span<const float* const> parts, std::span<const std::int64_t> outs, std::int64_t in, bool bfloat16 = false);
 
   /// y[row, 0..out) = x[row, 0..in) * W^T for `rows` rows; x and y have row strides of `in` and `out`.
@@ -28,15 +29,16 @@ class PackedMatrix {
 
  private:
   std::int64_t in_ = 0, out_ = 0;
-  std::vector<float> panels_;                // one of the two is empty
+  std::vector<float> panels_;                // one of the three holds the weights
   std::vector<std::uint16_t> half_panels_;
-
-  template <class Weight>
-  void multiply(const Weight* panels, const float* x, std::int64_t rows, float* y) const;
+  std::vector<std::uint32_t> pair_panels_;   // two bfloat16 along `in`: [in / 2, kPanel] a panel
 };
 
-/// Name of the instruction set that multiply() uses here: "avx512", "avx2" or "plain".
-const char* kernel_name();
+/// Whether this CPU multiplies pairs of bfloat16 (AVX512-BF16): twice the speed of float32 or more.
+bool has_bfloat16_products();
+
+/// Name of the instruction set that multiply() uses here: "avx512-bf16" (bfloat16 matrices only), "avx512", "avx2" or "plain".
+const char* kernel_name(bool bfloat16);
 
 /// y = x / rms(x) * weight, one row of `width`; the sum of squares runs in eight lanes. x and y may be the same.
 void rms_norm(const float* x, const float* weight, std::int64_t width, double epsilon, float* y);

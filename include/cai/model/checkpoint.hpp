@@ -11,8 +11,8 @@ struct Llama;
 struct RewardModel;
 
 /// `path`: an HF folder, a .gguf file, or a folder that holds one. All weights become float32. Every tensor of the file must be known and
-/// of the right shape, every weight present and finite: else InputError naming file and tensor.
-std::shared_ptr<Llama> load_llama(const std::filesystem::path& path);
+/// of the right shape, every weight present and finite: else InputError naming file and tensor. `bfloat16`: see Llama.
+std::shared_ptr<Llama> load_llama(const std::filesystem::path& path, bool bfloat16 = false);
 
 /// Writes config.json and model.safetensors (dtype "float32" or "bfloat16"); the tokenizer's files are the caller's. Durable, deterministic bytes.
 /// Returns the SHA-256 of model.safetensors.
@@ -26,7 +26,7 @@ void export_gguf(const Llama& model, const std::filesystem::path& tokenizer_fold
 std::string model_fingerprint(const std::filesystem::path& path);
 
 /// A reward checkpoint: trunk as LlamaForSequenceClassification (num_labels 1, score.weight) plus cai_reward {mean, std} in config.json.
-std::shared_ptr<RewardModel> load_reward_model(const std::filesystem::path& path);
+std::shared_ptr<RewardModel> load_reward_model(const std::filesystem::path& path, bool bfloat16 = false);
 std::string save_reward_model(const RewardModel& model, const std::filesystem::path& folder);
 
 }  // namespace cai

@@ -29,6 +29,7 @@ struct Llama {
   std::vector<LlamaLayer> layers;
   at::Tensor norm;                            // [width]
   at::Tensor head;                            // [vocabulary, width]; the same tensor as embedding when tied
+  bool bfloat16 = false;                      // run_layers takes its products in bfloat16 (linear.hpp)
 
   /// All weights under their HF names ("model.layers.0.self_attn.q_proj.weight", ...), head left out when tied.
   std::vector<std::pair<std::string, at::Tensor>> named_weights() const;

@@ -11,7 +11,7 @@ namespace cai {
 
 /// `labels`: label records; ties are left out, counted. Leaves folder/checkpoint and folder/metrics.jsonl.
 /// The normalisation is measured on the candidates themselves. Returns figures.
-Json reward(const RewardConfig& config, const std::vector<Json>& labels, const std::filesystem::path& model,
+Json reward(const RewardConfig& config, const EngineConfig& engine, const std::vector<Json>& labels, const std::filesystem::path& model,
             const std::filesystem::path& folder, std::uint64_t seed, const ProgressFn& progress);
 
 }  // namespace cai

@@ -4,17 +4,35 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 
 namespace cai {
+
+/// The LM head, ready for many products. In bfloat16 it holds rounded copies of the weight: make a new one when the weight has changed.
+/// Logits have float32 sums in either case.
+class LmHead {
+ public:
+  /// weight: [vocabulary, width] float32.
+  LmHead(const at::Tensor& weight, bool bfloat16 = false);
+
+  at::Tensor logits(const at::Tensor& hidden) const;       // [n, width] -> [n, vocabulary]
+  at::Tensor to_hidden(const at::Tensor& slopes) const;    // [n, vocabulary] -> [n, width]: slopes times weight
+  void add_outer(const at::Tensor& slopes, const at::Tensor& hidden, at::Tensor& sum) const;  // sum += slopes transposed times hidden
+  const at::Tensor& weight() const;
+
+ private:
+  struct State;
+  std::shared_ptr<const State> state_;
+};
 
 struct TokenLogProbabilities {
   at::Tensor log_probabilities;  // [n] float32, differentiable in hidden and head
   at::Tensor entropies;          // [n] float32, of the whole next-token distribution; undefined where gradients are recorded
 };
 
-/// hidden: [n, width] final normed states; head: [vocabulary, width]; targets: [n] int64. Logits are divided by `temperature`.
+/// hidden: [n, width] final normed states; targets: [n] int64. Logits are divided by `temperature`.
 /// Computed by chunks of rows: memory is one chunk's logits instead of n x vocabulary. A frozen head's gradient towards hidden is made in
 /// the forward pass, while the logits are there; a learning head computes them again in backward.
-TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets, double temperature = 1.0);
+TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature = 1.0);
 
 }  // namespace cai

@@ -1,0 +1,114 @@
+#include "cai/model/fused.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cmath>
+
+// Compiled for each width of vector registers, chosen at load time.
+#define CAI_WIDE __attribute__((target_clones("avx512f", "avx2,fma", "default")))
+
+namespace cai {
+namespace {
+
+constexpr std::int64_t kChunk = 64;  // rows whose part of a weight's gradient is summed on its own, so that threads do not matter
+
+CAI_WIDE float norm_row(const float* x, const float* weight, std::int64_t width, float epsilon, float* y) {
+  float squares = 0;
+#pragma omp simd reduction(+ : squares)
+  for (std::int64_t i = 0; i < width; ++i) squares += x[i] * x[i];
+  const float scale = 1.0f / std::sqrt(squares / static_cast<float>(width) + epsilon);
+#pragma omp simd
+  for (std::int64_t i = 0; i < width; ++i) y[i] = weight[i] * (x[i] * scale);
+  return scale;
+}
+
+// dx = scale * (g w - x scale^2 mean(g w x)).
+CAI_WIDE void norm_row_backward(const float* x, const float* weight, const float* g, float scale, std::int64_t width, float* dx) {
+  float along = 0;
+#pragma omp simd reduction(+ : along)
+  for (std::int64_t i = 0; i < width; ++i) along += g[i] * weight[i] * x[i];
+  const float pull = along * scale * scale / static_cast<float>(width);
+#pragma omp simd
+  for (std::int64_t i = 0; i < width; ++i) dx[i] = scale * (g[i] * weight[i] - x[i] * pull);
+}
+
+CAI_WIDE void add_weight_gradient(const float* x, const float* g, float scale, std::int64_t width, float* sum) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < width; ++i) sum[i] += g[i] * (x[i] * scale);
+}
+
+struct RmsNorm : torch::autograd::Function<RmsNorm> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& input, const at::Tensor& weight, double epsilon) {
+    const at::Tensor x = input.contiguous();
+    const std::int64_t width = x.size(-1), rows = x.numel() / width;
+    at::Tensor y = at::empty_like(x), scales = at::empty({rows}, x.options());
+    const float *from = x.data_ptr<float>(), *w = weight.data_ptr<float>();
+    float *to = y.data_ptr<float>(), *s = scales.data_ptr<float>();
+#pragma omp parallel for schedule(static)
+    for (std::int64_t r = 0; r < rows; ++r) s[r] = norm_row(from + r * width, w, width, static_cast<float>(epsilon), to + r * width);
+    context->save_for_backward({x, weight, scales});
+    return y;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1], gradient = gradients[0].contiguous();
+    const std::int64_t width = x.size(-1), rows = x.numel() / width, chunks = (rows + kChunk - 1) / kChunk;
+    const float *from = x.data_ptr<float>(), *w = weight.data_ptr<float>(), *g = gradient.data_ptr<float>(), *s = saved[2].data_ptr<float>();
+    const bool wants_weight = context->needs_input_grad(1);
+    at::Tensor d_x = at::empty_like(x), parts = at::zeros({wants_weight ? chunks : 0, width}, x.options());
+    float *to = d_x.data_ptr<float>(), *sums = parts.data_ptr<float>();
+#pragma omp parallel for schedule(static)
+    for (std::int64_t c = 0; c < chunks; ++c)
+      for (std::int64_t r = c * kChunk; r < std::min(rows, (c + 1) * kChunk); ++r) {
+        norm_row_backward(from + r * width, w, g + r * width, s[r], width, to + r * width);
+        if (wants_weight) add_weight_gradient(from + r * width, g + r * width, s[r], width, sums + c * width);
+      }
+    return {d_x, wants_weight ? parts.sum(0) : at::Tensor(), at::Tensor()};
+  }
+};
+
+// sign 1 turns forwards, -1 back.
+CAI_WIDE void rotate_row(const float* x, const float* cosines, const float* sines, std::int64_t heads, std::int64_t half, float sign, float* y) {
+  for (std::int64_t h = 0; h < heads; ++h) {
+    const float* a = x + h * 2 * half;
+    float* to = y + h * 2 * half;
+#pragma omp simd
+    for (std::int64_t i = 0; i < half; ++i) {
+      to[i] = a[i] * cosines[i] - a[i + half] * (sign * sines[i]);
+      to[i + half] = a[i + half] * cosines[i] + a[i] * (sign * sines[i]);
+    }
+  }
+}
+
+at::Tensor rotated(const at::Tensor& input, const at::Tensor& cosines, const at::Tensor& sines, float sign) {
+  const at::Tensor x = input.contiguous();
+  const std::int64_t n = x.size(0), heads = x.size(1), half = x.size(2) / 2;
+  at::Tensor y = at::empty_like(x);
+  const float *from = x.data_ptr<float>(), *c = cosines.data_ptr<float>(), *s = sines.data_ptr<float>();
+  float* to = y.data_ptr<float>();
+#pragma omp parallel for schedule(static)
+  for (std::int64_t r = 0; r < n; ++r) rotate_row(from + r * heads * 2 * half, c + r * half, s + r * half, heads, half, sign, to + r * heads * 2 * half);
+  return y;
+}
+
+struct Rotate : torch::autograd::Function<Rotate> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& cosines, const at::Tensor& sines) {
+    context->save_for_backward({cosines, sines});
+    return rotated(x, cosines, sines, 1);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    return {rotated(gradients[0], saved[0], saved[1], -1), at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) { return RmsNorm::apply(x, weight, epsilon); }
+
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosines, const at::Tensor& sines) { return Rotate::apply(x, cosines.contiguous(), sines.contiguous()); }
+
+}  // namespace cai
