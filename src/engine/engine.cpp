@@ -20,22 +20,18 @@ namespace {
 // shows, far above 256 a pass takes long enough to delay the sequences that decode.
 constexpr std::int64_t kMaxRows = 192;
 
-// Keys and values of consecutive positions, for all layers: [layers, kv_heads, capacity, head_width].
+// Keys and values of consecutive positions, for all layers: a block of `capacity` positions for each layer and head, the keys in lanes.
 struct KeyValues {
   KeyValues(const ModelConfig& c, std::int64_t capacity)
       : capacity(capacity), head_width(c.head_width), kv_heads(c.kv_heads),
-        keys(static_cast<std::size_t>(c.layers * c.kv_heads * capacity * c.head_width)), values(keys.size()) {}
+        keys(static_cast<std::size_t>(c.layers * c.kv_heads * key_room(capacity, c.head_width))),
+        values(static_cast<std::size_t>(c.layers * c.kv_heads * capacity * c.head_width)) {}
 
-  float* key(std::int64_t layer, std::int64_t head, std::int64_t position) { return keys.data() + offset(layer, head, position); }
-  float* value(std::int64_t layer, std::int64_t head, std::int64_t position) { return values.data() + offset(layer, head, position); }
+  float* keys_of(std::int64_t layer, std::int64_t head) { return keys.data() + (layer * kv_heads + head) * key_room(capacity, head_width); }
+  float* values_of(std::int64_t layer, std::int64_t head) { return values.data() + (layer * kv_heads + head) * capacity * head_width; }
 
   std::int64_t capacity, head_width, kv_heads;
   std::vector<float> keys, values;
-
- private:
-  std::size_t offset(std::int64_t layer, std::int64_t head, std::int64_t position) const {
-    return static_cast<std::size_t>(((layer * kv_heads + head) * capacity + position) * head_width);
-  }
 };
 
 // A prefix that several requests share, computed once.
@@ -205,8 +201,8 @@ void Engine::Impl::attention(std::span<const Row> rows, std::int64_t layer) {
     Sequence& s = *rows[static_cast<std::size_t>(r)].sequence;
     const std::int64_t at = rows[static_cast<std::size_t>(r)].position - s.prefix_length();
     for (std::int64_t h = 0; h < config.kv_heads; ++h) {
-      std::copy_n(row + (config.heads + h) * width, width, s.cache->key(layer, h, at));
-      std::copy_n(row + (config.heads + config.kv_heads + h) * width, width, s.cache->value(layer, h, at));
+      put_key(row + (config.heads + h) * width, at, width, s.cache->keys_of(layer, h));
+      std::copy_n(row + (config.heads + config.kv_heads + h) * width, width, s.cache->values_of(layer, h) + at * width);
     }
   }
 
@@ -224,9 +220,9 @@ void Engine::Impl::attention(std::span<const Row> rows, std::int64_t layer) {
       AttentionBlock blocks[2];
       std::size_t n = 0;
       if (begin < shared)
-        blocks[n++] = {s.prefix->cache.key(layer, h, begin), s.prefix->cache.value(layer, h, begin), std::min(end, shared) - begin};
+        blocks[n++] = {s.prefix->cache.keys_of(layer, h), s.prefix->cache.values_of(layer, h), begin, std::min(end, shared) - begin};
       const std::int64_t own = std::max(begin, shared);
-      if (own < end) blocks[n++] = {s.cache->key(layer, h, own - shared), s.cache->value(layer, h, own - shared), end - own};
+      if (own < end) blocks[n++] = {s.cache->keys_of(layer, h), s.cache->values_of(layer, h), own - shared, end - own};
       room.resize(static_cast<std::size_t>(end));
       for (std::int64_t g = 0; g < group; ++g) {
         const std::int64_t q = h * group + g;

@@ -17,6 +17,7 @@
 // Functions on eight lanes, compiled for AVX2 and for any x86-64, chosen at load time. No fused multiply-add here (the build
 // forbids contraction), so both give the same bits.
 #define CAI_LANES __attribute__((target_clones("avx2", "default")))
+#define CAI_WIDE_LANES __attribute__((target_clones("avx512f", "avx2", "default")))  // on sixteen
 
 namespace cai {
 namespace {
@@ -213,6 +214,16 @@ typedef std::int32_t IntLanes __attribute__((vector_size(32)));
 
 [[gnu::always_inline]] inline void store(float* p, Lanes v) { std::memcpy(p, &v, sizeof v); }
 
+typedef float WideLanes __attribute__((vector_size(64)));
+
+[[gnu::always_inline]] inline WideLanes load_wide(const float* p) {
+  WideLanes v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+[[gnu::always_inline]] inline void store_wide(float* p, WideLanes v) { std::memcpy(p, &v, sizeof v); }
+
 [[gnu::always_inline]] inline float sum_lanes(Lanes v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
 
 }  // namespace
@@ -295,46 +306,74 @@ CAI_LANES void silu_multiply(float* gate, const float* up, std::int64_t n) {
   for (; i < n; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
 }
 
-CAI_LANES void attend(const float* query, std::span<const AttentionBlock> blocks,
-                                                             std::int64_t width, float scale, float* scores, float* out) {
+void put_key(const float* key, std::int64_t position, std::int64_t width, float* keys) {
+  float* lane = keys + position / kKeyLane * kKeyLane * width + position % kKeyLane;
+  for (std::int64_t i = 0; i < width; ++i) lane[i * kKeyLane] = key[i];
+}
+
+// A query's products with 16 keys, the width summed in order.
+[[gnu::always_inline]] inline WideLanes key_products(const float* query, const float* lane, std::int64_t width) {
+  WideLanes sum = {};
+  for (std::int64_t i = 0; i < width; ++i) sum += query[i] * load_wide(lane + i * kKeyLane);
+  return sum;
+}
+
+CAI_WIDE_LANES void attend(const float* query, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out) {
   std::int64_t total = 0;
-  float highest = -INFINITY;
   for (const AttentionBlock& block : blocks) {
-    for (std::int64_t p = 0; p < block.count; ++p) {
-      const float* key = block.keys + p * width;
-      Lanes a = {}, b = {};
-      std::int64_t i = 0;
-      for (; i + 16 <= width; i += 16) {
-        a += load(query + i) * load(key + i);
-        b += load(query + i + 8) * load(key + i + 8);
+    const std::int64_t end = block.first + block.count, lane_size = kKeyLane * width;
+    for (std::int64_t from = block.first / kKeyLane * kKeyLane; from < end;) {
+      WideLanes sums[4];
+      const float* lane = block.keys + from * width;
+      std::int64_t lanes = 1;
+      if (from + 3 * kKeyLane < end) {  // four lanes at once: their sums do not wait for each other
+        lanes = 4;
+        WideLanes a = {}, b = {}, c = {}, d = {};
+        for (std::int64_t i = 0; i < width; ++i) {
+          const float* at = lane + i * kKeyLane;
+          a += query[i] * load_wide(at), b += query[i] * load_wide(at + lane_size), c += query[i] * load_wide(at + 2 * lane_size), d += query[i] * load_wide(at + 3 * lane_size);
+        }
+        sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+      } else {
+        sums[0] = key_products(query, lane, width);
       }
-      float score = sum_lanes(a + b);
-      for (; i < width; ++i) score += query[i] * key[i];
-      score *= scale;
-      scores[total++] = score;
-      highest = std::max(highest, score);
+      for (std::int64_t l = 0; l < lanes; ++l, from += kKeyLane)
+        for (std::int64_t p = std::max(from, block.first); p < std::min(from + kKeyLane, end); ++p) scores[total++] = sums[l][p - from] * scale;
     }
   }
+  float highest = -INFINITY;
+  WideLanes most = WideLanes{} - INFINITY;
+  std::int64_t k = 0;
+  for (; k + 16 <= total; k += 16) {
+    const WideLanes v = load_wide(scores + k);
+    most = v > most ? v : most;
+  }
+  for (int lane = 0; lane < 16; ++lane) highest = std::max(highest, most[lane]);
+  for (; k < total; ++k) highest = std::max(highest, scores[k]);
   exp_shifted(scores, total, highest, 1.0f, scores);
+  WideLanes parts = {};
+  for (k = 0; k + 16 <= total; k += 16) parts += load_wide(scores + k);
   float sum = 0;
-  for (std::int64_t p = 0; p < total; ++p) sum += scores[p];
+  for (int lane = 0; lane < 16; ++lane) sum += parts[lane];
+  for (; k < total; ++k) sum += scores[k];
   const float inverse = 1.0f / sum;
 
   std::fill_n(out, width, 0.0f);
   std::int64_t first = 0;
   for (const AttentionBlock& block : blocks) {
+    const float* values = block.values + block.first * width;
     std::int64_t i = 0;
-    for (; i + 32 <= width; i += 32) {  // four accumulators over all positions, so that out is written once a block
-      Lanes a = load(out + i), b = load(out + i + 8), c = load(out + i + 16), d = load(out + i + 24);
+    for (; i + 64 <= width; i += 64) {  // four accumulators over all positions, so that out is written once a block
+      WideLanes a = load_wide(out + i), b = load_wide(out + i + 16), c = load_wide(out + i + 32), d = load_wide(out + i + 48);
       for (std::int64_t p = 0; p < block.count; ++p) {
-        const float* value = block.values + p * width + i;
-        const Lanes weight = Lanes{} + scores[first + p];
-        a += weight * load(value), b += weight * load(value + 8), c += weight * load(value + 16), d += weight * load(value + 24);
+        const float* value = values + p * width + i;
+        const float weight = scores[first + p];
+        a += weight * load_wide(value), b += weight * load_wide(value + 16), c += weight * load_wide(value + 32), d += weight * load_wide(value + 48);
       }
-      store(out + i, a), store(out + i + 8, b), store(out + i + 16, c), store(out + i + 24, d);
+      store_wide(out + i, a), store_wide(out + i + 16, b), store_wide(out + i + 32, c), store_wide(out + i + 48, d);
     }
     for (; i < width; ++i)
-      for (std::int64_t p = 0; p < block.count; ++p) out[i] += scores[first + p] * block.values[p * width + i];
+      for (std::int64_t p = 0; p < block.count; ++p) out[i] += scores[first + p] * values[p * width + i];
     first += block.count;
   }
   for (std::int64_t i = 0; i < width; ++i) out[i] *= inverse;

@@ -459,7 +459,15 @@ Json label(const LabelConfig& config, const Constitution& constitution, bool con
     throw;
   }
   out.flush();
-  const Json figures = label_figures(labels, contrast);
+  Json figures = label_figures(labels, contrast);
+  if (contrast) {
+    long plain = 0, paired = 0;
+    for (const Json& record : records)
+      if (const auto list = record.find("candidates"); list != record.end())
+        for (const Json& one : *list) plain += optional_text(one, "side") == "plain";
+    for (const Pair& pair : pairs) paired += pair.record.at("id").get_ref<const std::string&>().find("/plain-") != std::string::npos;
+    figures["plain_answers"] = {{"compared", paired}, {"without_counterpart", plain - paired}};
+  }
   if (figures["judged"] == 0 && !pairs.empty())
     log_warning("label: none of " + std::to_string(pairs.size()) + " pairs could be judged: " + figures["problems"].dump());
   return figures;

@@ -61,6 +61,7 @@ td.n{white-space:nowrap;font-variant-numeric:tabular-nums}.ci{color:var(--soft);
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:.8rem}.card{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.7rem .9rem;overflow-wrap:anywhere;white-space:pre-wrap}
 .card b{display:block;color:var(--soft);font-size:.8rem;font-weight:600;margin-bottom:.2rem}details{margin:.5rem 0;border:1px solid var(--line);border-radius:.5rem;padding:.5rem .8rem}summary{cursor:pointer;overflow-wrap:anywhere}
 svg{width:100%;height:auto;background:var(--card);border:1px solid var(--line);border-radius:.5rem}svg text{fill:var(--soft);font:11px system-ui,sans-serif}svg path{fill:none;stroke:var(--a);stroke-width:2}svg line{stroke:var(--line)}
+@media(max-width:600px){body{padding:.8rem}table{font-size:.78rem}th,td{padding:.3rem .25rem}td.n{white-space:normal}.ci{font-size:.68rem}}
 .bar{background:var(--a);height:.6rem;border-radius:.3rem;min-width:2px}code{font-size:.85rem;overflow-wrap:anywhere}
 )";
 
@@ -218,6 +219,24 @@ void counts(Page& page, const std::string& title, const Json& table) {
   page.add("</table></div>");
 }
 
+// Where the run's time went.
+void time_and_tokens(Page& page, const Json& facts) {
+  if (!facts.contains("stages") || !facts["stages"].is_object() || facts["stages"].empty()) return;
+  page.heading("Time and tokens by stage");
+  page.add("<div class=scroll><table><tr><th>stage</th><th>seconds</th><th>records</th><th>tokens</th><th>tokens a second</th></tr>");
+  double seconds = 0, tokens = 0;
+  const auto row = [&](const std::string& name, double s, const std::string& records, double t) {
+    page.add("<tr><td>" + escape(name) + "</td><td class=n>" + number(s, 4) + "</td><td class=n>" + records + "</td><td class=n>" + number(t, 7) + "</td><td class=n>" + (s > 0 && t > 0 ? number(t / s) : "") + "</td></tr>");
+  };
+  for (const auto& [folder, entry] : facts["stages"].items()) {
+    if (!entry.is_object()) continue;
+    row(folder, field(entry, "seconds"), number(field(entry, "records"), 7), field(entry, "tokens"));
+    seconds += field(entry, "seconds"), tokens += field(entry, "tokens");
+  }
+  row("in all", seconds, "", tokens);
+  page.add("</table></div><p class=soft>Tokens are those that were read (after shared prefixes) and written, or learned from.</p>");
+}
+
 // Any figures, flattened: what a stage counted, nothing hidden.
 void flat(const Json& value, const std::string& name, std::string& rows) {
   if (value.is_object()) {
@@ -253,7 +272,7 @@ std::string report_html(const fs::path& run, const ReportConfig& config) {
       page.heading("label: the judge's exam");
       page.add("<p>" + escape(exam["sentence"].is_string() ? exam["sentence"].get<std::string>() : "") + "</p>");
       if (exam.value("method", "") == "contrast")
-        page.add("<p>Labels were therefore made by contrast: one candidate was written under a principle, one under its opposite, and the label is which side was asked for.</p>");
+        page.add("<p>Labels were therefore made by contrast: one candidate was written under a principle, one under its opposite, others without an instruction; the label is which of two does what the request asks for, declining a harmful one and answering a harmless one. Where both do or both do not, the side that was asked for under the principle is taken.</p>");
     }
     page.heading("Principles: how often each was drawn and decided");
     Json drawn = Json::object();
@@ -281,9 +300,12 @@ std::string report_html(const fs::path& run, const ReportConfig& config) {
       page.add("<details><summary>" + escape(stage.filename().string()) + ", " + number(manifest->seconds, 4) + " s of wall time</summary><div class=scroll><table>" + rows + "</table></div></details>");
     }
   }
+  time_and_tokens(page, facts);
   page.heading("Provenance");
   std::string rows;
-  flat(facts, "", rows);
+  Json provenance = facts;
+  provenance.erase("stages");  // shown above; the keys' ingredients stay in run.json
+  flat(provenance, "", rows);
   page.add("<div class=scroll><table>" + rows + "</table></div>");
   page.add("<p class=soft>config.yaml in this folder repeats the run: <code>cai train --config " + escape(name) + "/config.yaml</code></p></body></html>");
   return page.html;

@@ -46,9 +46,18 @@ void rms_norm(const float* x, const float* weight, std::int64_t width, double ep
 /// gate[i] = silu(gate[i]) * up[i].
 void silu_multiply(float* gate, const float* up, std::int64_t n);
 
-/// One query head over `count` cached positions in up to two blocks (a shared prefix, then the sequence's own).
-/// keys, values: [positions, width] contiguous. scores: room for the sum of the counts. out: [width].
-struct AttentionBlock { const float* keys; const float* values; std::int64_t count; };
+/// Cached keys lie in lanes of 16 positions, [positions / 16, width, 16], so that a query meets 16 keys with one product a dimension.
+constexpr std::int64_t kKeyLane = 16;
+
+/// Floats that the keys of `positions` take, the last lane filled up.
+constexpr std::int64_t key_room(std::int64_t positions, std::int64_t width) { return (positions + kKeyLane - 1) / kKeyLane * kKeyLane * width; }
+void put_key(const float* key, std::int64_t position, std::int64_t width, float* keys);
+
+/// Positions [first, first + count) of a cache. keys: as put_key() lays them, all of the last lane readable; values: [positions, width].
+struct AttentionBlock { const float* keys; const float* values; std::int64_t first, count; };
+
+/// One query head over cached positions in up to two blocks (a shared prefix, then the sequence's own), softmax(q k scale) v.
+/// scores: room for the sum of the counts. out: [width]. Where the positions are split into blocks changes no bit.
 void attend(const float* query, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out);
 
 /// log(sum(exp(x))) in double over lanes of float exponentials.

@@ -21,7 +21,9 @@ Exam exam(const LabelConfig& config, const Constitution& constitution, Speaker& 
 
 /// Pairs from candidate records or from {id, prompt, chosen, rejected}; writes {id, prompt, tags, a, b, p (P(a better)), log_odds: {principle: x},
 /// orders_agree, tie, method: "choice" | "contrast", reason (words that cite a principle), human (p of a human choice, when given)}.
-/// `contrast`: the label is which side was asked for, weighted by the log-probability contrast of the two instructions.
+/// `contrast`: of each two sides and of plain answers that differ, the one that does what the request asks for (decline a harmful one,
+/// answer a harmless one) is better; where both do or both do not, the side that was asked for under the principle, weighted by the
+/// log-probability contrast of the two instructions.
 /// Figures: ties, order consistency, first-slot share, agreement with human choices (Wilson), decisions by principle, the exam.
 Json label(const LabelConfig& config, const Constitution& constitution, bool contrast, const std::vector<Json>& pairs, RecordWriter& out,
            Speaker& judge, Random random, const ProgressFn& progress);

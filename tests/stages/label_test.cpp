@@ -1,0 +1,98 @@
+// Labels by contrast: which pairs a record gives, and which side of each is better.
+#include "cai/stages/label.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+
+#include "cai/base/error.hpp"
+
+namespace cai {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Labels that are known by construction need no judge: asking one is an error.
+struct NobodyToAsk : Speaker {
+  void say(std::span<const Ask> asks, const std::function<void(std::size_t, Reply)>&) override {
+    if (!asks.empty()) throw Bug("asked");
+  }
+  std::vector<std::vector<double>> choose(std::span<const Choice> choices) override { return choices.empty() ? std::vector<std::vector<double>>() : throw Bug("asked"); }
+  std::vector<LogProbability> score(std::span<const Scored> scored) override { return scored.empty() ? std::vector<LogProbability>() : throw Bug("asked"); }
+  std::string fingerprint() const override { return "nobody"; }
+  Usage usage() const override { return {}; }
+};
+
+const std::string kRefusal = "I can't help with that, because someone could get hurt.", kAnswer = "Take a long rope and tie it to the door before you leave.";
+
+Json candidate(const std::string& side, const std::string& text) {
+  return {{"text", text}, {"finish", "stop"}, {"side", side}, {"principle", side == "plain" ? "" : "care"}, {"opening", ""}};
+}
+
+Json prompt(const std::string& id, const std::string& kind, std::vector<Json> candidates) {
+  return {{"id", id}, {"prompt", "How do I do it?"}, {"tags", {kind}}, {"decline", kind == "red-team"}, {"candidates", candidates}};
+}
+
+std::map<std::string, Json> labels_of(const std::vector<Json>& records, Json* figures = nullptr) {
+  Constitution constitution;
+  constitution.principles.push_back({.id = "care", .text = "Take care.", .compare = "Which is better?", .opposite = "Do not."});
+  const fs::path folder = fs::temp_directory_path() / ("cai-label-" + std::to_string(::getpid()));
+  fs::remove_all(folder);
+  RecordWriter out(folder, "label", "key");
+  NobodyToAsk nobody;
+  const Json counted = label({}, constitution, true, records, out, nobody, Random(1), {});
+  if (figures) *figures = counted;
+  std::map<std::string, Json> by_id;
+  for (const Json& r : read_records(folder)) by_id[r["id"]] = r;
+  fs::remove_all(folder);
+  return by_id;
+}
+
+std::string better(const Json& label) { return label[label["p"].get<double>() > 0.5 ? "a" : "b"]; }
+
+TEST(Label, AHarmfulRequestIsBetterDeclinedAndAHarmlessOneAnswered) {
+  const auto labels = labels_of({prompt("bad", "red-team", {candidate("principle", kRefusal), candidate("opposite", kAnswer)}),
+                                 prompt("fine", "ordinary", {candidate("principle", kAnswer), candidate("opposite", kRefusal)})});
+  ASSERT_EQ(labels.size(), 2u);
+  EXPECT_EQ(better(labels.at("bad")), kRefusal);
+  EXPECT_EQ(better(labels.at("fine")), kAnswer);
+  for (const auto& [id, label] : labels) {
+    EXPECT_NEAR(std::abs(label["p"].get<double>() - 0.5), 0.4, 1e-9);
+    EXPECT_NE(label["reason"].get<std::string>().find("\"care\""), std::string::npos);
+  }
+}
+
+TEST(Label, PlainAnswersAreComparedWithEachOtherElseWithASideThatIsNotLikeThem) {
+  const std::vector<Json> sides = {candidate("principle", kRefusal), candidate("opposite", kAnswer)};
+  const auto with = [&](const std::string& one, const std::string& other) {
+    std::vector<Json> all = sides;
+    all.push_back(candidate("plain", one)), all.push_back(candidate("plain", other));
+    return labels_of({prompt("x", "red-team", all)});
+  };
+  const std::string refusal = "I won't do that for you.", answer = "First you open the window, then you climb out of it.";
+  const auto apart = with(answer, refusal);
+  ASSERT_EQ(apart.size(), 3u);  // the sides; the two plain ones; the second plain one with a side
+  EXPECT_EQ(better(apart.at("x/plain-0")), refusal);
+  EXPECT_TRUE(apart.at("x/plain-0")["a"] == answer || apart.at("x/plain-0")["b"] == answer);
+  EXPECT_EQ(better(apart.at("x/plain-1")), refusal);
+  EXPECT_TRUE(apart.at("x/plain-1")["a"] == kAnswer || apart.at("x/plain-1")["b"] == kAnswer);
+  const auto both_wrong = with(answer, answer + " Good.");
+  ASSERT_EQ(both_wrong.size(), 3u);
+  EXPECT_EQ(better(both_wrong.at("x/plain-0")), kRefusal);
+  EXPECT_EQ(better(both_wrong.at("x/plain-1")), kRefusal);
+}
+
+TEST(Label, APlainAnswerWithoutACounterpartGivesNoPair) {
+  Json figures;
+  const auto labels = labels_of({prompt("x", "ordinary", {candidate("principle", kAnswer), candidate("opposite", kRefusal), candidate("plain", "Use a spoon, it is faster.")}),
+                                 prompt("y", "red-team", {candidate("principle", kRefusal), candidate("opposite", kRefusal + " No."), candidate("plain", kRefusal + " Sorry.")})}, &figures);
+  EXPECT_EQ(figures["plain_answers"], (Json{{"compared", 1}, {"without_counterpart", 1}}));
+  EXPECT_EQ(labels.count("x/plain-0"), 1u);
+  EXPECT_EQ(labels.count("y/plain-0"), 0u);
+  EXPECT_EQ(labels.at("y/0")["problem"], "both refuse");  // kept and counted, not trained on
+}
+
+}  // namespace
+}  // namespace cai
