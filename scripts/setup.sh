@@ -91,9 +91,9 @@ need_torch() {
 
 need_reference() {
   [ -x .deps/reference/bin/python ] &&
-    ls -d .deps/reference/lib/python3*/site-packages/transformers-5.23.0.dist-info >/dev/null 2>&1 && return
-  say "installing the reference implementations into .deps/reference"
-  timed reference make_venv .deps/reference "torch==$torch_version" transformers==5.23.0 tokenizers gguf sentencepiece numpy
+    ls -d .deps/reference/lib/python3*/site-packages/{transformers-5.23.0,llama_cpp_python-0.3.36}.dist-info >/dev/null 2>&1 && return
+  say "installing the reference implementations into .deps/reference (llama.cpp is compiled: about five minutes)"
+  timed reference make_venv .deps/reference "torch==$torch_version" transformers==5.23.0 tokenizers gguf sentencepiece numpy "llama-cpp-python[server]==0.3.36"
 }
 
 has_sha256() { [ -f "$1" ] && [ "$(sha256sum "$1" | cut -d' ' -f1)" = "$2" ]; }

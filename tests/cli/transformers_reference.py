@@ -16,7 +16,7 @@ PROMPTS = ["What is the capital of France?", "Name three colours.", "How do I bo
 
 
 def run(*arguments):
-    result = subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True)
+    result = subprocess.run([BINARY, *map(str, arguments), "--set", "engine.dtype=float32"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
 
 
