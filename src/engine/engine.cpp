@@ -123,7 +123,7 @@ struct Engine::Impl {
   Counts counts;
 
   // Buffers of one pass, kept between passes.
-  std::vector<float> hidden, normed, qkv, mixed, projected, gate_up, logits, cosines, sines;
+  std::vector<float> hidden, normed, qkv, mixed, projected, gate_up, activated, logits, cosines, sines;
 
   void load(const Llama& model);
   void check_token(int token) const;
@@ -223,12 +223,9 @@ void Engine::Impl::attention(std::span<const Row> rows, std::int64_t layer) {
         blocks[n++] = {s.prefix->cache.keys_of(layer, h), s.prefix->cache.values_of(layer, h), begin, std::min(end, shared) - begin};
       const std::int64_t own = std::max(begin, shared);
       if (own < end) blocks[n++] = {s.cache->keys_of(layer, h), s.cache->values_of(layer, h), own - shared, end - own};
-      room.resize(static_cast<std::size_t>(end));
-      for (std::int64_t g = 0; g < group; ++g) {
-        const std::int64_t q = h * group + g;
-        attend(qkv.data() + r * stride + q * width, std::span<const AttentionBlock>(blocks, n), width, scale, room.data(),
-               mixed.data() + (r * config.heads + q) * width);
-      }
+      room.resize(static_cast<std::size_t>(3 * end));
+      attend(qkv.data() + r * stride + h * group * width, group, std::span<const AttentionBlock>(blocks, n), width, scale, room.data(),
+             mixed.data() + (r * config.heads + h * group) * width);
     }
   }
 }
@@ -242,7 +239,7 @@ void Engine::Impl::forward(std::span<const Row> rows) {
     if (static_cast<std::int64_t>(v.size()) < n) v.resize(static_cast<std::size_t>(n));
   };
   room(hidden, count * width), room(normed, count * width), room(qkv, count * qkv_width), room(mixed, count * mixed_width);
-  room(projected, count * width), room(gate_up, count * 2 * ffn), room(cosines, count * half), room(sines, count * half);
+  room(projected, count * width), room(gate_up, count * 2 * ffn), room(activated, count * ffn), room(cosines, count * half), room(sines, count * half);
 
 #pragma omp parallel for schedule(static)
   for (std::int64_t r = 0; r < count; ++r) {
@@ -275,13 +272,8 @@ void Engine::Impl::forward(std::span<const Row> rows) {
     norm_rows(layer.ffn_norm, normed.data());
     layer.gate_up.multiply(normed.data(), count, gate_up.data());
 #pragma omp parallel for schedule(static)
-    for (std::int64_t r = 0; r < count; ++r) {
-      float* gate = gate_up.data() + r * 2 * ffn;
-      silu_multiply(gate, gate + ffn, ffn);
-    }
-    // The product wants rows of `ffn`, so the halves that hold the result move together.
-    for (std::int64_t r = 1; r < count; ++r) std::copy_n(gate_up.data() + r * 2 * ffn, ffn, gate_up.data() + r * ffn);
-    layer.down.multiply(gate_up.data(), count, projected.data());
+    for (std::int64_t r = 0; r < count; ++r) silu_multiply(gate_up.data() + 2 * r * ffn, gate_up.data() + (2 * r + 1) * ffn, ffn, activated.data() + r * ffn);
+    layer.down.multiply(activated.data(), count, projected.data());
     add_projected();
   }
   norm_rows(norm, hidden.data());

@@ -14,10 +14,13 @@
 #include <memory>
 #include <utility>
 
+#include "cai/base/lanes.hpp"
+
 // Functions on eight lanes, compiled for AVX2 and for any x86-64, chosen at load time. No fused multiply-add here (the build
 // forbids contraction), so both give the same bits.
 #define CAI_LANES __attribute__((target_clones("avx2", "default")))
-#define CAI_WIDE_LANES __attribute__((target_clones("avx512f", "avx2", "default")))  // on sixteen
+// On sixteen lanes, with fused multiply-add where there is one: products of matrices have it too, so results differ by instruction set.
+#define CAI_FUSED __attribute__((target_clones("avx512f", "avx2,fma", "default"), optimize("fp-contract=fast")))
 
 namespace cai {
 namespace {
@@ -178,34 +181,6 @@ __attribute__((target("avx512f,avx512bf16"))) void to_pairs(const float* x, std:
   for (; i < width; i += 2) pairs[i / 2] = pair_of(x[i], i + 1 < width ? x[i + 1] : 0.0f);
 }
 
-// exp on eight lanes: 2^n * 2^f, f in [-0.5, 0.5], polynomial of degree 6 (Taylor of exp on |f ln 2| <= 0.35).
-typedef float Lanes __attribute__((vector_size(32)));
-typedef std::int32_t IntLanes __attribute__((vector_size(32)));
-
-[[gnu::always_inline]] inline Lanes exp_lanes(Lanes x) {
-  const Lanes lowest = Lanes{} - 87.0f;
-  const IntLanes underflow = x < lowest;
-  x = underflow ? lowest : x;
-  const Lanes highest = Lanes{} + 88.0f;
-  x = x > highest ? highest : x;
-  const Lanes t = x * 1.44269504088896341f;
-  const Lanes magic = Lanes{} + 12582912.0f;  // 1.5 * 2^23: adding rounds to the nearest integer
-  const Lanes n = (t + magic) - magic;
-  Lanes f = x - n * 0.693359375f;             // ln 2 in two parts, the first exact
-  f = f - n * -2.12194440e-4f;
-  Lanes p = Lanes{} + 1.9875691500e-4f;
-  p = p * f + 1.3981999507e-3f;
-  p = p * f + 8.3334519073e-3f;
-  p = p * f + 4.1665795894e-2f;
-  p = p * f + 1.6666665459e-1f;
-  p = p * f + 5.0000001201e-1f;
-  p = p * f * f + f + 1.0f;
-  const IntLanes exponent = (__builtin_convertvector(n, IntLanes) + 127) << 23;
-  const Lanes scale = (Lanes)exponent;
-  const Lanes result = p * scale;
-  return underflow ? Lanes{} : result;
-}
-
 [[gnu::always_inline]] inline Lanes load(const float* p) {
   Lanes v;
   std::memcpy(&v, p, sizeof v);
@@ -257,18 +232,18 @@ PackedMatrix::PackedMatrix(std::span<const float* const> parts, std::span<const 
   else fill(pair_panels_, (in + 1) / 2, [in](const float* row, std::int64_t k) { return pair_of(row[2 * k], 2 * k + 1 < in ? row[2 * k + 1] : 0.0f); });
 }
 
-void PackedMatrix::multiply(const float* x, std::int64_t rows, float* y) const {
+void PackedMatrix::multiply(const float* x, std::int64_t rows, std::int64_t first, std::int64_t count, float* y) const {
   if (!panels_.empty()) {
-    multiply_panels(tiles<float>(), panels_.data(), x, rows, in_, out_, y);
+    multiply_panels(tiles<float>(), panels_.data() + first * in_, x, rows, in_, count, y);
   } else if (!half_panels_.empty()) {
-    multiply_panels(tiles<std::uint16_t>(), half_panels_.data(), x, rows, in_, out_, y);
+    multiply_panels(tiles<std::uint16_t>(), half_panels_.data() + first * in_, x, rows, in_, count, y);
   } else {
     const std::int64_t pairs = (in_ + 1) / 2;
     const std::unique_ptr<std::uint32_t[]> rounded(new std::uint32_t[static_cast<std::size_t>(rows * pairs)]);
 #pragma omp parallel for schedule(static)
     for (std::int64_t r = 0; r < rows; ++r) to_pairs(x + r * in_, in_, rounded.get() + r * pairs);
     static const Tiles<std::uint32_t, std::uint32_t> t = tiles_pairs(std::make_integer_sequence<int, 12>());
-    multiply_panels(t, pair_panels_.data(), rounded.get(), rows, pairs, out_, y);
+    multiply_panels(t, pair_panels_.data() + first * pairs, rounded.get(), rows, pairs, count, y);
   }
 }
 
@@ -297,13 +272,13 @@ CAI_LANES void exp_shifted(const float* x, std::int64_t n, float shift, float sc
   }
 }
 
-CAI_LANES void silu_multiply(float* gate, const float* up, std::int64_t n) {
+CAI_LANES void silu_multiply(const float* gate, const float* up, std::int64_t n, float* y) {
   std::int64_t i = 0;
   for (; i + 8 <= n; i += 8) {
     const Lanes g = load(gate + i);
-    store(gate + i, g / (1.0f + exp_lanes(-g)) * load(up + i));
+    store(y + i, g / (1.0f + exp_lanes(-g)) * load(up + i));
   }
-  for (; i < n; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+  for (; i < n; ++i) y[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
 }
 
 void put_key(const float* key, std::int64_t position, std::int64_t width, float* keys) {
@@ -311,72 +286,105 @@ void put_key(const float* key, std::int64_t position, std::int64_t width, float*
   for (std::int64_t i = 0; i < width; ++i) lane[i * kKeyLane] = key[i];
 }
 
-// A query's products with 16 keys, the width summed in order.
-[[gnu::always_inline]] inline WideLanes key_products(const float* query, const float* lane, std::int64_t width) {
-  WideLanes sum = {};
-  for (std::int64_t i = 0; i < width; ++i) sum += query[i] * load_wide(lane + i * kKeyLane);
-  return sum;
-}
-
-CAI_WIDE_LANES void attend(const float* query, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out) {
-  std::int64_t total = 0;
+// `Queries` query heads that share their keys and values: each lane is loaded once for all of them.
+template <int Queries>
+[[gnu::always_inline]] inline void attend_together(const float* queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total,
+                                                   float* scores, float* out) {
+  std::int64_t done = 0;
   for (const AttentionBlock& block : blocks) {
     const std::int64_t end = block.first + block.count, lane_size = kKeyLane * width;
-    for (std::int64_t from = block.first / kKeyLane * kKeyLane; from < end;) {
-      WideLanes sums[4];
+    const auto keep = [&](const WideLanes (&sums)[Queries], std::int64_t from) __attribute__((always_inline)) {
+      const std::int64_t first = std::max(from, block.first), last = std::min(from + kKeyLane, end);
+      for (int q = 0; q < Queries; ++q)
+        for (std::int64_t p = first; p < last; ++p) scores[q * total + done + p - first] = sums[q][p - from] * scale;
+      done += last - first;
+    };
+    std::int64_t from = block.first / kKeyLane * kKeyLane;
+    for (; from + 3 * kKeyLane < end; from += 4 * kKeyLane) {  // four lanes at once: their sums do not wait for each other
       const float* lane = block.keys + from * width;
-      std::int64_t lanes = 1;
-      if (from + 3 * kKeyLane < end) {  // four lanes at once: their sums do not wait for each other
-        lanes = 4;
-        WideLanes a = {}, b = {}, c = {}, d = {};
-        for (std::int64_t i = 0; i < width; ++i) {
-          const float* at = lane + i * kKeyLane;
-          a += query[i] * load_wide(at), b += query[i] * load_wide(at + lane_size), c += query[i] * load_wide(at + 2 * lane_size), d += query[i] * load_wide(at + 3 * lane_size);
+      WideLanes a[Queries] = {}, b[Queries] = {}, c[Queries] = {}, d[Queries] = {};
+      for (std::int64_t i = 0; i < width; ++i) {
+        const float* at = lane + i * kKeyLane;
+        const WideLanes k0 = load_wide(at), k1 = load_wide(at + lane_size), k2 = load_wide(at + 2 * lane_size), k3 = load_wide(at + 3 * lane_size);
+#pragma GCC unroll 4
+        for (int q = 0; q < Queries; ++q) {
+          const float x = queries[q * width + i];
+          a[q] += x * k0, b[q] += x * k1, c[q] += x * k2, d[q] += x * k3;
         }
-        sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
-      } else {
-        sums[0] = key_products(query, lane, width);
       }
-      for (std::int64_t l = 0; l < lanes; ++l, from += kKeyLane)
-        for (std::int64_t p = std::max(from, block.first); p < std::min(from + kKeyLane, end); ++p) scores[total++] = sums[l][p - from] * scale;
+      keep(a, from), keep(b, from + kKeyLane), keep(c, from + 2 * kKeyLane), keep(d, from + 3 * kKeyLane);
+    }
+    for (; from < end; from += kKeyLane) {
+      const float* lane = block.keys + from * width;
+      WideLanes a[Queries] = {};
+      for (std::int64_t i = 0; i < width; ++i) {
+        const WideLanes key = load_wide(lane + i * kKeyLane);
+#pragma GCC unroll 4
+        for (int q = 0; q < Queries; ++q) a[q] += queries[q * width + i] * key;
+      }
+      keep(a, from);
     }
   }
-  float highest = -INFINITY;
-  WideLanes most = WideLanes{} - INFINITY;
-  std::int64_t k = 0;
-  for (; k + 16 <= total; k += 16) {
-    const WideLanes v = load_wide(scores + k);
-    most = v > most ? v : most;
+  float inverse[Queries];
+  for (int q = 0; q < Queries; ++q) {
+    float *mine = scores + q * total, highest = -INFINITY;
+    WideLanes most = WideLanes{} - INFINITY;
+    std::int64_t k = 0;
+    for (; k + 16 <= total; k += 16) {
+      const WideLanes v = load_wide(mine + k);
+      most = v > most ? v : most;
+    }
+    for (int lane = 0; lane < 16; ++lane) highest = std::max(highest, most[lane]);
+    for (; k < total; ++k) highest = std::max(highest, mine[k]);
+    exp_shifted(mine, total, highest, 1.0f, mine);
+    WideLanes parts = {};
+    for (k = 0; k + 16 <= total; k += 16) parts += load_wide(mine + k);
+    float sum = 0;
+    for (int lane = 0; lane < 16; ++lane) sum += parts[lane];
+    for (; k < total; ++k) sum += mine[k];
+    inverse[q] = 1.0f / sum;
   }
-  for (int lane = 0; lane < 16; ++lane) highest = std::max(highest, most[lane]);
-  for (; k < total; ++k) highest = std::max(highest, scores[k]);
-  exp_shifted(scores, total, highest, 1.0f, scores);
-  WideLanes parts = {};
-  for (k = 0; k + 16 <= total; k += 16) parts += load_wide(scores + k);
-  float sum = 0;
-  for (int lane = 0; lane < 16; ++lane) sum += parts[lane];
-  for (; k < total; ++k) sum += scores[k];
-  const float inverse = 1.0f / sum;
 
-  std::fill_n(out, width, 0.0f);
+  std::fill_n(out, Queries * width, 0.0f);
   std::int64_t first = 0;
   for (const AttentionBlock& block : blocks) {
     const float* values = block.values + block.first * width;
     std::int64_t i = 0;
-    for (; i + 64 <= width; i += 64) {  // four accumulators over all positions, so that out is written once a block
-      WideLanes a = load_wide(out + i), b = load_wide(out + i + 16), c = load_wide(out + i + 32), d = load_wide(out + i + 48);
+    for (; i + 64 <= width; i += 64) {  // four accumulators a query over all positions, so that out is written once a block
+      WideLanes a[Queries], b[Queries], c[Queries], d[Queries];
+      for (int q = 0; q < Queries; ++q) {
+        const float* at = out + q * width + i;
+        a[q] = load_wide(at), b[q] = load_wide(at + 16), c[q] = load_wide(at + 32), d[q] = load_wide(at + 48);
+      }
       for (std::int64_t p = 0; p < block.count; ++p) {
         const float* value = values + p * width + i;
-        const float weight = scores[first + p];
-        a += weight * load_wide(value), b += weight * load_wide(value + 16), c += weight * load_wide(value + 32), d += weight * load_wide(value + 48);
+        const WideLanes v0 = load_wide(value), v1 = load_wide(value + 16), v2 = load_wide(value + 32), v3 = load_wide(value + 48);
+#pragma GCC unroll 4
+        for (int q = 0; q < Queries; ++q) {
+          const float weight = scores[q * total + first + p];
+          a[q] += weight * v0, b[q] += weight * v1, c[q] += weight * v2, d[q] += weight * v3;
+        }
       }
-      store_wide(out + i, a), store_wide(out + i + 16, b), store_wide(out + i + 32, c), store_wide(out + i + 48, d);
+      for (int q = 0; q < Queries; ++q) {
+        float* at = out + q * width + i;
+        store_wide(at, a[q]), store_wide(at + 16, b[q]), store_wide(at + 32, c[q]), store_wide(at + 48, d[q]);
+      }
     }
     for (; i < width; ++i)
-      for (std::int64_t p = 0; p < block.count; ++p) out[i] += scores[first + p] * values[p * width + i];
+      for (int q = 0; q < Queries; ++q)
+        for (std::int64_t p = 0; p < block.count; ++p) out[q * width + i] += scores[q * total + first + p] * values[p * width + i];
     first += block.count;
   }
-  for (std::int64_t i = 0; i < width; ++i) out[i] *= inverse;
+  for (int q = 0; q < Queries; ++q)
+    for (std::int64_t i = 0; i < width; ++i) out[q * width + i] *= inverse[q];
+}
+
+CAI_FUSED void attend(const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out) {
+  std::int64_t total = 0;
+  for (const AttentionBlock& block : blocks) total += block.count;
+  for (; count >= 3; count -= 3, queries += 3 * width, out += 3 * width) attend_together<3>(queries, blocks, width, scale, total, scores, out);
+  if (count == 2) attend_together<2>(queries, blocks, width, scale, total, scores, out);
+  if (count == 1) attend_together<1>(queries, blocks, width, scale, total, scores, out);
 }
 
 CAI_LANES double log_sum_exp(const float* x, std::int64_t n) {

@@ -5,7 +5,6 @@
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
 #include "cai/model/fused.hpp"
-#include "cai/model/linear.hpp"
 
 namespace cai {
 namespace {
@@ -20,6 +19,27 @@ at::Tensor attend_causally(const ModelConfig& c, const at::Tensor& q, const at::
   const at::Tensor row = at::arange(n).unsqueeze(1), column = at::arange(n).unsqueeze(0);
   const at::Tensor seen = column.le(row).logical_and(column.gt(row - c.sliding_window));
   return at::scaled_dot_product_attention(q.unsqueeze(0), keys.unsqueeze(0), values.unsqueeze(0), seen).squeeze(0);
+}
+
+struct QueryKeyValue { at::Tensor q, k, v; };  // [n, heads or kv_heads, head_width]
+
+QueryKeyValue query_key_value(const Llama& model, const LlamaLayer& l, const at::Tensor& y) {
+  const ModelConfig& c = model.config;
+  const auto n = y.size(0);
+  at::Tensor q, k, v;
+  if (model.bfloat16) {
+    const std::vector<at::Tensor> parts = products(y, {l.q, l.k, l.v}, *model.rounded).split_with_sizes({l.q.size(0), l.k.size(0), l.v.size(0)}, 1);
+    q = parts[0], k = parts[1], v = parts[2];
+  } else {
+    q = at::linear(y, l.q), k = at::linear(y, l.k), v = at::linear(y, l.v);
+  }
+  if (l.q_bias.defined()) q = q + l.q_bias, k = k + l.k_bias, v = v + l.v_bias;
+  return {q.reshape({n, c.heads, c.head_width}), k.reshape({n, c.kv_heads, c.head_width}), v.reshape({n, c.kv_heads, c.head_width})};
+}
+
+at::Tensor feed_forward(const Llama& model, const LlamaLayer& l, const at::Tensor& y) {
+  if (model.bfloat16) return swiglu(y, l.gate, l.up, l.down, *model.rounded);
+  return at::linear(at::silu(at::linear(y, l.gate)) * at::linear(y, l.up), l.down);
 }
 
 }  // namespace
@@ -45,6 +65,7 @@ std::vector<std::pair<std::string, at::Tensor>> Llama::named_weights() const {
 
 Llama Llama::clone() const {
   Llama copy = *this;
+  copy.rounded = std::make_shared<RoundedWeights>();
   const auto own = [](at::Tensor& t) {
     if (t.defined()) t = t.detach().clone();
   };
@@ -85,27 +106,24 @@ at::Tensor rotary_frequencies(const ModelConfig& c) {
 at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed& packed, std::int64_t first_layer, std::int64_t last_layer) {
   const ModelConfig& c = model.config;
   at::Tensor x = hidden;
-  const auto n = x.size(0);
   const at::Tensor angles = packed.positions.to(at::kFloat).unsqueeze(1) * rotary_frequencies(c).unsqueeze(0);
   const at::Tensor cosines = angles.cos(), sines = angles.sin();  // [n, head_width / 2]
-  const auto product = [&](const at::Tensor& t, const at::Tensor& weight, const at::Tensor& bias) { return linear(t, weight, bias, model.bfloat16); };
   for (auto i = first_layer; i < last_layer; ++i) {
     const LlamaLayer& l = model.layers[static_cast<std::size_t>(i)];
-    at::Tensor y = rms_norm(x, l.attention_norm, c.norm_epsilon);
-    at::Tensor q = product(y, l.q, l.q_bias).view({n, c.heads, c.head_width});
-    at::Tensor k = product(y, l.k, l.k_bias).view({n, c.kv_heads, c.head_width});
-    const at::Tensor v = product(y, l.v, l.v_bias).view({n, c.kv_heads, c.head_width});
+    const at::Tensor y = rms_norm(x, l.attention_norm, c.norm_epsilon);
+    auto [q, k, v] = query_key_value(model, l, y);
     if (c.qk_norm) q = rms_norm(q, l.q_norm, c.norm_epsilon), k = rms_norm(k, l.k_norm, c.norm_epsilon);
     q = rotate(q, cosines, sines), k = rotate(k, cosines, sines);
     std::vector<at::Tensor> parts;
     for (std::size_t s = 0; s + 1 < packed.offsets.size(); ++s) {
       const auto from = packed.offsets[s], length = packed.offsets[s + 1] - from;
-      auto part = [&](const at::Tensor& t) { return t.narrow(0, from, length).transpose(0, 1); };
+      auto part = [&, from = from, length = length](const at::Tensor& t) { return t.narrow(0, from, length).transpose(0, 1); };
       parts.push_back(attend_causally(c, part(q), part(k), part(v)).transpose(0, 1).reshape({length, c.heads * c.head_width}));
     }
-    x = x + product(at::cat(parts, 0), l.o, l.o_bias);
-    y = rms_norm(x, l.ffn_norm, c.norm_epsilon);
-    x = x + product(at::silu(product(y, l.gate, {})) * product(y, l.up, {}), l.down, {});
+    const at::Tensor mixed = at::cat(parts, 0);
+    const at::Tensor projected = model.bfloat16 ? products(mixed, {l.o}, *model.rounded) : at::linear(mixed, l.o);
+    x = x + (l.o_bias.defined() ? projected + l.o_bias : projected);
+    x = x + feed_forward(model, l, rms_norm(x, l.ffn_norm, c.norm_epsilon));
   }
   return x;
 }

@@ -28,26 +28,28 @@ LmHead::LmHead(const at::Tensor& weight, bool bfloat16) {
 
 const at::Tensor& LmHead::weight() const { return state_->weight; }
 
-at::Tensor LmHead::logits(const at::Tensor& hidden) const {
-  if (!state_->rounded.defined()) return at::mm(hidden, state_->weight.t());
+at::Tensor LmHead::logits(const at::Tensor& hidden, std::int64_t first, std::int64_t count) const {
+  if (count < 0) count = state_->weight.size(0) - first;
+  if (!state_->rounded.defined()) return at::mm(hidden, state_->weight.narrow(0, first, count).t());
   const at::Tensor x = hidden.contiguous();
-  at::Tensor y = at::empty({x.size(0), state_->packed.out()}, x.options());
-  state_->packed.multiply(x.data_ptr<float>(), x.size(0), y.data_ptr<float>());
+  at::Tensor y = at::empty({x.size(0), count}, x.options());
+  state_->packed.multiply(x.data_ptr<float>(), x.size(0), first, count, y.data_ptr<float>());
   return y;
 }
 
-at::Tensor LmHead::to_hidden(const at::Tensor& slopes) const {
-  return state_->rounded.defined() ? at::mm(slopes.to(at::kBFloat16), state_->rounded).to(at::kFloat) : at::mm(slopes, state_->weight);
+at::Tensor LmHead::to_hidden(const at::Tensor& slopes, std::int64_t first) const {
+  const std::int64_t count = slopes.size(1);
+  return state_->rounded.defined() ? at::mm(slopes.to(at::kBFloat16), state_->rounded.narrow(0, first, count)).to(at::kFloat) : at::mm(slopes, state_->weight.narrow(0, first, count));
 }
 
-void LmHead::add_outer(const at::Tensor& slopes, const at::Tensor& hidden, at::Tensor& sum) const {
-  if (state_->rounded.defined()) sum.add_(at::mm(slopes.to(at::kBFloat16).t(), hidden.to(at::kBFloat16)));
-  else sum.addmm_(slopes.t(), hidden);
+at::Tensor LmHead::to_weight(const at::Tensor& slopes, const at::Tensor& hidden) const {
+  return state_->rounded.defined() ? at::mm(slopes.to(at::kBFloat16).t(), hidden.to(at::kBFloat16)) : at::mm(slopes.t(), hidden);
 }
 
 namespace {
 
-constexpr std::int64_t kChunk = 256;  // rows: 50 MB of logits at a vocabulary of 49,152
+constexpr std::int64_t kChunk = 128;  // rows: 25 MB of logits at a vocabulary of 49,152
+constexpr std::int64_t kBlock = 4096;  // tokens: as much, for 1,536 rows
 
 // What autograd keeps of a head from forward to backward.
 struct KeptHead : torch::CustomClassHolder {
@@ -63,18 +65,20 @@ struct LogProbabilityFunction : torch::autograd::Function<LogProbabilityFunction
     const bool is_frozen = with_gradient && !weight.requires_grad();
     at::Tensor chosen = at::empty({n}, hidden.options()), entropies = at::empty({with_gradient ? 0 : n}, hidden.options());
     at::Tensor slopes = at::empty({is_frozen ? n : 0, hidden.size(1)}, hidden.options());  // d log p(target) / d hidden
+    at::Tensor totals = at::empty({n}, hidden.options());
     for (std::int64_t from = 0; from < n; from += kChunk) {
       const auto rows = std::min(kChunk, n - from);
       at::Tensor logits = head.logits(hidden.narrow(0, from, rows));  // [rows, vocabulary]
       if (temperature != 1) logits.div_(temperature);
       const at::Tensor total = logits.logsumexp(-1);  // [rows]
+      totals.narrow(0, from, rows).copy_(total);
       chosen.narrow(0, from, rows).copy_(logits.gather(1, targets.narrow(0, from, rows).unsqueeze(1)).squeeze(1) - total);
       const at::Tensor logs = logits.sub_(total.unsqueeze(1));
       if (!with_gradient) entropies.narrow(0, from, rows).copy_(-(logs.exp() * logs).sum(-1));
       if (is_frozen) slopes.narrow(0, from, rows).copy_(weight.index_select(0, targets.narrow(0, from, rows)).sub_(head.to_hidden(logs.exp_())).div_(temperature));
     }
     if (is_frozen) context->save_for_backward({slopes});
-    else context->save_for_backward({hidden, targets}), context->saved_data["head"] = c10::IValue::make_capsule(c10::make_intrusive<KeptHead>(head));
+    else context->save_for_backward({hidden, targets, totals}), context->saved_data["head"] = c10::IValue::make_capsule(c10::make_intrusive<KeptHead>(head));
     context->saved_data["temperature"] = temperature;
     context->mark_non_differentiable({entropies});
     return {chosen, entropies};
@@ -85,21 +89,21 @@ struct LogProbabilityFunction : torch::autograd::Function<LogProbabilityFunction
     const auto saved = context->get_saved_variables();
     const at::Tensor none;
     if (saved.size() == 1) return {saved[0] * gradients[0].unsqueeze(1), none, none, none, none, none};
-    const at::Tensor &hidden = saved[0], &targets = saved[1];
+    const at::Tensor &hidden = saved[0], &targets = saved[1], &totals = saved[2];
     const LmHead head = c10::static_intrusive_pointer_cast<KeptHead>(context->saved_data["head"].toCapsule())->head;
     const double temperature = context->saved_data["temperature"].toDouble();
-    const at::Tensor gradient = gradients[0];
-    at::Tensor d_hidden = at::empty_like(hidden), d_weight = at::zeros_like(head.weight());
-    const auto n = hidden.size(0);
-    for (std::int64_t from = 0; from < n; from += kChunk) {
-      const auto rows = std::min(kChunk, n - from);
-      const at::Tensor h = hidden.narrow(0, from, rows), g = gradient.narrow(0, from, rows).unsqueeze(1) / temperature;
-      at::Tensor logits = head.logits(h);
-      if (temperature != 1) logits.div_(temperature);
-      at::Tensor d_logits = logits.softmax(-1).mul_(-g);
-      d_logits.scatter_add_(1, targets.narrow(0, from, rows).unsqueeze(1), g);
-      d_hidden.narrow(0, from, rows).copy_(head.to_hidden(d_logits));
-      head.add_outer(d_logits, h, d_weight);
+    const at::Tensor slope = gradients[0].unsqueeze(1) / temperature, total = totals.unsqueeze(1);  // [n, 1]
+    at::Tensor d_hidden = at::zeros_like(hidden), d_weight = at::empty_like(head.weight());
+    const auto vocabulary = d_weight.size(0);
+    for (std::int64_t first = 0; first < vocabulary; first += kBlock) {
+      const auto count = std::min(kBlock, vocabulary - first);
+      at::Tensor d_logits = head.logits(hidden, first, count);
+      if (temperature != 1) d_logits.div_(temperature);
+      d_logits.sub_(total).exp_().mul_(-slope);
+      const at::Tensor here = targets.ge(first).logical_and(targets.lt(first + count)).unsqueeze(1);
+      d_logits.scatter_add_(1, (targets - first).clamp(0, count - 1).unsqueeze(1), slope * here);
+      d_hidden.add_(head.to_hidden(d_logits, first));
+      d_weight.narrow(0, first, count).copy_(head.to_weight(d_logits, hidden));
     }
     return {d_hidden, d_weight, none, none, none, none};
   }

@@ -107,10 +107,10 @@ TEST(Kernels, LogSumExpAgreesWithDouble) {
   }
 }
 
-TEST(Kernels, AttentionOverTwoBlocksEqualsOneBlockBitForBit) {
-  const std::int64_t width = 64, n = 75;
-  const std::vector<float> q = normals(width, Random(9)), k = normals(n * width, Random(10)), v = normals(n * width, Random(11));
-  std::vector<float> scores(n), whole(width), split(width), exact(width);
+TEST(Kernels, AttentionDependsNeitherOnBlocksNorOnTheOtherQueries) {
+  const std::int64_t width = 64, n = 139, heads = 7;
+  const std::vector<float> q = normals(heads * width, Random(9)), k = normals(n * width, Random(10)), v = normals(n * width, Random(11));
+  std::vector<float> scores(3 * n), whole(heads * width), split(heads * width);
   const auto laid = [&](std::int64_t from, std::int64_t to) {
     std::vector<float> keys(static_cast<std::size_t>(key_room(to - from, width)), NAN);  // what is not a key must not matter
     for (std::int64_t p = from; p < to; ++p) put_key(k.data() + p * width, p - from, width, keys.data());
@@ -118,26 +118,30 @@ TEST(Kernels, AttentionOverTwoBlocksEqualsOneBlockBitForBit) {
   };
   const std::vector<float> all = laid(0, n);
   const AttentionBlock one{all.data(), v.data(), 0, n};
-  attend(q.data(), std::span(&one, 1), width, 0.125f, scores.data(), whole.data());
-  for (std::int64_t at : {1, 8, 13, 64, 74}) {
+  attend(q.data(), heads, std::span(&one, 1), width, 0.125f, scores.data(), whole.data());
+  for (std::int64_t h = 0; h < heads; ++h) attend(q.data() + h * width, 1, std::span(&one, 1), width, 0.125f, scores.data(), split.data() + h * width);
+  EXPECT_EQ(whole, split);
+  for (std::int64_t at : {1, 8, 13, 64, 138}) {
     const std::vector<float> rest = laid(at, n);
     const AttentionBlock two[] = {{all.data(), v.data(), 0, at}, {rest.data(), v.data() + at * width, 0, n - at}}, window[] = {{all.data(), v.data(), 0, at}, {all.data(), v.data(), at, n - at}};
-    attend(q.data(), window, width, 0.125f, scores.data(), split.data());
+    attend(q.data(), heads, window, width, 0.125f, scores.data(), split.data());
     EXPECT_EQ(whole, split) << at;
-    attend(q.data(), two, width, 0.125f, scores.data(), split.data());
+    attend(q.data(), heads, two, width, 0.125f, scores.data(), split.data());
     EXPECT_EQ(whole, split) << at;
   }
-  std::vector<double> weights(n);
-  double sum = 0;
-  for (std::int64_t p = 0; p < n; ++p) {
-    double score = 0;
-    for (std::int64_t i = 0; i < width; ++i) score += static_cast<double>(q[i]) * k[p * width + i];
-    sum += weights[p] = std::exp(score * 0.125);
-  }
-  for (std::int64_t i = 0; i < width; ++i) {
-    double expected = 0;
-    for (std::int64_t p = 0; p < n; ++p) expected += weights[p] / sum * v[p * width + i];
-    EXPECT_NEAR(whole[i], expected, 2e-6);
+  for (std::int64_t h = 0; h < heads; ++h) {
+    std::vector<double> weights(n);
+    double sum = 0;
+    for (std::int64_t p = 0; p < n; ++p) {
+      double score = 0;
+      for (std::int64_t i = 0; i < width; ++i) score += static_cast<double>(q[h * width + i]) * k[p * width + i];
+      sum += weights[p] = std::exp(score * 0.125);
+    }
+    for (std::int64_t i = 0; i < width; ++i) {
+      double expected = 0;
+      for (std::int64_t p = 0; p < n; ++p) expected += weights[p] / sum * v[p * width + i];
+      EXPECT_NEAR(whole[h * width + i], expected, 2e-6);
+    }
   }
 }
 

@@ -65,20 +65,44 @@ double distance(const at::Tensor& a, const at::Tensor& b) { return ((a - b).norm
 
 TEST(Linear, BFloat16ProductsAndGradientsStayNearFloat32) {
   at::manual_seed(4);
-  const at::Tensor x = at::randn({70, 96}), w = at::randn({40, 96}), b = at::randn({40}), g = at::randn({70, 40});
-  std::vector<at::Tensor> y, dx, dw, db;
-  for (const bool bfloat16 : {false, true}) {
-    const at::Tensor x1 = leaf(x), w1 = leaf(w), b1 = leaf(b);
-    y.push_back(linear(x1, w1, b1, bfloat16));
-    (y.back() * g).sum().backward();
-    dx.push_back(x1.grad()), dw.push_back(w1.grad()), db.push_back(b1.grad());
+  const at::Tensor x = at::randn({70, 96}), v = at::randn({40, 96}), w = at::randn({24, 96}), g = at::randn({70, 64});
+  RoundedWeights rounded;
+  const at::Tensor x1 = leaf(x), x2 = leaf(x), v1 = leaf(v), v2 = leaf(v), w1 = leaf(w), w2 = leaf(w);
+  const at::Tensor ours = products(x1, {v1, w1}, rounded), expected = at::cat({at::linear(x2, v2), at::linear(x2, w2)}, 1);
+  EXPECT_EQ(ours.scalar_type(), at::kFloat);
+  (ours * g).sum().backward(), (expected * g).sum().backward();
+  for (const auto& [a, b] : {std::pair{ours, expected}, {x1.grad(), x2.grad()}, {v1.grad(), v2.grad()}, {w1.grad(), w2.grad()}}) {
+    EXPECT_LT(distance(a, b), 8e-3);
+    EXPECT_GT(distance(a, b), 0);  // it is another arithmetic
   }
-  EXPECT_EQ(y[1].scalar_type(), at::kFloat);
-  for (const auto& pair : {y, dx, dw}) {
-    EXPECT_LT(distance(pair[1], pair[0]), 8e-3);
-    EXPECT_GT(distance(pair[1], pair[0]), 0);  // it is another arithmetic
+}
+
+TEST(Linear, SwiGluAndItsGradientsStayNearPlainFloat32) {
+  at::manual_seed(5);
+  for (const std::int64_t ffn : {96, 37}) {
+    const at::Tensor x = at::randn({50, 32}), gate = at::randn({ffn, 32}) * 0.3, up = at::randn({ffn, 32}) * 0.3, down = at::randn({32, ffn}), g = at::randn({50, 32});
+    RoundedWeights rounded;
+    const at::Tensor x1 = leaf(x), x2 = leaf(x), gate1 = leaf(gate), gate2 = leaf(gate), up1 = leaf(up), up2 = leaf(up), down1 = leaf(down), down2 = leaf(down);
+    const at::Tensor ours = swiglu(x1, gate1, up1, down1, rounded);
+    const at::Tensor expected = at::linear(at::silu(at::linear(x2, gate2)) * at::linear(x2, up2), down2);
+    (ours * g).sum().backward(), (expected * g).sum().backward();
+    for (const auto& [a, b] : {std::pair{ours, expected}, {x1.grad(), x2.grad()}, {gate1.grad(), gate2.grad()}, {up1.grad(), up2.grad()}, {down1.grad(), down2.grad()}})
+      EXPECT_LT(distance(a, b), 1.2e-2) << ffn;
   }
-  EXPECT_TRUE(at::equal(db[0], db[1]));
+}
+
+TEST(Linear, RoundedWeightsFollowTheirWeightsAndForgetThoseThatAreGone) {
+  RoundedWeights rounded;
+  at::Tensor w = at::ones({3, 4}), v = at::ones({2, 4});
+  const at::Tensor first = rounded.of({w, v});
+  EXPECT_EQ(first.sizes(), at::IntArrayRef({5, 4}));
+  EXPECT_TRUE(first.is_same(rounded.of({w, v})));
+  v.mul_(2);
+  EXPECT_EQ(rounded.of({w, v})[4][0].item<float>(), 2);
+  for (int i = 0; i < 20; ++i) {  // a new tensor may take the place of a dead one
+    w = at::full({3, 4}, static_cast<double>(i));
+    EXPECT_EQ(rounded.of({w})[0][0].item<float>(), static_cast<float>(i));
+  }
 }
 
 TEST(Linear, AWholeModelsGradientsInBFloat16PointTheSameWay) {

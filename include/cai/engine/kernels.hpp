@@ -22,7 +22,10 @@ class PackedMatrix {
   PackedMatrix(std::span<const float* const> parts, std::span<const std::int64_t> outs, std::int64_t in, bool bfloat16 = false);
 
   /// y[row, 0..out) = x[row, 0..in) * W^T for `rows` rows; x and y have row strides of `in` and `out`.
-  void multiply(const float* x, std::int64_t rows, float* y) const;
+  void multiply(const float* x, std::int64_t rows, float* y) const { multiply(x, rows, 0, out_, y); }
+
+  /// Only the result's columns [first, first + count), y having a row stride of `count`; `first` is a multiple of kPanel.
+  void multiply(const float* x, std::int64_t rows, std::int64_t first, std::int64_t count, float* y) const;
 
   std::int64_t in() const { return in_; }
   std::int64_t out() const { return out_; }
@@ -43,8 +46,8 @@ const char* kernel_name(bool bfloat16);
 /// y = x / rms(x) * weight, one row of `width`; the sum of squares runs in eight lanes. x and y may be the same.
 void rms_norm(const float* x, const float* weight, std::int64_t width, double epsilon, float* y);
 
-/// gate[i] = silu(gate[i]) * up[i].
-void silu_multiply(float* gate, const float* up, std::int64_t n);
+/// y[i] = silu(gate[i]) * up[i].
+void silu_multiply(const float* gate, const float* up, std::int64_t n, float* y);
 
 /// Cached keys lie in lanes of 16 positions, [positions / 16, width, 16], so that a query meets 16 keys with one product a dimension.
 constexpr std::int64_t kKeyLane = 16;
@@ -56,9 +59,10 @@ void put_key(const float* key, std::int64_t position, std::int64_t width, float*
 /// Positions [first, first + count) of a cache. keys: as put_key() lays them, all of the last lane readable; values: [positions, width].
 struct AttentionBlock { const float* keys; const float* values; std::int64_t first, count; };
 
-/// One query head over cached positions in up to two blocks (a shared prefix, then the sequence's own), softmax(q k scale) v.
-/// scores: room for the sum of the counts. out: [width]. Where the positions are split into blocks changes no bit.
-void attend(const float* query, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out);
+/// `count` query heads that share keys and values, over cached positions in up to two blocks (a shared prefix, then the sequence's own):
+/// softmax(q k scale) v. queries, out: [count, width]. scores: room for three times the sum of the blocks' counts. Neither where the
+/// positions are split into blocks nor which queries come together changes a bit.
+void attend(const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out);
 
 /// log(sum(exp(x))) in double over lanes of float exponentials.
 double log_sum_exp(const float* x, std::int64_t n);

@@ -4,11 +4,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "cai/model/config.hpp"
+#include "cai/model/linear.hpp"
 
 namespace cai {
 
@@ -30,6 +32,7 @@ struct Llama {
   at::Tensor norm;                            // [width]
   at::Tensor head;                            // [vocabulary, width]; the same tensor as embedding when tied
   bool bfloat16 = false;                      // run_layers takes its products in bfloat16 (linear.hpp)
+  std::shared_ptr<RoundedWeights> rounded = std::make_shared<RoundedWeights>();  // for those products; empty until then
 
   /// All weights under their HF names ("model.layers.0.self_attn.q_proj.weight", ...), head left out when tied.
   std::vector<std::pair<std::string, at::Tensor>> named_weights() const;

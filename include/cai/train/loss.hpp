@@ -15,9 +15,15 @@ class LmHead {
   /// weight: [vocabulary, width] float32.
   LmHead(const at::Tensor& weight, bool bfloat16 = false);
 
-  at::Tensor logits(const at::Tensor& hidden) const;       // [n, width] -> [n, vocabulary]
-  at::Tensor to_hidden(const at::Tensor& slopes) const;    // [n, vocabulary] -> [n, width]: slopes times weight
-  void add_outer(const at::Tensor& slopes, const at::Tensor& hidden, at::Tensor& sum) const;  // sum += slopes transposed times hidden
+  /// Of the tokens [first, first + count), all by default; `first` is a multiple of 32. [n, width] -> [n, count].
+  at::Tensor logits(const at::Tensor& hidden, std::int64_t first = 0, std::int64_t count = -1) const;
+
+  /// slopes [n, count] of those tokens' logits times their weights: [n, width].
+  at::Tensor to_hidden(const at::Tensor& slopes, std::int64_t first = 0) const;
+
+  /// Those weights' gradient: slopes [n, count] transposed times hidden [n, width].
+  at::Tensor to_weight(const at::Tensor& slopes, const at::Tensor& hidden) const;
+
   const at::Tensor& weight() const;
 
  private:
@@ -32,7 +38,8 @@ struct TokenLogProbabilities {
 
 /// hidden: [n, width] final normed states; targets: [n] int64. Logits are divided by `temperature`.
 /// Computed by chunks of rows: memory is one chunk's logits instead of n x vocabulary. A frozen head's gradient towards hidden is made in
-/// the forward pass, while the logits are there; a learning head computes them again in backward.
+/// the forward pass, while the logits are there; a learning head computes them again in backward, by blocks of the vocabulary, so that
+/// each part of its gradient is written once.
 TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature = 1.0);
 
 }  // namespace cai

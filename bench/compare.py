@@ -1,0 +1,182 @@
+"""Runs this program and the peers alternately on the same work and writes a table (Markdown) and rows (JSON).
+
+compare.py CAI_BUILD FOLDER --peers VENV --ppo-peers VENV [--rounds 3] [--jobs a,b] [--json FILE] [--table FILE]
+For each job the peer's variants are tried once, then the best one alternates with us. Figures are medians; the ratio is the median of the
+rounds' ratios, its spread their lowest and highest. Start-up is left out on both sides and stated apart.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+import work as work_files
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+# job, what is measured, unit, peer, variants, ratio to reach, share of the peer's memory to stay below
+ROWS = [
+    ("generate", "generation, 256 prompts, up to 96 new tokens, T = 1", "useful tokens/s", "transformers", ["bfloat16,64", "bfloat16,128", "float32,64"], 5, None),
+    ("generate-varying", "generation, lengths 8 to 256", "useful tokens/s", "transformers", ["bfloat16,64", "bfloat16,128"], 7, None),
+    ("generate-128", "generation, continuous batching, 128 prompts", "useful tokens/s", "llama.cpp", ["Q4_1,32", "BF16,32", "BF16,64"], 8, None),
+    ("chat", "one sequence, 128 tokens, greedy", "tokens/s", "llama.cpp", ["Q4_1,1", "BF16,1"], 1, None),
+    ("labels", "A/B labels, shared few-shot prefix, both orders", "labels/s", "transformers", ["bfloat16,16", "bfloat16,4", "float32,16"], 6, None),
+    ("critique", "critiques, shared exemplars, 48 new tokens", "useful tokens/s", "transformers", ["bfloat16,32", "bfloat16,64"], 6, None),
+    ("sft", "SFT, all weights, ragged examples", "trained tokens/s", "trl", ["bfloat16,4", "bfloat16,2", "float32,4"], 3, 0.6),
+    ("reward", "reward model, all weights", "pairs/s", "trl", ["bfloat16,8", "bfloat16,16"], 3, 0.6),
+    ("ppo", "one PPO update, 16 prompts, 64 tokens, 4 epochs, four models", "updates/s", "trl-ppo", ["bfloat16,16", "float32,16"], 5, 0.5),
+    ("records", "records: write, hash, sync, read", "MB/s", "json", [""], 1, None),
+]
+
+
+def result_of(command):
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"})
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        raise RuntimeError(lines[-1] if lines else "no output")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def rate(result):
+    return result["units"] / result["seconds"]
+
+
+class Bench:
+    def __init__(self, options, files):
+        self.options, self.files = options, files
+
+    def ours(self, job):
+        return result_of([f"{self.options.build}/cai-bench", self.files[job]])
+
+    def theirs(self, job, peer, variant):
+        venv = self.options.ppo_peers if peer == "trl-ppo" else self.options.peers
+        return result_of([f"{venv}/bin/python", HERE / "peers.py", self.files[job], peer.split("-")[0], variant])
+
+    def best_variant(self, job, peer, variants):
+        tried = {}
+        for variant in variants:
+            try:
+                tried[variant] = rate(self.theirs(job, peer, variant))
+            except RuntimeError as error:
+                print(f"  {peer} {variant}: {error}", file=sys.stderr)
+        if not tried:
+            raise RuntimeError(f"{job}: no variant of {peer} ran")
+        return max(tried, key=tried.get), tried
+
+    def row(self, job, what, unit, peer, variants, goal, memory_goal):
+        variant, tried = self.best_variant(job, peer, variants) if len(variants) > 1 else (variants[0], {})
+        ours, theirs = [], []
+        for _ in range(self.options.rounds):
+            ours.append(self.ours(job))
+            theirs.append(self.theirs(job, peer, variant))
+        ratios = [rate(a) / rate(b) for a, b in zip(ours, theirs)]
+        row = {"job": what, "unit": unit, "peer_name": peer, "peer_variant": variant, "variants_tried": tried,
+               "ours": statistics.median(map(rate, ours)), "peer": statistics.median(map(rate, theirs)), "ours_all": [rate(r) for r in ours], "peer_all": [rate(r) for r in theirs],
+               "ratio": statistics.median(ratios), "ratio_low": min(ratios), "ratio_high": max(ratios), "goal": goal,
+               "memory": statistics.median(r["peak_megabytes"] for r in ours), "peer_memory": statistics.median(r["peak_megabytes"] for r in theirs), "memory_goal": memory_goal,
+               "start_seconds": statistics.median(r["start_seconds"] for r in ours), "peer_start_seconds": statistics.median(r["start_seconds"] for r in theirs)}
+        if job == "labels":  # the same question must have the same answer
+            pairs = list(zip(ours[0]["log_odds"], theirs[0]["log_odds"]))
+            row["mean_difference_of_log_odds"] = statistics.mean(abs(a - b) for a, b in pairs)
+        return row
+
+
+def limits(build):
+    """What this machine does at best: products by dtype and reading memory."""
+    done = subprocess.run([f"{build}/bench_kernels", "--benchmark_filter=library_product.*(1024|2048)|engine_product/.*/192/|memory_read", "--benchmark_format=json"],
+                          capture_output=True, text=True, check=True)
+    best = {}
+    for b in json.loads(done.stdout)["benchmarks"]:
+        name = b["name"].split("/")
+        key = name[0] + (" " + name[1] if name[1] in ("bfloat16", "float32") else "")
+        best[key] = max(best.get(key, 0), b.get("GFLOP/s", b.get("GB/s", 0)))
+    return best
+
+
+def start_to_first_token(build, files, peers):
+    """Whole processes, the binary's and the interpreter's start included on either side; only the load and first token of the peer beside it."""
+    model = json.loads(pathlib.Path(files["chat"]).read_text())["gguf"]
+    ours = []
+    prompt = pathlib.Path(files["chat"]).with_name("one.txt")
+    prompt.write_text("What is the capital of France?\n")
+    for i in range(4):
+        out = prompt.with_name(f"one-{time.time_ns()}")
+        begin = time.perf_counter()
+        subprocess.run([f"{build}/cai", "generate", "--model", model, "--prompts", prompt, "--set", "generate.max_new_tokens=1", "--out", out, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        ours.append(time.perf_counter() - begin)
+    one = json.loads(pathlib.Path(files["chat"]).read_text())
+    one["prompts"][0]["max_new_tokens"] = 1
+    file = prompt.with_name("one.json")
+    file.write_text(json.dumps(one))
+    whole, inside = [], []
+    for i in range(4):
+        begin = time.perf_counter()
+        r = result_of([f"{peers}/bin/python", HERE / "peers.py", file, "llama.cpp", "Q4_1,1"])
+        whole.append(time.perf_counter() - begin)
+        inside.append(r["start_seconds"] + r["seconds"])
+    return {"ours": statistics.median(ours), "llama.cpp, process": statistics.median(whole), "llama.cpp, load and first token only": statistics.median(inside)}
+
+
+def share_of_limit(row, best):
+    """Generation's products as a share of the best bfloat16 product: 2 operations a weight and token, the head only where a token is drawn."""
+    peak = max(best.values())
+    return row["ours"] * 2 * 134.5e6 / 1e9 / peak
+
+
+def markdown(rows, best, start):
+    lines = ["| job | unit | ours | peer | ratio [lowest, highest] | goal | our memory | its memory |", "|---|---|---|---|---|---|---|---|"]
+    for r in rows:
+        mark = "" if r["ratio"] >= r["goal"] else " (not reached)"
+        memory = f"{r['memory'] / 1000:.1f} GB ({100 * r['memory'] / r['peer_memory']:.0f} %)"
+        lines.append(f"| {r['job']} | {r['unit']} | {r['ours']:.4g} | {r['peer']:.4g} ({r['peer_name']} {r['peer_variant']}) | {r['ratio']:.2f} [{r['ratio_low']:.2f}, {r['ratio_high']:.2f}] "
+                     f"| {r['goal']}{mark} | {memory} | {r['peer_memory'] / 1000:.1f} GB |")
+    lines += ["", "Limits of this machine: " + "; ".join(f"{k} {v:.0f} {'GB/s' if 'memory' in k else 'GFLOP/s'}" for k, v in best.items()),
+              "", "Process start to first token (s): " + "; ".join(f"{k} {v:.2f}" for k, v in start.items())]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("build")
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--peers", required=True)
+    parser.add_argument("--ppo-peers", required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--jobs", default="")
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--table", type=pathlib.Path)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    cai = f"{options.build}/cai"
+    files = work_files.write_all(options.folder, cai)
+    for kind in ("BF16",):
+        if not (options.folder / f"{kind}.gguf").exists():
+            subprocess.run([cai, "export", "--model", "smollm2", "--format", "gguf", "--dtype", "bf16", "--out", options.folder / "gguf", "--quiet"], check=True, stdout=subprocess.DEVNULL)
+            next((options.folder / "gguf").glob("*.gguf")).rename(options.folder / f"{kind}.gguf")
+    best = limits(options.build)
+    bench, rows = Bench(options, files), []
+    wanted = options.jobs.split(",") if options.jobs else [r[0] for r in ROWS]
+    for job, *rest in (r for r in ROWS if r[0] in wanted):
+        begin = time.perf_counter()
+        try:
+            rows.append(bench.row(job, *rest))
+        except RuntimeError as error:
+            print(f"{job}: {error}", file=sys.stderr)
+            continue
+        if job == "generate":
+            rows[-1]["share_of_best_product"] = share_of_limit(rows[-1], best)
+        print(f"{job}: {rows[-1]['ratio']:.2f} ({time.perf_counter() - begin:.0f} s)", file=sys.stderr)
+    start = start_to_first_token(options.build, files, options.peers)
+    table = markdown(rows, best, start)
+    if options.json:
+        options.json.write_text(json.dumps({"rows": rows, "limits": best, "start": start}, indent=1) + "\n")
+    if options.table:
+        options.table.write_text(table)
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
