@@ -28,6 +28,7 @@ ROWS = [
     ("sft", "SFT, all weights, ragged examples", "trained tokens/s", "trl", ["bfloat16,4", "bfloat16,2", "float32,4"], 3, 0.6),
     ("reward", "reward model, all weights", "pairs/s", "trl", ["bfloat16,8", "bfloat16,16"], 3, 0.6),
     ("ppo", "one PPO update, 16 prompts, 64 tokens, 4 epochs, four models", "updates/s", "trl-ppo", ["bfloat16,16", "float32,16"], 5, 0.5),
+    ("ppo-top", "the same, top six layers learn (the default config's way)", "updates/s", "trl-ppo", ["bfloat16,16"], 5, 0.5),
     ("records", "records: write, hash, sync, read", "MB/s", "json", [""], 1, None),
 ]
 
@@ -84,6 +85,22 @@ class Bench:
         return row
 
 
+def quick_run(build, folder, ppo_peers, rounds):
+    """Whole processes, start-up included: `cai train` with the quick config, and the same recipe glued from transformers and TRL."""
+    ours, theirs, stages = [], [], {}
+    for _ in range(rounds):
+        out = folder / f"quick-{time.time_ns()}"
+        begin = time.perf_counter()
+        subprocess.run([f"{build}/cai", "train", "--constitution", HERE.parent / "constitutions/harmless.yaml", "--config", HERE.parent / "configs/quick.yaml", "--out", out, "--quiet"],
+                       check=True, stdout=subprocess.DEVNULL)
+        ours.append(time.perf_counter() - begin)
+        begin = time.perf_counter()
+        stages = result_of([f"{ppo_peers}/bin/python", HERE / "peer_pipeline.py", folder / "model", "bfloat16"])["stages"]
+        theirs.append(time.perf_counter() - begin)
+    ratios = [b / a for a, b in zip(ours, theirs)]
+    return {"ours": statistics.median(ours), "peer": statistics.median(theirs), "ratio": statistics.median(ratios), "ratio_low": min(ratios), "ratio_high": max(ratios), "goal": 5, "peer_stages": stages}
+
+
 def limits(build):
     """What this machine does at best: products by dtype and reading memory."""
     done = subprocess.run([f"{build}/bench_kernels", "--benchmark_filter=library_product.*(1024|2048)|engine_product/.*/192/|memory_read", "--benchmark_format=json"],
@@ -126,13 +143,16 @@ def share_of_limit(row, best):
     return row["ours"] * 2 * 134.5e6 / 1e9 / peak
 
 
-def markdown(rows, best, start):
+def markdown(rows, best, start, quick):
     lines = ["| job | unit | ours | peer | ratio [lowest, highest] | goal | our memory | its memory |", "|---|---|---|---|---|---|---|---|"]
     for r in rows:
         mark = "" if r["ratio"] >= r["goal"] else " (not reached)"
         memory = f"{r['memory'] / 1000:.1f} GB ({100 * r['memory'] / r['peer_memory']:.0f} %)"
         lines.append(f"| {r['job']} | {r['unit']} | {r['ours']:.4g} | {r['peer']:.4g} ({r['peer_name']} {r['peer_variant']}) | {r['ratio']:.2f} [{r['ratio_low']:.2f}, {r['ratio_high']:.2f}] "
                      f"| {r['goal']}{mark} | {memory} | {r['peer_memory'] / 1000:.1f} GB |")
+    if quick:
+        lines.append(f"| whole quick run, start-up included | s | {quick['ours']:.0f} | {quick['peer']:.0f} (transformers and TRL) | {quick['ratio']:.2f} [{quick['ratio_low']:.2f}, {quick['ratio_high']:.2f}] "
+                     f"| {quick['goal']}{'' if quick['ratio'] >= quick['goal'] else ' (not reached)'} | | |")
     lines += ["", "Limits of this machine: " + "; ".join(f"{k} {v:.0f} {'GB/s' if 'memory' in k else 'GFLOP/s'}" for k, v in best.items()),
               "", "Process start to first token (s): " + "; ".join(f"{k} {v:.2f}" for k, v in start.items())]
     return "\n".join(lines) + "\n"
@@ -170,9 +190,10 @@ def main():
             rows[-1]["share_of_best_product"] = share_of_limit(rows[-1], best)
         print(f"{job}: {rows[-1]['ratio']:.2f} ({time.perf_counter() - begin:.0f} s)", file=sys.stderr)
     start = start_to_first_token(options.build, files, options.peers)
-    table = markdown(rows, best, start)
+    quick = quick_run(options.build, options.folder, options.ppo_peers, 2) if not options.jobs or "quick" in options.jobs.split(",") else None
+    table = markdown(rows, best, start, quick)
     if options.json:
-        options.json.write_text(json.dumps({"rows": rows, "limits": best, "start": start}, indent=1) + "\n")
+        options.json.write_text(json.dumps({"rows": rows, "limits": best, "start": start, "quick_run": quick}, indent=1) + "\n")
     if options.table:
         options.table.write_text(table)
     print(table)

@@ -1,5 +1,6 @@
 // cai-bench WORK.json: does one job of scripts/bench with this program's own parts and prints one line of JSON. bench/peers.py does the
 // same jobs with the peers. What a job reads is described in bench/work.py, which writes those files.
+#include <ATen/core/Tensor.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/llama.hpp"
 #include "cai/model/reward_model.hpp"
+#include "cai/train/ppo.hpp"
 #include "cai/train/train.hpp"
 
 namespace cai {
@@ -112,6 +114,7 @@ Done reward(Llama& model, const Json& work, const fs::path& folder) {
 Done ppo(Llama& model, const Json& work, const EngineConfig& engine, const fs::path& folder) {
   PpoConfig config;
   config.optimiser.checkpoint_seconds = 1e9;
+  config.optimiser.trainable_layers = work.value("trainable_layers", 0L);
   config.updates = 1;
   config.critic_warmup = 0;
   config.prompts_per_update = static_cast<long>(work.at("prompts").size());
@@ -120,8 +123,9 @@ Done ppo(Llama& model, const Json& work, const EngineConfig& engine, const fs::p
   config.stop_epochs_at_kl = 1e9;
   std::vector<PpoPrompt> prompts;
   for (const Json& p : work.at("prompts")) prompts.push_back({std::to_string(prompts.size()), p.at("tokens").get<std::vector<int>>(), ""});
-  const auto score = new_reward_model(model.clone(), 1);
-  train_ppo(model, *score, prompts, {}, config, engine, 1, folder, {});
+  const auto judge = new_reward_model(model.clone(), 1);
+  const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(*judge, sequences, states, layers); };
+  train_ppo_with(model, *new_reward_model(model, 2), score, prompts, {}, config, engine, 1, folder, {});
   return {1, Json::object()};
 }
 

@@ -204,6 +204,11 @@ def trl_ppo(work, dtype, batch):
     value, reward = (AutoModelForSequenceClassification.from_pretrained(work["model"], num_labels=1, dtype=torch.float32) for _ in range(2))
     for m in (value, reward):
         m.config.pad_token_id = 0
+    if "trainable_layers" in work:
+        for m in (policy, value):
+            for name, parameter in m.named_parameters():
+                number = name.split("layers.")[1].split(".")[0] if "layers." in name else None
+                parameter.requires_grad_(name.startswith("score") or name.endswith("model.norm.weight") or (number is not None and int(number) >= m.config.num_hidden_layers - work["trainable_layers"]))
     count, new_tokens = len(work["prompts"]), work["prompts"][0]["max_new_tokens"]
     rows = Dataset.from_list([{"input_ids": p["tokens"]} for p in work["prompts"]])
     with tempfile.TemporaryDirectory() as folder:

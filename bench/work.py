@@ -98,6 +98,7 @@ def write_all(folder, cai):
         pairs.append({"a": a, "b": b, "prompt_tokens": len(head)})
     work["reward"] = {"job": "reward", "pairs": pairs, "batch_size": 16}
     work["ppo"] = {"job": "ppo", "prompts": [{"tokens": t, "max_new_tokens": 64} for t in asked[:16]], "epochs": 4}
+    work["ppo-top"] = {**work["ppo"], "trainable_layers": 6}
     work["records"] = {"job": "records", "count": 100000, "record": {"id": "", "prompt": texts[0], "response": answered[0][1], "finish": "stop", "tokens": 60, "tags": ["ordinary"]}}
 
     files = {}

@@ -96,6 +96,17 @@ need_reference() {
   timed reference make_venv .deps/reference "torch==$torch_version" transformers==5.23.0 tokenizers gguf sentencepiece numpy "llama-cpp-python[server]==0.3.36"
 }
 
+# What cai is measured against. TRL 0.23.1 is the last line with PPO, and needs the transformers of its time.
+need_peers() {
+  if ! [ -x .deps/peers/bin/python ]; then
+    say "installing the peers into .deps/peers (llama.cpp is compiled: about five minutes)"
+    timed peers make_venv .deps/peers "torch==$torch_version" transformers==5.23.0 trl==1.16.0 llama-cpp-python==0.3.36 matplotlib==3.10.8
+  fi
+  if ! [ -x .deps/ppo-peers/bin/python ]; then
+    timed ppo-peers make_venv .deps/ppo-peers "torch==$torch_version" transformers==4.57.1 trl==0.23.1
+  fi
+}
+
 has_sha256() { [ -f "$1" ] && [ "$(sha256sum "$1" | cut -d' ' -f1)" = "$2" ]; }
 
 fetch_model() {

@@ -295,8 +295,12 @@ template <int Queries>
     const std::int64_t end = block.first + block.count, lane_size = kKeyLane * width;
     const auto keep = [&](const WideLanes (&sums)[Queries], std::int64_t from) __attribute__((always_inline)) {
       const std::int64_t first = std::max(from, block.first), last = std::min(from + kKeyLane, end);
-      for (int q = 0; q < Queries; ++q)
-        for (std::int64_t p = first; p < last; ++p) scores[q * total + done + p - first] = sums[q][p - from] * scale;
+      for (int q = 0; q < Queries; ++q) {
+        const WideLanes scaled = sums[q] * scale;
+        if (last - first == kKeyLane) store_wide(scores + q * total + done, scaled);
+        else
+          for (std::int64_t p = first; p < last; ++p) scores[q * total + done + p - first] = scaled[p - from];
+      }
       done += last - first;
     };
     std::int64_t from = block.first / kKeyLane * kKeyLane;

@@ -73,11 +73,12 @@ Part part_of(const Rollouts& r, const std::vector<std::size_t>& which) {
   return p;
 }
 
-std::vector<std::vector<std::size_t>> parts_of(const Rollouts& r, const std::vector<std::size_t>& order) {
+// `shared`: layers whose states are known already; where most layers learn, activations take the room of twice as many tokens.
+std::vector<std::vector<std::size_t>> parts_of(const Rollouts& r, const std::vector<std::size_t>& order, std::int64_t shared, std::int64_t layers) {
   std::vector<std::int64_t> lengths;
   for (std::size_t i : order) lengths.push_back(static_cast<std::int64_t>(r.sequences[i].size()));
   std::vector<std::vector<std::size_t>> parts;
-  for (const auto& [from, to] : micro_batches(lengths, 2 * kMicroBatchTokens))
+  for (const auto& [from, to] : micro_batches(lengths, 2 * shared >= layers ? 2 * kMicroBatchTokens : kMicroBatchTokens))
     parts.emplace_back(order.begin() + static_cast<std::ptrdiff_t>(from), order.begin() + static_cast<std::ptrdiff_t>(to));
   return parts;
 }
@@ -170,9 +171,12 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
   const Llama reference = policy;
   AdamW policy_optimiser(make_trainable(policy, o.trainable_layers), 1e-5, o.weight_decay);
   RewardModel value = start_value;
-  NamedTensors value_weights = make_trainable(value.trunk, o.trainable_layers);
-  value.score = value.score.detach().clone().requires_grad_(true);
-  value_weights.emplace_back("score.weight", value.score);
+  NamedTensors value_weights;
+  if (with_critic) {
+    value_weights = make_trainable(value.trunk, o.trainable_layers);
+    value.score = value.score.detach().clone().requires_grad_(true);
+    value_weights.emplace_back("score.weight", value.score);
+  }
   AdamW value_optimiser(value_weights, 1e-5, o.weight_decay);
 
   // Layers below `shared` are the same frozen tensors in all models, so their states are computed once a round.
@@ -232,7 +236,7 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
     std::vector<at::Tensor> ended_trunk(shared > 0 ? ended.size() : 0);
     {
       const at::NoGradGuard no_gradients;
-      for (const auto& which : parts_of(r, order)) {
+      for (const auto& which : parts_of(r, order, shared, policy.config.layers)) {
         std::vector<std::vector<int>> sequences;
         for (std::size_t i : which) sequences.push_back(ended[i]);
         const Packed packed = pack(sequences);
@@ -252,7 +256,7 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
     };
     {
       const at::NoGradGuard no_gradients;
-      for (const auto& which : parts_of(r, order)) {
+      for (const auto& which : parts_of(r, order, shared, policy.config.layers)) {
         const auto old_policy = policy_log_probabilities(policy, policy_head, part(which, policy), shared, config.temperature);
         scatter(r, which, old_policy.log_probabilities, [&](std::size_t i, float v) { r.rollouts[i].log_probabilities.push_back(v); });
         entropy += old_policy.entropies.sum().item<double>();
@@ -328,23 +332,22 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
         const std::vector<std::size_t> batch(epoch_order.begin() + static_cast<std::ptrdiff_t>(from), epoch_order.begin() + static_cast<std::ptrdiff_t>(std::min(epoch_order.size(), from + per_batch)));
         double batch_tokens = 0, batch_kl = 0, batch_clipped = 0, batch_value_clipped = 0, batch_policy = 0, batch_value = 0;
         for (std::size_t i : batch) batch_tokens += static_cast<double>(old_logs[i].size());
-        for (const auto& which : parts_of(r, batch)) {
-          at::Tensor log_new, value_new;
-          if (policy_learns) log_new = policy_log_probabilities(policy, policy_head, part(which, policy), shared, config.temperature).log_probabilities;
-          if (with_critic) value_new = token_values(value, part(which, value.trunk), shared);
-          const at::Tensor log_old = gather(old_logs, which);
-          const PpoLosses l = ppo_losses(log_new, log_old, gather(advantages, which), value_new, with_critic ? gather(old_values, which) : at::Tensor(),
-                                         with_critic ? gather(returns, which) : at::Tensor(), config.clip_ratio, config.clip_value);
-          if (epoch == 0 && from == 0 && policy_learns) first_ratio_error = std::max(first_ratio_error, (log_new.detach() - log_old).abs().max().item<double>());
+        for (const auto& which : parts_of(r, batch, shared, policy.config.layers)) {
+          // One model after the other, so that only one's activations are there.
+          PpoLosses of_policy, of_value;
           if (policy_learns) {
-            (l.policy / batch_tokens).backward();
-            batch_policy += l.policy.item<double>() / batch_tokens;
+            const at::Tensor log_new = policy_log_probabilities(policy, policy_head, part(which, policy), shared, config.temperature).log_probabilities, log_old = gather(old_logs, which);
+            of_policy = ppo_losses(log_new, log_old, gather(advantages, which), {}, {}, {}, config.clip_ratio, config.clip_value);
+            if (epoch == 0 && from == 0) first_ratio_error = std::max(first_ratio_error, (log_new.detach() - log_old).abs().max().item<double>());
+            (of_policy.policy / batch_tokens).backward();
+            batch_policy += of_policy.policy.item<double>() / batch_tokens;
           }
           if (with_critic) {
-            (l.value / batch_tokens).backward();
-            batch_value += l.value.item<double>() / batch_tokens;
+            of_value = ppo_losses({}, {}, {}, token_values(value, part(which, value.trunk), shared), gather(old_values, which), gather(returns, which), config.clip_ratio, config.clip_value);
+            (of_value.value / batch_tokens).backward();
+            batch_value += of_value.value.item<double>() / batch_tokens;
           }
-          batch_kl += l.approximate_kl / batch_tokens, batch_clipped += l.clipped / batch_tokens, batch_value_clipped += l.value_clipped / batch_tokens;
+          batch_kl += of_policy.approximate_kl / batch_tokens, batch_clipped += of_policy.clipped / batch_tokens, batch_value_clipped += of_value.value_clipped / batch_tokens;
         }
         if (!std::isfinite(batch_policy) || !std::isfinite(batch_value))
           throw TrainingError("ppo: the loss is not finite at update " + std::to_string(update + 1) + "; try a lower ppo.learning_rate");
