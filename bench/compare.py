@@ -19,22 +19,22 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 # job, what is measured, unit, peer, variants, ratio to reach, share of the peer's memory to stay below
 ROWS = [
-    ("generate", "generation, 256 prompts, up to 96 new tokens, T = 1", "useful tokens/s", "transformers", ["bfloat16,64", "bfloat16,128", "float32,64"], 5, None),
-    ("generate-varying", "generation, lengths 8 to 256", "useful tokens/s", "transformers", ["bfloat16,64", "bfloat16,128"], 7, None),
-    ("generate-128", "generation, continuous batching, 128 prompts", "useful tokens/s", "llama.cpp", ["Q4_1,32", "BF16,32", "BF16,64"], 8, None),
+    ("generate", "generation, 256 prompts, up to 96 new tokens, T = 1", "useful tokens/s", "transformers", ["bfloat16,64", "bfloat16,128"], 5, None),
+    ("generate-varying", "generation, lengths 8 to 256", "useful tokens/s", "transformers", ["bfloat16,64", "bfloat16,32"], 7, None),
+    ("generate-128", "generation, continuous batching, 128 prompts", "useful tokens/s", "llama.cpp", ["Q4_1,32", "BF16,32"], 8, None),
     ("chat", "one sequence, 128 tokens, greedy", "tokens/s", "llama.cpp", ["Q4_1,1", "BF16,1"], 1, None),
-    ("labels", "A/B labels, shared few-shot prefix, both orders", "labels/s", "transformers", ["bfloat16,16", "bfloat16,4", "float32,16"], 6, None),
+    ("labels", "A/B labels, shared few-shot prefix, both orders", "labels/s", "transformers", ["bfloat16,16", "bfloat16,4"], 6, None),
     ("critique", "critiques, shared exemplars, 48 new tokens", "useful tokens/s", "transformers", ["bfloat16,32", "bfloat16,64"], 6, None),
-    ("sft", "SFT, all weights, ragged examples", "trained tokens/s", "trl", ["bfloat16,4", "bfloat16,2", "float32,4"], 3, 0.6),
+    ("sft", "SFT, all weights, ragged examples", "trained tokens/s", "trl", ["bfloat16,4", "bfloat16,2"], 3, 0.6),
     ("reward", "reward model, all weights", "pairs/s", "trl", ["bfloat16,8", "bfloat16,16"], 3, 0.6),
-    ("ppo", "one PPO update, 16 prompts, 64 tokens, 4 epochs, four models", "updates/s", "trl-ppo", ["bfloat16,16", "float32,16"], 5, 0.5),
+    ("ppo", "one PPO update, 16 prompts, 64 tokens, 4 epochs, four models", "updates/s", "trl-ppo", ["bfloat16,16"], 5, 0.5),
     ("ppo-top", "the same, top six layers learn (the default config's way)", "updates/s", "trl-ppo", ["bfloat16,16"], 5, 0.5),
     ("records", "records: write, hash, sync, read", "MB/s", "json", [""], 1, None),
 ]
 
 
-def result_of(command):
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"})
+def result_of(command, **more):
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **more})
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
         raise RuntimeError(lines[-1] if lines else "no output")
@@ -50,17 +50,27 @@ class Bench:
         self.options, self.files = options, files
 
     def ours(self, job):
-        return result_of([f"{self.options.build}/cai-bench", self.files[job]])
+        return result_of([f"{self.options.build}/cai-bench", self.files[job]], GOMP_SPINCOUNT="1000")  # as `cai` starts its work
 
-    def theirs(self, job, peer, variant):
+    def theirs(self, file, peer, variant):
         venv = self.options.ppo_peers if peer == "trl-ppo" else self.options.peers
-        return result_of([f"{venv}/bin/python", HERE / "peers.py", self.files[job], peer.split("-")[0], variant])
+        return result_of([f"{venv}/bin/python", HERE / "peers.py", file, peer.split("-")[0], variant])
+
+    def quarter(self, job):
+        """A quarter of the work, which is enough to see which variant is best."""
+        work = json.loads(self.files[job].read_text())
+        for name in ("prompts", "examples", "pairs"):
+            if len(work.get(name, [])) > 16:
+                work[name] = work[name][:max(16, len(work[name]) // 4)]
+        file = self.files[job].with_name(f"{job}-quarter.json")
+        file.write_text(json.dumps(work))
+        return file
 
     def best_variant(self, job, peer, variants):
         tried = {}
         for variant in variants:
             try:
-                tried[variant] = rate(self.theirs(job, peer, variant))
+                tried[variant] = rate(self.theirs(self.quarter(job), peer, variant))
             except RuntimeError as error:
                 print(f"  {peer} {variant}: {error}", file=sys.stderr)
         if not tried:
@@ -72,7 +82,7 @@ class Bench:
         ours, theirs = [], []
         for _ in range(self.options.rounds):
             ours.append(self.ours(job))
-            theirs.append(self.theirs(job, peer, variant))
+            theirs.append(self.theirs(self.files[job], peer, variant))
         ratios = [rate(a) / rate(b) for a, b in zip(ours, theirs)]
         row = {"job": what, "unit": unit, "peer_name": peer, "peer_variant": variant, "variants_tried": tried,
                "ours": statistics.median(map(rate, ours)), "peer": statistics.median(map(rate, theirs)), "ours_all": [rate(r) for r in ours], "peer_all": [rate(r) for r in theirs],
@@ -165,6 +175,7 @@ def main():
     parser.add_argument("--peers", required=True)
     parser.add_argument("--ppo-peers", required=True)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick-rounds", type=int, default=2)
     parser.add_argument("--jobs", default="")
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--table", type=pathlib.Path)
@@ -190,7 +201,7 @@ def main():
             rows[-1]["share_of_best_product"] = share_of_limit(rows[-1], best)
         print(f"{job}: {rows[-1]['ratio']:.2f} ({time.perf_counter() - begin:.0f} s)", file=sys.stderr)
     start = start_to_first_token(options.build, files, options.peers)
-    quick = quick_run(options.build, options.folder, options.ppo_peers, 2) if not options.jobs or "quick" in options.jobs.split(",") else None
+    quick = quick_run(options.build, options.folder, options.ppo_peers, options.quick_rounds) if not options.jobs or "quick" in options.jobs.split(",") else None
     table = markdown(rows, best, start, quick)
     if options.json:
         options.json.write_text(json.dumps({"rows": rows, "limits": best, "start": start, "quick_run": quick}, indent=1) + "\n")

@@ -60,7 +60,7 @@ def write_all(folder, cai):
     asked = [chat(("user", t)) for t in texts[:256]]
     work["generate"] = {"job": "generate", "prompts": [{"tokens": t, "max_new_tokens": 96} for t in asked]}
     # Log-uniform lengths that nobody knows beforehand: no stop token, each answer has exactly its length.
-    lengths = [round(8 * 32 ** draw.random()) for _ in range(128)]
+    lengths = [round(8 * 32 ** draw.random()) for _ in range(64)]
     work["generate-varying"] = {"job": "generate", "stops": [], "prompts": [{"tokens": t, "max_new_tokens": n} for t, n in zip(asked, lengths)]}
     work["generate-128"] = {"job": "generate", "prompts": [{"tokens": t, "max_new_tokens": 96} for t in asked[:128]]}
     work["chat"] = {"job": "generate", "stops": [], "temperature": 0.0, "prompts": [{"tokens": asked[0], "max_new_tokens": 128}], "max_sequences": 1}
@@ -87,7 +87,7 @@ def write_all(folder, cai):
     work["critique"] = {"job": "generate", "prompts": [{"tokens": t, "max_new_tokens": 48} for t in critiques], "shared_prefix": common(critiques)}
 
     examples = []
-    for prompt, answer in answered[:64]:
+    for prompt, answer in answered[:40]:
         head, whole = with_answer(prompt, answer)
         examples.append({"tokens": whole[:512], "prompt_tokens": len(head)})
     work["sft"] = {"job": "sft", "examples": examples, "batch_size": 16}

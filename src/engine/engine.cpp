@@ -20,6 +20,9 @@ namespace {
 // shows, far above 256 a pass takes long enough to delay the sequences that decode.
 constexpr std::int64_t kMaxRows = 192;
 
+// Below so many rows a step between two products takes less time than waking the other threads for it.
+constexpr std::int64_t kFewRows = 8;
+
 // Keys and values of consecutive positions, for all layers: a block of `capacity` positions for each layer and head, the keys in lanes.
 struct KeyValues {
   KeyValues(const ModelConfig& c, std::int64_t capacity)
@@ -189,7 +192,7 @@ void Engine::Impl::attention(std::span<const Row> rows, std::int64_t layer) {
   const std::int64_t count = static_cast<std::int64_t>(rows.size());
 
   // Keys and values of every row first: a row of a prompt sees the rows before it in the same pass.
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (count >= kFewRows)
   for (std::int64_t r = 0; r < count; ++r) {
     float* row = qkv.data() + r * stride;
     for (std::int64_t h = 0; h < config.heads + config.kv_heads; ++h) {
@@ -207,11 +210,13 @@ void Engine::Impl::attention(std::span<const Row> rows, std::int64_t layer) {
   }
 
   const float scale = 1.0f / std::sqrt(static_cast<float>(width));
+  const std::int64_t tasks = count * config.kv_heads;
+  const int chunk = static_cast<int>(std::clamp<std::int64_t>(tasks / 32, 1, 8));
 #pragma omp parallel
   {
     std::vector<float> room;
-#pragma omp for schedule(dynamic, 8)
-    for (std::int64_t task = 0; task < count * config.kv_heads; ++task) {
+#pragma omp for schedule(dynamic, chunk)
+    for (std::int64_t task = 0; task < tasks; ++task) {
       const std::int64_t r = task / config.kv_heads, h = task % config.kv_heads;
       const Row& row = rows[static_cast<std::size_t>(r)];
       Sequence& s = *row.sequence;
@@ -241,7 +246,7 @@ void Engine::Impl::forward(std::span<const Row> rows) {
   room(hidden, count * width), room(normed, count * width), room(qkv, count * qkv_width), room(mixed, count * mixed_width);
   room(projected, count * width), room(gate_up, count * 2 * ffn), room(activated, count * ffn), room(cosines, count * half), room(sines, count * half);
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (count >= kFewRows)
   for (std::int64_t r = 0; r < count; ++r) {
     const Row& row = rows[static_cast<std::size_t>(r)];
     const int token = row.sequence->tokens[static_cast<std::size_t>(row.position)];
@@ -253,11 +258,11 @@ void Engine::Impl::forward(std::span<const Row> rows) {
     }
   }
   auto norm_rows = [&](const std::vector<float>& weight, float* to) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (count >= kFewRows)
     for (std::int64_t r = 0; r < count; ++r) rms_norm(hidden.data() + r * width, weight.data(), width, config.norm_epsilon, to + r * width);
   };
   auto add_projected = [&] {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (count >= kFewRows)
     for (std::int64_t i = 0; i < count * width; ++i) hidden[static_cast<std::size_t>(i)] += projected[static_cast<std::size_t>(i)];
   };
   for (std::int64_t l = 0; l < config.layers; ++l) {
@@ -271,7 +276,7 @@ void Engine::Impl::forward(std::span<const Row> rows) {
     add_projected();
     norm_rows(layer.ffn_norm, normed.data());
     layer.gate_up.multiply(normed.data(), count, gate_up.data());
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (count >= kFewRows)
     for (std::int64_t r = 0; r < count; ++r) silu_multiply(gate_up.data() + 2 * r * ffn, gate_up.data() + (2 * r + 1) * ffn, ffn, activated.data() + r * ffn);
     layer.down.multiply(activated.data(), count, projected.data());
     add_projected();

@@ -240,7 +240,7 @@ void PackedMatrix::multiply(const float* x, std::int64_t rows, std::int64_t firs
   } else {
     const std::int64_t pairs = (in_ + 1) / 2;
     const std::unique_ptr<std::uint32_t[]> rounded(new std::uint32_t[static_cast<std::size_t>(rows * pairs)]);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rows >= 8)
     for (std::int64_t r = 0; r < rows; ++r) to_pairs(x + r * in_, in_, rounded.get() + r * pairs);
     static const Tiles<std::uint32_t, std::uint32_t> t = tiles_pairs(std::make_integer_sequence<int, 12>());
     multiply_panels(t, pair_panels_.data() + first * pairs, rounded.get(), rows, pairs, count, y);
