@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
@@ -77,6 +79,27 @@ double kappa(std::span<const int> a, std::span<const int> b) {
   }
   const double chance = (yes_a * yes_b + (n - yes_a) * (n - yes_b)) / (n * n);
   return chance < 1 ? (agree / n - chance) / (1 - chance) : 1;
+}
+
+Interval prediction_powered_mean(std::span<const double> outcome, std::span<const double> predicted_known, std::span<const double> predicted) {
+  if (outcome.size() != predicted_known.size()) throw Bug("outcomes of " + std::to_string(outcome.size()) + " items, predictions of " + std::to_string(predicted_known.size()));
+  const double n = static_cast<double>(outcome.size()), m = static_cast<double>(predicted.size());
+  if (outcome.size() < 2) return {0, -std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity(), static_cast<long>(outcome.size())};
+  const auto mean = [](std::span<const double> x) { return std::accumulate(x.begin(), x.end(), 0.0) / std::max(1.0, static_cast<double>(x.size())); };
+  const double y = mean(outcome), f = mean(predicted_known), g = mean(predicted);
+  double yy = 0, ff = 0, yf = 0, gg = 0;  // sums of squares and products about the means
+  for (std::size_t i = 0; i < outcome.size(); ++i) {
+    const double dy = outcome[i] - y, df = predicted_known[i] - f;
+    yy += dy * dy, ff += df * df, yf += dy * df;
+  }
+  for (const double p : predicted) gg += (p - g) * (p - g);
+  // Variance of the predictions from all items; weight that minimises the variance of the estimate.
+  const double variance = (ff + gg) / std::max(1.0, n + m - 2);
+  const double lambda = m > 1 && variance > 0 ? std::clamp(yf / (n - 1) / (variance * (1 + n / m)), 0.0, 1.0) : 0;
+  const double value = y + lambda * (g - f);
+  const double residual = (yy - 2 * lambda * yf + lambda * lambda * ff) / (n - 1);
+  const double half = 1.959963984540054 * std::sqrt(residual / n + (m > 1 ? lambda * lambda * gg / (m - 1) / m : 0));
+  return {value, value - half, value + half, static_cast<long>(outcome.size())};
 }
 
 double calibration_error(std::span<const double> predicted, std::span<const double> outcome) {

@@ -92,6 +92,18 @@ std::string lower_ascii(std::string_view s) {
   return out;
 }
 
+std::vector<std::string> words_of(std::string_view text) {
+  std::vector<std::string> words;
+  std::string word;
+  for (const char c : text) {
+    const bool belongs = static_cast<unsigned char>(c) >= 0x80 || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    if (belongs) word += c;
+    else if (c != '\'' && !word.empty()) words.push_back(lower_ascii(word)), word.clear();
+  }
+  if (!word.empty()) words.push_back(lower_ascii(word));
+  return words;
+}
+
 std::vector<std::string> split(std::string_view s, char separator) {
   std::vector<std::string> parts;
   for (std::size_t from = 0;;) {

@@ -115,6 +115,7 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   sub = command("eval", "Compare models on prompts; the first one is the base",
                 "  cai eval --model base=smollm2 --model mine=runs/first --prompts held-out.jsonl --out eval");
   model(sub, true), constitution(sub), prompts(sub, "Prompts (all are used as held-out)"), out(sub), sampling(sub), settings(sub);
+  sub->add_option("--add-failures", a.failures, "Add the prompts on which the last model failed to this file of cases (JSONL), for --prompts of later evals")->type_name("FILE");
   sub->get_option("--model")->description(std::string("NAME=MODEL (repeatable). A model is ") + kModel);
   sub = command("report", "Write a run's report.html anew", "  cai report runs/harmless-01");
   sub->add_option("run", a.run, "Run folder")->type_name("RUN")->required();
@@ -133,6 +134,21 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   model(sub), sampling(sub), settings(sub);
   sub->add_option("--prompt", a.prompt, "Answer this one message and exit")->type_name("TEXT");
   sub->add_option("--system", a.system, "System message")->type_name("TEXT");
+  sub = command("explain", "Why an answer: what a run's records say of a prompt or pair, or how a model sees its own answer",
+                "  cai explain runs/first rt-001\n  cai explain --model runs/first --prompt 'How do I bake bread?'");
+  sub->add_option("run", a.run, "Run folder")->type_name("RUN");
+  sub->add_option("id", a.other, "Id of a label or a prompt")->type_name("ID");
+  model(sub), constitution(sub), settings(sub);
+  sub->add_option("--prompt", a.prompt, "Ask --model this")->type_name("TEXT");
+  sub->add_option("--against", a.against, "Compare the answer with this one; without it a second answer of the model")->type_name("TEXT");
+  sub->add_option("--max-new-tokens", a.max_new_tokens, "Tokens of an answer, at most")->type_name("N");
+  sub = command("review", "Decide the labels that are worth a person's look, in the terminal or on a local page",
+                "  cai review runs/first\n  cai review runs/first --web\n  cai train --set hybrid.decisions=runs/first");
+  sub->add_option("run", a.run, "Run folder")->type_name("RUN")->required();
+  sub->add_flag("--web", a.web, "On a page that only this machine can open");
+  sub->add_option("--port", a.port, "Port of the page (any free one)")->type_name("N");
+  sub->add_flag("--all", a.all, "Every label, those worth a look first");
+  sub->add_option("--scores", a.scores, "What cai score --pairs RUN/iter-01/label wrote: labels on which the reward model disagrees join")->type_name("DIR");
   sub = command("verify", "Check a run's files against their hashes; with a second run, find the first difference",
                 "  cai verify runs/first\n  cai verify runs/first runs/second");
   sub->add_option("run", a.run, "Run or stage folder")->type_name("RUN")->required();
@@ -154,10 +170,27 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   for (const char* name : {"show", "lint"}) {
     sub = command(name,
                   name == std::string("show") ? "Principles as they will be used, derived wordings included"
-                                              : "Problems, duplicates, principles without tests",
+                                              : "Duplicates, vague or double wording, missing tests, texts too long",
                   std::string("  cai constitution ") + name + " constitutions/harmless.yaml");
     sub->add_option("file", a.run, "Constitution (YAML)")->type_name("FILE")->required();
   }
+  sub = command("diff", "What changed between two versions, by principle, and the version number that this asks for",
+                "  cai constitution diff runs/first/constitution.yaml constitutions/harmless.yaml");
+  sub->add_option("before", a.run, "Earlier version")->type_name("BEFORE")->required();
+  sub->add_option("after", a.other, "Later version")->type_name("AFTER")->required();
+  sub = command("conflicts", "Which principles pull apart on a run's labels, how often, where, and which one won",
+                "  cai constitution conflicts runs/first\n"
+                "  cai label --pairs runs/first/iter-01/candidates --set label.method=choice --set label.principles=4 --out labels\n"
+                "  cai constitution conflicts labels --constitution constitutions/harmless.yaml");
+  sub->add_option("run", a.run, "Run, folder of labels or file of labels")->type_name("RUN")->required();
+  sub->add_option("--constitution", a.constitution, "Constitution (YAML); without it the run's own")->type_name("FILE");
+  sub = command("infer", "Propose principles that would explain given preferences, each tested on pairs that it was not made from",
+                "  cai constitution infer pairs.jsonl --model runs/first --out inferred.yaml");
+  sub->add_option("pairs", a.run, "Pairs: prompt, chosen and rejected, or a, b and human")->type_name("PAIRS")->required();
+  model(sub), settings(sub);
+  sub->add_option("--out", a.out, "File to write; without it stdout")->type_name("FILE");
+  sub->add_option("--most-pairs", a.most_pairs, "Pairs used, at most (120)")->type_name("N");
+  sub->add_option("--principles", a.principles, "Principles tested, at most (6)")->type_name("N");
   parent = app.get();
   sub = command("completion", "Completion script for a shell",
                 "  cai completion bash > /etc/bash_completion.d/cai\n  source <(cai completion zsh)");
@@ -261,7 +294,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
 }
 
 bool is_light(const Arguments& a) {
-  return a.command == "print" || a.command == "completion" || a.command.starts_with("config ") || a.command.starts_with("constitution ");
+  return a.command == "print" || a.command == "completion" || a.command == "review" || (a.command == "explain" && a.prompt.empty()) || a.command.starts_with("config ") || (a.command.starts_with("constitution ") && a.command != "constitution infer");
 }
 
 std::string completion(const std::string& shell) {

@@ -1,6 +1,5 @@
 #include <cstdio>
 #include <iostream>
-#include <map>
 #include <set>
 
 #include "cai/base/error.hpp"
@@ -8,7 +7,6 @@
 #include "cai/base/text.hpp"
 #include "cai/cli/commands.hpp"
 #include "cai/config/field.hpp"
-#include "cai/data/constitution.hpp"
 #include "cai/pipeline/home.hpp"
 
 namespace cai {
@@ -76,78 +74,6 @@ int show_config(const Arguments& a) {
   return kDone;
 }
 
-int show_constitution(const Arguments& a) {
-  Constitution constitution = read_constitution(find_shipped(a.run));
-  if (a.json) {
-    std::cout << to_json(constitution).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
-    return kDone;
-  }
-  std::cout << printable(constitution.name) << " " << printable(constitution.version) << ", " << constitution.principles.size()
-            << " principles, sha256 " << constitution.sha256.substr(0, 12) << "\n";
-  for (const Principle& p : constitution.principles) {
-    std::string tags;
-    for (const std::string& tag : p.applies_to) tags += (tags.empty() ? "" : ", ") + tag;
-    std::cout << "\n"
-              << printable(p.id) << " (priority " << p.priority << ", weight " << p.weight << (p.hard ? ", hard" : "")
-              << (tags.empty() ? "" : ", for " + printable(tags)) << ")\n  text      " << printable(p.text) << "\n  critique  "
-              << printable(p.critique) << "\n  revision  " << printable(p.revision) << "\n  compare   " << printable(p.compare)
-              << "\n  opposite  " << printable(p.opposite) << "\n  tests     " << p.tests.size() << "\n";
-  }
-  return kDone;
-}
-
-/// Words of a text, in lower case and in order, punctuation aside.
-std::vector<std::string> words_of(const std::string& text) {
-  std::vector<std::string> words;
-  std::string word;
-  for (char letter : lower_ascii(text) + " ") {
-    bool belongs = std::isalnum(static_cast<unsigned char>(letter)) || (letter & 0x80) || letter == '\'';
-    if (belongs) word += letter;
-    else if (!word.empty()) words.push_back(std::move(word)), word.clear();
-  }
-  return words;
-}
-
-double overlap(const std::string& a, const std::string& b) {
-  std::vector<std::string> left = words_of(a), right = words_of(b);
-  std::set<std::string> x(left.begin(), left.end()), y(right.begin(), right.end());
-  std::size_t common = 0;
-  for (const std::string& word : x) common += y.count(word);
-  std::size_t all = x.size() + y.size() - common;
-  return all == 0 ? 0 : static_cast<double>(common) / static_cast<double>(all);
-}
-
-/// A file that cannot be loaded is an error (exit 2); what can be better is told, one line each, and exits 0.
-int lint(const Arguments& a) {
-  fs::path file = find_shipped(a.run);
-  Constitution constitution = read_constitution(file);
-  Json remarks = Json::array();
-  auto remark = [&](const Principle& p, const std::string& text) {
-    remarks.push_back({{"file", file.string()}, {"line", p.line}, {"principle", p.id}, {"remark", text}});
-  };
-  for (std::size_t i = 0; i < constitution.principles.size(); ++i) {
-    const Principle& p = constitution.principles[i];
-    std::size_t words = words_of(p.text).size();
-    if (p.tests.empty()) remark(p, "has no tests: eval cannot tell whether it holds");
-    if (words > 80) remark(p, "is " + std::to_string(words) + " words long; small models lose the thread past 80");
-    if (words < 4) remark(p, "is " + std::to_string(words) + " words long; say what to do and what not");
-    for (std::size_t j = 0; j < i; ++j) {
-      const Principle& q = constitution.principles[j];
-      if (overlap(p.text, q.text) > 0.7) remark(p, "says nearly the same as \"" + q.id + "\" (line " + std::to_string(q.line) + ")");
-    }
-  }
-  if (a.json) {
-    std::cout << remarks.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
-    return kDone;
-  }
-  for (const Json& r : remarks) {
-    std::cout << r["file"].get<std::string>() << ":" << r["line"].get<int>() << ": " << printable(r["principle"].get<std::string>()) << " "
-              << printable(r["remark"].get<std::string>()) << "\n";
-  }
-  std::cout << constitution.principles.size() << " principles, " << remarks.size() << " remarks\n";
-  return kDone;
-}
-
 std::string figure_text(const Json& value) {
   if (value.is_string()) return printable(value.get<std::string>());
   if (!value.is_number_float()) return value.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -185,7 +111,7 @@ Config config_of(const Arguments& a) {
     flags.emplace_back("--set " + field + "=", "--" + name + "=");
   };
   flag("seed", "seed", a.seed), flag("iterations", "iterations", a.iterations);
-  std::string sampler = a.command == "chat" ? "generate" : a.command;
+  std::string sampler = a.command == "chat" || a.command == "explain" ? "generate" : a.command;
   flag(sampler + ".temperature", "temperature", a.temperature), flag(sampler + ".max_new_tokens", "max-new-tokens", a.max_new_tokens);
   Config config;
   try {
@@ -218,10 +144,17 @@ int run_light(const Arguments& a) {
   else if (a.command == "completion") std::cout << completion(a.shell);
   else if (a.command == "config show") return show_config(a);
   else if (a.command == "config explain") return explain(a);
-  else if (a.command == "constitution show") return show_constitution(a);
-  else if (a.command == "constitution lint") return lint(a);
+  else if (a.command.starts_with("constitution ")) return run_constitution(a);
+  else if (a.command == "explain" || a.command == "review") return run_records(a);
   else throw Bug("not a light command: " + a.command);
   return kDone;
+}
+
+long positive_integer(const std::string& text, const std::string& flag) {
+  if (text.empty() || text.size() > 9 || text.find_first_not_of("0123456789") != std::string::npos || std::stol(text) < 1) {
+    throw UsageError(flag + ": \"" + printable(text) + "\" is not accepted; a whole number from 1 is");
+  }
+  return std::stol(text);
 }
 
 int guarded(const std::function<int()>& body) {

@@ -129,15 +129,6 @@ class Section {
   std::vector<std::string> known_;
 };
 
-void derive_wordings(Principle& p) {
-  const std::string rule = without_full_stop(first_lower(p.text));
-  if (p.critique.empty()) p.critique = "Say in one or two sentences where the assistant's last answer fails this principle: " + rule + ".";
-  if (p.revision.empty()) p.revision = "Rewrite the assistant's last answer so that it follows this principle: " + rule + ".";
-  if (p.compare.empty())
-    p.compare = "Which answer follows this principle better: " + rule + "? An answer that dodges a fair question without a reason does not follow it better.";
-  if (p.opposite.empty()) p.opposite = "You are a careless assistant. You do not care about this rule and answer as if it did not exist: " + rule + ".";
-}
-
 void read_tests(Section& s, Principle& p) {
   s.maps("tests", [&](Section& t) {
     PrincipleTest test;
@@ -170,6 +161,22 @@ const Principle& Constitution::principle(std::string_view id) const {
   throw Bug("no principle \"" + std::string(id) + "\"");
 }
 
+Principle with_wordings(Principle p) {
+  const std::string rule = without_full_stop(first_lower(p.text));
+  if (p.critique.empty()) p.critique = "Say in one or two sentences where the assistant's last answer fails this principle: " + rule + ".";
+  if (p.revision.empty()) p.revision = "Rewrite the assistant's last answer so that it follows this principle: " + rule + ".";
+  if (p.compare.empty())
+    p.compare = "Which answer follows this principle better: " + rule + "? An answer that dodges a fair question without a reason does not follow it better.";
+  if (p.opposite.empty()) p.opposite = "You are a careless assistant. You do not care about this rule and answer as if it did not exist: " + rule + ".";
+  return p;
+}
+
+std::string derived_system(const Constitution& c) {
+  std::string system = "You are a careful assistant. You follow these principles:";
+  for (const Principle& p : c.principles) system += " " + without_full_stop(p.text) + ".";
+  return system;
+}
+
 Constitution read_constitution(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path) || std::filesystem::is_directory(path)) throw InputError(path.string(), 0, "no such constitution file");
   Constitution c;
@@ -192,8 +199,7 @@ Constitution read_constitution(const std::filesystem::path& path) {
     if (p.id.empty()) p.id = "p" + std::to_string(c.principles.size() + 1);
     p.line = at.Mark().line + 1;
     if (!ids.insert(p.id).second) problems.push_back(c.file + ":" + std::to_string(p.line) + ": the principle id \"" + printable(p.id) + "\" stands twice");
-    derive_wordings(p);
-    c.principles.push_back(std::move(p));
+    c.principles.push_back(with_wordings(std::move(p)));
   };
   if (root.IsSequence()) {
     for (const auto& entry : root) {
@@ -265,10 +271,7 @@ Constitution read_constitution(const std::filesystem::path& path) {
     for (const std::string& p : problems) all += (all.empty() ? "" : "\n") + p;
     throw InputError(all);
   }
-  if (c.system.empty()) {
-    c.system = "You are a careful assistant. You follow these principles:";
-    for (const Principle& p : c.principles) c.system += " " + without_full_stop(p.text) + ".";
-  }
+  if (c.system.empty()) c.system = derived_system(c);
   return c;
 }
 

@@ -10,6 +10,8 @@
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
+#include "cai/data/decisions.hpp"
+#include "cai/data/pair_import.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/gguf.hpp"
@@ -157,6 +159,12 @@ long prompt_count(const RunInputs& inputs) {
          config.expand;
 }
 
+std::string fingerprint(const std::vector<Json>& records) {
+  Sha256 hash;
+  for (const Json& record : records) hash.update(to_line(record) + "\n");
+  return hash.hex();
+}
+
 }  // namespace
 
 RunInputs check_inputs(const Config& config) {
@@ -180,6 +188,8 @@ RunInputs check_inputs(const Config& config) {
     Json figures = {{"models", {"base"}}, {"measures", {{gate.substr(0, gate.find(' ')), measured}}}};
     problems.attempt([&] { failed_gates({gate}, figures); });
   }
+  for (const std::string& path : config.hybrid.decisions) problems.attempt([&] { read_decisions(path); });
+  for (const std::string& path : config.hybrid.pairs) problems.attempt([&] { read_pairs(find_shipped(path)); });
   problems.attempt([&] { check_out(inputs, problems); });
   problems.throw_if_any();
   return inputs;
@@ -226,6 +236,17 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
   if (config.label.feedback.starts_with("http")) judge_sections.push_back("endpoint");
   else if (config.label.feedback != "self") judge["judge"] = model_fingerprint(find_model(config.label.feedback));
 
+  Json label = judge;
+  label["format"] = kFormat + 1;  // priorities decide conflicts
+  Json reward = nothing;
+  std::vector<std::string> reward_sections{"reward", "engine"};
+  if (!config.hybrid.decisions.empty()) {
+    for (const std::string& path : config.hybrid.decisions) label["decisions"].push_back(fingerprint(read_decisions(path)));
+    reward["decisions"] = label["decisions"];
+  }
+  for (const std::string& path : config.hybrid.pairs) reward["human_pairs"].push_back(fingerprint(read_pairs(find_shipped(path)).records));
+  if (!reward.empty()) reward_sections.push_back("hybrid");
+
   for (int iteration = 1; iteration <= config.iterations; ++iteration) {
     // The policy that an iteration starts from: the given model, then the last iteration's.
     const bool reinforces = config.ppo.updates > 0;  // without PPO the SL-CAI model is the policy, and nothing is labelled
@@ -249,8 +270,8 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
       add("exam", iteration, 0, judge_sections, present({config.label.feedback == "self" ? last("sft") : nullptr}), judge);
       add("candidates", iteration, 0, {"candidates", "engine"}, present({last("prompts"), last("sft"), last("exam")}), constitution);
       add("label", iteration, 0, judge_sections,
-          present({last("candidates"), last("exam"), config.label.feedback == "self" ? last("sft") : nullptr}), judge);
-      add("reward", iteration, 0, {"reward", "engine"}, present({last("label"), last("sft")}), nothing);
+          present({last("candidates"), last("exam"), config.label.feedback == "self" ? last("sft") : nullptr}), label);
+      add("reward", iteration, 0, reward_sections, present({last("label"), last("sft")}), reward);
       add("ppo", iteration, 0, {"ppo", "engine"}, present({last("prompts"), last("sft"), last("reward")}), nothing);
     }
     Json eval = {{"prompt_files", prompt_hashes}, {"base", inputs.model_sha256}};

@@ -17,6 +17,7 @@
 #include "cai/io/records.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
+#include "cai/pipeline/hybrid.hpp"
 #include "cai/pipeline/plan.hpp"
 #include "cai/pipeline/version.hpp"
 #include "cai/stages/candidates.hpp"
@@ -235,12 +236,15 @@ class Runner {
     if (stage.name == "label") {
       return recorded([&](RecordWriter& out) {
         bool contrast = by_contrast(iteration);
-        return label(config_.label, constitution, contrast, read_records(iteration / "candidates"), out, judge(sl_cai, contrast), random,
+        return label(config_.label, constitution, contrast, read_records(iteration / "candidates"), people_of(config_.hybrid), out, judge(sl_cai, contrast), random,
                      progress_);
       });
     }
     if (stage.name == "reward") {
-      return trained([&] { return reward(config_.reward, config_.engine, read_records(iteration / "label"), sl_cai, folder, seed, progress_); });
+      return trained([&] {
+        return reward(config_.reward, config_.engine, read_records(iteration / "label"), config_.hybrid, human_pairs_of(config_.hybrid), people_of(config_.hybrid), sl_cai, folder, seed,
+                      progress_);
+      });
     }
     if (stage.name == "ppo") {
       return trained([&] {

@@ -165,17 +165,6 @@ std::string strip_meta(std::string_view text) {
   return s;
 }
 
-std::vector<std::string> words_of(std::string_view text) {
-  std::vector<std::string> words;
-  std::string word;
-  for (const char c : text) {
-    if (is_word(c)) word += c;
-    else if (c != '\'' && !word.empty()) words.push_back(lower_ascii(word)), word.clear();
-  }
-  if (!word.empty()) words.push_back(lower_ascii(word));
-  return words;
-}
-
 std::vector<std::uint64_t> word_grams(const std::vector<std::string>& words, std::size_t n) {
   std::vector<std::uint64_t> grams;
   if (words.empty()) return grams;

@@ -4,21 +4,21 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
-#include <optional>
 
 #include "cai/base/error.hpp"
 #include "cai/base/log.hpp"
 #include "cai/base/statistics.hpp"
 #include "cai/base/text.hpp"
+#include "cai/data/preference.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
+#include "cai/stages/compare.hpp"
+#include "cai/stages/pairs.hpp"
 #include "cai/stages/principles.hpp"
 #include "cai/stages/refusal.hpp"
 
 namespace cai {
 namespace {
-
-constexpr const char* kAnswer = "Better answer:";
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
@@ -28,167 +28,6 @@ std::string number(double x, const char* format = "%.2f") {
   return text;
 }
 
-std::string question(const std::string& prompt, const std::string& a, const std::string& b, const std::string& compare) {
-  return "Request: " + prompt + "\n\nAnswer A: " + a + "\n\nAnswer B: " + b + "\n\n" + compare + " Reply with A or B.";
-}
-
-// The exemplars as chat turns, the same for every question: computed once.
-std::vector<Message> label_exemplars(const std::vector<LabelExample>& examples, long most, bool with_reason) {
-  std::vector<Message> turns;
-  const std::size_t n = std::min(examples.size(), static_cast<std::size_t>(std::max(0L, most)));
-  for (std::size_t i = 0; i < n; ++i) {
-    const LabelExample& e = examples[i];
-    turns.push_back({"user", question(e.prompt, e.a, e.b, "Which answer is better?")});
-    turns.push_back({"assistant", (with_reason ? e.reason + "\n" : "") + kAnswer + " " + e.better});
-  }
-  return turns;
-}
-
-// One comparison under one principle, asked in both orders.
-struct Comparison {
-  const std::string *prompt, *a, *b;
-  const Principle* principle;
-  Random random;
-};
-
-struct Verdict {
-  bool is_usable = false;
-  double first = 0, second = 0;   // log-odds that a is better, asked with a first and with b first
-  std::string words;              // chain of thought of the first order
-  double log_odds() const { return (first + second) / 2; }
-};
-
-// Asks all comparisons. A chain of thought is written first and then stands before the choice.
-std::vector<Verdict> compare(const LabelConfig& config, const std::vector<Message>& exemplars, const std::vector<Comparison>& comparisons, Speaker& judge) {
-  std::vector<Choice> choices;
-  for (const Comparison& c : comparisons) {
-    for (const bool swapped : {false, true}) {
-      Choice choice{.messages = exemplars, .shared_messages = static_cast<int>(exemplars.size()), .opening = kAnswer, .options = {" A", " B"}};
-      choice.messages.push_back({"user", question(*c.prompt, swapped ? *c.b : *c.a, swapped ? *c.a : *c.b, c.principle->compare)});
-      choices.push_back(std::move(choice));
-    }
-  }
-  std::vector<std::string> words(choices.size());
-  if (config.chain_of_thought) {
-    std::vector<Ask> asks;
-    for (std::size_t i = 0; i < choices.size(); ++i)
-      asks.push_back({.messages = choices[i].messages, .shared_messages = choices[i].shared_messages, .max_new_tokens = static_cast<int>(config.max_reason_tokens),
-                      .temperature = 0, .random = comparisons[i / 2].random.derive(i % 2)});  // greedy, as in Lee et al. 2023
-    judge.say(asks, [&](std::size_t i, Reply reply) {
-      // The reasoning ends where the verdict starts: that is asked for its probability.
-      std::string text = reply.text.substr(0, reply.text.find(kAnswer));
-      words[i] = trim(reply.finish == "stop" ? text : cut_at_sentence(text).empty() ? text : cut_at_sentence(text));
-    });
-    for (std::size_t i = 0; i < choices.size(); ++i)
-      if (!words[i].empty()) choices[i].opening = words[i] + "\n" + kAnswer;
-  }
-  const std::vector<std::vector<double>> answers = judge.choose(choices);
-  std::vector<Verdict> verdicts(comparisons.size());
-  for (std::size_t i = 0; i < comparisons.size(); ++i) {
-    // An endpoint may show one option only among its top tokens: then the other one is at most as likely as the least shown.
-    const auto odds = [](const std::vector<double>& x) -> std::optional<double> {
-      if (x.size() != 2 || (!std::isfinite(x[0]) && !std::isfinite(x[1]))) return std::nullopt;
-      return std::clamp(x[0] - x[1], -15.0, 15.0);
-    };
-    const auto first = odds(answers[2 * i]), second = odds(answers[2 * i + 1]);
-    if (first && second) verdicts[i] = {true, *first, -*second, words[2 * i]};
-  }
-  return verdicts;
-}
-
-// ---- pairs ----
-
-struct Pair {
-  Json record;            // the input's fields, without its answers
-  std::string a, b;
-  std::optional<double> human;  // P(a better) by a person
-  // By contrast: which side was asked for, under which principle.
-  std::string principle, wanted;  // "a" or "b"
-  std::string finish_a = "stop", finish_b = "stop";
-  bool opened_a = false, opened_b = false;  // begun with an opening that declines
-};
-
-std::string answer_text(const Json& value, const std::string& where) {
-  const Json& held = value.is_object() && value.contains("text") ? value["text"] : value;
-  if (!held.is_string()) throw InputError("record " + printable(where) + ": an answer is not a text");
-  return held.get<std::string>();
-}
-
-// Whether an answer declines; `opened`: it was begun with an opening that does.
-bool declines(const std::string& answer, bool opened) { return (opened || is_refusal(answer)) && !complies_after_all(answer); }
-bool declines_a(const Pair& pair) { return declines(pair.a, pair.opened_a); }
-bool declines_b(const Pair& pair) { return declines(pair.b, pair.opened_b); }
-
-// Whether the request should be declined.
-bool should_decline(const Json& record) { return record.value("decline", kind_of(record) == "red-team"); }
-
-// A candidate that does what the request asks for: it declines a harmful one, answers a harmless one.
-bool is_right(const Json& candidate, bool should) { return declines(optional_text(candidate, "text"), !optional_text(candidate, "opening").empty()) == should; }
-
-// Pairs of one record, in an order drawn by seed so that the better side has no place of its own.
-// By contrast: each two sides that were asked for under a principle and its opposite; and the policy's plain answers, right against wrong:
-// with each other, else with a side of a contrast that is not like them. Those are what the policy will say while it learns
-// from the reward; a model that has never compared any judges them no better than chance (docs/effect.md).
-std::vector<Pair> pairs_of(const Json& record, std::size_t index, bool contrast, Random random) {
-  const std::string id = record_id(record, index);
-  text_field(record, "prompt", index);
-  std::vector<Pair> pairs;
-  const auto add = [&](const Json& x, const Json& y, const std::string& suffix, std::optional<double> human) {
-    Pair pair;
-    pair.record = record;
-    for (const char* field : {"candidates", "chosen", "rejected", "a", "b", "human"}) pair.record.erase(field);
-    pair.record["id"] = id + suffix;
-    if (!suffix.empty()) pair.record["prompt_id"] = id;
-    pair.a = answer_text(x, id), pair.b = answer_text(y, id), pair.human = human;
-    if (x.is_object()) {
-      pair.finish_a = optional_text(x, "finish"), pair.finish_b = optional_text(y, "finish");
-      pair.opened_a = !optional_text(x, "opening").empty(), pair.opened_b = !optional_text(y, "opening").empty();
-      pair.principle = optional_text(x, "principle");
-      const std::string sx = optional_text(x, "side"), sy = optional_text(y, "side");
-      if (pair.principle.empty()) pair.principle = optional_text(y, "principle");
-      const bool should = should_decline(record);
-      if (sx == "plain" || sy == "plain") pair.wanted = is_right(x, should) ? "a" : "b";
-      else pair.wanted = sx == "principle" && sy == "opposite" ? "a" : sx == "opposite" && sy == "principle" ? "b" : "";
-    }
-    if (random.derive(id + suffix).derive("order").uniform() < 0.5) {
-      std::swap(pair.a, pair.b), std::swap(pair.finish_a, pair.finish_b), std::swap(pair.opened_a, pair.opened_b);
-      if (pair.human) pair.human = 1 - *pair.human;
-      if (!pair.wanted.empty()) pair.wanted = pair.wanted == "a" ? "b" : "a";
-    }
-    pairs.push_back(std::move(pair));
-  };
-  std::optional<double> human;
-  if (const auto h = record.find("human"); h != record.end() && h->is_number()) human = std::clamp(h->get<double>(), 0.0, 1.0);
-  if (const auto list = record.find("candidates"); list != record.end() && list->is_array()) {
-    const Json& c = *list;
-    if (contrast) {
-      std::vector<Json> sides, plain;
-      for (const Json& one : c) (optional_text(one, "side") == "plain" ? plain : sides).push_back(one);
-      for (std::size_t k = 0; k + 1 < sides.size(); k += 2)
-        add(sides[k], sides[k + 1], c.size() > 2 ? "/" + std::to_string(k / 2) : "", c.size() == 2 ? human : std::nullopt);
-      const bool should = should_decline(record);
-      for (std::size_t k = 0; k < plain.size(); ++k) {
-        Json one = plain[k];
-        if (sides.size() >= 2) one["principle"] = sides[0]["principle"];
-        const auto other = std::find_if(plain.begin() + static_cast<std::ptrdiff_t>(k) + 1, plain.end(), [&](const Json& p) { return is_right(p, should) != is_right(one, should); });
-        const auto side = std::find_if(sides.begin(), sides.end(), [&](const Json& s) { return is_right(s, should) != is_right(one, should); });
-        if (other != plain.end()) add(one, *other, "/plain-" + std::to_string(k), std::nullopt);
-        else if (side != sides.end()) add(one, *side, "/plain-" + std::to_string(k), std::nullopt);
-      }
-    } else {
-      for (std::size_t i = 0; i < c.size(); ++i)
-        for (std::size_t j = i + 1; j < c.size(); ++j)
-          add(c[i], c[j], c.size() > 2 ? "/" + std::to_string(i) + "-" + std::to_string(j) : "", c.size() == 2 ? human : std::nullopt);
-    }
-  } else if (record.contains("chosen") && record.contains("rejected")) {
-    add(record["chosen"], record["rejected"], "", 1.0);
-  } else if (record.contains("a") && record.contains("b")) {
-    add(record["a"], record["b"], "", human);
-  }
-  if (pairs.empty()) throw InputError("record " + printable(id) + ": no pair; accepted: candidates (two or more), chosen and rejected, a and b");
-  return pairs;
-}
-
 // ---- choice ----
 
 // The label of one pair from its verdicts, one a principle.
@@ -196,39 +35,41 @@ Json choice_label(const LabelConfig& config, const Pair& pair, const std::vector
   Json record = pair.record;
   record["a"] = pair.a, record["b"] = pair.b;
   Json by_principle = Json::object();
-  double sum = 0, weight = 0, first = 0, second = 0;
-  long first_slot = 0, asked = 0;
-  const Principle* decisive = nullptr;
-  const Verdict* decisive_verdict = nullptr;
+  std::vector<View> views, first, second;
+  long first_slot = 0;
   for (std::size_t k = 0; k < principles.size(); ++k) {
     const Verdict& v = verdicts[k];
     if (!v.is_usable) continue;
-    const double w = std::max(principles[k]->weight, 1e-6);
     by_principle[principles[k]->id] = v.log_odds();
-    sum += w * v.log_odds(), first += w * v.first, second += w * v.second, weight += w;
-    first_slot += (v.first > 0) + (v.second < 0), asked += 2;
-    if (!decisive || std::abs(v.log_odds()) > std::abs(decisive_verdict->log_odds())) decisive = principles[k], decisive_verdict = &v;
+    views.push_back({principles[k], v.log_odds()}), first.push_back({principles[k], v.first}), second.push_back({principles[k], v.second});
+    first_slot += (v.first > 0) + (v.second < 0);
   }
-  double p = weight > 0 ? sigmoid(sum / weight) : 0.5;
+  const Preference preference = prefer(views);
+  const Principle* decisive = preference.decisive;
+  double p = sigmoid(preference.log_odds);
   if (config.chain_of_thought) p = std::clamp(p, config.clamp_low, config.clamp_high);
   const bool is_tie = std::abs(p - 0.5) < config.minimum_margin;
   record["p"] = p;
   record["log_odds"] = by_principle;
-  record["orders_agree"] = weight > 0 && (first > 0) == (second > 0);
-  record["first_slot"] = first_slot, record["asked"] = asked;
+  record["by_rank"] = preference.by_rank;
+  record["orders_agree"] = !views.empty() && (prefer(first).log_odds > 0) == (prefer(second).log_odds > 0);
+  record["first_slot"] = first_slot, record["asked"] = 2 * views.size();
   record["tie"] = is_tie;
   record["method"] = "choice";
-  record["problem"] = weight > 0 ? "" : principles.empty() ? "no principle applies" : "no choice";
+  record["problem"] = !views.empty() ? "" : principles.empty() ? "no principle applies" : "no choice";
   record["principle"] = decisive ? decisive->id : "";
+  const auto said = std::find(principles.begin(), principles.end(), decisive);
   if (!decisive) {
     record["reason"] = "No judgement: " + record["problem"].get<std::string>() + ".";
-  } else if (config.chain_of_thought && !decisive_verdict->words.empty()) {
-    record["reason"] = "[" + decisive->id + "] " + decisive_verdict->words;
+  } else if (const Verdict& verdict = verdicts[static_cast<std::size_t>(said - principles.begin())]; config.chain_of_thought && !verdict.words.empty()) {
+    record["reason"] = "[" + decisive->id + "] " + verdict.words;
   } else {
-    const double odds = decisive_verdict->log_odds();
+    const double odds = verdict.log_odds();
     record["reason"] = "By \"" + decisive->id + "\" (" + decisive->text + ") answer " + (odds > 0 ? "A" : "B") + " is better: log-odds " + number(std::abs(odds)) +
-                       (record["orders_agree"].get<bool>() ? ", in both orders." : ", though the choice changes with the order.");
+                       (record["orders_agree"].get<bool>() ? ", in both orders" : ", though the choice changes with the order") +
+                       (preference.by_rank ? "; it goes before the principles that say otherwise." : ".");
   }
+  record["first"] = pair.is_swapped ? "b" : "a";
   if (pair.human) record["human"] = *pair.human;
   return record;
 }
@@ -307,6 +148,7 @@ Json contrast_label(const LabelConfig& config, const Constitution& constitution,
   } else {
     record["reason"] = "No label: " + problem + ".";
   }
+  record["first"] = pair.is_swapped ? "b" : "a";
   if (pair.human) record["human"] = *pair.human;
   return record;
 }
@@ -317,6 +159,9 @@ Json label_figures(const std::vector<Json>& records, bool contrast) {
   std::map<std::string, long> decisions, problems, kinds;
   long ties = 0, agree = 0, judged = 0, first_slot = 0, asked = 0, right = 0, known = 0, wrong_way = 0;
   std::vector<double> predicted, outcome;
+  std::vector<double> won, won_known, won_human;  // the input's first answer, by the judge without and with a person's word, and by that
+  std::map<std::string, std::pair<std::vector<int>, std::vector<int>>> by_principle;  // a better: by the principle, by people
+  std::vector<int> by_judge, by_people;
   double margin = 0, length_difference = 0;
   for (const Json& r : records) {
     const std::string problem = optional_text(r, "problem");
@@ -334,10 +179,20 @@ Json label_figures(const std::vector<Json>& records, bool contrast) {
     length_difference += p > 0.5 ? longer : -longer;
     ++decisions[optional_text(r, "principle")];
     if (contrast && r.value("contrast_nats", 0.0) != 0) wrong_way += (r.value("contrast_nats", 0.0) > 0) != (p > 0.5);
+    const bool is_first_a = optional_text(r, "first") != "b";
+    const double first_wins = p == 0.5 ? 0.5 : (p > 0.5) == is_first_a ? 1 : 0;
+    const bool has_human = r.contains("human") && r["human"].is_number();
+    (has_human ? won_known : won).push_back(first_wins);
+    if (has_human) won_human.push_back(is_first_a ? r["human"].get<double>() : 1 - r["human"].get<double>());
     if (const auto human = r.find("human"); human != r.end() && human->is_number() && human->get<double>() != 0.5) {
       const double h = human->get<double>();
       ++known, right += (p > 0.5) == (h > 0.5) && p != 0.5;
       predicted.push_back(p), outcome.push_back(h);
+      by_judge.push_back(p > 0.5), by_people.push_back(h > 0.5);
+      for (const auto& [id, odds] : r.at("log_odds").items()) {
+        auto& [mine, theirs] = by_principle[id];
+        mine.push_back(odds.get<double>() > 0), theirs.push_back(h > 0.5);
+      }
     }
   }
   const double n = std::max<double>(1, static_cast<double>(judged));
@@ -346,6 +201,23 @@ Json label_figures(const std::vector<Json>& records, bool contrast) {
   if (contrast) figures["against_direction"] = static_cast<double>(wrong_way) / n;
   else figures["order_consistency"] = interval_json(wilson(agree, judged)), figures["first_slot"] = interval_json(wilson(first_slot, asked));
   if (known > 0) figures["agreement"] = interval_json(wilson(right, known)), figures["calibration_error"] = calibration_error(predicted, outcome);
+  if (known > 0) {
+    figures["kappa"] = kappa(by_judge, by_people);
+    for (const auto& [id, both] : by_principle) {
+      long same = 0;
+      for (std::size_t i = 0; i < both.first.size(); ++i) same += both.first[i] == both.second[i];
+      figures["agreement_by_principle"][id] = {{"agreement", interval_json(wilson(same, static_cast<long>(both.first.size())))}, {"kappa", kappa(both.first, both.second)}};
+    }
+  }
+  if (!contrast) {
+    std::vector<double> all = won;
+    all.insert(all.end(), won_known.begin(), won_known.end());
+    figures["first_answer_wins"] = {{"judge", interval_json(bootstrap_mean(all, 2000, 1))}};
+    if (won_human.size() > 1 && !won.empty()) {
+      figures["first_answer_wins"]["people"] = interval_json(bootstrap_mean(won_human, 2000, 1));
+      figures["first_answer_wins"]["corrected"] = interval_json(prediction_powered_mean(won_human, won_known, won));
+    }
+  }
   return figures;
 }
 
@@ -393,11 +265,14 @@ Exam exam(const LabelConfig& config, const Constitution& constitution, Speaker& 
   return result;
 }
 
-Json label(const LabelConfig& config, const Constitution& constitution, bool contrast, const std::vector<Json>& records, RecordWriter& out,
+Json label(const LabelConfig& config, const Constitution& constitution, bool contrast, const std::vector<Json>& records, const People& people, RecordWriter& out,
            Speaker& judge, Random random, const ProgressFn& progress) {
   std::vector<Pair> pairs;
   for (std::size_t i = 0; i < records.size(); ++i)
-    for (Pair& pair : pairs_of(records[i], i, contrast, random)) pairs.push_back(std::move(pair));
+    for (Pair& pair : pairs_of(records[i], i, contrast, random)) {
+      if (const auto human = people.on(pair.record.at("prompt").get_ref<const std::string&>(), pair.a, pair.b)) pair.human = human;
+      pairs.push_back(std::move(pair));
+    }
   if (contrast)
     for (const Pair& pair : pairs)
       if (!pair.principle.empty() && std::none_of(constitution.principles.begin(), constitution.principles.end(), [&](const Principle& p) { return p.id == pair.principle; }))

@@ -5,6 +5,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/log.hpp"
 #include "cai/engine/engine.hpp"
+#include "cai/io/file.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
@@ -22,6 +23,12 @@ struct Selection {
   std::vector<Chosen> chosen;
   std::map<std::string, long> used;      // "revision red-team", "response ordinary", ...
   std::map<std::string, long> left_out;  // by reason
+  std::vector<Json> uses;                // what became of each record, for examples.jsonl
+
+  void leave_out(const std::string& id, const std::string& why) {
+    ++left_out[why];
+    uses.push_back({{"id", id}, {"use", "left-out"}, {"why", why}});
+  }
 };
 
 // A policy's own answer as data: whole sentences, no refusal of a harmless request. `why` says what is wrong with one that is left out.
@@ -36,7 +43,7 @@ std::string own_answer(const Json& record, std::string& why) {
 void add_revisions(const Json& record, const std::string& id, const std::string& prompt, const std::string& kind, Selection& s) {
   const std::string problem = record.contains("revision_problem") ? optional_text(record, "revision_problem") : "no revision";
   if (!problem.empty()) {
-    ++s.left_out["revision " + problem];
+    s.leave_out(id, "revision " + problem);
     return;
   }
   s.chosen.push_back({id, prompt, optional_text(record, "revision"), kind});
@@ -52,13 +59,13 @@ Selection select(const SftConfig& config, const std::vector<Json>& records) {
     if (was_revised) {
       add_revisions(record, id, prompt, kind, s);
     } else if (kind == "red-team") {
-      ++s.left_out["red-team prompt without a revision"];  // the unrevised answer is what should be unlearned
+      s.leave_out(id, "red-team prompt without a revision");  // the unrevised answer is what should be unlearned
     } else if (!config.keep_unrevised) {
-      ++s.left_out["not revised"];
+      s.leave_out(id, "not revised");
     } else {
       std::string why;
       const std::string answer = own_answer(record, why);
-      if (!why.empty()) ++s.left_out["response " + why];
+      if (!why.empty()) s.leave_out(id, "response " + why);
       else s.chosen.push_back({id, prompt, answer, kind}), ++s.used["response " + (kind.empty() ? "untagged" : kind)];
     }
     if (config.revisions == "all" && record.contains("history") && record["history"].is_array())
@@ -80,12 +87,16 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
     const std::vector<int> prompt = prompt_tokens(chat, one.prompt);
     e.tokens = answered_tokens(chat, prompt, one.answer, true);
     e.prompt_tokens = static_cast<int>(prompt.size());
-    if (static_cast<long>(e.tokens.size()) > config.max_tokens) ++selection.left_out["longer than sft.max_tokens"];
+    if (static_cast<long>(e.tokens.size()) > config.max_tokens) selection.leave_out(one.id, "longer than sft.max_tokens");
     else examples.push_back(std::move(e));
   }
   if (examples.empty()) throw InputError("sft: none of the " + std::to_string(records.size()) + " records is fit to learn from");
 
   const std::vector<bool> is_held_out = draw_held_out(examples.size(), config.held_out, seed);
+  std::string lines;
+  for (std::size_t i = 0; i < examples.size(); ++i) selection.uses.push_back({{"id", examples[i].id}, {"use", is_held_out[i] ? "held-out" : "train"}, {"why", ""}});
+  for (const Json& use : selection.uses) lines += to_line(use) + "\n";
+  write_file(folder / "examples.jsonl", lines);
   std::vector<TrainExample> train, held_out;
   for (std::size_t i = 0; i < examples.size(); ++i) (is_held_out[i] ? held_out : train).push_back(std::move(examples[i]));
   const std::shared_ptr<Llama> policy = load_llama(model, uses_bfloat16(engine.dtype));

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <map>
 
@@ -42,7 +43,7 @@ std::map<std::string, Json> labels_of(const std::vector<Json>& records, Json* fi
   fs::remove_all(folder);
   RecordWriter out(folder, "label", "key");
   NobodyToAsk nobody;
-  const Json counted = label({}, constitution, true, records, out, nobody, Random(1), {});
+  const Json counted = label({}, constitution, true, records, People(), out, nobody, Random(1), {});
   if (figures) *figures = counted;
   std::map<std::string, Json> by_id;
   for (const Json& r : read_records(folder)) by_id[r["id"]] = r;
@@ -92,6 +93,79 @@ TEST(Label, APlainAnswerWithoutACounterpartGivesNoPair) {
   EXPECT_EQ(labels.count("x/plain-0"), 1u);
   EXPECT_EQ(labels.count("y/plain-0"), 0u);
   EXPECT_EQ(labels.at("y/0")["problem"], "both refuse");  // kept and counted, not trained on
+}
+
+// Says of each comparison what the principle's own wording orders: "first: x" is the log-odds of the answer that is shown first.
+struct Obedient : NobodyToAsk {
+  std::vector<std::vector<double>> choose(std::span<const Choice> choices) override {
+    std::vector<std::vector<double>> answers;
+    for (const Choice& c : choices) {
+      const std::string& asked = c.messages.back().content;
+      const bool good_first = asked.find("Answer A: good") != asked.npos;
+      const double odds = std::stod(asked.substr(asked.find("towards good: ") + 14));
+      answers.push_back(good_first ? std::vector<double>{odds, 0} : std::vector<double>{0, odds});
+    }
+    return answers;
+  }
+};
+
+std::vector<Json> chosen_labels(const std::vector<Principle>& principles, const std::vector<Json>& pairs, const People& people, Json* figures = nullptr) {
+  Constitution constitution;
+  for (const Principle& p : principles) constitution.principles.push_back(with_wordings(p));
+  const fs::path folder = fs::temp_directory_path() / ("cai-choice-" + std::to_string(::getpid()));
+  fs::remove_all(folder);
+  RecordWriter out(folder, "label", "key");
+  Obedient judge;
+  const Json counted = label({}, constitution, false, pairs, people, out, judge, Random(1), {});
+  if (figures) *figures = counted;
+  const std::vector<Json> labels = read_records(folder);
+  fs::remove_all(folder);
+  return labels;
+}
+
+double towards_good(const Json& label) { return label["a"] == "good" ? label["p"].get<double>() : 1 - label["p"].get<double>(); }
+
+TEST(Label, AHigherRankOverrulesTheMeanOfAChoice) {
+  const std::vector<Principle> principles = {{.id = "useful", .text = "Help.", .compare = "towards good: 3", .priority = 3, .weight = 4}, {.id = "safe", .text = "Be safe.", .compare = "towards good: -1", .priority = 1}};
+  const std::vector<Json> pairs = {{{"id", "1"}, {"prompt", "How?"}, {"a", "good"}, {"b", "bad"}}};
+  const Json ranked = chosen_labels(principles, pairs, {})[0];
+  EXPECT_NEAR(towards_good(ranked), 1 / (1 + std::exp(1.0)), 1e-9);
+  EXPECT_TRUE(ranked["by_rank"].get<bool>());
+  EXPECT_EQ(ranked["principle"], "safe");
+  EXPECT_EQ(ranked["log_odds"].size(), 2u);
+  std::vector<Principle> equals = principles;
+  equals[0].priority = 1;
+  const Json meant = chosen_labels(equals, pairs, {})[0];
+  EXPECT_NEAR(towards_good(meant), 1 / (1 + std::exp(-(4 * 3 - 1) / 5.0)), 1e-9);
+  EXPECT_FALSE(meant["by_rank"].get<bool>());
+  EXPECT_EQ(meant["principle"], "useful");
+}
+
+TEST(Label, APersonsDecisionIsNotedAndTheJudgeIsMeasuredAgainstIt) {
+  std::vector<Json> pairs, decisions;
+  for (int i = 0; i < 40; ++i) {
+    const std::string id = std::to_string(i), prompt = "How " + id + "?";
+    pairs.push_back({{"id", id}, {"prompt", prompt}, {"candidates", {"good", "bad"}}});
+    // People take the other side on three of the first ten, and the answers stand the other way round in their file.
+    if (i < 10) decisions.push_back({{"id", id}, {"prompt", prompt}, {"a", "bad"}, {"b", "good"}, {"human", i < 3 ? 1.0 : 0.0}});
+  }
+  Json figures;
+  const std::vector<Json> labels = chosen_labels({{.id = "useful", .text = "Help.", .compare = "towards good: 2"}}, pairs, People(decisions), &figures);
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_EQ(labels[i].contains("human"), i < 10);
+    if (i < 10) {
+      EXPECT_EQ(labels[i]["human"].get<double>() > 0.5, (labels[i]["a"] == "good") == (i >= 3));
+    }
+    EXPECT_EQ(labels[i]["first"], labels[i]["a"] == "good" ? "a" : "b");
+  }
+  EXPECT_EQ(figures["agreement"]["n"], 10);
+  EXPECT_NEAR(figures["agreement"]["value"].get<double>(), 0.7, 1e-12);
+  EXPECT_NEAR(figures["agreement_by_principle"]["useful"]["agreement"]["value"].get<double>(), 0.7, 1e-12);
+  EXPECT_TRUE(figures.contains("kappa"));
+  EXPECT_EQ(figures["first_answer_wins"]["judge"]["value"], 1.0);
+  EXPECT_NEAR(figures["first_answer_wins"]["people"]["value"].get<double>(), 0.7, 1e-12);
+  EXPECT_NEAR(figures["first_answer_wins"]["corrected"]["value"].get<double>(), 0.7, 1e-12);
+  EXPECT_FALSE([&] { Json none; chosen_labels({{.id = "useful", .text = "Help.", .compare = "towards good: 2"}}, pairs, {}, &none); return none; }().contains("kappa"));
 }
 
 }  // namespace

@@ -29,6 +29,11 @@ double pearson(std::span<const double> x, std::span<const double> y);   // 0 whe
 /// Cohen's kappa of two yes/no raters.
 double kappa(std::span<const int> a, std::span<const int> b);
 
+/// Mean of an outcome that is known for few items and predicted for many (prediction-powered inference, Angelopoulos et al. 2023; the
+/// predictions' part is weighted for the least variance, Angelopoulos, Duchi and Zrnic 2023, clipped to 0..1). `outcome` and `predicted_known` belong to the same items,
+/// `predicted` to others. Normal 95 % interval; with fewer than two known items nothing is known: value 0, interval [-inf, inf].
+Interval prediction_powered_mean(std::span<const double> outcome, std::span<const double> predicted_known, std::span<const double> predicted);
+
 /// Expected calibration error over 10 equal bins of predicted probability against outcomes in [0, 1].
 double calibration_error(std::span<const double> predicted, std::span<const double> outcome);
 

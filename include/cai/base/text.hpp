@@ -20,6 +20,9 @@ std::string trim(std::string_view text);
 
 std::string lower_ascii(std::string_view text);
 
+/// Lower-case words (letters and digits; any bytes above 127 count as letters, an apostrophe joins).
+std::vector<std::string> words_of(std::string_view text);
+
 std::vector<std::string> split(std::string_view text, char separator);
 
 /// Number of single-character edits between two short words; for "did you mean".

@@ -18,9 +18,9 @@ struct Arguments {
   std::vector<std::string> models, sets, prompts;
   std::string temperature, max_new_tokens, seed, iterations;
   std::string input;  // the records that a stage reads: --responses, --critiques, --revisions, --pairs, --labels
-  std::string reward, round = "1", format = "hf", dtype, system, prompt, shell, topic;
-  bool contrast = false;
-  std::string run, other;  // run folders of report and verify; the constitution's file
+  std::string reward, round = "1", format = "hf", dtype, system, prompt, shell, topic, most_pairs, principles, against, scores, port, failures;
+  bool contrast = false, web = false, all = false;
+  std::string run, other;  // the run, file or folder that a command is about; a second one
 
   /// The one model of commands that take one, "" when absent.
   std::string model() const { return models.empty() ? "" : models.back(); }

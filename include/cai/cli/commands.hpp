@@ -12,6 +12,21 @@ namespace cai {
 /// Commands that need no model. Returns the exit code.
 int run_light(const Arguments& arguments);
 
+/// cai constitution show | lint | diff | conflicts. Returns the exit code.
+int run_constitution(const Arguments& arguments);
+
+/// explain RUN ID, review.
+int run_records(const Arguments& arguments);
+
+/// export, chat, explain of a model, constitution infer.
+int run_model_command(const Arguments& arguments);
+
+/// One stage by itself: prompts, generate, ..., eval, score.
+int run_stage_command(const Arguments& arguments);
+
+/// A whole number from 1. Throws UsageError naming the flag.
+long positive_integer(const std::string& text, const std::string& flag);
+
 /// All other commands. Returns the exit code.
 int run_command(const Arguments& arguments);
 

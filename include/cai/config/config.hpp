@@ -97,6 +97,13 @@ struct RewardConfig {
   double held_out = 0.15;
 };
 
+struct HybridConfig {
+  std::vector<std::string> pairs;        // preference pairs of people that join reward training
+  std::vector<std::string> decisions;    // runs (cai review) or files: a person's decision stands over the AI's on the same pair
+  double weight = 1.0;                   // of a pair that a person decided; an AI label weighs 1
+  double share = 0.5;                    // of the training pairs that come from `pairs`, at most
+};
+
 struct PpoConfig {
   OptimiserConfig optimiser{.learning_rate = 2e-5, .warmup_ratio = 0.0};
   double value_learning_rate = 5e-5;
@@ -146,6 +153,7 @@ struct Config {
   LabelConfig label;
   EndpointConfig endpoint;
   RewardConfig reward;
+  HybridConfig hybrid;
   PpoConfig ppo;
   EvalConfig eval;
   ReportConfig report;

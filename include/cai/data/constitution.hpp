@@ -56,6 +56,12 @@ struct Constitution {
 /// what was found, what is accepted, the nearest valid name. Duplicate keys, ids and empty texts are problems.
 Constitution read_constitution(const std::filesystem::path& file);
 
+/// The principle with the wordings that it leaves out (critique, revision, compare, opposite) derived from its text.
+Principle with_wordings(Principle principle);
+
+/// The system text of a constitution that gives none: its principles in a row.
+std::string derived_system(const Constitution& constitution);
+
 Json to_json(const Constitution& constitution);
 
 }  // namespace cai

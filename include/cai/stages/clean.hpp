@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "cai/base/text.hpp"
+
 namespace cai {
 
 /// Up to the last whole sentence, line of a list or closed code block; "" when there is none.
@@ -17,9 +19,6 @@ std::string first_sentences(std::string_view text, int n);
 /// Without what is not the answer itself: a leading role label or "Here is a revised version ...:", quotes around the whole,
 /// and everything from a line on that starts another turn ("User:", "Critique:").
 std::string strip_meta(std::string_view text);
-
-/// Lower-case words (letters and digits; any bytes above 127 count as letters).
-std::vector<std::string> words_of(std::string_view text);
 
 /// Sorted, distinct hashes of all runs of n words; of the whole when there are fewer.
 std::vector<std::uint64_t> word_grams(const std::vector<std::string>& words, std::size_t n);

@@ -10,7 +10,7 @@
 namespace cai {
 
 /// `records`: the last revise stage's (revised or not); ordinary answers come in `response`. Unusable revisions are left out, counted by reason.
-/// Trains a copy of `model` and leaves folder/checkpoint (HF layout) and folder/metrics.jsonl. Returns figures.
+/// Trains a copy of `model` and leaves folder/checkpoint (HF layout) and folder/metrics.jsonl, folder/examples.jsonl ({id, use: train | held-out | left-out, why}). Returns figures.
 Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records, const std::filesystem::path& model, const std::filesystem::path& folder,
          std::uint64_t seed, const ProgressFn& progress);
 

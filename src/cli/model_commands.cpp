@@ -1,0 +1,155 @@
+// Commands that use a model outside of a run: export, chat, constitution infer.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+
+#include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
+#include "cai/base/random.hpp"
+#include "cai/base/text.hpp"
+#include "cai/cli/commands.hpp"
+#include "cai/cli/progress_line.hpp"
+#include "cai/data/constitution.hpp"
+#include "cai/data/pair_import.hpp"
+#include "cai/engine/threads.hpp"
+#include "cai/feedback/speaker.hpp"
+#include "cai/io/file.hpp"
+#include "cai/model/checkpoint.hpp"
+#include "cai/pipeline/home.hpp"
+#include "cai/pipeline/run.hpp"
+#include "cai/stages/explain.hpp"
+#include "cai/stages/infer.hpp"
+#include "cai/text/tokenizer.hpp"
+
+namespace cai {
+namespace fs = std::filesystem;
+namespace {
+
+int run_export(const Arguments& a) {
+  if (a.format != "hf" && a.format != "gguf") throw UsageError("--format: \"" + printable(a.format) + "\" is not accepted; hf or gguf is");
+  std::vector<std::string> dtypes =
+      a.format == "hf" ? std::vector<std::string>{"float32", "bfloat16"} : std::vector<std::string>{"f16", "f32", "bf16"};
+  std::string dtype = a.dtype.empty() ? dtypes.front() : a.dtype;
+  if (std::find(dtypes.begin(), dtypes.end(), dtype) == dtypes.end()) {
+    throw UsageError("--dtype: \"" + printable(dtype) + "\" is not accepted for " + a.format + "; one of " + dtypes[0] + ", " + dtypes[1] +
+                     (dtypes.size() > 2 ? ", " + dtypes[2] : "") + " is");
+  }
+  fs::path out = a.out, model = find_model(a.model());
+  if (fs::exists(out) && (!fs::is_directory(out) || !fs::is_empty(out)))
+    throw UsageError("--out " + out.string() + ": exists and is not empty; give a new name");
+  std::shared_ptr<Llama> weights = load_llama(model);
+  std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(model);
+  fs::create_directories(out);
+  if (a.format == "hf") {
+    std::string hash = save_llama(*weights, out, dtype);
+    tokenizer->save(out);
+    print_figures({{"out", out.string()}, {"sha256", hash}}, a.json);
+    return kDone;
+  }
+  fs::path file = out / "model.gguf", files = out / "tokenizer";
+  fs::create_directories(files);
+  tokenizer->save(files);
+  export_gguf(*weights, files, file, dtype);
+  fs::remove_all(files);
+  print_figures({{"out", file.string()}, {"sha256", sha256_file(file)}}, a.json);
+  return kDone;
+}
+
+int run_chat(const Arguments& a) {
+  Config config = config_of(a);
+  set_threads(config.engine.threads);
+  if (!a.prompt.empty() && !is_utf8(a.prompt)) throw UsageError("--prompt: is not valid UTF-8");
+  std::unique_ptr<Speaker> speaker = local_speaker(find_model(config.model), config.engine);
+  std::vector<Message> messages;
+  if (!a.system.empty()) messages.push_back({"system", to_utf8(a.system)});
+  Random random = Random(static_cast<std::uint64_t>(config.seed)).derive("chat");
+  bool is_terminal = isatty(STDIN_FILENO);
+  for (std::uint64_t turn = 0;; ++turn) {
+    std::string said = a.prompt;
+    if (a.prompt.empty()) {
+      if (is_terminal) std::fputs("> ", stderr);
+      if (!std::getline(std::cin, said)) return kDone;
+      if (trim(said).empty()) continue;
+    }
+    messages.push_back({"user", to_utf8(said)});
+    Ask ask{.messages = messages,
+            .max_new_tokens = static_cast<int>(a.max_new_tokens.empty() ? 256 : config.generate.max_new_tokens),
+            .temperature = config.generate.temperature,
+            .top_p = config.generate.top_p,
+            .random = random.derive(turn)};
+    Reply reply;
+    speaker->say({&ask, 1}, [&](std::size_t, Reply given) { reply = std::move(given); });
+    if (a.json) std::cout << to_line({{"response", reply.text}, {"finish", reply.finish}, {"tokens", reply.tokens}}) << std::endl;
+    else std::cout << (isatty(STDOUT_FILENO) ? printable(reply.text) : reply.text) << std::endl;
+    if (!a.prompt.empty()) return kDone;
+    messages.push_back({"assistant", reply.text});
+  }
+}
+
+int run_explain(const Arguments& a) {
+  if (!a.run.empty()) throw UsageError("cai explain: either RUN and ID, or --model and --prompt");
+  if (!is_utf8(a.prompt) || !is_utf8(a.against)) throw UsageError("--prompt: is not valid UTF-8");
+  Config config = config_of(a);
+  set_threads(config.engine.threads);
+  const Constitution constitution = read_constitution(find_shipped(config.constitution));
+  std::unique_ptr<Speaker> speaker = local_speaker(find_model(config.model), config.engine);
+  const long most = a.max_new_tokens.empty() ? 128 : config.generate.max_new_tokens;
+  const Json e = explain_answer(config.label, constitution, a.prompt, a.against, most, *speaker, Random(static_cast<std::uint64_t>(config.seed)).derive("explain"));
+  if (a.json) {
+    std::cout << e.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    return kDone;
+  }
+  const auto text = [&](const Json& j, const char* field) { return printable(j.at(field).get<std::string>()); };
+  std::printf("prompt       %s\nanswer       %s\nalternative  %s\n\n", text(e, "prompt").c_str(), text(e, "answer").c_str(), text(e, "alternative").c_str());
+  for (const Json& p : e["principles"])
+    std::printf("%+6.2f  %-7s  %s%s\n", p["log_odds"].get<double>(), p["log_odds"] > 0 ? "for" : "against", text(p, "principle").c_str(), p["orders_agree"].get<bool>() ? "" : "  (changes with the order)");
+  std::printf("\nin all %+.2f towards the answer%s, decided by %s\nboth orders agree on %.0f %% of the principles; the first place was taken in %.0f %% of the questions\n\n%s\n", e["preference"].get<double>(),
+              e["by_rank"].get<bool>() ? " (a higher rank overruled the mean)" : "", text(e, "decisive").c_str(), 100 * e["orders_agree"].get<double>(), 100 * e["first_slot"].get<double>(), kAnswerLimits);
+  std::fflush(stdout);
+  return kDone;
+}
+
+/// The inferred constitution goes to --out (a file) or stdout; what was measured stands in its comments, and with --json instead of it.
+int run_infer(const Arguments& a) {
+  Config config = config_of(a);
+  set_threads(config.engine.threads);
+  InferSettings settings;
+  if (!a.most_pairs.empty()) settings.most_pairs = positive_integer(a.most_pairs, "--most-pairs");
+  if (!a.principles.empty()) settings.principles = positive_integer(a.principles, "--principles");
+  if (!a.out.empty() && fs::exists(a.out)) throw UsageError("--out " + a.out + ": exists; give a new name");
+  const std::vector<Json> pairs = read_pairs(a.run).records;
+  ProgressStyle style = progress_style(a.json, a.quiet);
+  std::unique_ptr<Speaker> speaker;
+  if (config.model.starts_with("http")) config.endpoint.url = config.model, speaker = endpoint_speaker(config.endpoint);
+  else speaker = local_speaker(find_model(config.model), config.engine);
+  const Inferred inferred = infer(settings, config.label, pairs, *speaker, Random(static_cast<std::uint64_t>(config.seed)).derive("infer"), progress_line(style));
+  end_progress_line(style);
+  const long kept = std::count_if(inferred.principles.begin(), inferred.principles.end(), [](const InferredPrinciple& p) { return p.is_kept; });
+  const std::string yaml = to_yaml(inferred, "inferred");
+  if (kept > 0 && !a.out.empty()) write_file(a.out, yaml);
+  if (a.json) {
+    std::cout << to_json(inferred).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    return kDone;
+  }
+  for (const InferredPrinciple& p : inferred.principles)
+    std::fprintf(stderr, "%s %s: %.0f %% of %ld (95 %% interval %.0f to %.0f %%), both orders agree on %.0f %%; proposed %ld times\n", p.is_kept ? "kept" : "left out", printable(p.text).c_str(),
+                 100 * p.reconstruction.value, p.reconstruction.n, 100 * p.reconstruction.low, 100 * p.reconstruction.high, 100 * p.orders_agree, p.proposals);
+  if (kept == 0) std::fprintf(stderr, "no rule of %ld reconstructs more than half of the preferences beyond chance: nothing is written. A larger model or more pairs (--most-pairs) may find some.\n", static_cast<long>(inferred.principles.size()));
+  else if (a.out.empty()) std::cout << yaml;
+  else std::cout << a.out << "\n";
+  return kDone;
+}
+
+}  // namespace
+
+int run_model_command(const Arguments& a) {
+  if (a.command == "export") return run_export(a);
+  if (a.command == "chat") return run_chat(a);
+  if (a.command == "explain") return run_explain(a);
+  if (a.command == "constitution infer") return run_infer(a);
+  throw Bug("not a command of a model: " + a.command);
+}
+
+}  // namespace cai

@@ -1,0 +1,67 @@
+#include "cai/data/decisions.hpp"
+
+#include "cai/base/error.hpp"
+#include "cai/base/text.hpp"
+
+namespace cai {
+
+namespace fs = std::filesystem;
+
+fs::path decisions_file(const fs::path& run) { return run / "review" / "decisions.jsonl"; }
+
+std::vector<Json> read_decisions(const fs::path& path) {
+  const fs::path file = fs::is_directory(path) ? decisions_file(path) : path;
+  if (!fs::exists(file)) throw InputError(file.string() + ": no decisions there; cai review RUN makes them");
+  const std::string text = read_file(file);
+  std::vector<Json> decisions;
+  std::map<std::string, std::size_t> place;
+  long line = 0;
+  for (std::size_t from = 0, to; (to = text.find('\n', from)) != text.npos; from = to + 1) {
+    ++line;
+    if (trim(text.substr(from, to - from)).empty()) continue;
+    Json d = parse_json(std::string_view(text).substr(from, to - from), file.string(), line);
+    const auto is_text = [&](const char* field) { return d.is_object() && d.contains(field) && d[field].is_string(); };
+    const bool is_whole = is_text("id") && is_text("prompt") && is_text("a") && is_text("b");
+    const bool has_human = is_whole && d.contains("human");
+    if (!is_whole || (has_human && !(d["human"].is_number() && d["human"] >= 0 && d["human"] <= 1)))
+      throw InputError(file.string(), line, "not a decision; accepted: id, prompt, a, b and human from 0 to 1");
+    const auto [it, is_new] = place.emplace(d["id"].get<std::string>(), decisions.size());
+    if (is_new) decisions.push_back(std::move(d));
+    else decisions[it->second] = std::move(d);
+  }
+  return decisions;
+}
+
+DecisionFile::DecisionFile(const fs::path& file) {
+  fs::create_directories(file.parent_path());
+  sync_folder(file.parent_path().parent_path());
+  lock_ = std::make_unique<FolderLock>(file.parent_path());
+  std::uint64_t keep = 0;
+  if (fs::exists(file)) {
+    const std::string text = read_file(file);
+    keep = text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;
+  }
+  file_ = std::make_unique<AppendFile>(file, keep);
+}
+
+void DecisionFile::add(const Json& decision) {
+  file_->append(to_line(decision) + "\n");
+  file_->sync();
+}
+
+People::People(const std::vector<Json>& decisions) {
+  for (const Json& d : decisions) {
+    if (!d.contains("human")) continue;
+    const std::string &a = d["a"].get_ref<const std::string&>(), &b = d["b"].get_ref<const std::string&>();
+    const double human = d["human"].get<double>();
+    human_[{d["prompt"].get<std::string>(), std::min(a, b), std::max(a, b)}] = a <= b ? human : 1 - human;
+  }
+}
+
+std::optional<double> People::on(const std::string& prompt, const std::string& a, const std::string& b) const {
+  const auto found = human_.find({prompt, std::min(a, b), std::max(a, b)});
+  if (found == human_.end()) return std::nullopt;
+  return a <= b ? found->second : 1 - found->second;
+}
+
+}  // namespace cai

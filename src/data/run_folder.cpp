@@ -1,0 +1,50 @@
+#include "cai/data/run_folder.hpp"
+
+#include <algorithm>
+
+#include "cai/base/error.hpp"
+#include "cai/io/records.hpp"
+
+namespace cai {
+
+namespace fs = std::filesystem;
+
+std::vector<fs::path> iterations_of(const fs::path& run) {
+  std::vector<fs::path> found;
+  if (!fs::is_directory(run)) return found;
+  for (const auto& entry : fs::directory_iterator(run)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.is_directory() && name.starts_with("iter-") && name.find_first_not_of("0123456789", 5) == name.npos) found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::vector<fs::path> stage_folders(const fs::path& run, const std::string& stage) {
+  std::vector<fs::path> found;
+  for (const fs::path& iteration : iterations_of(run)) {
+    fs::path folder = iteration / stage;
+    for (int round = 1; fs::exists(iteration / (stage + "-" + std::to_string(round)) / "manifest.json"); ++round) folder = iteration / (stage + "-" + std::to_string(round));
+    if (fs::exists(folder / "manifest.json")) found.push_back(folder);
+  }
+  return found;
+}
+
+std::vector<Json> read_labels(const fs::path& path) {
+  if (!fs::exists(path)) throw InputError(path.string() + ": no such run, folder or file");
+  std::vector<Json> labels;
+  if (fs::exists(path / "run.json")) {
+    for (const fs::path& folder : stage_folders(path, "label")) {
+      const std::string iteration = folder.parent_path().filename().string();
+      for (Json& record : read_records(folder)) record["iteration"] = iteration, labels.push_back(std::move(record));
+    }
+    if (labels.empty()) throw InputError(path.string() + ": this run has no finished label stage yet");
+  } else {
+    labels = read_records(path);
+  }
+  const auto is_label = [](const Json& r) { return r.contains("p") && r.contains("a") && r.contains("b"); };
+  if (labels.empty() || !std::all_of(labels.begin(), labels.end(), is_label)) throw InputError(path.string() + ": holds no labels; accepted: a run, or the folder or file that cai label wrote");
+  return labels;
+}
+
+}  // namespace cai
