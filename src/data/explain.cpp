@@ -80,6 +80,7 @@ Json explain_record(const fs::path& run, const std::string& id, std::size_t near
     std::map<std::string, Json> labelled;  // by prompt id: labels
     Json labels = Json::array();
     for (const Json& label : records_of(iteration / "label")) {
+      if (!is_label(label)) throw InputError((iteration / "label").string() + ": holds something that is no label");
       const std::string own = text_of(label, "id"), parent = label.contains("prompt_id") ? text_of(label, "prompt_id") : own;
       known.push_back(own);
       labelled[parent].push_back({{"id", own}, {"p", label.at("p")}, {"reward", use_text(reward_uses, own)}});
@@ -118,7 +119,7 @@ Json explain_record(const fs::path& run, const std::string& id, std::size_t near
       prompt = text_of(r, "prompt");
       Json one = {{"model", text_of(r, "model")}, {"response", text_of(r, "response")}};
       for (const char* field : {"refusal", "complies", "passed"})
-        if (r.contains(field)) one[field] = r[field];
+        if (r.contains(field) && r[field].is_boolean()) one[field] = r[field];
       evaluated.push_back(one);
     }
     if (!evaluated.empty()) story["eval"] = evaluated;
@@ -159,6 +160,7 @@ std::string explanation_text(const Json& e) {
   std::string out;
   const auto line = [&](const std::string& text) { out += text + "\n"; };
   const auto show = [](const Json& j, const char* field) { return printable(text_of(j, field)); };
+  const auto says = [](const Json& j, const char* field, bool value) { return j.contains(field) && j[field].is_boolean() && j[field].get<bool>() == value; };
   line(show(e, "id") + ": " + show(e, "prompt"));
   for (const Json& it : e["iterations"]) {
     line("\n" + show(it, "iteration"));
@@ -184,8 +186,8 @@ std::string explanation_text(const Json& e) {
           for (const Json& v : l[side])
             line(std::string("    ") + (std::string(side) == "for" ? "for the better  " : "against it      ") + number(v["log_odds"].get<double>()) + "  " + show(v, "principle") + (v["is_clear"].get<bool>() ? "" : " (not clear)"));
         line("    reason: " + show(l, "reason"));
-        if (text_of(l, "method") == "choice" && l.contains("orders_agree") && !l["orders_agree"].get<bool>()) line("    the choice changes with the order of the answers: the judge saw the place, not only the text");
-        if (l.contains("by_rank") && l["by_rank"].get<bool>()) line("    a principle of a higher rank overruled the others");
+        if (text_of(l, "method") == "choice" && says(l, "orders_agree", false)) line("    the choice changes with the order of the answers: the judge saw the place, not only the text");
+        if (says(l, "by_rank", true)) line("    a principle of a higher rank overruled the others");
         line("    in reward: " + show(l, "reward"));
       }
     }

@@ -30,6 +30,11 @@ std::vector<fs::path> stage_folders(const fs::path& run, const std::string& stag
   return found;
 }
 
+bool is_label(const Json& record) {
+  const auto is_text = [&](const char* field) { return record.contains(field) && record[field].is_string(); };
+  return is_text("prompt") && is_text("a") && is_text("b") && record.contains("p") && record["p"].is_number() && record["p"] >= 0 && record["p"] <= 1;
+}
+
 std::vector<Json> read_labels(const fs::path& path) {
   if (!fs::exists(path)) throw InputError(path.string() + ": no such run, folder or file");
   std::vector<Json> labels;
@@ -42,7 +47,6 @@ std::vector<Json> read_labels(const fs::path& path) {
   } else {
     labels = read_records(path);
   }
-  const auto is_label = [](const Json& r) { return r.contains("p") && r.contains("a") && r.contains("b"); };
   if (labels.empty() || !std::all_of(labels.begin(), labels.end(), is_label)) throw InputError(path.string() + ": holds no labels; accepted: a run, or the folder or file that cai label wrote");
   return labels;
 }

@@ -24,7 +24,7 @@ principles:
 
 
 def cai(*arguments):
-    return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 class Case(unittest.TestCase):

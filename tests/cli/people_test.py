@@ -76,6 +76,13 @@ class Case(unittest.TestCase):
         for words in ["for the better  -1.00  safe", "against it      +1.00  kind", "overruled", "changes with the order", "does not show why"]:
             self.assertIn(words, text)
         self.assertNotIn("label p1/0", text)
+        stray = self.run_folder / "iter-02/label"
+        stage(stray, "label", [{"id": "x", "prompt": "How?", "a": 3, "b": [], "p": "much"}])
+        for command in (["explain", self.run_folder, "x"], ["review", self.run_folder, "--json"], ["constitution", "conflicts", self.run_folder]):
+            refused = cai(*command)
+            self.assertEqual((refused.returncode, refused.stderr.count("\n")), (2, 1), refused.stderr)
+            self.assertNotIn("internal error", refused.stderr)
+        shutil.rmtree(stray.parent)
         wrong = cai("explain", self.run_folder, "p1/2")
         self.assertEqual(wrong.returncode, 2)
         self.assertIn("did you mean p1/", wrong.stderr)
