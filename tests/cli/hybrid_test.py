@@ -43,22 +43,22 @@ class Case(unittest.TestCase):
         figures = self.done(cai("label", "--pairs", pairs, "--out", self.folder / "imported", *short))
         self.assertEqual((figures["records"], figures["agreement"]["n"]), (6, 6))
         self.assertIn("kappa", figures)
-        self.done(cai("label", "--pairs", own, "--out", self.folder / "labels", *short, "--set", f"hybrid.decisions=[{decided}]"))
+        self.done(cai("label", "--pairs", own, "--out", self.folder / "labels", *short, "--set", f"hybrid.decisions={decided}"))
         labels = self.read(self.folder / "labels/00000.jsonl")
         self.assertEqual([label["id"] for label in labels if "human" in label], ["1"])
         self.assertEqual(labels[0]["human"], 1 if labels[0]["a"] == "Apples." else 0)
 
         train = ["--set", "reward.trainable_layers=1", "--set", "reward.batch_size=4", "--set", "reward.held_out=0.25"]
-        figures = self.done(cai("reward", "--labels", self.folder / "labels", "--out", self.folder / "reward", *train, "--set", f"hybrid.pairs=[{pairs}]", "--set", "hybrid.share=0.5", "--set", "hybrid.weight=2"))
+        figures = self.done(cai("reward", "--labels", self.folder / "labels", "--out", self.folder / "reward", *train, "--set", f"hybrid.pairs={pairs}", "--set", "hybrid.share=0.5", "--set", "hybrid.weight=2"))
         uses = self.read(self.folder / "reward/examples.jsonl")
         by_people = [u for u in uses if u.get("by") == "people"]
         self.assertEqual(figures["by_people"], len(by_people))
         usable = [label for label in labels if "human" in label or not (label["tie"] or label["problem"])]
         self.assertEqual(figures["human_pairs"], min(6, len(usable)))  # half of all
         self.assertEqual(sum(u["why"] == "more than hybrid.share" for u in uses), 6 - figures["human_pairs"])
-        self.assertEqual(figures["train"] + figures["held_out"], len(usable) + figures["human_pairs"])
+        self.assertEqual(figures["train"] + figures["held_out"]["pairs"], len(usable) + figures["human_pairs"])
         self.assertGreater(sum(u["use"] == "held-out" for u in uses), 0)
-        missing = cai("reward", "--labels", self.folder / "labels", "--out", self.folder / "again", "--set", "hybrid.decisions=[nowhere]")
+        missing = cai("reward", "--labels", self.folder / "labels", "--out", self.folder / "again", "--set", "hybrid.decisions=nowhere")
         self.assertEqual(missing.returncode, 2)
         self.assertIn("nowhere", missing.stderr)
 
