@@ -148,6 +148,8 @@ int run_review(const Arguments& a) {
   }
   install_stop_handlers();
   Review review(a);
+  if (review.size() == 0)
+    std::cerr << "no label of this run asks for a look. --all shows every label; --scores adds those on which the reward model disagrees (cai score --pairs " << printable(a.run) << "/iter-01/label)\n";
   if (a.web) review_on_web(review, port);
   else review_in_terminal(review);
   std::cout << review.decided() << " of " << review.size() << " decided, in " << printable(review.file().string()) << "\nto train on them: cai train --set hybrid.decisions=" << printable(a.run) << " ...\n";

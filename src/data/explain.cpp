@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 const char* const kRecordLimits =
     "This shows what was asked, answered and judged while the training data were made, and what was trained on it. It does not show why the trained model says what it says: "
     "no single record is known to have caused an answer. A log-odds is what the judging model said when asked, not a reason that it acted on. "
-    "\"Nearest\" means alike in words (TF-IDF cosine over prompts): a paraphrase can be missed, and a look-alike can have taught nothing.";
+    "\"Nearest\" means alike in words (TF-IDF cosine over the content words of prompts): a paraphrase can be missed, and a look-alike can have taught nothing.";
 
 namespace {
 

@@ -2,16 +2,27 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "cai/base/text.hpp"
 
 namespace cai {
 
+bool is_function_word(const std::string& word) {
+  static const std::set<std::string> words = {
+      "a", "about", "all", "am", "an", "and", "any", "anyone", "are", "as", "at", "be", "been", "but", "by", "can", "could", "do", "does", "doing", "for", "from", "get", "had", "has", "have",
+      "he", "her", "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just", "like", "may", "me", "might", "more", "most", "must", "my", "of", "on", "one", "or", "our", "out", "she",
+      "should", "so", "some", "someone", "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "up", "us", "very", "was", "we", "were", "what", "whats",
+      "when", "where", "which", "who", "why", "will", "with", "would", "you", "your"};
+  return words.count(word) > 0;
+}
+
 std::vector<WordVector> tf_idf(const std::vector<std::string>& texts) {
   std::vector<WordVector> vectors(texts.size());
   std::map<std::string, double> holders;
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    for (const std::string& word : words_of(texts[i])) vectors[i][word] += 1;
+    for (const std::string& word : words_of(texts[i]))
+      if (!is_function_word(word)) vectors[i][word] += 1;
     for (const auto& [word, count] : vectors[i]) holders[word] += 1;
   }
   const double n = static_cast<double>(texts.size());

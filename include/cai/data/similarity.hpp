@@ -9,7 +9,10 @@ namespace cai {
 
 using WordVector = std::map<std::string, double>;  // of length 1, or empty
 
-/// One vector a text. Weight of a word: its count in the text times log((1 + texts) / (1 + texts that hold it)) + 1.
+/// English words that say nothing of a text's topic.
+bool is_function_word(const std::string& word);
+
+/// One vector a text, without function words. Weight of a word: its count in the text times log((1 + texts) / (1 + texts that hold it)) + 1.
 std::vector<WordVector> tf_idf(const std::vector<std::string>& texts);
 
 /// Cosine of two such vectors, 0 to 1.
