@@ -194,7 +194,7 @@ std::string explanation_text(const Json& e) {
     if (it.contains("eval"))
       for (const Json& v : it["eval"]) line("  " + show(v, "model") + " answers: " + show(v, "response") + (v.contains("passed") ? (v["passed"].get<bool>() ? "  (test passed)" : "  (test failed)") : ""));
   }
-  if (!e["nearest"].empty()) line("\nnearest training prompts (TF-IDF cosine over words)");
+  line(e["nearest"].empty() ? "\nno training prompt shares a word of content" : "\nnearest training prompts (TF-IDF cosine over words of content)");
   for (const Json& n : e["nearest"]) {
     char s[16];
     std::snprintf(s, sizeof s, "%.2f", n["similarity"].get<double>());
