@@ -57,12 +57,12 @@ def write_all(folder, cai):
     texts = shipped_prompts()
     base = {"model": str(model), "gguf": str(next((ROOT / ".deps/models").glob("*.gguf"))), "temperature": 1.0, "stops": [stop], "seed": 1}
     work = {}
-    asked = [chat(("user", t)) for t in texts[:256]]
+    asked = [chat(("user", t)) for t in texts[:128]]
     work["generate"] = {"job": "generate", "prompts": [{"tokens": t, "max_new_tokens": 96} for t in asked]}
     # Log-uniform lengths that nobody knows beforehand: no stop token, each answer has exactly its length.
     lengths = [round(8 * 32 ** draw.random()) for _ in range(64)]
     work["generate-varying"] = {"job": "generate", "stops": [], "prompts": [{"tokens": t, "max_new_tokens": n} for t, n in zip(asked, lengths)]}
-    work["generate-128"] = {"job": "generate", "prompts": [{"tokens": t, "max_new_tokens": 96} for t in asked[:128]]}
+    work["generate-64"] = {"job": "generate", "prompts": [{"tokens": t, "max_new_tokens": 96} for t in asked[:64]]}
     work["chat"] = {"job": "generate", "stops": [], "temperature": 0.0, "prompts": [{"tokens": asked[0], "max_new_tokens": 128}], "max_sequences": 1}
 
     # Which of two answers is better? Three worked examples come first, as the label stage asks.
@@ -72,7 +72,7 @@ def write_all(folder, cai):
     for i in range(3):
         shown += [("user", question(answered[i][0], answered[i][1], answered[i + 3][1])), ("assistant", "A" if i % 2 else "B")]
     questions = []
-    for i in range(10, 42):
+    for i in range(10, 26):
         (prompt, one), (_, other) = answered[i], answered[i + 60]
         for a, b in ((one, other), (other, one)):
             questions.append(chat(*shown, ("user", question(prompt, a, b))))
@@ -83,16 +83,16 @@ def write_all(folder, cai):
     shown = []
     for i in range(3):
         shown += [("user", f"Request: {answered[i][0]}\nAnswer: {answered[i][1][:300]}\nWhat is wrong with this answer?"), ("assistant", answered[i + 5][1][:160])]
-    critiques = [chat(*shown, ("user", f"Request: {p}\nAnswer: {a[:300]}\nWhat is wrong with this answer?")) for p, a in answered[20:84]]
+    critiques = [chat(*shown, ("user", f"Request: {p}\nAnswer: {a[:300]}\nWhat is wrong with this answer?")) for p, a in answered[20:52]]
     work["critique"] = {"job": "generate", "prompts": [{"tokens": t, "max_new_tokens": 48} for t in critiques], "shared_prefix": common(critiques)}
 
     examples = []
-    for prompt, answer in answered[:40]:
+    for prompt, answer in answered[:24]:
         head, whole = with_answer(prompt, answer)
         examples.append({"tokens": whole[:512], "prompt_tokens": len(head)})
     work["sft"] = {"job": "sft", "examples": examples, "batch_size": 16}
     pairs = []
-    for i in range(48):
+    for i in range(24):
         head, a = with_answer(answered[i][0], answered[i][1][:400])
         _, b = with_answer(answered[i][0], answered[i + 60][1][:400])
         pairs.append({"a": a, "b": b, "prompt_tokens": len(head)})
