@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
 #include "cai/base/log.hpp"
 #include "cai/base/text.hpp"
 #include "cai/cli/progress_line.hpp"
@@ -96,7 +97,12 @@ int run_report(const Arguments& a) {
   fs::path run = a.run;
   if (!fs::exists(run / "run.json")) throw InputError(a.run + ": not a run folder (no run.json)");
   fs::path page = run / "report.html";
-  write_file(page, report_html(run, config_of(a).report));
+  const FolderLock lock(run);
+  Json facts = read_run_json(run);
+  const std::string text = report_html(run, facts, config_of(a).report);
+  write_file(page, text);
+  facts["report_sha256"] = sha256(text);
+  write_sealed(run / "run.json", facts);
   print_figures({{"report", page.string()}}, a.json);
   return kDone;
 }

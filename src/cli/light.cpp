@@ -157,6 +157,8 @@ long positive_integer(const std::string& text, const std::string& flag) {
   return std::stol(text);
 }
 
+constexpr const char* kNoMemory = "out of memory; everything so far is kept: with more, the same command goes on";
+
 int guarded(const std::function<int()>& body) {
   try {
     int code = body();
@@ -166,8 +168,15 @@ int guarded(const std::function<int()>& body) {
   } catch (const Error& error) {
     std::fprintf(stderr, "%s\n", printable(error.what()).c_str());
     return error.exit_code();
-  } catch (const std::bad_alloc&) { std::fprintf(stderr, "out of memory\n"); } catch (const std::exception& error) {
-    std::fprintf(stderr, "internal error: %s\n", printable(error.what()).c_str());
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "%s\n", kNoMemory);
+  } catch (const fs::filesystem_error& error) {
+    const std::string path = error.path2().empty() ? error.path1().string() : error.path2().string();
+    std::fprintf(stderr, "cannot use %s: %s\n", printable(path).c_str(), error.code().message().c_str());
+  } catch (const std::exception& error) {
+    const std::string what = error.what();  // torch says in many words when it gets no memory
+    if (what.find("allocate memory") != what.npos || what.find("not enough memory") != what.npos) std::fprintf(stderr, "%s\n", kNoMemory);
+    else std::fprintf(stderr, "internal error: %s\n", printable(what.substr(0, what.find('\n'))).c_str());
   }
   return kFailed;
 }

@@ -16,7 +16,9 @@
 #include "cai/engine/threads.hpp"
 #include "cai/feedback/speaker.hpp"
 #include "cai/io/file.hpp"
+#include "cai/io/manifest.hpp"
 #include "cai/model/checkpoint.hpp"
+#include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/explain.hpp"
@@ -26,6 +28,15 @@
 namespace cai {
 namespace fs = std::filesystem;
 namespace {
+
+/// A manifest beside what was exported: `cai verify` and every later load compare the files with it.
+void list_export(const fs::path& out, const fs::path& model, const std::string& format, const std::string& dtype) {
+  Manifest manifest{"export", key_of({{"model", model_fingerprint(model)}, {"format", format}, {"dtype", dtype}}), {}, Json::object(), 0};
+  for (const auto& entry : fs::directory_iterator(out))
+    manifest.files.push_back({entry.path().filename().string(), -1, sha256_file(entry.path())});
+  std::sort(manifest.files.begin(), manifest.files.end(), [](const auto& a, const auto& b) { return a.file < b.file; });
+  write_manifest(out, manifest);
+}
 
 int run_export(const Arguments& a) {
   if (a.format != "hf" && a.format != "gguf") throw UsageError("--format: \"" + printable(a.format) + "\" is not accepted; hf or gguf is");
@@ -41,18 +52,20 @@ int run_export(const Arguments& a) {
     throw UsageError("--out " + out.string() + ": exists and is not empty; give a new name");
   std::shared_ptr<Llama> weights = load_llama(model);
   std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(model);
-  fs::create_directories(out);
+  create_folders(out);
   if (a.format == "hf") {
     std::string hash = save_llama(*weights, out, dtype);
     tokenizer->save(out);
+    list_export(out, model, a.format, dtype);
     print_figures({{"out", out.string()}, {"sha256", hash}}, a.json);
     return kDone;
   }
   fs::path file = out / "model.gguf", files = out / "tokenizer";
-  fs::create_directories(files);
+  create_folders(files);
   tokenizer->save(files);
   export_gguf(*weights, files, file, dtype);
   fs::remove_all(files);
+  list_export(out, model, a.format, dtype);
   print_figures({{"out", file.string()}, {"sha256", sha256_file(file)}}, a.json);
   return kDone;
 }

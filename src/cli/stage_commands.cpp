@@ -25,6 +25,7 @@
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/hybrid.hpp"
+#include "cai/pipeline/plan.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/candidates.hpp"
 #include "cai/stages/critique.hpp"
@@ -268,9 +269,21 @@ class SingleStage {
   }
 
   int recorded(const std::function<Json(RecordWriter&)>& body, const std::vector<std::string>& extras = {}) {
+    const FolderLock lock = lock_out();
     return finish(run_record_stage(a_.out, a_.command, key(), 0, extras, body));
   }
-  int trained(const std::function<Json()>& body) { return finish(run_training_stage(a_.out, a_.command, key(), 0, body)); }
+  int trained(const std::function<Json()>& body) {
+    facts_["threads"] = thread_count(config_);  // sums of training are split by them
+    const FolderLock lock = lock_out();
+    return finish(run_training_stage(a_.out, a_.command, key(), 0, body));
+  }
+
+  FolderLock lock_out() const {
+    const fs::path out = fs::absolute(fs::path(a_.out)).lexically_normal();
+    const fs::path folder = out.has_filename() ? out : out.parent_path();
+    create_folders(folder.parent_path());
+    return FolderLock(folder, true);
+  }
 
   int finish(const StageResult& result) {
     end_progress_line(style_);
@@ -322,7 +335,7 @@ class SingleStage {
         record["margin"] = scores[0] - scores[1];
         record["p"] = 1 / (1 + std::exp(-(scores[0] - scores[1])));
         out.write(i, std::move(record));
-        progress_({"score", static_cast<long>(i) + 1, static_cast<long>(pairs.size()), 0, ""});
+        progress_({"score", static_cast<long>(out.durable()), static_cast<long>(pairs.size()), 0, ""});
         if (stop_requested()) out.flush();
         stop_if_requested();
       }

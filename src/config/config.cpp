@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
 #include "cai/config/field.hpp"
 
@@ -47,6 +48,15 @@ std::optional<FieldValue> read_value(const Field& field, const std::string& text
     return FieldValue(v);
   }
   return FieldValue(text);
+}
+
+constexpr std::string_view kSeal = "# sha256 ";
+
+// Whether a text that ends with a line of kSeal is as it was written; true for a text without one.
+bool is_whole(std::string_view text) {
+  const std::size_t line = text.rfind('\n', text.size() < 2 ? 0 : text.size() - 2);
+  if (line == text.npos || !text.substr(line + 1).starts_with(kSeal)) return true;
+  return trim(text.substr(line + 1 + kSeal.size())) == sha256(text.substr(0, line + 1));
 }
 
 struct Loader {
@@ -153,6 +163,8 @@ struct Loader {
     text << in.rdbuf();
     if (text.str().size() > 10'000'000) return problem(path.string(), "larger than 10 MB");
     if (!is_utf8(text.str())) return problem(path.string(), "not valid UTF-8");
+    if (!is_whole(text.str()))
+      return problem(path.string(), "is not as cai wrote it (damaged, or changed by hand); if the change is yours, remove the last line, \"# sha256 ...\"");
     try {
       const YAML::Node root = YAML::Load(text.str());
       if (root.IsNull()) return;
@@ -219,6 +231,11 @@ std::string to_yaml(const Config& config, bool with_origin) {
     out += line + "\n";
   }
   return out;
+}
+
+std::string to_sealed_yaml(const Config& config) {
+  const std::string text = to_yaml(config, true);
+  return text + std::string(kSeal) + sha256(text) + "\n";
 }
 
 std::string section_text(const Config& config, const std::string& section) {

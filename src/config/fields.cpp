@@ -67,7 +67,7 @@ struct Declared {
     add("warmup_ratio", [of](Config& c) -> double& { return of(c).warmup_ratio; }, from_to(0, 1), "Share of the steps in which the rate rises from 0.");
     add("schedule", [of](Config& c) -> std::string& { return of(c).schedule; }, one_of({"linear", "constant", "cosine"}), "How the rate falls after the warm-up.");
     add("trainable_layers", [of](Config& c) -> long& { return of(c).trainable_layers; }, from_to(0, 1000), "Top layers that learn (with the final norm); 0: everything.");
-    add("checkpoint_seconds", [of](Config& c) -> double& { return of(c).checkpoint_seconds; }, from_to(1, 86400), "The training state is saved at least this often; no effect on the result.");
+    add("checkpoint_seconds", [of](Config& c) -> double& { return of(c).checkpoint_seconds; }, from_to(0, 86400), "The training state is saved at least this often, 0: after every step; no effect on the result.");
   }
 };
 

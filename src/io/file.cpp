@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -18,21 +19,29 @@ namespace {
 namespace fs = std::filesystem;
 
 [[noreturn]] void fail(const std::string& what, const fs::path& path) {
-  throw EnvironmentError("cannot " + what + " " + path.string() + ": " + std::strerror(errno));
+  const int reason = errno;
+  std::string help;
+  if (reason == ENOSPC || reason == EDQUOT) help = "; make room, then the same command goes on from here";
+  if (reason == EFBIG) help = "; raise the limit (ulimit -f), then the same command goes on from here";
+  throw EnvironmentError("cannot " + what + " " + path.string() + ": " + std::strerror(reason) + help);
+}
+
+template <class Call>
+auto retrying(Call call) {  // a signal in the middle of a call is no failure
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
 }
 
 int open_retrying(const fs::path& path, int flags, mode_t mode = 0644) {
-  int fd;
-  do fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
-  while (fd < 0 && errno == EINTR);
-  return fd;
+  return retrying([&] { return ::open(path.c_str(), flags | O_CLOEXEC, mode); });
 }
 
 void write_all(int fd, std::string_view bytes, const fs::path& path) {
   while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail("write", path);
+    const ssize_t n = retrying([&] { return ::write(fd, bytes.data(), bytes.size()); });
+    if (n == 0) errno = ENOSPC;
+    if (n <= 0) fail("write", path);
     bytes.remove_prefix(static_cast<std::size_t>(n));
   }
 }
@@ -52,8 +61,7 @@ std::string read_file(const fs::path& path) {
   std::string bytes;
   char buffer[1 << 16];
   while (true) {
-    const ssize_t n = ::read(file.fd, buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) continue;
+    const ssize_t n = retrying([&] { return ::read(file.fd, buffer, sizeof buffer); });
     if (n < 0) fail("read", path);
     if (n == 0) return bytes;
     bytes.append(buffer, static_cast<std::size_t>(n));
@@ -63,11 +71,19 @@ std::string read_file(const fs::path& path) {
 void sync_folder(const fs::path& folder) {
   const Descriptor d{open_retrying(folder.empty() ? fs::path(".") : folder, O_RDONLY | O_DIRECTORY)};
   if (d.fd < 0) fail("open", folder);
-  if (::fsync(d.fd) != 0 && errno != EINVAL) fail("sync", folder);  // EINVAL: a file system without folder sync
+  if (retrying([&] { return ::fsync(d.fd); }) != 0 && errno != EINVAL) fail("sync", folder);  // EINVAL: a file system without folder sync
+}
+
+void create_folders(const fs::path& folder) {
+  if (folder.empty() || fs::is_directory(folder)) return;
+  const fs::path parent = folder.has_filename() ? folder.parent_path() : folder.parent_path().parent_path();
+  create_folders(parent);
+  if (retrying([&] { return ::mkdir(folder.c_str(), 0755); }) != 0 && errno != EEXIST) fail("create", folder);
+  sync_folder(parent);
 }
 
 void rename_durably(const fs::path& from, const fs::path& to) {
-  if (::rename(from.c_str(), to.c_str()) != 0) fail("rename " + from.string() + " to", to);
+  if (retrying([&] { return ::rename(from.c_str(), to.c_str()); }) != 0) fail("rename " + from.string() + " to", to);
   sync_folder(to.parent_path());
 }
 
@@ -77,7 +93,7 @@ void write_file(const fs::path& path, std::string_view bytes) {
     const Descriptor file{open_retrying(temporary, O_WRONLY | O_CREAT | O_TRUNC)};
     if (file.fd < 0) fail("write", temporary);
     write_all(file.fd, bytes, temporary);
-    if (::fsync(file.fd) != 0) fail("sync", temporary);
+    if (retrying([&] { return ::fsync(file.fd); }) != 0) fail("sync", temporary);
   }
   rename_durably(temporary, path);
 }
@@ -100,7 +116,7 @@ AppendFile::AppendFile(const fs::path& path, std::uint64_t keep_bytes) : path_(p
   if (::fstat(fd_, &status) != 0) fail("look at", path);
   size_ = static_cast<std::uint64_t>(status.st_size);
   if (keep_bytes < size_) {
-    if (::ftruncate(fd_, static_cast<off_t>(keep_bytes)) != 0) fail("cut", path);
+    if (retrying([&] { return ::ftruncate(fd_, static_cast<off_t>(keep_bytes)); }) != 0) fail("cut", path);
     size_ = keep_bytes;
   }
   if (::lseek(fd_, static_cast<off_t>(size_), SEEK_SET) < 0) fail("seek in", path);
@@ -115,7 +131,7 @@ void AppendFile::append(std::string_view bytes) {
 }
 
 void AppendFile::sync() {
-  if (::fdatasync(fd_) != 0) fail("sync", path_);
+  if (retrying([&] { return ::fdatasync(fd_); }) != 0) fail("sync", path_);
 }
 
 MappedFile::MappedFile(const fs::path& path) {
@@ -135,23 +151,63 @@ MappedFile::~MappedFile() {
   if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
-FolderLock::FolderLock(const fs::path& folder) {
-  const fs::path path = folder / ".lock";
-  fd_ = open_retrying(path, O_RDWR | O_CREAT);
-  if (fd_ < 0) fail("open", path);
-  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {  // the kernel drops the lock of a dead process
-    const std::string holder = read_file(path);
-    ::close(fd_);
-    throw EnvironmentError(folder.string() + " is in use by " + (holder.empty() ? "another process" : holder) +
-                           "; wait for it to end, or choose another --out");
+namespace {
+
+// When a process began, in clock ticks since boot: with its number it names one process, also after the number is used again.
+std::string start_of(long pid) {
+  std::error_code gone;
+  const fs::path stat = "/proc/" + std::to_string(pid) + "/stat";
+  if (!fs::exists(stat, gone)) return "";
+  std::string text;
+  try {
+    text = read_file(stat);
+  } catch (const EnvironmentError&) {
+    return "";  // it ended just now
   }
-  char host[256] = {};
-  ::gethostname(host, sizeof host - 1);
-  const std::string self = "process " + std::to_string(::getpid()) + " on " + host;
-  if (::ftruncate(fd_, 0) != 0) fail("write", path);
-  write_all(fd_, self, path);
+  std::size_t at = text.rfind(')');  // the name before it may hold anything
+  for (int field = 2; field < 22 && at != text.npos; ++field) at = text.find(' ', at + 1);
+  return at == text.npos ? "" : text.substr(at + 1, text.find(' ', at + 1) - at - 1);
 }
 
-FolderLock::~FolderLock() { ::close(fd_); }
+std::string this_host() {
+  char host[256] = {};
+  ::gethostname(host, sizeof host - 1);
+  return host;
+}
+
+std::string note_of(long pid) { return "process " + std::to_string(pid) + " on " + this_host() + ", started at tick " + start_of(pid); }
+
+// Without locks: the process that the note names is still there, or cannot be looked for from here.
+bool may_live(const std::string& note) {
+  if (note.rfind("process ", 0) != 0) return false;
+  const long pid = std::strtol(note.c_str() + 8, nullptr, 10);
+  if (note.find(" on " + this_host() + ",") == note.npos) return true;
+  return pid != ::getpid() && pid > 0 && !start_of(pid).empty() && note == note_of(pid);
+}
+
+}  // namespace
+
+FolderLock::FolderLock(const fs::path& folder, bool beside) {
+  const fs::path path = beside ? folder.parent_path() / ("." + folder.filename().string() + ".lock") : folder / ".lock";
+  const Descriptor file{open_retrying(path, O_RDWR | O_CREAT)};
+  if (file.fd < 0) fail("open", path);
+  const std::string holder = read_file(path);
+  const auto refuse = [&](const std::string& more) {
+    throw EnvironmentError(folder.string() + " is in use by " + (holder.empty() ? "another process" : holder.substr(0, holder.find(','))) + more);
+  };
+  if (retrying([&] { return ::flock(file.fd, LOCK_EX | LOCK_NB); }) != 0) {  // the kernel drops the lock of a dead process
+    if (errno == EWOULDBLOCK) refuse("; wait for it to end, or choose another --out");
+    if (may_live(holder)) refuse("; this file system has no locks: if that process is dead, remove " + path.string());
+  }
+  if (retrying([&] { return ::ftruncate(file.fd, 0); }) != 0) fail("write", path);
+  write_all(file.fd, note_of(::getpid()), path);
+  fd_ = ::fcntl(file.fd, F_DUPFD_CLOEXEC, 0);
+  if (fd_ < 0) fail("open", path);
+}
+
+FolderLock::~FolderLock() {
+  if (::ftruncate(fd_, 0) != 0) {}  // for file systems without locks; a note that stays is checked against the process
+  ::close(fd_);
+}
 
 }  // namespace cai

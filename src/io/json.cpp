@@ -4,7 +4,9 @@
 #include <set>
 
 #include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
+#include "cai/io/file.hpp"
 
 namespace cai {
 namespace {
@@ -60,5 +62,25 @@ Json parse_json(std::string_view text, const std::string& file, long line) { ret
 SortedJson parse_sorted_json(std::string_view text, const std::string& file, long line) { return parse<SortedJson>(text, file, line); }
 
 std::string to_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+namespace {
+
+std::string indented(const Json& value) { return value.dump(2, ' ', false, Json::error_handler_t::replace); }
+
+}  // namespace
+
+void write_sealed(const std::filesystem::path& path, Json value) {
+  value.erase("seal");
+  value["seal"] = sha256(indented(value));
+  write_file(path, indented(value) + "\n");
+}
+
+Json read_sealed(const std::filesystem::path& path) {
+  Json value = parse_json(read_file(path), path.string());
+  const std::string seal = value.is_object() && value.contains("seal") && value["seal"].is_string() ? value["seal"].get<std::string>() : "";
+  if (value.is_object()) value.erase("seal");
+  if (seal != sha256(indented(value))) throw InputError(path.string(), 0, "is damaged: its seal does not fit what stands in it");
+  return value;
+}
 
 }  // namespace cai

@@ -11,7 +11,7 @@ namespace fs = std::filesystem;
 std::optional<Manifest> read_manifest(const fs::path& folder) {
   const fs::path path = folder / "manifest.json";
   if (!fs::exists(path)) return std::nullopt;
-  const Json json = parse_json(read_file(path), path.string());
+  const Json json = read_sealed(path);
   try {
     Manifest m;
     m.stage = json.at("stage").get<std::string>();
@@ -34,12 +34,17 @@ void write_manifest(const fs::path& folder, const Manifest& m) {
     entry["sha256"] = file.sha256;
     json["files"].push_back(entry);
   }
-  write_file(folder / "manifest.json", json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_sealed(folder / "manifest.json", json);
 }
 
 std::vector<std::string> verify_manifest(const fs::path& folder) {
   std::vector<std::string> problems;
-  const auto manifest = read_manifest(folder);
+  std::optional<Manifest> manifest;
+  try {
+    manifest = read_manifest(folder);
+  } catch (const InputError& damaged) {
+    return {damaged.what()};
+  }
   if (!manifest) return {folder.string() + ": no manifest.json"};
   for (const ManifestFile& file : manifest->files) {
     const fs::path path = folder / file.file;

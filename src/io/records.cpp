@@ -102,14 +102,33 @@ struct RecordWriter::Impl {
   std::vector<Json> earlier;
   std::map<std::size_t, std::string> waiting;  // out of order
   std::size_t next = 0;                        // index of the next record to append
-  std::size_t unsynced = 0;
+  std::size_t durable = 0;
   Clock::time_point synced = Clock::now();
-  std::unique_ptr<AppendFile> shard;
+  std::unique_ptr<AppendFile> shard, hashes;
 
   void open();
   void resume();
+  bool resume_shard(std::size_t index, const std::vector<std::string>& expected);
   void append_ready();
 };
+
+namespace {
+
+// Enough to tell a torn or damaged line: one in 2^64.
+std::string line_hash(std::string_view line) { return sha256(line).substr(0, 16); }
+
+// The key of an unfinished folder, "" when its marker is missing or damaged.
+std::string marked_key(const fs::path& marker) {
+  if (!fs::exists(marker)) return "";
+  try {
+    return read_sealed(marker).value("key", std::string());
+  } catch (const InputError& damaged) {
+    log_warning(damaged.what());
+    return "";
+  }
+}
+
+}  // namespace
 
 // An unfinished folder with the same key goes on; anything else in its place moves aside.
 void RecordWriter::Impl::open() {
@@ -117,38 +136,48 @@ void RecordWriter::Impl::open() {
   remove_unpublished(folder);
   if (fs::exists(folder) && !fs::is_empty(folder)) {
     const auto manifest = read_manifest(folder);
-    std::string old_key;
-    if (!manifest && fs::exists(marker)) old_key = parse_json(read_file(marker), marker.string()).value("key", std::string());
     if (manifest && manifest->key == key) throw Bug("the stage in " + folder.string() + " is finished already");
-    if (manifest || old_key != key) {
+    if (manifest || marked_key(marker) != key) {
       fs::path aside;
       for (int n = 1; aside.empty() || fs::exists(aside); ++n) aside = folder.string() + ".stale-" + std::to_string(n);
       log_info(folder.string() + " was made with other settings; it is kept as " + aside.filename().string());
       rename_durably(folder, aside);
     }
   }
-  fs::create_directories(folder);
-  sync_folder(folder.parent_path());
-  if (fs::exists(marker)) return resume();
-  write_file(marker, to_line({{"stage", stage}, {"key", key}}) + "\n");
+  create_folders(folder);
+  if (fs::exists(marker)) resume();
+  else write_sealed(marker, {{"stage", stage}, {"key", key}});
+  hashes = std::make_unique<AppendFile>(folder / "progress.hashes", next * 17);
+}
+
+// Takes the records of one shard up to the first line that is torn or has not its hash, and cuts the rest. True when the shard is full.
+bool RecordWriter::Impl::resume_shard(std::size_t index, const std::vector<std::string>& expected) {
+  const fs::path path = folder / shard_name(index);
+  const std::string text = read_file(path);
+  std::size_t keep = 0, lines = 0;
+  for (std::size_t end; lines < shard_records && (end = text.find('\n', keep)) != text.npos; ++lines, keep = end + 1) {
+    if (earlier.size() >= expected.size()) break;  // written, its hash was not: never acknowledged
+    const std::string_view line = std::string_view(text).substr(keep, end - keep);
+    if (line_hash(line) != expected[earlier.size()]) {
+      log_warning(path.string() + ":" + std::to_string(lines + 1) + ": has not the hash that was noted for it; made again from there");
+      break;
+    }
+    earlier.push_back(parse_json(line, path.string(), static_cast<long>(lines) + 1));
+  }
+  // Written anew, not only synced: a sync that failed once may have left pages that the kernel no longer holds for dirty.
+  write_file(path, std::string_view(text).substr(0, keep));
+  return lines == shard_records;
 }
 
 void RecordWriter::Impl::resume() {
-  for (std::size_t index = 0; fs::exists(folder / shard_name(index)); ++index) {
-    const fs::path path = folder / shard_name(index);
-    const std::string text = read_file(path);
-    const std::size_t whole = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;  // a torn last line is redone
-    std::size_t keep = 0;
-    long line = 0;
-    while (keep < whole) {
-      const std::size_t end = text.find('\n', keep);
-      ++line;
-      earlier.push_back(parse_json(std::string_view(text).substr(keep, end - keep), path.string(), line));
-      keep = end + 1;
-    }
-    if (keep < text.size()) AppendFile(path, keep).sync();
-  }
-  next = earlier.size();
+  std::vector<std::string> expected;
+  const fs::path noted = folder / "progress.hashes";
+  if (const std::string text = fs::exists(noted) ? read_file(noted) : ""; !text.empty())
+    for (std::size_t at = 0; at + 17 <= text.size(); at += 17) expected.push_back(text.substr(at, 16));
+  std::size_t index = 0;
+  while (fs::exists(folder / shard_name(index)) && resume_shard(index, expected)) ++index;
+  for (++index; fs::exists(folder / shard_name(index)); ++index) fs::remove(folder / shard_name(index));
+  next = durable = earlier.size();
 }
 
 void RecordWriter::Impl::append_ready() {
@@ -158,7 +187,7 @@ void RecordWriter::Impl::append_ready() {
       shard = std::make_unique<AppendFile>(folder / shard_name(next / shard_records), UINT64_MAX);
     }
     shard->append(it->second);
-    ++unsynced;
+    hashes->append(line_hash(std::string_view(it->second).substr(0, it->second.size() - 1)) + "\n");
   }
 }
 
@@ -179,27 +208,38 @@ void RecordWriter::write(std::size_t index, Json record) {
   if (index < m.next || m.waiting.count(index)) throw Bug("record " + std::to_string(index) + " written twice");
   m.waiting.emplace(index, to_line(record) + "\n");
   m.append_ready();
-  if (m.unsynced >= 64 || Impl::Clock::now() - m.synced > std::chrono::seconds(2)) flush();
+  if (m.next - m.durable >= 64 || Impl::Clock::now() - m.synced > std::chrono::seconds(2)) flush();
 }
 
 void RecordWriter::flush() {
   Impl& m = *impl_;
   m.append_ready();
-  if (m.shard && m.unsynced > 0) m.shard->sync();
-  m.unsynced = 0;
+  if (m.shard && m.next > m.durable) m.shard->sync(), m.hashes->sync();
+  m.durable = m.next;
   m.synced = Impl::Clock::now();
 }
 
-void RecordWriter::finish(const Json& figures, double seconds) {
+std::size_t RecordWriter::durable() const { return impl_->durable; }
+
+void RecordWriter::finish(const Json& figures, double seconds, const std::vector<std::string>& extras) {
   Impl& m = *impl_;
   flush();
   if (!m.waiting.empty()) throw Bug("record " + std::to_string(m.next) + " of " + m.folder.string() + " was never written");
-  m.shard.reset();
+  m.shard.reset(), m.hashes.reset();
   Manifest manifest{m.stage, m.key, {}, figures, seconds};
   for (std::size_t first = 0, index = 0; first < m.next; first += m.shard_records, ++index)
     manifest.files.push_back({shard_name(index), static_cast<long>(std::min(m.shard_records, m.next - first)), sha256_file(m.folder / shard_name(index))});
+  for (const std::string& file : extras)
+    if (fs::exists(m.folder / file)) manifest.files.push_back({file, -1, sha256_file(m.folder / file)});
   write_manifest(m.folder, manifest);
-  fs::remove(m.folder / "progress.json");
+  remove_progress(m.folder);
+}
+
+void remove_progress(const fs::path& folder) {
+  for (const char* name : {"progress.json", "progress.hashes"}) {
+    std::error_code ignored;  // the manifest says that the folder is whole; these are looked at no more
+    fs::remove(folder / name, ignored);
+  }
 }
 
 }  // namespace cai

@@ -211,7 +211,7 @@ std::shared_ptr<Llama> load_llama(const fs::path& path, bool bfloat16) {
 }
 
 std::string save_llama(const Llama& model, const fs::path& folder, const std::string& dtype) {
-  fs::create_directories(folder);
+  create_folders(folder);
   const std::string hash = save_weights(model, {}, folder, dtype);
   write_file(folder / "config.json", to_hf_json(model.config, dtype).dump(2) + "\n");
   return hash;
@@ -220,6 +220,8 @@ std::string save_llama(const Llama& model, const fs::path& folder, const std::st
 std::string model_fingerprint(const fs::path& path) {
   if (const fs::path file = gguf_in(path); !file.empty()) return sha256_file(file);
   std::string all = sha256_file(path / "config.json");
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja", "model.safetensors.index.json"})
+    if (fs::exists(path / name)) all += name + sha256_file(path / name);
   std::set<fs::path> shards;
   for (const auto& entry : fs::directory_iterator(path))
     if (entry.path().extension() == ".safetensors") shards.insert(entry.path());
@@ -254,7 +256,7 @@ std::shared_ptr<RewardModel> load_reward_model(const fs::path& path, bool bfloat
 }
 
 std::string save_reward_model(const RewardModel& model, const fs::path& folder) {
-  fs::create_directories(folder);
+  create_folders(folder);
   const std::string hash = save_weights(model.trunk, model.score, folder, "float32");
   Json json = to_hf_json(model.trunk.config, "float32", {{"num_labels", 1}, {"cai_reward", {{"mean", model.mean}, {"std", model.std}}}});
   std::string& name = json["architectures"][0].get_ref<std::string&>();

@@ -23,25 +23,25 @@ class Stopwatch {
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
+void remove_training_progress(const fs::path& folder) {
+  std::error_code ignored;  // the manifest says that the stage is finished; these are looked at no more
+  fs::remove(folder / "stage.json", ignored);
+  fs::remove_all(folder / "state", ignored);
+}
+
 /// The finished manifest of this key, if there is one. A finished folder of another key is moved aside.
 std::optional<Manifest> finished(const fs::path& folder, const std::string& key) {
   std::optional<Manifest> manifest = read_manifest(folder);
-  if (!manifest || manifest->key == key) return manifest;
+  if (!manifest) return manifest;
+  if (manifest->key == key) {
+    remove_unpublished(folder);  // what a kill right after the manifest left
+    remove_progress(folder);
+    remove_training_progress(folder);
+    return manifest;
+  }
   fs::path aside = move_aside(folder);
   log_info(folder.string() + " was made from other inputs or settings; it is kept as " + aside.filename().string());
   return std::nullopt;
-}
-
-/// Extras that the manifest lacks join it: also after a kill between the writer's manifest and this one.
-void add_extras(const fs::path& folder, Manifest& manifest, const std::vector<std::string>& extras) {
-  bool changed = false;
-  for (const std::string& file : extras) {
-    auto listed = [&](const ManifestFile& entry) { return entry.file == file; };
-    if (std::any_of(manifest.files.begin(), manifest.files.end(), listed) || !fs::exists(folder / file)) continue;
-    manifest.files.push_back({file, -1, sha256_file(folder / file)});
-    changed = true;
-  }
-  if (changed) write_manifest(folder, manifest);
 }
 
 std::vector<ManifestFile> list_files(const fs::path& folder) {
@@ -60,17 +60,12 @@ std::vector<ManifestFile> list_files(const fs::path& folder) {
 
 StageResult run_record_stage(const fs::path& folder, const std::string& stage, const std::string& key, double spent,
                              const std::vector<std::string>& extras, const std::function<Json(RecordWriter&)>& body) {
-  if (std::optional<Manifest> manifest = finished(folder, key)) {
-    add_extras(folder, *manifest, extras);
-    return {manifest->figures, manifest->seconds, true};
-  }
+  if (std::optional<Manifest> manifest = finished(folder, key)) return {manifest->figures, manifest->seconds, true};
   Stopwatch watch;
-  fs::create_directories(folder);
   RecordWriter writer(folder, stage, key);
   Json figures = body(writer);
   double seconds = spent + watch.seconds();
-  writer.finish(figures, seconds);
-  if (std::optional<Manifest> manifest = read_manifest(folder)) add_extras(folder, *manifest, extras);
+  writer.finish(figures, seconds, extras);
   return {figures, seconds, false};
 }
 
@@ -83,22 +78,24 @@ StageResult run_training_stage(const fs::path& folder, const std::string& stage,
     log_info(folder.string() + " is unfinished work from other inputs or settings; it is kept as " +
              move_aside(folder).filename().string());
   }
-  fs::create_directories(folder);
-  write_file(folder / "stage.json", to_line({{"stage", stage}, {"key", key}}) + "\n");
+  create_folders(folder);
+  write_sealed(folder / "stage.json", {{"stage", stage}, {"key", key}});
   Json figures = body();
   double seconds = spent + watch.seconds();
   write_manifest(folder, {stage, key, list_files(folder), figures, seconds});
-  std::error_code ignored;
-  fs::remove(folder / "stage.json", ignored);
-  fs::remove_all(folder / "state", ignored);
+  remove_training_progress(folder);
   return {figures, seconds, false};
 }
 
 std::string unfinished_key(const fs::path& folder) {
   fs::path file = folder / "stage.json";
   if (!fs::exists(file)) return "";
-  Json state = parse_json(read_file(file), file.string());
-  return state.is_object() && state.contains("key") && state["key"].is_string() ? state["key"].get<std::string>() : "";
+  try {
+    return read_sealed(file).value("key", std::string());
+  } catch (const InputError& damaged) {
+    log_warning(damaged.what());
+    return "";
+  }
 }
 
 fs::path move_aside(const fs::path& folder) {

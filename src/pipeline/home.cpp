@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "cai/base/error.hpp"
+#include "cai/io/manifest.hpp"
 #include "cai/pipeline/run.hpp"
 
 namespace cai {
@@ -60,9 +61,19 @@ fs::path last_checkpoint(const fs::path& run) {
   return {};
 }
 
-}  // namespace
+/// A checkpoint or model file that a manifest lists must be as it was written.
+fs::path unharmed(const fs::path& path) {
+  std::error_code ignored;
+  const bool is_folder = fs::is_directory(path, ignored);
+  for (const fs::path& folder : {is_folder ? path : fs::path(), fs::absolute(path).lexically_normal().parent_path()}) {
+    if (folder.empty() || !fs::exists(folder / "manifest.json", ignored)) continue;
+    for (const std::string& problem : verify_manifest(folder))
+      throw InputError(problem);
+  }
+  return path;
+}
 
-fs::path find_model(const std::string& name) {
+fs::path find_unchecked(const std::string& name) {
   std::error_code ignored;
   if (name == "smollm2") {
     fs::path file = home() / ".deps/models/SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -89,5 +100,9 @@ fs::path find_model(const std::string& name) {
   }
   throw InputError("model " + name + ": this folder holds neither config.json nor a .gguf file");
 }
+
+}  // namespace
+
+fs::path find_model(const std::string& name) { return unharmed(find_unchecked(name)); }
 
 }  // namespace cai

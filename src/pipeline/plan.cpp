@@ -9,6 +9,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
+#include "cai/base/log.hpp"
 #include "cai/base/text.hpp"
 #include "cai/data/decisions.hpp"
 #include "cai/data/pair_import.hpp"
@@ -20,6 +21,7 @@
 #include "cai/model/config.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
+#include "cai/pipeline/resources.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/eval.hpp"
 #include "cai/text/chat.hpp"
@@ -29,6 +31,7 @@ namespace cai {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr const char* kPackagedModel = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";  // as scripts/setup.sh has it
 constexpr int kFormat = 1;  // of what the stages write; raised when the same config gives other records
 
 /// Collects the lines of failures, so that all are told at once.
@@ -113,12 +116,6 @@ fs::path existing_parent(fs::path folder) {
   return folder;
 }
 
-std::string gigabytes(double bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f GB", bytes / 1e9);
-  return text;
-}
-
 void check_out(const RunInputs& inputs, Problems& problems) {
   fs::path out = inputs.config.out.empty() ? "runs" : inputs.config.out;
   fs::path parent = existing_parent(out);
@@ -136,9 +133,16 @@ void check_out(const RunInputs& inputs, Problems& problems) {
       break;
     }
   }
-  if (inputs.parameters == 0 || is_run) return;  // a run that is resumed has taken its room
-  double need = disk_estimate(inputs), have = static_cast<double>(fs::space(parent).available);
-  if (have < need) problems.add(out.string() + ": the run needs up to " + gigabytes(need) + " of disk, " + gigabytes(have) + " are free");
+  if (inputs.parameters == 0) return;
+  if (const std::string problem = disk_problem(inputs, out, parent); !problem.empty()) problems.add(problem);
+  if (const std::string problem = memory_problem(inputs); !problem.empty()) problems.add(problem);
+}
+
+bool holds_nothing(const fs::path& folder) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored))
+    if (!entry.path().filename().string().starts_with(".")) return false;
+  return true;
 }
 
 std::string two_digits(int n) {
@@ -147,7 +151,14 @@ std::string two_digits(int n) {
   return text;
 }
 
-/// Records of the prompts stage, at most.
+std::string fingerprint(const std::vector<Json>& records) {
+  Sha256 hash;
+  for (const Json& record : records) hash.update(to_line(record) + "\n");
+  return hash.hex();
+}
+
+}  // namespace
+
 long prompt_count(const RunInputs& inputs) {
   const PromptsConfig& config = inputs.config.prompts;
   long red_team = 0, borderline = 0, ordinary = 0;
@@ -159,23 +170,19 @@ long prompt_count(const RunInputs& inputs) {
          config.expand;
 }
 
-std::string fingerprint(const std::vector<Json>& records) {
-  Sha256 hash;
-  for (const Json& record : records) hash.update(to_line(record) + "\n");
-  return hash.hex();
-}
-
-}  // namespace
-
 RunInputs check_inputs(const Config& config) {
   RunInputs inputs{.config = config};
   Problems problems;
   problems.attempt([&] { inputs.constitution = read_constitution(find_shipped(config.constitution)); });
   problems.attempt([&] {
     inputs.model = find_model(config.model);
-    inputs.parameters = parameter_count(read_model_config(inputs.model));
+    inputs.architecture = read_model_config(inputs.model);
+    inputs.parameters = parameter_count(inputs.architecture);
     ChatTemplate recognised(load_tokenizer(inputs.model));
     inputs.model_sha256 = model_fingerprint(inputs.model);
+    if (config.model == "smollm2" && inputs.model_sha256 != kPackagedModel)
+      throw InputError(inputs.model.string(), 0, "is damaged: its SHA-256 is " + inputs.model_sha256.substr(0, 12) + "..., not " +
+                       std::string(kPackagedModel).substr(0, 12) + "...; scripts/cai fetches it again");
   });
   read_prompt_files(inputs, problems);
   if (const std::string& judge = config.label.feedback;
@@ -211,6 +218,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     Json ingredients = {{"stage", name},       {"format", kFormat}, {"iteration", iteration},
                         {"seed", config.seed}, {"config", lines},   {"inputs", used}};
     if (std::find(sections.begin(), sections.end(), "engine") != sections.end()) ingredients["arithmetic"] = engine_arithmetic(config.engine.dtype);
+    if (name == "sft" || name == "reward" || name == "ppo") ingredients["threads"] = thread_count(config);  // sums of training are split by them
     ingredients.update(facts);
     stages.push_back({name, folder, iteration, round, ingredients, key_of(ingredients)});
   };
@@ -316,13 +324,6 @@ std::string difference(const Json& before, const Json& after) {
   return line.empty() ? "made with fewer or other settings" : line;
 }
 
-double disk_estimate(const RunInputs& inputs) {
-  // Three checkpoints an iteration in float32; while PPO trains, weights and two moments of policy and value model beside them.
-  double checkpoint = 4 * inputs.parameters;
-  double records = 8e3 * static_cast<double>(prompt_count(inputs)) * (4 + 2 * inputs.config.revise.rounds);
-  return inputs.config.iterations * (3 * checkpoint + records) + 6 * checkpoint + 50e6;
-}
-
 Cost estimate(const RunInputs& inputs, const Stage& stage) {
   const Config& config = inputs.config;
   // Measured shares of a modern core's bf16 speed: about 100 GFLOP/s a core in decoding, 250 in prefill, 120 in training.
@@ -370,14 +371,24 @@ Cost estimate(const RunInputs& inputs, const Stage& stage) {
 Json read_run_json(const fs::path& run) {
   fs::path file = run / "run.json";
   if (!fs::exists(file)) return Json::object();
-  Json value = parse_json(read_file(file), file.string());
-  if (!value.is_object()) throw InputError(file.string(), 1, "is not a JSON object");
-  return value;
+  return read_sealed(file);
+}
+
+long thread_count(const Config& config) {
+  long threads = config.engine.threads;
+  if (threads == 0 && !config.out.empty()) {
+    try {
+      threads = read_run_json(config.out).value("threads", 0L);  // what "all cores" was when the run began, wherever it goes on
+    } catch (const InputError&) {  // told when the run goes on
+    }
+  }
+  return threads > 0 ? threads : static_cast<long>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
 std::string config_fingerprint(const Config& config) {
   Config copy = config;
   copy.out.clear();
+  copy.engine.threads = 0;  // 0 and the number that it stood for name the same run
   return sha256(to_yaml(copy, false));
 }
 
@@ -396,8 +407,17 @@ fs::path choose_run_folder(const RunInputs& inputs, const fs::path& runs) {
   }
   for (int n = newest; n > 0; --n) {
     fs::path run = runs / (prefix + two_digits(n));
-    if (!fs::exists(run / "run.json")) continue;
-    Json state = read_run_json(run);
+    if (!fs::exists(run / "run.json")) {
+      if (n == newest && holds_nothing(run)) return run;  // killed before its first file
+      continue;
+    }
+    Json state;
+    try {
+      state = read_run_json(run);
+    } catch (const InputError& damaged) {
+      log_warning(damaged.what());
+      continue;
+    }
     if (state.value("state", "") != "done" && state.value("config_sha256", "") == config_fingerprint(inputs.config)) return run;
   }
   return runs / (prefix + two_digits(newest + 1));
@@ -410,7 +430,13 @@ fs::path run_folder(const RunInputs& inputs) {
 std::vector<PlanStep> plan(const Config& config) {
   RunInputs inputs = check_inputs(config);
   fs::path out = run_folder(inputs);
-  Json earlier = read_run_json(out);
+  inputs.config.out = out.string();
+  Json earlier = Json::object();
+  try {
+    earlier = read_run_json(out);
+  } catch (const InputError& damaged) {
+    log_warning(damaged.what());
+  }
   std::vector<PlanStep> steps;
   for (const Stage& stage : stages_of(inputs)) {
     PlanStep step{.stage = stage.name, .folder = stage.folder, .state = "run", .why = "not run yet"};

@@ -68,7 +68,7 @@ class Runner {
         speakers_(config_.engine) {}
 
   RunResult run() {
-    fs::create_directories(out_);
+    create_folders(out_);
     FolderLock lock(out_);
     begin();
     try {
@@ -84,15 +84,23 @@ class Runner {
     Json figures = read_manifest(out_ / stages_.back().folder)->figures;
     std::vector<std::string> failed = failed_gates(config_.eval.gates, figures);
     run_json_["failed_gates"] = failed;
-    set_state("done");
-    write_file(out_ / "report.html", report_html(out_, config_.report));
+    run_json_["state"] = "done";
+    const std::string page = report_html(out_, run_json_, config_.report);
+    write_file(out_ / "report.html", page);
+    run_json_["report_sha256"] = sha256(page);
+    save();  // last: until then the same command goes on with this run
     for (const std::string& gate : failed) log_error("gate failed: " + gate);
     return {failed.empty() ? kDone : kGateFailed, out_, figures};
   }
 
  private:
   void begin() {
-    run_json_ = read_run_json(out_);
+    try {
+      run_json_ = read_run_json(out_);
+    } catch (const InputError& damaged) {  // it holds nothing that decides a result
+      log_warning(std::string(damaged.what()) + "; it is written anew, wall times of earlier starts are lost");
+      run_json_ = Json::object();
+    }
     Json model = {{"name", config_.model}, {"sha256", inputs_.model_sha256}, {"parameters", inputs_.parameters}};
     Json constitution = {
         {"name", inputs_.constitution.name}, {"version", inputs_.constitution.version}, {"sha256", inputs_.constitution.sha256}};
@@ -102,11 +110,14 @@ class Runner {
     }
     Json torch = build_facts();
     torch["torch"] = torch_version();
+    remove_unpublished(out_);
+    tell_changed_inputs(model, constitution, prompts);
     Json earlier = run_json_.contains("stages") && run_json_["stages"].is_object() ? run_json_["stages"] : Json::object();
     run_json_ = {{"state", "running"},
                  {"cai", torch},
                  {"machine", machine_facts()},
                  {"seed", config_.seed},
+                 {"threads", config_.engine.threads},
                  {"config_sha256", config_fingerprint(config_)},
                  {"model", model},
                  {"constitution", constitution},
@@ -115,8 +126,43 @@ class Runner {
     save();  // first: it marks the folder as a run
     Config repeatable = config_;
     repeatable.out.clear();  // running this file again makes another run
-    write_file(out_ / "config.yaml", to_yaml(repeatable, true));
+    if (!holds_config(repeatable)) write_file(out_ / "config.yaml", to_sealed_yaml(repeatable));
     write_file(out_ / "constitution.yaml", inputs_.constitution.source);
+  }
+
+  /// Whether config.yaml says the same already: then it keeps where its values first came from.
+  bool holds_config(const Config& config) const {
+    const fs::path file = out_ / "config.yaml";
+    if (!fs::exists(file)) return false;
+    try {
+      return to_yaml(load_config(file, {}), false) == to_yaml(config, false);
+    } catch (const InputError&) {
+      return false;
+    }
+  }
+
+  /// An input that is not what it was when this run began: by intention or by damage, the person should know why stages run again.
+  void tell_changed_inputs(const Json& model, const Json& constitution, const Json& prompts) const {
+    auto tell = [](const std::string& what, const Json& before, const Json& now) {
+      if (!before.is_object() || !before.contains("sha256") || before["sha256"] == now["sha256"]) return;
+      log_warning(what + " is not what it was when this run began (SHA-256 " + before["sha256"].dump().substr(1, 12) + "... -> " +
+                  now["sha256"].dump().substr(1, 12) + "...); what depends on it is made again");
+    };
+    tell("the model " + inputs_.model.string(), run_json_.value("model", Json()), model);
+    tell("the constitution " + config_.constitution, run_json_.value("constitution", Json()), constitution);
+    const Json before = run_json_.value("prompts", Json::array());
+    for (const Json& file : before)
+      for (const Json& now : prompts)
+        if (file.is_object() && file.value("file", "") == now["file"]) tell("the prompt file " + now["file"].get<std::string>(), file, now);
+  }
+
+  /// The checkpoint of a finished training stage, every file of it checked against the stage's manifest, once a process.
+  fs::path checkpoint_of(const fs::path& stage) {
+    if (checked_.insert(stage).second) {
+      const std::vector<std::string> problems = verify_manifest(stage);
+      if (!problems.empty()) throw InputError(problems.front() + "; remove " + stage.string() + " and the same command makes it again");
+    }
+    return stage / "checkpoint";
   }
 
   void run_stage(const Stage& stage) {
@@ -125,6 +171,7 @@ class Runner {
     Json& entry = run_json_["stages"][stage.folder];
     bool same_work = entry.is_object() && entry.contains("ingredients") && entry["ingredients"] == stage.ingredients;
     double spent = same_work && entry.contains("seconds") && entry["seconds"].is_number() ? entry["seconds"].get<double>() : 0;
+    const std::int64_t tokens = same_work && entry.contains("tokens") && entry["tokens"].is_number() ? entry["tokens"].get<std::int64_t>() : 0;
     if (!same_work) entry = {{"state", "running"}, {"seconds", 0.0}, {"tokens", 0}, {"records", 0}};
     entry["ingredients"] = stage.ingredients;
 
@@ -132,7 +179,7 @@ class Runner {
     progress_ = [&, this](const Progress& progress) {
       auto now = std::chrono::steady_clock::now();
       entry["seconds"] = spent + std::chrono::duration<double>(now - begin).count();
-      entry["tokens"] = progress.tokens;
+      entry["tokens"] = tokens + progress.tokens;
       entry["records"] = progress.done;
       if (now - saved > std::chrono::seconds(5)) {
         saved = now;
@@ -169,39 +216,38 @@ class Runner {
       });
     };
     const bool reinforces = config_.ppo.updates > 0;
-    const fs::path start =
-        stage.iteration == 1 ? inputs_.model : iteration_folder(stage.iteration - 1) / (reinforces ? "ppo" : "sft") / "checkpoint";
-    const fs::path sl_cai = iteration / "sft/checkpoint";
+    auto start = [&] { return stage.iteration == 1 ? inputs_.model : checkpoint_of(iteration_folder(stage.iteration - 1) / (reinforces ? "ppo" : "sft")); };
+    auto sl_cai = [&] { return checkpoint_of(iteration / "sft"); };
     const std::string round = std::to_string(stage.round);
 
     if (stage.name == "prompts") {
       return recorded([&](RecordWriter& out) {
         std::vector<Json> failures;
         if (stage.iteration > 1) failures = read_records(iteration_folder(stage.iteration - 1) / "eval/failures.jsonl");
-        return prompts(config_.prompts, inputs_.prompts, failures, out, config_.prompts.expand > 0 ? &speakers_.local(start) : nullptr,
+        return prompts(config_.prompts, inputs_.prompts, failures, out, config_.prompts.expand > 0 ? &speakers_.local(start()) : nullptr,
                        random, progress_);
       });
     }
     if (stage.name == "generate") {
       return recorded([&](RecordWriter& out) {
-        return generate(config_.generate, read_records(iteration / "prompts"), out, speakers_.local(start), random, progress_);
+        return generate(config_.generate, read_records(iteration / "prompts"), out, speakers_.local(start()), random, progress_);
       });
     }
     if (stage.name == "critique") {
       fs::path from = stage.round == 1 ? iteration / "generate" : iteration / ("revise-" + std::to_string(stage.round - 1));
       return recorded([&](RecordWriter& out) {
-        return critique(config_.critique, constitution, stage.round, read_records(from), out, speakers_.local(start), random, progress_);
+        return critique(config_.critique, constitution, stage.round, read_records(from), out, speakers_.local(start()), random, progress_);
       });
     }
     if (stage.name == "revise") {
       return recorded([&](RecordWriter& out) {
-        return revise(config_.revise, constitution, read_records(iteration / ("critique-" + round)), out, speakers_.local(start), random,
+        return revise(config_.revise, constitution, read_records(iteration / ("critique-" + round)), out, speakers_.local(start()), random,
                       progress_);
       });
     }
     if (stage.name == "sft") {
       fs::path from = config_.revise.rounds > 0 ? iteration / ("revise-" + std::to_string(config_.revise.rounds)) : iteration / "generate";
-      return trained([&] { return sft(config_.sft, config_.engine, read_records(from), start, folder, seed, progress_); });
+      return trained([&] { return sft(config_.sft, config_.engine, read_records(from), start(), folder, seed, progress_); });
     }
     if (stage.name == "exam") {
       return recorded([&](RecordWriter& out) {
@@ -210,7 +256,7 @@ class Runner {
           record.erase("id");
           return record;
         }
-        Exam result = exam(config_.label, constitution, judge(sl_cai, false), random);
+        Exam result = exam(config_.label, constitution, judge(sl_cai(), false), random);
         bool contrast = config_.label.method == "contrast" || (config_.label.method == "auto" && !result.passed);
         Json record = {{"id", "exam"},
                        {"items", result.items},
@@ -230,31 +276,29 @@ class Runner {
     if (stage.name == "candidates") {
       return recorded([&](RecordWriter& out) {
         return candidates(config_.candidates, constitution, by_contrast(iteration), read_records(iteration / "prompts"), out,
-                          speakers_.local(sl_cai), random, progress_);
+                          speakers_.local(sl_cai()), random, progress_);
       });
     }
     if (stage.name == "label") {
       return recorded([&](RecordWriter& out) {
         bool contrast = by_contrast(iteration);
-        return label(config_.label, constitution, contrast, read_records(iteration / "candidates"), people_of(config_.hybrid), out, judge(sl_cai, contrast), random,
+        return label(config_.label, constitution, contrast, read_records(iteration / "candidates"), people_of(config_.hybrid), out, judge(sl_cai(), contrast), random,
                      progress_);
       });
     }
     if (stage.name == "reward") {
       return trained([&] {
-        return reward(config_.reward, config_.engine, read_records(iteration / "label"), config_.hybrid, human_pairs_of(config_.hybrid), people_of(config_.hybrid), sl_cai, folder, seed,
+        return reward(config_.reward, config_.engine, read_records(iteration / "label"), config_.hybrid, human_pairs_of(config_.hybrid), people_of(config_.hybrid), sl_cai(), folder, seed,
                       progress_);
       });
     }
     if (stage.name == "ppo") {
       return trained([&] {
-        return ppo(config_.ppo, config_.engine, read_records(iteration / "prompts"), sl_cai, iteration / "reward/checkpoint", folder, seed,
+        return ppo(config_.ppo, config_.engine, read_records(iteration / "prompts"), sl_cai(), checkpoint_of(iteration / "reward"), folder, seed,
                    progress_);
       });
     }
     if (stage.name == "eval") {
-      std::vector<EvalModel> models{{"base", inputs_.model}, {"sl-cai", sl_cai}};
-      if (reinforces) models.push_back({"rl-cai", iteration / "ppo/checkpoint"});
       // Failures of earlier iterations were trained on: they no longer measure anything.
       std::set<std::string> trained_on;
       for (int earlier = 1; earlier < stage.iteration; ++earlier) {
@@ -268,6 +312,8 @@ class Runner {
       speakers_.release();
       return recorded(
           [&](RecordWriter& out) {
+            std::vector<EvalModel> models{{"base", inputs_.model}, {"sl-cai", sl_cai()}};
+            if (reinforces) models.push_back({"rl-cai", checkpoint_of(iteration / "ppo")});
             return eval(config_.eval, constitution, held_out, models, config_.engine, folder, out, random, progress_);
           },
           {"failures.jsonl"});
@@ -306,7 +352,7 @@ class Runner {
     run_json_["state"] = state;
     save();
   }
-  void save() const { write_file(out_ / "run.json", run_json_.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"); }
+  void save() const { write_sealed(out_ / "run.json", run_json_); }
 
   RunInputs inputs_;
   const Config& config_;
@@ -317,6 +363,7 @@ class Runner {
   std::unique_ptr<Speaker> endpoint_;
   Json run_json_;
   std::string current_;
+  std::set<fs::path> checked_;  // stages whose checkpoint was compared with its manifest
 };
 
 }  // namespace
@@ -325,7 +372,8 @@ RunResult train(const Config& config, const ProgressFn& progress) {
   RunInputs inputs = check_inputs(config);
   fs::path out = run_folder(inputs);
   inputs.config.out = out.string();
-  set_threads(config.engine.threads);
+  inputs.config.engine.threads = thread_count(inputs.config);
+  set_threads(inputs.config.engine.threads);
   log_info((fs::exists(out / "run.json") ? "resuming " : "run folder: ") + out.string());
   return Runner(std::move(inputs), out, progress).run();
 }

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "cai/base/error.hpp"
+#include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/manifest.hpp"
@@ -24,7 +25,11 @@ std::vector<std::string> finished_stages(const fs::path& run) {
     if (!is_stale && fs::exists(entry->path() / "manifest.json")) stages.push_back(fs::relative(entry->path(), run).string());
   }
   // In running order where the run tells it, so that the first difference is the one that caused the others.
-  Json order = read_run_json(run).value("stages", Json::object());
+  Json order = Json::object();
+  try {
+    order = read_run_json(run).value("stages", Json::object());
+  } catch (const InputError&) {  // told by check_run
+  }
   auto rank = [&](const std::string& stage) { return std::distance(order.begin(), order.find(stage)); };
   std::sort(stages.begin(), stages.end(), [&](const auto& a, const auto& b) { return std::pair(rank(a), a) < std::pair(rank(b), b); });
   return stages;
@@ -71,10 +76,37 @@ std::string compare_stage(const fs::path& a, const fs::path& b, const std::strin
 
 }  // namespace
 
+namespace {
+
+/// What stands in the run's folder itself: run.json, config.yaml, constitution.yaml, the report, and that no finished stage is gone.
+void check_run(const fs::path& run, std::vector<std::string>& lines) {
+  if (!fs::exists(run / "run.json")) return;
+  Json facts;
+  try {
+    facts = read_run_json(run);
+    if (fs::exists(run / "config.yaml")) load_config(run / "config.yaml", {});
+  } catch (const InputError& damaged) {
+    lines.push_back(damaged.what());
+  }
+  auto compare = [&](const char* file, const Json& expected) {
+    if (!expected.is_string() || !fs::exists(run / file)) return;
+    if (sha256_file(run / file) != expected.get<std::string>()) lines.push_back((run / file).string() + ": has not the SHA-256 that run.json notes");
+  };
+  if (const Json constitution = facts.value("constitution", Json()); constitution.is_object()) compare("constitution.yaml", constitution.value("sha256", Json()));
+  compare("report.html", facts.value("report_sha256", Json()));
+  for (const auto& [stage, entry] : facts.value("stages", Json::object()).items()) {
+    if (entry.is_object() && entry.value("state", "") == "done" && !fs::exists(run / stage / "manifest.json"))
+      lines.push_back((run / stage).string() + ": no manifest.json, but run.json says that this stage is done");
+  }
+}
+
+}  // namespace
+
 std::vector<std::string> verify(const fs::path& run, const fs::path& other) {
   std::vector<std::string> lines;
   auto check = [&](const fs::path& root, const std::vector<std::string>& stages) {
     if (stages.empty()) throw InputError(root.string() + ": holds no finished stage (no manifest.json)");
+    check_run(root, lines);
     for (const std::string& stage : stages) {
       for (const std::string& line : verify_manifest(root / stage)) lines.push_back(line);
     }
@@ -84,6 +116,7 @@ std::vector<std::string> verify(const fs::path& run, const fs::path& other) {
   if (other.empty()) return lines;
   std::vector<std::string> others = finished_stages(other);
   check(other, others);
+  if (!lines.empty()) return lines;  // damaged files are told before differences
   for (const std::string& stage : stages) {
     bool in_both = std::find(others.begin(), others.end(), stage) != others.end();
     std::string line = in_both ? compare_stage(run, other, stage) : stage + ": only in " + run.string();

@@ -48,11 +48,10 @@ std::vector<Json> ask_records(const std::string& stage, std::size_t records, Rec
   if (all.size() > records) throw InputError(stage + ": the folder holds " + std::to_string(all.size()) + " records, the input only " + std::to_string(records));
   const std::size_t first = all.size();
   all.resize(records);
-  std::size_t done = first;
   const Usage before = model.usage();
   const auto report = [&] {
     const Usage now = model.usage();
-    if (progress) progress({stage, static_cast<long>(done), static_cast<long>(records), now.prompt_tokens + now.tokens - before.prompt_tokens - before.tokens, ""});
+    if (progress) progress({stage, static_cast<long>(out.durable()), static_cast<long>(records), now.prompt_tokens + now.tokens - before.prompt_tokens - before.tokens, ""});
   };
   report();
   try {
@@ -65,7 +64,6 @@ std::vector<Json> ask_records(const std::string& stage, std::size_t records, Rec
       const auto complete = [&](std::size_t record) {
         all[record] = finish(record, std::move(replies[record - from]));
         out.write(record, all[record]);
-        ++done;
         report();
       };
       for (std::size_t record = from; record < to; ++record) {
@@ -86,6 +84,7 @@ std::vector<Json> ask_records(const std::string& stage, std::size_t records, Rec
     throw;
   }
   out.flush();
+  report();
   return all;
 }
 

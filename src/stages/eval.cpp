@@ -190,12 +190,14 @@ Json eval(const EvalConfig& config, const Constitution& constitution, const std:
       const auto reference = references.find(k);
       records[k] = record_of(items[k - m * n], models[m].name, reply, reference == references.end() ? std::nullopt : std::optional<LogProbability>(reference->second));
       out.write(k, records[k]);
-      ++at.done;
+      at.done = static_cast<long>(out.durable());
       at.tokens = model->usage().prompt_tokens + model->usage().tokens;
       at.note = models[m].name;
       if (progress) progress(at);
     });
     out.flush();
+    at.done = static_cast<long>(out.durable());
+    if (progress) progress(at);
   }
 
   // Figures, always from all records, so that a resumed run has the same.

@@ -326,8 +326,9 @@ Json label(const LabelConfig& config, const Constitution& constitution, bool con
         }
       }
       for (std::size_t i = from; i < to; ++i) out.write(i, labels[i]);
+      if (to == pairs.size()) out.flush();
       const Usage now = judge.usage();
-      if (progress) progress({"label", static_cast<long>(to), static_cast<long>(pairs.size()), now.prompt_tokens + now.tokens - before.prompt_tokens - before.tokens, ""});
+      if (progress) progress({"label", static_cast<long>(out.durable()), static_cast<long>(pairs.size()), now.prompt_tokens + now.tokens - before.prompt_tokens - before.tokens, ""});
     }
   } catch (...) {
     out.flush();

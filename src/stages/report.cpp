@@ -252,10 +252,8 @@ void flat(const Json& value, const std::string& name, std::string& rows) {
 
 }  // namespace
 
-std::string report_html(const fs::path& run, const ReportConfig& config) {
+std::string report_html(const fs::path& run, const Json& facts, const ReportConfig& config) {
   Page page;
-  const fs::path facts_file = run / "run.json";
-  const Json facts = fs::exists(facts_file) ? parse_json(read_file(facts_file), facts_file.string()) : Json::object();
   const std::string name = fs::weakly_canonical(run).filename().string();
   page.add("<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\">"
            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\"><title>" + escape(name) + "</title><style>" + kStyle + "</style></head><body>");
@@ -304,6 +302,7 @@ std::string report_html(const fs::path& run, const ReportConfig& config) {
   page.heading("Provenance");
   std::string rows;
   Json provenance = facts;
+  provenance.erase("report_sha256");  // of this page
   provenance.erase("stages");  // shown above; the keys' ingredients stay in run.json
   flat(provenance, "", rows);
   page.add("<div class=scroll><table>" + rows + "</table></div>");

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "cai/base/random.hpp"
+#include "cai/io/file.hpp"
 
 namespace cai {
 
@@ -45,7 +46,7 @@ StepObserver step_progress(const std::string& stage, const ProgressFn& progress)
 std::filesystem::path fresh_checkpoint(const std::filesystem::path& folder) {
   const std::filesystem::path checkpoint = folder / "checkpoint";
   std::filesystem::remove_all(checkpoint);
-  std::filesystem::create_directories(checkpoint);
+  create_folders(checkpoint);
   return checkpoint;
 }
 

@@ -137,7 +137,7 @@ class Bpe : public Tokenizer {
   std::string fingerprint() const override { return fingerprint_; }
 
   void save(const fs::path& folder) const override {
-    fs::create_directories(folder);
+    create_folders(folder);
     write_file(folder / "tokenizer.json", json.dump(1) + "\n");
     Json c = config;
     if (!c.contains("tokenizer_class")) c["tokenizer_class"] = "PreTrainedTokenizerFast";

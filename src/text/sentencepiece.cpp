@@ -49,7 +49,7 @@ class SentencePiece : public Tokenizer {
   }
 
   void save(const fs::path& folder) const override {
-    fs::create_directories(folder);
+    create_folders(folder);
     write_file(folder / "tokenizer.model", bytes_);
     Json c = config_;
     if (!c.contains("tokenizer_class")) c["tokenizer_class"] = "LlamaTokenizer", c["legacy"] = false;

@@ -10,6 +10,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
+#include "cai/base/log.hpp"
 #include "cai/base/stop.hpp"
 #include "cai/base/text.hpp"
 #include "cai/io/safetensors.hpp"
@@ -115,28 +116,39 @@ void AdamW::restore(const std::string& prefix, const std::vector<std::pair<std::
 }
 
 TrainingState::TrainingState(fs::path folder, double checkpoint_seconds) : folder_(std::move(folder)), interval_(checkpoint_seconds) {
-  fs::create_directories(folder_ / "state");
+  create_folders(folder_ / "state");
+  remove_unpublished(folder_ / "state");
 }
 
 Json TrainingState::restore(const std::vector<std::pair<std::string, AdamW*>>& groups) {
-  const fs::path note = folder_ / "state" / "position.json";
-  if (!fs::exists(note)) {
-    metrics_ = std::make_unique<AppendFile>(folder_ / "metrics.jsonl", 0);
-    return nullptr;
-  }
-  const Json saved = parse_json(read_file(note), note.string());
-  const fs::path file = folder_ / "state" / saved.at("file").get<std::string>();
-  const std::string bytes = read_file(file);
-  if (sha256(bytes) != saved.at("sha256").get<std::string>()) throw InputError(file.string(), 0, "does not have the hash noted in position.json; remove the folder to start this stage again");
-  const SafeTensorsFile tensors = read_safetensors(file);
+  const fs::path note = folder_ / "state" / "position.json", metrics = folder_ / "metrics.jsonl";
+  const auto from_the_start = [&] {
+    metrics_ = std::make_unique<AppendFile>(metrics, 0);
+    return Json();
+  };
+  if (!fs::exists(note)) return from_the_start();
+  Json saved;
   NamedTensors from;
-  for (const SafeTensor& t : tensors.tensors) {
-    at::Tensor copy = at::empty(t.shape, at::kFloat);
-    std::memcpy(copy.data_ptr(), t.bytes.data(), t.bytes.size());
-    from.emplace_back(t.name, copy);
+  std::string lines;
+  try {
+    saved = read_sealed(note);
+    const fs::path file = folder_ / "state" / saved.at("file").get<std::string>();
+    if (!fs::exists(file) || sha256_file(file) != saved.at("sha256").get<std::string>()) throw InputError(file.string(), 0, "is damaged: it has not the hash that position.json notes");
+    for (const SafeTensor& t : read_safetensors(file).tensors) {
+      at::Tensor copy = at::empty(t.shape, at::kFloat);
+      std::memcpy(copy.data_ptr(), t.bytes.data(), t.bytes.size());
+      from.emplace_back(t.name, copy);
+    }
+    lines = fs::exists(metrics) ? read_file(metrics).substr(0, saved.at("metrics_bytes").get<std::size_t>()) : "";
+    if (sha256(lines) != saved.at("metrics_sha256").get<std::string>()) throw InputError(metrics.string(), 0, "is damaged: it has not the hash that position.json notes");
+  } catch (const InputError& damaged) {
+    log_warning(std::string(damaged.what()) + "; training begins again");  // which ends the same
+    return from_the_start();
   }
   for (const auto& [prefix, group] : groups) group->restore(prefix, from);
-  metrics_ = std::make_unique<AppendFile>(folder_ / "metrics.jsonl", saved.at("metrics_bytes").get<std::uint64_t>());
+  file_ = saved.at("file").get<std::string>();
+  write_file(metrics, lines);
+  metrics_ = std::make_unique<AppendFile>(metrics, lines.size());
   return saved.at("position");
 }
 
@@ -157,9 +169,11 @@ void TrainingState::maybe_save(const Json& position, const std::vector<std::pair
   // Two names in turn: the state that position.json points to is whole until the next one is.
   const fs::path note = folder_ / "state" / "position.json";
   std::string file = "a.safetensors";
-  if (fs::exists(note) && parse_json(read_file(note), note.string()).value("file", "") == file) file = "b.safetensors";
+  if (file_ == file) file = "b.safetensors";
+  fs::remove(folder_ / "state" / file);  // two states on the disk, never three
   const std::string hash = write_safetensors(folder_ / "state" / file, tensors, {});
-  write_file(note, to_line({{"file", file}, {"sha256", hash}, {"metrics_bytes", metrics_->size()}, {"position", position}}) + "\n");
+  write_sealed(note, {{"file", file}, {"sha256", hash}, {"metrics_bytes", metrics_->size()}, {"metrics_sha256", sha256_file(folder_ / "metrics.jsonl")}, {"position", position}});
+  file_ = file;
   saved_ = std::chrono::steady_clock::now();
   if (stopping) throw Stopped();
 }

@@ -11,6 +11,7 @@
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/plan.hpp"
+#include "cai/pipeline/resources.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/pipeline/version.hpp"
 
@@ -161,7 +162,7 @@ TEST_F(Run, WithoutANameGoesOnWithTheNewestUnfinishedOneOfTheSameConfig) {
   RunInputs inputs = small_inputs();
   auto make = [&](const std::string& name, const std::string& state, const std::string& config) {
     fs::create_directories(folder_ / name);
-    write_file(folder_ / name / "run.json", to_line({{"state", state}, {"config_sha256", config}}));
+    write_sealed(folder_ / name / "run.json", {{"state", state}, {"config_sha256", config}});
   };
   EXPECT_EQ(choose_run_folder(inputs, folder_).filename(), "harmless-01");
   make("harmless-01", "done", config_fingerprint(inputs.config));

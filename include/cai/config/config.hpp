@@ -167,6 +167,9 @@ Config load_config(const std::filesystem::path& file /* empty: defaults only */,
 /// YAML with every field; with_origin adds where each value came from as a comment. Loading it gives the same config.
 std::string to_yaml(const Config& config, bool with_origin);
 
+/// The same with origins, and a last line "# sha256 ..." of what stands above it: load_config refuses such a file once it was damaged or changed.
+std::string to_sealed_yaml(const Config& config);
+
 /// "section.name = value" lines of one section in declared order; part of that stage's key.
 std::string section_text(const Config& config, const std::string& section);
 

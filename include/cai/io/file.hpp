@@ -20,6 +20,9 @@ void rename_durably(const std::filesystem::path& from, const std::filesystem::pa
 
 void sync_folder(const std::filesystem::path& folder);
 
+/// Creates the folder and what is missing above it; each new name is durable in its parent.
+void create_folders(const std::filesystem::path& folder);
+
 /// Removes the temporary files that a killed write_file left in `folder` (not below it): nothing in them was ever
 /// reported as written. A folder that does not exist is fine.
 void remove_unpublished(const std::filesystem::path& folder);
@@ -57,10 +60,12 @@ class MappedFile {
 };
 
 /// One process a run folder. Throws EnvironmentError naming the holder (pid, host) when another live process has it;
-/// a lock left by a dead process is taken over.
+/// a lock left by a dead process is taken over. Where the file system has no locks, the holder's note stands for one: it counts
+/// while that process lives on this host.
 class FolderLock {
  public:
-  explicit FolderLock(const std::filesystem::path& folder);
+  /// Holds folder/.lock; `beside`: .<folder>.lock in its parent, for a folder that may be moved aside meanwhile.
+  explicit FolderLock(const std::filesystem::path& folder, bool beside = false);
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;

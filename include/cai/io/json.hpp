@@ -1,6 +1,7 @@
 // JSON as nlohmann's ordered type (fields keep their order, unknown fields survive), parsed with limits.
 #pragma once
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -19,5 +20,11 @@ SortedJson parse_sorted_json(std::string_view text, const std::string& file, lon
 
 /// Compact, one line, UTF-8 kept, invalid UTF-8 replaced by U+FFFD.
 std::string to_line(const Json& value);
+
+/// Writes an object durably with one more field, "seal": the SHA-256 of the rest, so that damage to any value is noticed.
+void write_sealed(const std::filesystem::path& path, Json value);
+
+/// Reads such a file, the seal taken off. Throws InputError naming the file when the seal is missing or does not fit.
+Json read_sealed(const std::filesystem::path& path);
 
 }  // namespace cai

@@ -24,7 +24,7 @@ struct Manifest {
   double seconds = 0;    // wall time, summed over interruptions; not part of any hash
 };
 
-/// Nothing when there is no manifest; throws InputError on a malformed one.
+/// Nothing when there is no manifest; throws InputError on a malformed or damaged one.
 std::optional<Manifest> read_manifest(const std::filesystem::path& folder);
 
 void write_manifest(const std::filesystem::path& folder, const Manifest& manifest);

@@ -19,8 +19,9 @@ namespace cai {
 std::vector<Json> read_records(const std::filesystem::path& path);
 
 /// Writes the records of one stage in order, resumably. Acknowledged records (flushed) survive SIGKILL and power loss.
-/// Unfinished folders hold shards and no manifest; reopening with the same key continues after the last whole line,
-/// with another key the unfinished folder is moved aside to <folder>.stale-N (nothing is deleted).
+/// Unfinished folders hold shards, the hash of each line (progress.hashes) and no manifest; reopening with the same key continues after the
+/// last line that has its hash: what is torn or damaged is made again. With another key the unfinished folder is moved aside to
+/// <folder>.stale-N (nothing is deleted).
 class RecordWriter {
  public:
   RecordWriter(const std::filesystem::path& folder, std::string stage, std::string key, long shard_records = 1024);
@@ -35,12 +36,18 @@ class RecordWriter {
   /// Makes everything contiguous so far durable. Called by the writer itself every 64 records or two seconds too.
   void flush();
 
-  /// Syncs, hashes and publishes the manifest. No record may be missing.
-  void finish(const Json& figures, double seconds);
+  /// Records that survive SIGKILL and power loss: those that progress may count.
+  std::size_t durable() const;
+
+  /// Syncs, hashes and publishes the manifest, which lists `extras` (other files of the folder) too. No record may be missing.
+  void finish(const Json& figures, double seconds, const std::vector<std::string>& extras = {});
 
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// Removes what only an unfinished folder of records needs.
+void remove_progress(const std::filesystem::path& folder);
 
 }  // namespace cai

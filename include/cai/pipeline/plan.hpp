@@ -9,6 +9,7 @@
 #include "cai/data/constitution.hpp"
 #include "cai/data/prompt.hpp"
 #include "cai/io/json.hpp"
+#include "cai/model/config.hpp"
 
 namespace cai {
 
@@ -24,6 +25,7 @@ struct RunInputs {
   Constitution constitution;
   std::filesystem::path model;
   std::string model_sha256;
+  ModelConfig architecture;
   double parameters = 0;  // of the model
   std::vector<PromptFile> prompt_files;
   std::vector<Prompt> prompts;  // of all files; every one has a split
@@ -47,8 +49,8 @@ std::vector<Stage> stages_of(const RunInputs& inputs);
 /// In one line, where two ingredients differ: "critique.temperature 0.3 -> 0.5; input iter-01/prompts".
 std::string difference(const Json& before, const Json& after);
 
-/// Bytes that the run's folder needs at most, training states included.
-double disk_estimate(const RunInputs& inputs);
+/// Records of the prompts stage, at most.
+long prompt_count(const RunInputs& inputs);
 
 /// Tokens (computed, prompts included) and seconds of one stage on this machine; rough.
 struct Cost {
@@ -57,7 +59,10 @@ struct Cost {
 };
 Cost estimate(const RunInputs& inputs, const Stage& stage);
 
-/// run.json of a run, an empty object when there is none yet.
+/// Threads of a run: engine.threads, or for 0 what the run in config.out began with, or all cores. Part of the training stages' keys.
+long thread_count(const Config& config);
+
+/// run.json of a run, an empty object when there is none yet. Throws InputError when it is damaged.
 Json read_run_json(const std::filesystem::path& run);
 
 /// The folder of a run that names none: the newest unfinished runs/<constitution>-NN with this config, else the next free number.

@@ -56,7 +56,7 @@ class TrainingState {
   TrainingState(std::filesystem::path folder, double checkpoint_seconds);
 
   /// The saved position (an object that the trainer gave to save()), null when there is none. Restores the groups' tensors; metrics.jsonl
-  /// is cut back to that position. Throws InputError when the state does not have the hash that was noted for it.
+  /// is cut back to that position. A state without the hash that was noted for it is told and counts as none.
   Json restore(const std::vector<std::pair<std::string, AdamW*>>& groups);
 
   void log(const Json& metrics);
@@ -75,6 +75,7 @@ class TrainingState {
   std::chrono::duration<double> interval_;
   std::chrono::steady_clock::time_point saved_ = std::chrono::steady_clock::now();
   std::unique_ptr<AppendFile> metrics_;
+  std::string file_;  // of the two in state/, the one that position.json names
 };
 
 /// Cuts [0, n) into runs of whole sequences whose lengths sum to at most `tokens` (a longer sequence goes alone): micro-batches, which

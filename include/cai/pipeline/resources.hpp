@@ -1,0 +1,23 @@
+// What a run needs of the machine, compared with what is there before anything is created.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "cai/pipeline/plan.hpp"
+
+namespace cai {
+
+/// Bytes that the run's folder needs at most, training states included.
+double disk_estimate(const RunInputs& inputs);
+
+/// Bytes of memory that the hungriest stage needs at most; rough, made from the model's shape and the layers that learn.
+double memory_estimate(const RunInputs& inputs);
+
+/// In one line, what is short: the disk below `parent` against the estimate less what `out` holds already. "" when there is enough.
+std::string disk_problem(const RunInputs& inputs, const std::filesystem::path& out, const std::filesystem::path& parent);
+
+/// The same for memory: against the machine's, the control group's and the process's limit (ulimit -v).
+std::string memory_problem(const RunInputs& inputs);
+
+}  // namespace cai

@@ -1,0 +1,108 @@
+#include "cai/pipeline/resources.hpp"
+
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+
+#include "cai/train/trainer.hpp"
+
+namespace cai {
+namespace fs = std::filesystem;
+namespace {
+
+std::string gigabytes(double bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f GB", bytes / 1e9);
+  return text;
+}
+
+/// Parameters that a training section's optimiser owns.
+double learning(const RunInputs& inputs, const OptimiserConfig& optimiser) {
+  const ModelConfig& c = inputs.architecture;
+  const std::int64_t first = first_trainable_layer(c, optimiser.trainable_layers);
+  if (first == 0) return inputs.parameters;
+  const double attention = static_cast<double>(c.width * c.head_width * (2 * c.heads + 2 * c.kv_heads));
+  const double layer = attention + 3.0 * static_cast<double>(c.width * c.ffn_width) + 2.0 * static_cast<double>(c.width);
+  return static_cast<double>(c.layers - first) * layer + static_cast<double>(c.width);
+}
+
+bool reinforces(const RunInputs& inputs) { return inputs.config.ppo.updates > 0; }
+
+double folder_bytes(const fs::path& folder) {
+  double bytes = 0;
+  std::error_code gone;
+  for (auto entry = fs::recursive_directory_iterator(folder, gone); !gone && entry != fs::recursive_directory_iterator(); entry.increment(gone)) {
+    std::error_code ignored;
+    const bool is_aside = entry->path().string().find(".stale-") != std::string::npos;
+    if (!is_aside && entry->is_regular_file(ignored)) bytes += static_cast<double>(entry->file_size(ignored));
+  }
+  return bytes;
+}
+
+/// The first number in a file, or `otherwise` when there is none ("max").
+double number_in(const char* file, double otherwise) {
+  std::ifstream in(file);
+  double value = 0;
+  return in >> value ? value : otherwise;
+}
+
+}  // namespace
+
+double disk_estimate(const RunInputs& inputs) {
+  // Three checkpoints an iteration in float32. While a stage trains, two states beside them: weights and two moments of what learns.
+  const double checkpoint = 4 * inputs.parameters;
+  const double records = 8e3 * static_cast<double>(prompt_count(inputs)) * static_cast<double>(4 + 2 * inputs.config.revise.rounds);
+  const Config& c = inputs.config;
+  double learns = learning(inputs, c.sft.optimiser);
+  if (reinforces(inputs)) learns = std::max({learns, learning(inputs, c.reward.optimiser), (c.ppo.advantage == "gae" ? 2 : 1) * learning(inputs, c.ppo.optimiser)});
+  return static_cast<double>(c.iterations) * ((reinforces(inputs) ? 3 : 1) * checkpoint + records) + 2 * 3 * 4 * learns + 50e6;
+}
+
+double memory_estimate(const RunInputs& inputs) {
+  const Config& c = inputs.config;
+  const ModelConfig& m = inputs.architecture;
+  const double weights = 4 * inputs.parameters, width = static_cast<double>(m.width), layers = static_cast<double>(m.layers);
+  // An engine keeps weights in its own order and the keys and values of all sequences at once; torch itself takes 0.4 GB.
+  const double longest = static_cast<double>(std::max({c.generate.max_new_tokens, c.critique.max_new_tokens, c.revise.max_new_tokens, c.candidates.max_new_tokens, c.eval.max_new_tokens})) + 512;
+  const double engine = weights + 2 * 4 * layers * static_cast<double>(m.kv_heads * m.head_width) * longest * static_cast<double>(c.engine.max_sequences);
+  // What one micro-batch keeps for the way back: about 16 rows of width and 3 of the feed-forward's a layer and token; logits of one part.
+  const double tokens = static_cast<double>(kMicroBatchTokens);
+  const auto activations = [&](const OptimiserConfig& o) {
+    const double learning_layers = layers - static_cast<double>(first_trainable_layer(m, o.trainable_layers));
+    return 4 * tokens * learning_layers * (16 * width + 3 * static_cast<double>(m.ffn_width)) + 2 * 4 * tokens * static_cast<double>(m.vocabulary);
+  };
+  // Copies of what learns: weights, gradients, two moments.
+  const double speaks = weights + engine;
+  const double sft = weights + 16 * learning(inputs, c.sft.optimiser) + activations(c.sft.optimiser) + 1.1e9;  // and states below the learning layers
+  double most = std::max(speaks, sft);
+  if (reinforces(inputs)) {
+    const double models = c.ppo.advantage == "gae" ? 2 : 1;
+    most = std::max(most, weights + 16 * learning(inputs, c.reward.optimiser) + activations(c.reward.optimiser) + 1.1e9);
+    most = std::max(most, 2 * weights + engine + models * 16 * learning(inputs, c.ppo.optimiser) + 2 * models * activations(c.ppo.optimiser));
+  }
+  return most + 0.4e9;
+}
+
+std::string disk_problem(const RunInputs& inputs, const fs::path& out, const fs::path& parent) {
+  const double need = std::max(0.0, disk_estimate(inputs) - folder_bytes(out)), have = static_cast<double>(fs::space(parent).available);
+  return have < need ? out.string() + ": the run needs up to " + gigabytes(need) + " of disk, " + gigabytes(have) + " are free" : "";
+}
+
+std::string memory_problem(const RunInputs& inputs) {
+  struct sysinfo machine {};
+  sysinfo(&machine);
+  double have = static_cast<double>(machine.totalram) * machine.mem_unit;
+  have = std::min(have, number_in("/sys/fs/cgroup/memory.max", have));
+  have = std::min(have, number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes", have));
+  struct rlimit limit {};
+  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) have = std::min(have, static_cast<double>(limit.rlim_cur));
+  const double need = memory_estimate(inputs);
+  return have < need ? "the run needs about " + gigabytes(need) + " of memory, there are " + gigabytes(have) +
+                           "; a smaller model, fewer trainable_layers or a lower engine.max_sequences needs less"
+                     : "";
+}
+
+}  // namespace cai
