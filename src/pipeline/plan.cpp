@@ -32,7 +32,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kPackagedModel = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";  // as scripts/setup.sh has it
-constexpr int kFormat = 1;  // of what the stages write; raised when the same config gives other records
+constexpr int kFormat = 2;  // of what the stages write; raised when the same config gives other records
 
 /// Collects the lines of failures, so that all are told at once.
 class Problems {
@@ -116,6 +116,16 @@ fs::path existing_parent(fs::path folder) {
   return folder;
 }
 
+/// A folder without files, the traces of a run apart that was stopped before its first file: its lock, run.json not yet published.
+bool holds_nothing(const fs::path& folder) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename();
+    if (name != "run.json.tmp" && !name.starts_with(".")) return false;
+  }
+  return true;
+}
+
 void check_out(const RunInputs& inputs, Problems& problems) {
   fs::path out = inputs.config.out.empty() ? "runs" : inputs.config.out;
   fs::path parent = existing_parent(out);
@@ -125,24 +135,13 @@ void check_out(const RunInputs& inputs, Problems& problems) {
   }
   bool is_run = fs::exists(out / "run.json");
   if (!inputs.config.out.empty() && fs::is_directory(out) && !is_run) {
-    for (const auto& entry : fs::directory_iterator(out)) {
-      std::string name = entry.path().filename();
-      if (name.starts_with(".")) continue;  // a lock of a run that was killed before its first file
+    if (!holds_nothing(out))
       problems.add(out.string() +
                    ": exists and is not a run folder (no run.json); accepted are a new name, an empty folder, a run to resume");
-      break;
-    }
   }
   if (inputs.parameters == 0) return;
   if (const std::string problem = disk_problem(inputs, out, parent); !problem.empty()) problems.add(problem);
   if (const std::string problem = memory_problem(inputs); !problem.empty()) problems.add(problem);
-}
-
-bool holds_nothing(const fs::path& folder) {
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored))
-    if (!entry.path().filename().string().starts_with(".")) return false;
-  return true;
 }
 
 std::string two_digits(int n) {

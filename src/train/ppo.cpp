@@ -13,6 +13,7 @@
 #include "cai/base/random.hpp"
 #include "cai/base/statistics.hpp"
 #include "cai/engine/engine.hpp"
+#include "cai/train/guards.hpp"
 #include "cai/train/loss.hpp"
 #include "cai/train/trainer.hpp"
 
@@ -127,6 +128,15 @@ double common_opening(const Rollouts& r) {
     most = std::max(most, ++count[{begin, begin + std::min<std::ptrdiff_t>(4, r.sequences[i].end() - begin)}]);
   }
   return static_cast<double>(most) / static_cast<double>(std::max<std::size_t>(1, r.sequences.size()));
+}
+
+// Slope of y in x by least squares, 0 when x does not vary.
+double slope(const std::vector<double>& x, const std::vector<double>& y) {
+  const double n = static_cast<double>(x.size());
+  const double mx = std::accumulate(x.begin(), x.end(), 0.0) / n, my = std::accumulate(y.begin(), y.end(), 0.0) / n;
+  double xy = 0, xx = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) xy += (x[i] - mx) * (y[i] - my), xx += (x[i] - mx) * (x[i] - mx);
+  return xx > 0 ? xy / xx : 0;
 }
 
 constexpr std::size_t kSamples = 160;  // what PPO gained is known to about 0.15 of a standard deviation
@@ -369,7 +379,7 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
                           {"sampler_k3", sampler_k3}, {"kl_coefficient", kl_coefficient}, {"entropy", entropy / tokens}, {"policy_loss", policy_loss / n},
                           {"approximate_kl", approximate_kl}, {"clip_share", clip_share / n},
                           {"first_log_ratio", first_ratio_error}, {"gradient_norm", norm},
-                          {"learning_rate", policy_learns ? rate : 0.0}, {"tokens", tokens}, {"length", length.mean},
+                          {"learning_rate", policy_learns ? rate : 0.0}, {"tokens", tokens}, {"length", length.mean}, {"length_slope", slope(lengths, r.raw_scores)},
                           {"stop_rate", finished / static_cast<double>(r.rollouts.size())}, {"scores_clipped", clipped_scores}, {"distinct_2", distinct_pairs(r)},
                           {"common_opening", common_opening(r)}, {"optimiser_steps", optimiser_steps}};
     if (with_critic)

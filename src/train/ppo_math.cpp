@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "cai/base/error.hpp"
 
@@ -73,36 +72,6 @@ double k2(double d) { return d * d / 2; }
 double k3(double d) {
   const double held = std::clamp(d, -20.0, 20.0);
   return std::exp(-held) - 1 + held;
-}
-
-std::string training_problem(const std::vector<Json>& updates, const PpoConfig& config) {
-  if (updates.empty()) return "";
-  const Json &first = updates.front(), &last = updates.back();
-  const auto number = [](const Json& j, const char* name) { return j.contains(name) && j[name].is_number() ? j[name].get<double>() : 0.0; };
-  const auto text = [](double x) {
-    char buffer[32];
-    std::snprintf(buffer, sizeof buffer, "%.3g", x);
-    return std::string(buffer);
-  };
-  for (const auto& [name, value] : last.items())
-    if (value.is_null() || (value.is_number_float() && !std::isfinite(value.get<double>()))) return name + " is not finite; try a lower ppo.learning_rate";
-  const auto last_three = [&](auto holds) {
-    if (updates.size() < 3) return false;
-    return std::all_of(updates.end() - 3, updates.end(), holds);
-  };
-  if (last_three([&](const Json& j) { return number(j, "kl") < -0.5; }))
-    return "the KL to the reference is " + text(number(last, "kl")) + " nats a sequence for three updates: sampler and scorer differ";
-  if (number(last, "kl") > config.max_kl)
-    return "the KL to the reference is " + text(number(last, "kl")) + " nats a sequence, above ppo.max_kl " + text(config.max_kl) + "; try a higher ppo.kl_coefficient or a lower ppo.learning_rate";
-  if (last_three([&](const Json& j) { return number(j, "entropy") < 0.5 * number(first, "entropy"); }))
-    return "the entropy fell from " + text(number(first, "entropy")) + " to " + text(number(last, "entropy")) + " nats: the policy collapses; try a higher ppo.kl_coefficient";
-  if (number(first, "stop_rate") > 0.5 && last_three([&](const Json& j) { return number(j, "stop_rate") < 0.1; }))
-    return "answers no longer end (stop rate " + text(number(last, "stop_rate")) + "); try a higher ppo.missing_stop_penalty";
-  if (number(first, "common_opening") < 0.4 && last_three([&](const Json& j) { return number(j, "common_opening") > 0.8; }))
-    return "four answers in five begin alike: the policy collapses to one opening; try a higher ppo.kl_coefficient or more prompts";
-  if (updates.size() >= 8 && std::all_of(updates.end() - 5, updates.end(), [&](const Json& j) { return number(j, "explained_variance") < -1; }))
-    return "the value model explains less than nothing (explained variance " + text(number(last, "explained_variance")) + "); try a longer ppo.critic_warmup or a lower ppo.value_learning_rate";
-  return "";
 }
 
 }  // namespace cai

@@ -94,6 +94,32 @@ RC_GTEST_PROP(Records, AreTheSameAfterAnyInterruption, ()) {
   RC_ASSERT(verify_manifest(broken.path).empty());
 }
 
+TEST(Records, ProgressCountsOnlyWhatIsDurable) {
+  const Folder f;
+  RecordWriter w(f.path / "stage", "s", "key");
+  w.write(1, record(1));  // waits for its turn: a kill would lose it
+  EXPECT_EQ(w.durable(), 0u);
+  w.write(0, record(0));  // in the file, not yet synced
+  EXPECT_EQ(w.durable(), 0u);
+  w.flush();
+  EXPECT_EQ(w.durable(), 2u);
+  for (std::size_t i = 2; i < 70; ++i) w.write(i, record(i));
+  EXPECT_EQ(w.durable(), 66u);  // 64 at once
+}
+
+TEST(Records, ALineWithoutItsHashIsMadeAgain) {  // blocks may reach the disk in any order before a power loss
+  const Folder f;
+  const fs::path stage = f.path / "stage";
+  { RecordWriter w(stage, "s", "key"); for (std::size_t i = 0; i < 9; ++i) w.write(i, record(i)); w.flush(); }
+  std::string text = read_file(stage / "00000.jsonl");
+  text.replace(text.find("r4"), 2, "r5");  // still JSON
+  write_file(stage / "00000.jsonl", text);
+  RecordWriter w(stage, "s", "key");
+  ASSERT_EQ(w.already_written().size(), 4u);
+  EXPECT_EQ(w.already_written()[3], record(3));
+  EXPECT_EQ(w.durable(), 4u);
+}
+
 TEST(Records, OutOfOrderWritesComeOutInOrder) {
   const Folder f;
   RecordWriter w(f.path, "s", "key");
@@ -145,6 +171,29 @@ TEST(Records, BadLinesAreNamed) {
   EXPECT_NE(message_of([&] { read_records(f.path / "a.jsonl"); }).find("a.jsonl:2"), std::string::npos);
   write_file(f.path / "b.jsonl", "{\"id\": \"x\"}\n{\"id\": \"x\"}\n");
   EXPECT_NE(message_of([&] { read_records(f.path / "b.jsonl"); }).find("b.jsonl:2"), std::string::npos);
+}
+
+TEST(Sealed, AnyChangeIsToldAndTheValueComesBackWithoutTheSeal) {
+  const Folder f;
+  const fs::path file = f.path / "run.json";
+  const Json value = {{"seed", 1}, {"rate", 0.1}, {"name", "\u00fc\n"}};
+  write_sealed(file, value);
+  EXPECT_EQ(read_sealed(file), value);
+  std::string text = read_file(file);
+  text.replace(text.find("0.1"), 3, "0.2");
+  write_file(file, text);
+  EXPECT_NE(message_of([&] { read_sealed(file); }).find("run.json: is damaged"), std::string::npos);
+  write_file(file, "{\"seed\": 1}");
+  EXPECT_NE(message_of([&] { read_sealed(file); }).find("run.json: is damaged"), std::string::npos);
+}
+
+TEST(File, CreateFoldersMakesWhatIsMissing) {
+  const Folder f;
+  create_folders(f.path / "a/b/c");
+  EXPECT_TRUE(fs::is_directory(f.path / "a/b/c"));
+  create_folders(f.path / "a/b/");
+  write_file(f.path / "file", "x");
+  EXPECT_NE(message_of([&] { create_folders(f.path / "file/below"); }).find("file"), std::string::npos);
 }
 
 TEST(FolderLock, IsHeldByOneProcessAtATime) {

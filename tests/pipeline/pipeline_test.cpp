@@ -68,12 +68,20 @@ TEST(Stages, RunInTheOrderOfThePaper) {
 TEST(Stages, KeysDependOnlyOnWhatDeterminesTheOutput) {
   RunInputs inputs = small_inputs(), other = inputs;
   other.config.out = "elsewhere";
-  other.config.engine.threads = 7;
   other.config.engine.max_sequences = 3;
   other.config.sft.optimiser.checkpoint_seconds = 1;
   other.config.report.examples = 1;
   other.config.eval.gates = {"over_refusal <= base + 5pt"};
   EXPECT_EQ(folders_that_differ(inputs, other), std::vector<std::string>{});
+}
+
+TEST(Stages, ThreadsDetermineTrainingAndWhatFollowsFromIt) {  // ATen splits sums among threads
+  RunInputs inputs = small_inputs(), other = inputs;
+  inputs.config.engine.threads = 1, other.config.engine.threads = 2;
+  const std::vector<std::string> differ = folders_that_differ(inputs, other);
+  ASSERT_FALSE(differ.empty());
+  EXPECT_EQ(differ.front(), "iter-01/sft");
+  EXPECT_EQ(difference(stages_of(inputs)[4].ingredients, stages_of(other)[4].ingredients), "threads 1 -> 2");
 }
 
 TEST(Stages, AChangedFieldChangesItsStageAndThoseAfterIt) {
@@ -174,8 +182,23 @@ TEST_F(Run, WithoutANameGoesOnWithTheNewestUnfinishedOneOfTheSameConfig) {
   EXPECT_EQ(choose_run_folder(inputs, folder_).filename(), "harmless-04");
 }
 
-TEST_F(Run, DiskEstimateGrowsWithModelAndIterations) {
+RunInputs smollm2_inputs() {
   RunInputs inputs = small_inputs();
+  ModelConfig& m = inputs.architecture;
+  m.layers = 30, m.width = 576, m.heads = 9, m.kv_heads = 3, m.head_width = 64, m.ffn_width = 1536, m.vocabulary = 49152;
+  return inputs;
+}
+
+TEST_F(Run, TooLittleMemoryAndDiskAreToldInOneLine) {
+  RunInputs inputs = smollm2_inputs();
+  EXPECT_GT(memory_estimate(inputs), 2 * 4 * 135e6);
+  inputs.parameters = 70e12, inputs.architecture.width = 1'000'000;
+  EXPECT_NE(memory_problem(inputs).find(" of memory, there are "), std::string::npos);
+  EXPECT_NE(disk_problem(inputs, folder_, folder_).find(" of disk, "), std::string::npos);
+}
+
+TEST_F(Run, DiskEstimateGrowsWithModelAndIterations) {
+  RunInputs inputs = smollm2_inputs();
   double one = disk_estimate(inputs);
   EXPECT_GT(one, 3 * 4 * 135e6);
   inputs.config.iterations = 2;
@@ -210,17 +233,24 @@ TEST_F(StageFolder, SumsSecondsOverInterruptions) {
   EXPECT_GE(run_record_stage(folder_ / "s", "generate", "key", 100, {}, two_records).seconds, 100);
 }
 
-TEST_F(StageFolder, ExtraFilesJoinTheManifestEvenAfterAKillBetweenTheTwo) {
+TEST_F(StageFolder, ExtraFilesJoinTheManifest) {
   auto body = [&](RecordWriter& out) {
     write_file(folder_ / "s" / "failures.jsonl", "{\"id\":\"f\"}\n");
     return two_records(out);
   };
-  run_record_stage(folder_ / "s", "eval", "key", 0, {}, body);  // as if killed before the extras were added
-  EXPECT_EQ(read_manifest(folder_ / "s")->files.size(), 1u);
-  EXPECT_TRUE(run_record_stage(folder_ / "s", "eval", "key", 0, {"failures.jsonl"}, body).was_done);
+  EXPECT_FALSE(run_record_stage(folder_ / "s", "eval", "key", 0, {"failures.jsonl"}, body).was_done);
   EXPECT_EQ(read_manifest(folder_ / "s")->files.size(), 2u);
   EXPECT_EQ(verify_manifest(folder_ / "s"), std::vector<std::string>{});
   EXPECT_EQ(read_records(folder_ / "s").size(), 2u);  // extras are no shards
+}
+
+TEST_F(StageFolder, WhatAKillAfterTheManifestLeftIsCleared) {
+  run_record_stage(folder_ / "s", "generate", "key", 0, {}, two_records);
+  for (const char* file : {"progress.json", "progress.hashes", "manifest.json.tmp"}) write_file(folder_ / "s" / file, "left");
+  EXPECT_TRUE(run_record_stage(folder_ / "s", "generate", "key", 0, {}, two_records).was_done);
+  std::set<std::string> files;
+  for (const auto& entry : fs::directory_iterator(folder_ / "s")) files.insert(entry.path().filename());
+  EXPECT_EQ(files, (std::set<std::string>{"00000.jsonl", "manifest.json"}));
 }
 
 TEST_F(StageFolder, OfTrainingContinuesWithTheSameKeyAndMovesAsideWithAnother) {
@@ -276,7 +306,7 @@ TEST_F(FindModelIn, TakesRunsStagesAndCheckpoints) {
   EXPECT_EQ(find_model(checkpoint.parent_path().string()), checkpoint);
   write_file(folder_ / "run" / "run.json", "{}");
   EXPECT_THROW(find_model((folder_ / "run").string()), InputError);  // not finished yet
-  write_file(checkpoint.parent_path() / "manifest.json", "{}");
+  write_manifest(checkpoint.parent_path(), {"sft", "key", {{"checkpoint/config.json", -1, sha256("{}")}}, Json::object(), 0});
   EXPECT_EQ(find_model((folder_ / "run").string()), checkpoint);
 }
 

@@ -188,6 +188,8 @@ def snapshot(run):
             data = re.sub(rb"<summary>[^<]*s of wall time</summary>", b"", data)
             data = re.sub(rb"(?s)Time and tokens by stage.*?Provenance", b"", data)
             data = data.replace(pathlib.Path(run).name.encode(), b"RUN")
+        if name == "config.yaml":  # where a value came from is a comment
+            data = re.sub(rb"  # .*|# sha256 .*", b"", data)
         if name == "run.json":
             facts = json.loads(data)
             for stage in facts["stages"].values():

@@ -90,37 +90,5 @@ TEST(PpoMath, TheAdaptiveCoefficientFollowsTheClippedError) {
   EXPECT_LT(adapt_kl_coefficient(0.2, 1, 6, 64, 10000), 0.2);
 }
 
-Json healthy(int update) {
-  return {{"update", update}, {"kl", 0.5 + 0.1 * update}, {"entropy", 2.0}, {"stop_rate", 0.7}, {"common_opening", 0.1}, {"explained_variance", 0.2}, {"score", 0.1}};
-}
-
-std::string problem_after(const std::vector<std::pair<const char*, double>>& changes, int updates) {
-  std::vector<Json> all = {healthy(1), healthy(2)};
-  for (int i = 0; i < updates; ++i) {
-    all.push_back(healthy(3));
-    for (const auto& [name, value] : changes) all.back()[name] = value;
-  }
-  return training_problem(all, PpoConfig{});
-}
-
-TEST(TrainingProblem, IsSilentForAHealthyRun) {
-  std::vector<Json> all;
-  for (int i = 1; i <= 30; ++i) {
-    all.push_back(healthy(i));
-    EXPECT_EQ(training_problem(all, PpoConfig{}), "");
-  }
-}
-
-TEST(TrainingProblem, NamesEachPathology) {
-  EXPECT_NE(problem_after({{"kl", 26}}, 1).find("max_kl"), std::string::npos);
-  EXPECT_NE(problem_after({{"kl", -1}}, 3).find("differ"), std::string::npos);
-  EXPECT_EQ(problem_after({{"kl", -1}}, 2), "");
-  EXPECT_NE(problem_after({{"entropy", 0.8}}, 3).find("entropy"), std::string::npos);
-  EXPECT_NE(problem_after({{"stop_rate", 0.05}}, 3).find("end"), std::string::npos);
-  EXPECT_NE(problem_after({{"common_opening", 0.9}}, 3).find("begin alike"), std::string::npos);
-  EXPECT_NE(problem_after({{"explained_variance", -2}}, 8).find("value model"), std::string::npos);
-  EXPECT_NE(problem_after({{"score", NAN}}, 1).find("finite"), std::string::npos);
-}
-
 }  // namespace
 }  // namespace cai

@@ -7,11 +7,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 
 #include "cai/base/error.hpp"
+#include "cai/base/log.hpp"
 #include "cai/base/random.hpp"
 #include "cai/base/stop.hpp"
 #include "cai/io/file.hpp"
@@ -181,6 +184,42 @@ RewardModel toy_value(const Llama& model) {
   return v;
 }
 
+// One flipped bit anywhere in the saved state of a stopped training: told, and training ends as if there had been no stop.
+TEST(Training, ADamagedStateIsNeverTrained) {
+  at::set_num_threads(1);
+  set_log_level(LogLevel::kOff);
+  const Llama start = random_llama(tiny(), 4);
+  const SftConfig config{.optimiser = {.learning_rate = 1e-3, .trainable_layers = 1}, .epochs = 1, .batch_size = 4};
+  const auto train = [&](const fs::path& folder, const StepObserver& observe) {
+    Llama model = start.clone();
+    train_sft(model, examples(16), {}, config, 1, folder, observe);
+    return model;
+  };
+  const Folder whole, stopped, folder;
+  const Llama expected = train(whole.path, {});
+  const std::string metrics = read_file(whole.path / "metrics.jsonl");
+  stop_after(2, [&](const StepObserver& observe) { train(stopped.path, observe); });
+  const char* given = std::getenv("CAI_FLIPS");
+  const int flips = given ? std::atoi(given) / 4 : 25;  // of each of four files
+  for (const char* name : {"metrics.jsonl", "state/position.json", "state/a.safetensors", "state/b.safetensors"}) {
+    if (!fs::exists(stopped.path / name)) continue;
+    const std::string good = read_file(stopped.path / name);
+    Random random = Random(1).derive(name);
+    for (int i = 0; i < flips; ++i) {
+      std::string bad = good;
+      const std::size_t at = random.below(good.size());
+      bad[at] = static_cast<char>(bad[at] ^ (1 << random.below(8)));
+      fs::remove_all(folder.path);
+      fs::copy(stopped.path, folder.path, fs::copy_options::recursive);
+      write_file(folder.path / name, bad);
+      EXPECT_TRUE(same_weights(train(folder.path, {}), expected)) << name << ", byte " << at;
+      EXPECT_EQ(read_file(folder.path / "metrics.jsonl"), metrics) << name << ", byte " << at;
+      if (testing::Test::HasFailure()) return;
+    }
+  }
+  set_log_level(LogLevel::kInfo);
+}
+
 TEST(Training, AStopAnywhereChangesNothing) {
   at::set_num_threads(1);  // a child process cannot use the parent's threads
   const Llama start = random_llama(tiny(), 4);
@@ -285,6 +324,38 @@ TEST(Ppo, StaysAtTheReferenceUnderAHeavyPenalty) {
   Json last;
   train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, [&](long, long, const Json& f) { last = f; });
   EXPECT_LT(std::abs(last["kl"].get<double>()), 0.5);
+}
+
+// Rewards that a policy can hack, learned in earnest without a penalty: the guards stop it, and the line says why.
+TEST(Ppo, AHackedRewardIsStopped) {
+  struct Case { const char* name; std::function<double(const std::vector<int>&)> reward; };
+  const std::vector<Case> cases = {
+      {"one token", [](const std::vector<int>& s) { return static_cast<double>(std::count(s.end() - 8, s.end(), 21)); }},
+      {"the same token again", [](const std::vector<int>& s) {
+         double same = 0;
+         for (auto i = s.end() - 7; i != s.end(); ++i) same += *i == *(i - 1);
+         return same;
+       }}};
+  for (const Case& one : cases) {
+    Llama model = toy_policy(8);
+    PpoConfig config = toy_ppo();
+    config.updates = 120, config.prompts_per_update = 48, config.kl_coefficient = 0, config.optimiser.learning_rate = 5e-3, config.optimiser.schedule = "constant";
+    config.missing_stop_penalty = 0, config.stop_epochs_at_kl = 0.2, config.max_kl = 1000;
+    const Folder folder;
+    const Scorer score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>&, std::int64_t) {
+      std::vector<double> scores;
+      for (const auto& s : sequences) scores.push_back(one.reward(s));
+      return scores;
+    };
+    std::string line;
+    try {
+      train_ppo_with(model, toy_value(model), score, prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, {});
+    } catch (const TrainingError& stopped) {
+      line = stopped.what();
+    }
+    EXPECT_NE(line.find("; try "), std::string::npos) << one.name << ": \"" << line << "\"";
+    EXPECT_EQ(line.find('\n'), std::string::npos);
+  }
 }
 
 TEST(PpoLosses, AgreeWithTheWorkedExample) {

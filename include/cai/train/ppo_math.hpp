@@ -44,9 +44,4 @@ double adapt_kl_coefficient(double coefficient, double kl, double target, double
 double k2(double d);
 double k3(double d);
 
-/// What is wrong with training, by the figures of its updates so far, or "". Checks non-finite figures, a negative KL for three updates
-/// (sampler and scorer differ), KL to the reference over max_kl, entropy below half of its start, lengths at the limit with a falling
-/// stop rate, one opening in most answers, and a value model without explanatory power.
-std::string training_problem(const std::vector<Json>& updates, const PpoConfig& config);
-
 }  // namespace cai
