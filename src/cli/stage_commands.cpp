@@ -76,7 +76,9 @@ std::vector<Json> read_prompt_records(const Config& config) {
 void check_out(const fs::path& out) {
   if (!fs::exists(out)) return;
   if (!fs::is_directory(out)) throw UsageError("--out " + out.string() + ": is a file; a folder is expected");
-  bool is_ours = fs::exists(out / "manifest.json") || fs::exists(out / "progress.json") || fs::exists(out / "stage.json");
+  bool is_ours = false;
+  for (const char* marker : {"manifest.json", "progress.json", "stage.json"})  // or stopped before its first file was published
+    is_ours = is_ours || fs::exists(out / marker) || fs::exists(out / (std::string(marker) + ".tmp"));
   if (!is_ours && !fs::is_empty(out))
     throw UsageError("--out " + out.string() + ": exists and is not a stage's folder; give a new name or an empty folder");
 }

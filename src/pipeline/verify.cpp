@@ -81,7 +81,7 @@ namespace {
 /// What stands in the run's folder itself: run.json, config.yaml, constitution.yaml, the report, and that no finished stage is gone.
 void check_run(const fs::path& run, std::vector<std::string>& lines) {
   if (!fs::exists(run / "run.json")) return;
-  Json facts;
+  Json facts = Json::object();
   try {
     facts = read_run_json(run);
     if (fs::exists(run / "config.yaml")) load_config(run / "config.yaml", {});
@@ -93,8 +93,9 @@ void check_run(const fs::path& run, std::vector<std::string>& lines) {
     if (sha256_file(run / file) != expected.get<std::string>()) lines.push_back((run / file).string() + ": has not the SHA-256 that run.json notes");
   };
   if (const Json constitution = facts.value("constitution", Json()); constitution.is_object()) compare("constitution.yaml", constitution.value("sha256", Json()));
-  compare("report.html", facts.value("report_sha256", Json()));
-  for (const auto& [stage, entry] : facts.value("stages", Json::object()).items()) {
+  compare("report.html", facts.value("report_sha256", Json()));  // none in a run that goes on just now
+  const Json stages = facts.value("stages", Json::object());
+  for (const auto& [stage, entry] : stages.items()) {
     if (entry.is_object() && entry.value("state", "") == "done" && !fs::exists(run / stage / "manifest.json"))
       lines.push_back((run / stage).string() + ": no manifest.json, but run.json says that this stage is done");
   }

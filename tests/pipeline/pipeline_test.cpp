@@ -296,6 +296,20 @@ TEST_F(Verify, TellsDamagedFilesAndTheFirstDifferenceOfTwoRuns) {
   EXPECT_THROW(verify(folder_ / "none", {}), InputError);
 }
 
+TEST_F(Verify, TellsWhatIsDamagedOrGoneInTheRunItself) {
+  run_record_stage(folder_ / "iter-01" / "generate", "generate", "key", 0, {}, two_records);
+  const Json facts = {{"state", "done"}, {"report_sha256", sha256("page")}, {"stages", {{"iter-01/generate", {{"state", "done"}}}, {"iter-01/sft", {{"state", "done"}}}}}};
+  write_sealed(folder_ / "run.json", facts);
+  write_file(folder_ / "report.html", "page");
+  std::vector<std::string> told = verify(folder_, {});
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_NE(told[0].find("iter-01/sft: no manifest.json"), std::string::npos);
+  write_file(folder_ / "report.html", "pages");
+  EXPECT_EQ(verify(folder_, {}).size(), 2u);
+  write_file(folder_ / "run.json", "{}");
+  EXPECT_NE(verify(folder_, {}).front().find("run.json: is damaged"), std::string::npos);
+}
+
 TEST_F(FindModelIn, TakesRunsStagesAndCheckpoints) {
   EXPECT_THROW(find_model((folder_ / "none").string()), InputError);
   EXPECT_THROW(find_model(folder_.string()), InputError);

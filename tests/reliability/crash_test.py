@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Kills, power losses and failing disks anywhere in a run of all stages: the same command goes on and ends with the same bytes.
 
-crash_test.py CAI [--full] [--seed N] [kill|power|records|faults ...]   --full: every case, about an hour; else a sample"""
+crash_test.py CAI [--full] [--seed N] [--minutes M] [kill|power|records|faults ...]   --full: every case (an hour of an idle core),
+else a sample; --minutes: as many of them, in random order, as there is time for in each part"""
 import collections
 import hashlib
 import json
@@ -20,6 +21,7 @@ import tiny
 BINARY = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "build/cai").resolve()
 SHIM = BINARY.parent / "libfault_shim.so"
 SEED = int(sys.argv[sys.argv.index("--seed") + 1]) if "--seed" in sys.argv else 1
+MINUTES = float(sys.argv[sys.argv.index("--minutes") + 1]) if "--minutes" in sys.argv else None
 FULL = tiny.full()
 ERRORS = ["ENOSPC", "EIO", "EDQUOT", "EMFILE", "ENOMEM", "EROFS"]
 
@@ -67,21 +69,30 @@ class Sweep:
             self.fail(case, f"no clear line: {last}")
 
 
-def numbers(total, wanted, rng):
-    return list(range(1, total + 1)) if wanted >= total else sorted(rng.sample(range(1, total + 1), wanted))
+class Cases:
+    """Numbers of calls, in random order; with --minutes it ends when the part's time is over."""
+
+    def __init__(self, share=1.0):
+        self.end = time.monotonic() + 60 * MINUTES * share if MINUTES else None
+
+    def of(self, total, wanted, rng):
+        for k in rng.sample(range(1, total + 1), min(wanted, total)):
+            if self.end and time.monotonic() > self.end:
+                return
+            yield k
 
 
 def kill(sweep, rng):
     """SIGKILL in place of a call, in the middle of a write, and at random moments."""
     count = 0
-    for k in numbers(len(sweep.calls), 800 if FULL else 8, rng):
+    for k in Cases(0.7).of(len(sweep.calls), 800 if FULL else 8, rng):
         sweep.fresh()
         mode = "torn" if sweep.calls[min(k, len(sweep.calls)) - 1][0] == "write" and rng.random() < 0.7 else "kill"
         sweep.train(CAI_FAULT=f"{mode}@{k}")
         sweep.goes_on(f"{mode}@{k}")
         count += 1
     at_random = 0
-    for _ in range(100 if FULL else 3):
+    for _ in Cases(0.2).of(100 if FULL else 3, 100, rng):
         sweep.fresh()
         process = subprocess.Popen(sweep.setup.command(sweep.run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
         delay = rng.uniform(0.2, 0.3 + sweep.seconds)
@@ -106,11 +117,10 @@ def kill(sweep, rng):
 def power(sweep, rng):
     """The power goes at a call; what was not synced is kept, lost or torn in part."""
     count = 0
-    disk, at = replay.Disk(), 0
-    for k in numbers(len(sweep.calls), 200 if FULL else 8, rng):
-        for call in sweep.calls[at:k]:
+    for k in Cases().of(len(sweep.calls), 200 if FULL else 8, rng):
+        disk = replay.Disk()
+        for call in sweep.calls[:k]:
             disk.apply(*call)
-        at = k
         mode = rng.choice(["none", "some", "some", "some", "all"])
         sweep.fresh()
         disk.write_out(sweep.run, random.Random(SEED * 100_000 + k), mode)
@@ -142,11 +152,10 @@ def records(sweep, rng):
     assert whole.returncode == 0, whole.stderr
     expected, calls = tiny.snapshot(sweep.run), replay.read_log(log, sweep.run)
     lost = kept_most = count = 0
-    disk, at = replay.Disk(), 0
-    for k in numbers(len(calls), 200 if FULL else 8, rng):
-        for call in calls[at:k]:
+    for k in Cases().of(len(calls), 200 if FULL else 8, rng):
+        disk = replay.Disk()
+        for call in calls[:k]:
             disk.apply(*call)
-        at = k
         sweep.fresh()
         disk.write_out(sweep.run, random.Random(SEED * 100_000 + k), rng.choice(["none", "some", "all"]))
         promised = acknowledged(calls[:k])
@@ -171,7 +180,7 @@ def faults(sweep, rng):
     outcomes = collections.Counter()
     cases = [(error + "@", "") for error in ERRORS] + [("ENOSPC@", "+"), ("EIO@", "+")]
     for kind, more in cases:
-        for k in numbers(len(sweep.calls), 200 if FULL else 1, rng):
+        for k in Cases(0.1).of(len(sweep.calls), 200 if FULL else 1, rng):
             fault = f"{kind}{k}{more}"
             sweep.fresh()
             result = sweep.train(CAI_FAULT=fault)
@@ -179,7 +188,7 @@ def faults(sweep, rng):
             outcomes[f"{kind}{more} exit {result.returncode}"] += 1
             sweep.goes_on(fault)
     for kind in ["short", "EINTR"]:  # no failures at all
-        for k in numbers(len(sweep.calls), 200 if FULL else 2, rng):
+        for k in Cases(0.1).of(len(sweep.calls), 200 if FULL else 2, rng):
             sweep.fresh()
             result = sweep.train(CAI_FAULT=f"{kind}@{k}")
             if result.returncode != 0:

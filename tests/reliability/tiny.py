@@ -190,13 +190,19 @@ def snapshot(run):
             data = data.replace(pathlib.Path(run).name.encode(), b"RUN")
         if name == "config.yaml":  # where a value came from is a comment
             data = re.sub(rb"  # .*|# sha256 .*", b"", data)
-        if name == "run.json":
-            facts = json.loads(data)
-            for stage in facts["stages"].values():
+        try:
+            parsed = json.loads(data) if name.endswith(("run.json", "manifest.json")) else None
+        except ValueError:  # damaged: it counts as it is
+            parsed = None
+        if parsed is None:
+            pass
+        elif name == "run.json":
+            facts = parsed
+            for stage in (s for s in facts.get("stages", {}).values() if isinstance(s, dict)):
                 stage.pop("tokens", None), stage.pop("records", None)  # of this process's part of the work
             data = json.dumps(without_times(facts)).encode()
         elif name.endswith("manifest.json"):
-            data = json.dumps(without_times(json.loads(data))).encode()
+            data = json.dumps(without_times(parsed)).encode()
         files[name] = hashlib.sha256(data).hexdigest()
     return files
 
