@@ -104,6 +104,7 @@ struct RecordWriter::Impl {
   std::size_t next = 0;                        // index of the next record to append
   std::size_t durable = 0;
   Clock::time_point synced = Clock::now();
+  Clock::duration cost{};                      // of the last sync
   std::unique_ptr<AppendFile> shard, hashes;
 
   void open();
@@ -208,15 +209,18 @@ void RecordWriter::write(std::size_t index, Json record) {
   if (index < m.next || m.waiting.count(index)) throw Bug("record " + std::to_string(index) + " written twice");
   m.waiting.emplace(index, to_line(record) + "\n");
   m.append_ready();
-  if (m.next - m.durable >= 64 || Impl::Clock::now() - m.synced > std::chrono::seconds(2)) flush();
+  const auto since = Impl::Clock::now() - m.synced;
+  if ((m.next - m.durable >= 64 && since > 50 * m.cost) || since > std::chrono::seconds(2)) flush();
 }
 
 void RecordWriter::flush() {
   Impl& m = *impl_;
   m.append_ready();
+  const Impl::Clock::time_point begin = Impl::Clock::now();
   if (m.shard && m.next > m.durable) m.shard->sync(), m.hashes->sync();
   m.durable = m.next;
   m.synced = Impl::Clock::now();
+  m.cost = m.synced - begin;
 }
 
 std::size_t RecordWriter::durable() const { return impl_->durable; }

@@ -33,7 +33,8 @@ class RecordWriter {
   /// Appends record `index` of the output; indices may come out of order (within a window) and are written in order.
   void write(std::size_t index, Json record);
 
-  /// Makes everything contiguous so far durable. Called by the writer itself every 64 records or two seconds too.
+  /// Makes everything contiguous so far durable. Called by the writer itself too: after 64 records where that takes at most a fiftieth of
+  /// the time, and after two seconds in any case.
   void flush();
 
   /// Records that survive SIGKILL and power loss: those that progress may count.
