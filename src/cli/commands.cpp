@@ -24,9 +24,11 @@
 #include "cai/io/manifest.hpp"
 #include "cai/io/records.hpp"
 #include "cai/model/checkpoint.hpp"
+#include "cai/model/config.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/run.hpp"
+#include "cai/stages/asking.hpp"
 #include "cai/stages/candidates.hpp"
 #include "cai/stages/critique.hpp"
 #include "cai/stages/eval.hpp"
@@ -49,7 +51,7 @@ namespace {
 
 long positive_integer(const std::string& text, const std::string& flag) {
   if (text.empty() || text.size() > 9 || text.find_first_not_of("0123456789") != std::string::npos || std::stol(text) < 1) {
-    throw UsageError(flag + ": \"" + printable(text) + "\" is not accepted; a whole number from 1 is");
+    throw UsageError(flag + ": " + in_quotes(text) + " is not accepted; a whole number from 1 is");
   }
   return std::stol(text);
 }
@@ -105,7 +107,7 @@ class SingleStage {
     const std::uint64_t seed = of_round(0).next();
     if (name == "prompts") {
       std::vector<Prompt> all;
-      for (const Json& record : use("prompts", read_prompt_records(config_))) all.push_back(prompt_of(record));
+      for (const Json& record : use("prompts", read_prompt_records(config_))) all.push_back(prompt_of(record, all.size()));
       bool expands = config_.prompts.expand > 0;
       if (expands) use_model();
       return recorded([&](RecordWriter& out) {
@@ -122,7 +124,7 @@ class SingleStage {
       std::vector<Json> records = use("records", read_records(a_.input));
       const Constitution& constitution = use_constitution();
       use_model();
-      long round = name == "critique" ? positive_integer(a_.round, "--round") : records.empty() ? 1 : records.front().value("round", 1L);
+      long round = name == "critique" ? positive_integer(a_.round, "--round") : records.empty() ? 1 : static_cast<long>(std::clamp(optional_number(records.front(), "round", 1), 1.0, 1e6));
       facts_["round"] = round;
       return recorded([&](RecordWriter& out) {
         if (name == "critique")
@@ -152,7 +154,8 @@ class SingleStage {
       if (config_.label.method == "contrast" && !contrast)
         throw UsageError("label.method contrast needs pairs from cai candidates --contrast");
       const bool asks_endpoint = !contrast && config_.label.feedback.starts_with("http");
-      if (!asks_endpoint) use_model();
+      if (asks_endpoint) check_endpoint(endpoint());
+      else use_model();
       return recorded([&](RecordWriter& out) {
         return label(config_.label, constitution, contrast, pairs, out, *judge(contrast), of_round(0), progress_);
       });
@@ -202,23 +205,27 @@ class SingleStage {
   }
   std::unique_ptr<Speaker> speaker() const { return local_speaker(model_, config_.engine); }
 
+  EndpointConfig endpoint() const {
+    EndpointConfig endpoint = config_.endpoint;
+    endpoint.url = config_.label.feedback;
+    return endpoint;
+  }
+
   std::unique_ptr<Speaker> judge(bool contrast) const {
     const std::string& feedback = config_.label.feedback;
     bool is_endpoint = feedback.starts_with("http");
     if (feedback == "self" || (is_endpoint && contrast)) return speaker();
     if (!is_endpoint) return local_speaker(find_model(feedback), config_.engine);
-    EndpointConfig endpoint = config_.endpoint;
-    endpoint.url = feedback;
-    return endpoint_speaker(endpoint);
+    return endpoint_speaker(endpoint(), fs::path(a_.out) / "endpoint.answers");
   }
 
-  static Prompt prompt_of(const Json& record) {
+  static Prompt prompt_of(const Json& record, std::size_t index) {
     Prompt prompt;
-    prompt.id = record.value("id", "");
-    prompt.text = record.value("prompt", "");
-    if (record.contains("tags") && record["tags"].is_array()) prompt.tags = record["tags"].get<std::vector<std::string>>();
-    prompt.split = record.value("split", "");
-    prompt.reference = record.value("reference", "");
+    prompt.id = record_id(record, index);
+    prompt.text = text_field(record, "prompt", index);
+    prompt.tags = tags_of(record);
+    prompt.split = optional_text(record, "split");
+    prompt.reference = optional_text(record, "reference");
     return prompt;
   }
 
@@ -237,7 +244,7 @@ class SingleStage {
       bool is_named = equals != std::string::npos && equals > 0 && !fs::exists(given);
       std::string name = is_named ? given.substr(0, equals) : models.empty() ? "base" : "model-" + std::to_string(models.size() + 1);
       for (const EvalModel& other : models) {
-        if (other.name == name) throw UsageError("--model: the name \"" + printable(name) + "\" is given twice");
+        if (other.name == name) throw UsageError("--model: the name " + in_quotes(name) + " is given twice");
       }
       models.push_back({name, find_model(is_named ? given.substr(equals + 1) : given)});
       facts_["model " + name] = model_fingerprint(models.back().path);
@@ -299,7 +306,7 @@ class SingleStage {
     for (std::size_t i = 0; i < pairs.size(); ++i) answers.push_back(answers_of(pairs[i], a_.input + ": record " + std::to_string(i + 1)));
     return recorded([&](RecordWriter& out) {
       std::shared_ptr<RewardModel> model = load_reward_model(path);
-      ChatTemplate chat(load_tokenizer(path));
+      ChatTemplate chat = load_chat(path, read_model_config(path).vocabulary);
       std::vector<double> right;
       for (std::size_t i = out.already_written().size(); i < pairs.size(); ++i) {
         std::vector<std::vector<int>> sequences;
@@ -396,7 +403,7 @@ int run_plan(const Arguments& a) {
                     {"seconds", std::round(step.seconds)}});
   }
   if (a.json) {
-    std::cout << Json{{"steps", list}, {"tokens", std::round(tokens)}, {"seconds", std::round(seconds)}}.dump(2) << "\n";
+    std::cout << to_lines({{"steps", list}, {"tokens", std::round(tokens)}, {"seconds", std::round(seconds)}});
     return kDone;
   }
   std::printf("%-24s %-8s %8s %10s %12s  %s\n", "stage", "state", "records", "tokens", "about", "why");
@@ -413,7 +420,7 @@ int run_plan(const Arguments& a) {
 
 int run_verify(const Arguments& a) {
   std::vector<std::string> lines = verify(a.run, a.other);
-  if (a.json) std::cout << Json(lines).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+  if (a.json) std::cout << to_lines(Json(lines));
   else
     for (const std::string& line : lines) std::cout << printable(line) << "\n";
   if (lines.empty() && !a.json)
@@ -431,12 +438,12 @@ int run_report(const Arguments& a) {
 }
 
 int run_export(const Arguments& a) {
-  if (a.format != "hf" && a.format != "gguf") throw UsageError("--format: \"" + printable(a.format) + "\" is not accepted; hf or gguf is");
+  if (a.format != "hf" && a.format != "gguf") throw UsageError("--format: " + in_quotes(a.format) + " is not accepted; hf or gguf is");
   std::vector<std::string> dtypes =
       a.format == "hf" ? std::vector<std::string>{"float32", "bfloat16"} : std::vector<std::string>{"f16", "f32", "bf16"};
   std::string dtype = a.dtype.empty() ? dtypes.front() : a.dtype;
   if (std::find(dtypes.begin(), dtypes.end(), dtype) == dtypes.end()) {
-    throw UsageError("--dtype: \"" + printable(dtype) + "\" is not accepted for " + a.format + "; one of " + dtypes[0] + ", " + dtypes[1] +
+    throw UsageError("--dtype: " + in_quotes(dtype) + " is not accepted for " + a.format + "; one of " + dtypes[0] + ", " + dtypes[1] +
                      (dtypes.size() > 2 ? ", " + dtypes[2] : "") + " is");
   }
   fs::path out = a.out, model = find_model(a.model());
@@ -485,8 +492,13 @@ int run_chat(const Arguments& a) {
     Reply reply;
     speaker->say({&ask, 1}, [&](std::size_t, Reply given) { reply = std::move(given); });
     if (a.json) std::cout << to_line({{"response", reply.text}, {"finish", reply.finish}, {"tokens", reply.tokens}}) << std::endl;
-    else std::cout << (isatty(STDOUT_FILENO) ? printable(reply.text) : reply.text) << std::endl;
+    else std::cout << printable(reply.text) << std::endl;  // --json gives it as it is
     if (!a.prompt.empty()) return kDone;
+    if (reply.finish == "context") {
+      log_warning("the conversation no longer fits the model's context; this message is left out of it");
+      messages.pop_back();
+      continue;
+    }
     messages.push_back({"assistant", reply.text});
   }
 }
@@ -502,8 +514,12 @@ int run_command(const Arguments& a) {
   if (a.command == "chat") return run_chat(a);
   try {
     return SingleStage(a).run();
-  } catch (const Stopped&) {
-    log_warning("stopped; what was written to " + a.out + " is kept: the same command goes on from there");
+  } catch (const InputError& error) {
+    const std::string message = error.what();
+    if (message.starts_with("record ") && !a.input.empty()) throw InputError(a.input, 0, message);
+    throw;
+  } catch (const Stopped& stopped) {
+    log_warning(std::string(stopped.what()) + "; what was written to " + a.out + " is kept: the same command goes on from there");
     return kStopped;
   }
 }

@@ -47,11 +47,11 @@ int explain(const Arguments& a) {
   }
   if (shown.empty()) {
     std::string near = nearest(a.topic, known);
-    throw UsageError("cai config explain: no field or section \"" + printable(a.topic) + "\"" +
+    throw UsageError("cai config explain: no field or section " + in_quotes(a.topic) +
                      (near.empty() ? "" : "; did you mean " + near + "?"));
   }
   if (a.json) {
-    std::cout << shown.dump(2) << "\n";
+    std::cout << to_lines(shown);
     return kDone;
   }
   for (const Json& field : shown) {
@@ -72,14 +72,14 @@ int show_config(const Arguments& a) {
     Json value = std::visit([](const auto& held) { return Json(held); }, field.get(config));
     (field.section.empty() ? values : values[field.section])[field.name] = value;
   }
-  std::cout << values.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+  std::cout << to_lines(values);
   return kDone;
 }
 
 int show_constitution(const Arguments& a) {
   Constitution constitution = read_constitution(find_shipped(a.run));
   if (a.json) {
-    std::cout << to_json(constitution).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    std::cout << to_lines(to_json(constitution));
     return kDone;
   }
   std::cout << printable(constitution.name) << " " << printable(constitution.version) << ", " << constitution.principles.size()
@@ -137,7 +137,7 @@ int lint(const Arguments& a) {
     }
   }
   if (a.json) {
-    std::cout << remarks.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    std::cout << to_lines(remarks);
     return kDone;
   }
   for (const Json& r : remarks) {
@@ -150,7 +150,7 @@ int lint(const Arguments& a) {
 
 std::string figure_text(const Json& value) {
   if (value.is_string()) return printable(value.get<std::string>());
-  if (!value.is_number_float()) return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (!value.is_number_float()) return to_line(value);
   char rounded[32];
   std::snprintf(rounded, sizeof rounded, "%.4g", value.get<double>());
   return rounded;
@@ -208,7 +208,7 @@ Config config_of(const Arguments& a) {
 }
 
 void print_figures(const Json& figures, bool as_json) {
-  if (as_json) std::cout << figures.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+  if (as_json) std::cout << to_lines(figures);
   else flatten(figures, "");
   std::cout.flush();
 }
@@ -224,6 +224,9 @@ int run_light(const Arguments& a) {
   return kDone;
 }
 
+/// A line that fits a terminal: a message may name a path of any length.
+static std::string shortened(const std::string& line) { return line.size() <= 1000 ? line : line.substr(0, 500) + "..." + line.substr(line.size() - 300); }
+
 int guarded(const std::function<int()>& body) {
   try {
     int code = body();
@@ -231,10 +234,22 @@ int guarded(const std::function<int()>& body) {
     if (!std::cout) throw EnvironmentError("stdout: could not write all results");
     return code;
   } catch (const Error& error) {
-    std::fprintf(stderr, "%s\n", printable(error.what()).c_str());
+    for (const std::string& line : split(error.what(), '\n')) std::fprintf(stderr, "%s\n", printable(shortened(line)).c_str());
     return error.exit_code();
-  } catch (const std::bad_alloc&) { std::fprintf(stderr, "out of memory\n"); } catch (const std::exception& error) {
-    std::fprintf(stderr, "internal error: %s\n", printable(error.what()).c_str());
+  } catch (const fs::filesystem_error& error) {
+    // A path that no file system takes is bad input; anything else is the machine's doing.
+    const std::error_code code = error.code();
+    std::fprintf(stderr, "%s: %s\n", printable(shortened(error.path1().string())).c_str(), printable(code.message()).c_str());
+    const bool is_bad_path = code == std::errc::filename_too_long || code == std::errc::not_a_directory || code == std::errc::too_many_symbolic_link_levels;
+    return is_bad_path ? kBadInput : kFailed;
+  } catch (const Json::exception& error) {
+    std::fprintf(stderr, "an input record or file is not of the expected form (%s)\n", printable(error.what()).c_str());
+    return kBadInput;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "out of memory\n");
+  } catch (const std::exception& error) {
+    const std::string all = error.what();  // torch appends a stack of calls over many lines
+    std::fprintf(stderr, "internal error: %s\n", printable(all.substr(0, all.find('\n'))).c_str());
   }
   return kFailed;
 }

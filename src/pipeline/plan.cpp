@@ -11,6 +11,7 @@
 #include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
 #include "cai/engine/engine.hpp"
+#include "cai/feedback/speaker.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/gguf.hpp"
 #include "cai/io/manifest.hpp"
@@ -36,7 +37,9 @@ class Problems {
   void attempt(Function function) {
     try {
       function();
-    } catch (const InputError& error) { add(error.what()); } catch (const EnvironmentError& error) {
+    } catch (const InputError& error) { add(error.what()); } catch (const UsageError& error) {
+      add(error.what());
+    } catch (const EnvironmentError& error) {
       add(error.what());
     }
   }
@@ -48,20 +51,6 @@ class Problems {
  private:
   std::string lines_;
 };
-
-ModelConfig read_model_config(const fs::path& path) {
-  fs::path file = path;
-  if (fs::is_directory(path)) {
-    if (fs::exists(path / "config.json")) {
-      std::string name = (path / "config.json").string();
-      return parse_model_config(parse_json(read_file(name), name), name);
-    }
-    for (const auto& entry : fs::directory_iterator(path)) {
-      if (entry.path().extension() == ".gguf") file = entry.path();
-    }
-  }
-  return parse_model_config(read_gguf(file), file.string());
-}
 
 double parameter_count(const ModelConfig& c) {
   double attention = double(c.width) * c.head_width * (2 * c.heads + 2 * c.kv_heads);
@@ -90,7 +79,7 @@ void read_prompt_files(RunInputs& inputs, Problems& problems) {
         auto [other, is_new] = seen.emplace(prompt.id, file.string());
         if (!is_new)
           throw InputError(file.string(), 0,
-                           "id \"" + printable(prompt.id) + "\" is also in " + other->second + "; ids must be unique in a run");
+                           "id " + in_quotes(prompt.id) + " is also in " + other->second + "; ids must be unique in a run");
         draw_split(prompt);
         inputs.prompts.push_back(std::move(prompt));
       }
@@ -165,14 +154,19 @@ RunInputs check_inputs(const Config& config) {
   problems.attempt([&] { inputs.constitution = read_constitution(find_shipped(config.constitution)); });
   problems.attempt([&] {
     inputs.model = find_model(config.model);
-    inputs.parameters = parameter_count(read_model_config(inputs.model));
-    ChatTemplate recognised(load_tokenizer(inputs.model));
+    const ModelConfig shape = read_model_config(inputs.model);
+    inputs.parameters = parameter_count(shape);
+    load_chat(inputs.model, shape.vocabulary);
     inputs.model_sha256 = model_fingerprint(inputs.model);
   });
   read_prompt_files(inputs, problems);
   if (const std::string& judge = config.label.feedback;
       judge != "self" && !judge.starts_with("http://") && !judge.starts_with("https://")) {
     problems.attempt([&] { find_model(judge); });
+  } else if (judge != "self") {
+    EndpointConfig endpoint = config.endpoint;
+    endpoint.url = judge;
+    problems.attempt([&] { check_endpoint(endpoint); });
   }
   for (const std::string& gate : config.eval.gates) {
     // Figures in which the gate's own measure is there: what remains to complain about is how it is written.

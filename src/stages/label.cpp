@@ -110,7 +110,7 @@ struct Pair {
 
 std::string answer_text(const Json& value, const std::string& where) {
   const Json& held = value.is_object() && value.contains("text") ? value["text"] : value;
-  if (!held.is_string()) throw InputError("record " + printable(where) + ": an answer is not a text");
+  if (!held.is_string()) throw InputError("record " + in_quotes(where) + ": an answer is not a text");
   return held.get<std::string>();
 }
 
@@ -120,7 +120,7 @@ bool declines_a(const Pair& pair) { return declines(pair.a, pair.opened_a); }
 bool declines_b(const Pair& pair) { return declines(pair.b, pair.opened_b); }
 
 // Whether the request should be declined.
-bool should_decline(const Json& record) { return record.value("decline", kind_of(record) == "red-team"); }
+bool should_decline(const Json& record) { return optional_flag(record, "decline", kind_of(record) == "red-team"); }
 
 // A candidate that does what the request asks for: it declines a harmful one, answers a harmless one.
 bool is_right(const Json& candidate, bool should) { return declines(optional_text(candidate, "text"), !optional_text(candidate, "opening").empty()) == should; }
@@ -185,7 +185,7 @@ std::vector<Pair> pairs_of(const Json& record, std::size_t index, bool contrast,
   } else if (record.contains("a") && record.contains("b")) {
     add(record["a"], record["b"], "", human);
   }
-  if (pairs.empty()) throw InputError("record " + printable(id) + ": no pair; accepted: candidates (two or more), chosen and rejected, a and b");
+  if (pairs.empty()) throw InputError("record " + in_quotes(id) + ": no pair; accepted: candidates (two or more), chosen and rejected, a and b");
   return pairs;
 }
 
@@ -321,19 +321,19 @@ Json label_figures(const std::vector<Json>& records, bool contrast) {
   for (const Json& r : records) {
     const std::string problem = optional_text(r, "problem");
     ++problems[problem];
-    ties += problem.empty() && r.value("tie", false);
+    ties += problem.empty() && optional_flag(r, "tie");
     if (!problem.empty()) continue;
     const double p = r.at("p").get<double>();
     ++judged;
     const std::string kind = kind_of(r);
     ++kinds[kind.empty() ? "untagged" : kind];
-    agree += r.value("orders_agree", false);
-    first_slot += r.value("first_slot", 0L), asked += r.value("asked", 0L);
+    agree += optional_flag(r, "orders_agree");
+    first_slot += static_cast<long>(optional_number(r, "first_slot")), asked += static_cast<long>(optional_number(r, "asked"));
     margin += std::abs(p - 0.5);
     const double longer = static_cast<double>(words_of(optional_text(r, "a")).size()) - static_cast<double>(words_of(optional_text(r, "b")).size());
     length_difference += p > 0.5 ? longer : -longer;
     ++decisions[optional_text(r, "principle")];
-    if (contrast && r.value("contrast_nats", 0.0) != 0) wrong_way += (r.value("contrast_nats", 0.0) > 0) != (p > 0.5);
+    if (contrast && optional_number(r, "contrast_nats") != 0) wrong_way += (optional_number(r, "contrast_nats") > 0) != (p > 0.5);
     if (const auto human = r.find("human"); human != r.end() && human->is_number() && human->get<double>() != 0.5) {
       const double h = human->get<double>();
       ++known, right += (p > 0.5) == (h > 0.5) && p != 0.5;
@@ -401,7 +401,7 @@ Json label(const LabelConfig& config, const Constitution& constitution, bool con
   if (contrast)
     for (const Pair& pair : pairs)
       if (!pair.principle.empty() && std::none_of(constitution.principles.begin(), constitution.principles.end(), [&](const Principle& p) { return p.id == pair.principle; }))
-        throw InputError("record " + printable(pair.record.at("id").get<std::string>()) + ": the constitution has no principle \"" + printable(pair.principle) + "\"");
+        throw InputError("record " + in_quotes(pair.record.at("id").get<std::string>()) + ": the constitution has no principle " + in_quotes(pair.principle));
 
   std::vector<Json> labels = out.already_written();
   if (labels.size() > pairs.size()) throw InputError("label: the folder holds more records than the input");

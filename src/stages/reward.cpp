@@ -4,8 +4,10 @@
 #include <set>
 
 #include "cai/base/error.hpp"
+#include "cai/base/text.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/model/checkpoint.hpp"
+#include "cai/model/config.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/training.hpp"
 
@@ -13,7 +15,7 @@ namespace cai {
 
 Json reward(const RewardConfig& config, const EngineConfig& engine, const std::vector<Json>& labels, const std::filesystem::path& model,
             const std::filesystem::path& folder, std::uint64_t seed, const ProgressFn& progress) {
-  const ChatTemplate chat(load_tokenizer(model));
+  const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
   std::map<std::string, long> left_out, kinds;
   std::vector<PreferencePair> pairs;
   std::vector<std::string> prompts;
@@ -27,17 +29,17 @@ Json reward(const RewardConfig& config, const EngineConfig& engine, const std::v
       ++left_out[problem];
       continue;
     }
-    if (!has_human && label.value("tie", false)) {
+    if (!has_human && optional_flag(label, "tie")) {
       ++left_out["tie"];
       continue;
     }
-    if (!has_human && (!label.contains("p") || !label["p"].is_number())) throw InputError("record " + record_id(label, i) + ": no number in the field \"p\"");
+    if (!has_human && (!label.contains("p") || !label["p"].is_number())) throw InputError("record " + in_quotes(record_id(label, i)) + ": no number in the field \"p\"");
     if (a == b) {
       ++left_out["both answers the same"];
       continue;
     }
     PreferencePair pair{.id = record_id(label, i), .p = label[has_human ? "human" : "p"].get<double>(), .tag = kind_of(label)};
-    if (!(pair.p >= 0 && pair.p <= 1)) throw InputError("record " + pair.id + ": p is not within 0 and 1");
+    if (!(pair.p >= 0 && pair.p <= 1)) throw InputError("record " + in_quotes(pair.id) + ": p is not within 0 and 1");
     const std::vector<int> start = prompt_tokens(chat, prompt);
     pair.prompt_tokens = static_cast<int>(start.size());
     pair.a = answered_tokens(chat, start, a, true);
