@@ -10,7 +10,7 @@ model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
 build_packages="g++ cmake ninja-build python3-venv pkg-config nlohmann-json3-dev libyaml-cpp-dev libcli11-dev libspdlog-dev
   libsentencepiece-dev libpcre2-dev libssl-dev libcurl4-openssl-dev libzstd-dev"
-test_packages="libgtest-dev librapidcheck-dev jq"
+test_packages="libgtest-dev librapidcheck-dev jq openssl"
 
 say() { printf 'set-up: %s\n' "$*" >&2; }
 stop() { printf 'set-up: %s\n' "$2" >&2; exit "$1"; }

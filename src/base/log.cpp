@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <memory>
 
+#include "cai/base/text.hpp"
+
 namespace cai {
 namespace {
 
@@ -33,9 +35,9 @@ void set_log_level(LogLevel level) {
   }
 }
 
-void log_debug(const std::string& message) { logger().debug("{}", message); }
-void log_info(const std::string& message) { logger().info("{}", message); }
-void log_warning(const std::string& message) { logger().warn("{}", message); }
-void log_error(const std::string& message) { logger().error("{}", message); }
+void log_debug(const std::string& message) { logger().debug("{}", printable(message)); }
+void log_info(const std::string& message) { logger().info("{}", printable(message)); }
+void log_warning(const std::string& message) { logger().warn("{}", printable(message)); }
+void log_error(const std::string& message) { logger().error("{}", printable(message)); }
 
 }  // namespace cai

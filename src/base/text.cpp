@@ -28,11 +28,6 @@ std::size_t sequence(std::string_view s, std::size_t& bad, std::uint32_t& code) 
   return length;
 }
 
-bool is_hidden(std::uint32_t c) {
-  return (c >= 0x200b && c <= 0x200f) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2060 && c <= 0x2069) || c == 0xfeff || c == 0x61c ||
-         (c >= 0x80 && c < 0xa0) || c == 0x2028 || c == 0x2029;
-}
-
 std::string hex(std::uint32_t value, int digits) {
   std::string s;
   for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4) s += "0123456789abcdef"[(value >> shift) & 15];
@@ -40,6 +35,12 @@ std::string hex(std::uint32_t value, int digits) {
 }
 
 }  // namespace
+
+bool is_hidden(char32_t c) {
+  if (c < 0x80) return (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
+  return c < 0xa0 || c == 0xad || c == 0x61c || c == 0x115f || c == 0x1160 || c == 0x180e || (c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
+         (c >= 0x2060 && c <= 0x206f) || c == 0x3164 || c == 0xfeff || c == 0xffa0 || (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe007f);
+}
 
 bool is_utf8(std::string_view s) {
   for (std::size_t i = 0, bad; i < s.size();) {
@@ -70,12 +71,27 @@ std::string printable(std::string_view text) {
     std::uint32_t code;
     const std::size_t n = sequence(text.substr(i), bad, code);
     if (n == 0) out += "\xef\xbf\xbd";
-    else if ((code < 0x20 && code != '\n' && code != '\t') || code == 0x7f) out += "\\x" + hex(code, 2);
-    else if (is_hidden(code)) out += "\\u" + hex(code, 4);
+    else if (is_hidden(code)) out += code < 0x80 ? "\\x" + hex(code, 2) : code < 0x10000 ? "\\u" + hex(code, 4) : "\\U" + hex(code, 8);
     else out.append(text.substr(i, n));
     i += n > 0 ? n : bad;
   }
   return out;
+}
+
+std::string one_line(std::string_view text) {
+  std::string out;
+  for (const char c : printable(text)) {
+    if (c == '\n') out += "\\n";
+    else if (c == '\t') out += "\\t";
+    else out += c;
+  }
+  return out;
+}
+
+std::string in_quotes(std::string_view text) {
+  constexpr std::size_t kShown = 100;
+  const std::string quoted = "\"" + one_line(text.substr(0, kShown));
+  return quoted + (text.size() > kShown ? "...\" (" + std::to_string(text.size()) + " bytes)" : "\"");
 }
 
 std::string trim(std::string_view s) {

@@ -223,6 +223,10 @@ std::string suggestion(const std::string& word, const std::vector<std::string>& 
   return near.empty() ? "" : "; did you mean " + near + "?";
 }
 
+std::string full_name(const CLI::App* command) {
+  return command->get_parent() ? full_name(command->get_parent()) + " " + command->get_name() : command->get_name();
+}
+
 /// Walks the words up to the first that is no command: where the words lead, or a UsageError for a wrong command name.
 const CLI::App* find_command(const CLI::App& app, std::span<const char* const> words) {
   const CLI::App* at = &app;
@@ -232,16 +236,11 @@ const CLI::App* find_command(const CLI::App& app, std::span<const char* const> w
     std::vector<std::string> names = command_names(*at);
     if (names.empty()) return at;
     if (std::find(names.begin(), names.end(), text) == names.end()) {
-      throw UsageError(at->get_name() + ": unknown command \"" + printable(text) + "\"" + suggestion(text, names) + " (" + at->get_name() +
-                       " --help lists them)");
+      throw UsageError(full_name(at) + ": unknown command " + in_quotes(text) + suggestion(text, names) + " (" + full_name(at) + " --help lists them)");
     }
     at = at->get_subcommand(text);
   }
   return at;
-}
-
-std::string full_name(const CLI::App* command) {
-  return command->get_parent() ? full_name(command->get_parent()) + " " + command->get_name() : command->get_name();
 }
 
 std::string version_line() {
@@ -338,7 +337,7 @@ std::string completion(const std::string& shell) {
     }
     return text;
   }
-  throw UsageError("cai completion: unknown shell \"" + printable(shell) + "\"; accepted are bash, zsh, fish");
+  throw UsageError("cai completion: unknown shell " + in_quotes(shell) + "; accepted are bash, zsh, fish");
 }
 
 }  // namespace cai

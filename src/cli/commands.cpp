@@ -68,7 +68,7 @@ int run_plan(const Arguments& a) {
                     {"seconds", std::round(step.seconds)}});
   }
   if (a.json) {
-    std::cout << Json{{"steps", list}, {"tokens", std::round(tokens)}, {"seconds", std::round(seconds)}}.dump(2) << "\n";
+    std::cout << to_lines({{"steps", list}, {"tokens", std::round(tokens)}, {"seconds", std::round(seconds)}});
     return kDone;
   }
   std::printf("%-24s %-8s %8s %10s %12s  %s\n", "stage", "state", "records", "tokens", "about", "why");
@@ -85,7 +85,7 @@ int run_plan(const Arguments& a) {
 
 int run_verify(const Arguments& a) {
   std::vector<std::string> lines = verify(a.run, a.other);
-  if (a.json) std::cout << Json(lines).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+  if (a.json) std::cout << to_lines(Json(lines));
   else
     for (const std::string& line : lines) std::cout << printable(line) << "\n";
   if (lines.empty() && !a.json)

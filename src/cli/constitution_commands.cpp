@@ -17,7 +17,7 @@ namespace cai {
 namespace fs = std::filesystem;
 namespace {
 
-void print_json(const Json& value) { std::cout << value.dump(2, ' ', false, Json::error_handler_t::replace) << "\n"; }
+void print_json(const Json& value) { std::cout << to_lines(value); }
 
 int show(const Arguments& a) {
   Constitution constitution = read_constitution(find_shipped(a.run));

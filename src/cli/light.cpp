@@ -45,11 +45,11 @@ int explain(const Arguments& a) {
   }
   if (shown.empty()) {
     std::string near = nearest(a.topic, known);
-    throw UsageError("cai config explain: no field or section \"" + printable(a.topic) + "\"" +
+    throw UsageError("cai config explain: no field or section " + in_quotes(a.topic) +
                      (near.empty() ? "" : "; did you mean " + near + "?"));
   }
   if (a.json) {
-    std::cout << shown.dump(2) << "\n";
+    std::cout << to_lines(shown);
     return kDone;
   }
   for (const Json& field : shown) {
@@ -70,13 +70,13 @@ int show_config(const Arguments& a) {
     Json value = std::visit([](const auto& held) { return Json(held); }, field.get(config));
     (field.section.empty() ? values : values[field.section])[field.name] = value;
   }
-  std::cout << values.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+  std::cout << to_lines(values);
   return kDone;
 }
 
 std::string figure_text(const Json& value) {
   if (value.is_string()) return printable(value.get<std::string>());
-  if (!value.is_number_float()) return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (!value.is_number_float()) return to_line(value);
   char rounded[32];
   std::snprintf(rounded, sizeof rounded, "%.4g", value.get<double>());
   return rounded;
@@ -134,7 +134,7 @@ Config config_of(const Arguments& a) {
 }
 
 void print_figures(const Json& figures, bool as_json) {
-  if (as_json) std::cout << figures.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+  if (as_json) std::cout << to_lines(figures);
   else flatten(figures, "");
   std::cout.flush();
 }
@@ -152,12 +152,15 @@ int run_light(const Arguments& a) {
 
 long positive_integer(const std::string& text, const std::string& flag) {
   if (text.empty() || text.size() > 9 || text.find_first_not_of("0123456789") != std::string::npos || std::stol(text) < 1) {
-    throw UsageError(flag + ": \"" + printable(text) + "\" is not accepted; a whole number from 1 is");
+    throw UsageError(flag + ": " + in_quotes(text) + " is not accepted; a whole number from 1 is");
   }
   return std::stol(text);
 }
 
 constexpr const char* kNoMemory = "out of memory; everything so far is kept: with more, the same command goes on";
+
+/// A line that fits a terminal: a message may name a path of any length.
+static std::string shortened(const std::string& line) { return line.size() <= 1000 ? line : line.substr(0, 500) + "..." + line.substr(line.size() - 300); }
 
 int guarded(const std::function<int()>& body) {
   try {
@@ -166,15 +169,22 @@ int guarded(const std::function<int()>& body) {
     if (!std::cout) throw EnvironmentError("stdout: could not write all results");
     return code;
   } catch (const Error& error) {
-    std::fprintf(stderr, "%s\n", printable(error.what()).c_str());
+    for (const std::string& line : split(error.what(), '\n')) std::fprintf(stderr, "%s\n", printable(shortened(line)).c_str());
     return error.exit_code();
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "%s\n", kNoMemory);
   } catch (const fs::filesystem_error& error) {
+    // A path that no file system takes is bad input; anything else is the machine's doing.
+    const std::error_code code = error.code();
     const std::string path = error.path2().empty() ? error.path1().string() : error.path2().string();
-    std::fprintf(stderr, "cannot use %s: %s\n", printable(path).c_str(), error.code().message().c_str());
+    std::fprintf(stderr, "cannot use %s: %s\n", printable(shortened(path)).c_str(), printable(code.message()).c_str());
+    const bool is_bad_path = code == std::errc::filename_too_long || code == std::errc::not_a_directory || code == std::errc::too_many_symbolic_link_levels;
+    return is_bad_path ? kBadInput : kFailed;
+  } catch (const Json::exception& error) {
+    std::fprintf(stderr, "an input record or file is not of the expected form (%s)\n", printable(error.what()).c_str());
+    return kBadInput;
   } catch (const std::exception& error) {
-    const std::string what = error.what();  // torch says in many words when it gets no memory
+    const std::string what = error.what();  // torch appends a stack of calls over many lines, and says in many words when it gets no memory
     if (what.find("allocate memory") != what.npos || what.find("not enough memory") != what.npos) std::fprintf(stderr, "%s\n", kNoMemory);
     else std::fprintf(stderr, "internal error: %s\n", printable(what.substr(0, what.find('\n'))).c_str());
   }

@@ -7,6 +7,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
+#include "cai/base/log.hpp"
 #include "cai/base/random.hpp"
 #include "cai/base/text.hpp"
 #include "cai/cli/commands.hpp"
@@ -39,12 +40,12 @@ void list_export(const fs::path& out, const fs::path& model, const std::string& 
 }
 
 int run_export(const Arguments& a) {
-  if (a.format != "hf" && a.format != "gguf") throw UsageError("--format: \"" + printable(a.format) + "\" is not accepted; hf or gguf is");
+  if (a.format != "hf" && a.format != "gguf") throw UsageError("--format: " + in_quotes(a.format) + " is not accepted; hf or gguf is");
   std::vector<std::string> dtypes =
       a.format == "hf" ? std::vector<std::string>{"float32", "bfloat16"} : std::vector<std::string>{"f16", "f32", "bf16"};
   std::string dtype = a.dtype.empty() ? dtypes.front() : a.dtype;
   if (std::find(dtypes.begin(), dtypes.end(), dtype) == dtypes.end()) {
-    throw UsageError("--dtype: \"" + printable(dtype) + "\" is not accepted for " + a.format + "; one of " + dtypes[0] + ", " + dtypes[1] +
+    throw UsageError("--dtype: " + in_quotes(dtype) + " is not accepted for " + a.format + "; one of " + dtypes[0] + ", " + dtypes[1] +
                      (dtypes.size() > 2 ? ", " + dtypes[2] : "") + " is");
   }
   fs::path out = a.out, model = find_model(a.model());
@@ -95,8 +96,13 @@ int run_chat(const Arguments& a) {
     Reply reply;
     speaker->say({&ask, 1}, [&](std::size_t, Reply given) { reply = std::move(given); });
     if (a.json) std::cout << to_line({{"response", reply.text}, {"finish", reply.finish}, {"tokens", reply.tokens}}) << std::endl;
-    else std::cout << (isatty(STDOUT_FILENO) ? printable(reply.text) : reply.text) << std::endl;
+    else std::cout << printable(reply.text) << std::endl;  // --json gives it as it is
     if (!a.prompt.empty()) return kDone;
+    if (reply.finish == "context") {
+      log_warning("the conversation no longer fits the model's context; this message is left out of it");
+      messages.pop_back();
+      continue;
+    }
     messages.push_back({"assistant", reply.text});
   }
 }
@@ -111,7 +117,7 @@ int run_explain(const Arguments& a) {
   const long most = a.max_new_tokens.empty() ? 128 : config.generate.max_new_tokens;
   const Json e = explain_answer(config.label, constitution, a.prompt, a.against, most, *speaker, Random(static_cast<std::uint64_t>(config.seed)).derive("explain"));
   if (a.json) {
-    std::cout << e.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    std::cout << to_lines(e);
     return kDone;
   }
   const auto text = [&](const Json& j, const char* field) { return printable(j.at(field).get<std::string>()); };
@@ -143,7 +149,7 @@ int run_infer(const Arguments& a) {
   const std::string yaml = to_yaml(inferred, "inferred");
   if (kept > 0 && !a.out.empty()) write_file(a.out, yaml);
   if (a.json) {
-    std::cout << to_json(inferred).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    std::cout << to_lines(to_json(inferred));
     return kDone;
   }
   for (const InferredPrinciple& p : inferred.principles)

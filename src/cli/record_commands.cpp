@@ -143,7 +143,7 @@ int run_review(const Arguments& a) {
       one["why"] = item.why, one["worth"] = item.worth;
       list.push_back(one);
     }
-    std::cout << list.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    std::cout << to_lines(list);
     return kDone;
   }
   install_stop_handlers();
@@ -159,7 +159,7 @@ int run_review(const Arguments& a) {
 int explain_run(const Arguments& a) {
   if (a.other.empty()) throw UsageError("cai explain: a run needs an ID too, of a label or a prompt; or ask a model: --model M --prompt TEXT");
   const Json explanation = explain_record(a.run, a.other);
-  if (a.json) std::cout << explanation.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+  if (a.json) std::cout << to_lines(explanation);
   else std::cout << explanation_text(explanation);
   return kDone;
 }

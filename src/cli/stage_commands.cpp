@@ -22,11 +22,13 @@
 #include "cai/io/manifest.hpp"
 #include "cai/io/records.hpp"
 #include "cai/model/checkpoint.hpp"
+#include "cai/model/config.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/hybrid.hpp"
 #include "cai/pipeline/plan.hpp"
 #include "cai/pipeline/run.hpp"
+#include "cai/stages/asking.hpp"
 #include "cai/stages/candidates.hpp"
 #include "cai/stages/critique.hpp"
 #include "cai/stages/eval.hpp"
@@ -99,7 +101,7 @@ class SingleStage {
     const std::uint64_t seed = of_round(0).next();
     if (name == "prompts") {
       std::vector<Prompt> all;
-      for (const Json& record : use("prompts", read_prompt_records(config_))) all.push_back(prompt_of(record));
+      for (const Json& record : use("prompts", read_prompt_records(config_))) all.push_back(prompt_of(record, all.size()));
       bool expands = config_.prompts.expand > 0;
       if (expands) use_model();
       return recorded([&](RecordWriter& out) {
@@ -116,7 +118,7 @@ class SingleStage {
       std::vector<Json> records = use("records", read_records(a_.input));
       const Constitution& constitution = use_constitution();
       use_model();
-      long round = name == "critique" ? positive_integer(a_.round, "--round") : records.empty() ? 1 : records.front().value("round", 1L);
+      long round = name == "critique" ? positive_integer(a_.round, "--round") : records.empty() ? 1 : static_cast<long>(std::clamp(optional_number(records.front(), "round", 1), 1.0, 1e6));
       facts_["round"] = round;
       return recorded([&](RecordWriter& out) {
         if (name == "critique")
@@ -147,7 +149,8 @@ class SingleStage {
       if (config_.label.method == "contrast" && !contrast)
         throw UsageError("label.method contrast needs pairs from cai candidates --contrast");
       const bool asks_endpoint = !contrast && config_.label.feedback.starts_with("http");
-      if (!asks_endpoint) use_model();
+      if (asks_endpoint) check_endpoint(endpoint());
+      else use_model();
       return recorded([&](RecordWriter& out) {
         return label(config_.label, constitution, contrast, pairs, people, out, *judge(contrast), of_round(0), progress_);
       });
@@ -212,23 +215,27 @@ class SingleStage {
   }
   std::unique_ptr<Speaker> speaker() const { return local_speaker(model_, config_.engine); }
 
+  EndpointConfig endpoint() const {
+    EndpointConfig endpoint = config_.endpoint;
+    endpoint.url = config_.label.feedback;
+    return endpoint;
+  }
+
   std::unique_ptr<Speaker> judge(bool contrast) const {
     const std::string& feedback = config_.label.feedback;
     bool is_endpoint = feedback.starts_with("http");
     if (feedback == "self" || (is_endpoint && contrast)) return speaker();
     if (!is_endpoint) return local_speaker(find_model(feedback), config_.engine);
-    EndpointConfig endpoint = config_.endpoint;
-    endpoint.url = feedback;
-    return endpoint_speaker(endpoint);
+    return endpoint_speaker(endpoint(), fs::path(a_.out) / "endpoint.answers");
   }
 
-  static Prompt prompt_of(const Json& record) {
+  static Prompt prompt_of(const Json& record, std::size_t index) {
     Prompt prompt;
-    prompt.id = record.value("id", "");
-    prompt.text = record.value("prompt", "");
-    if (record.contains("tags") && record["tags"].is_array()) prompt.tags = record["tags"].get<std::vector<std::string>>();
-    prompt.split = record.value("split", "");
-    prompt.reference = record.value("reference", "");
+    prompt.id = record_id(record, index);
+    prompt.text = text_field(record, "prompt", index);
+    prompt.tags = tags_of(record);
+    prompt.split = optional_text(record, "split");
+    prompt.reference = optional_text(record, "reference");
     return prompt;
   }
 
@@ -247,7 +254,7 @@ class SingleStage {
       bool is_named = equals != std::string::npos && equals > 0 && !fs::exists(given);
       std::string name = is_named ? given.substr(0, equals) : models.empty() ? "base" : "model-" + std::to_string(models.size() + 1);
       for (const EvalModel& other : models) {
-        if (other.name == name) throw UsageError("--model: the name \"" + printable(name) + "\" is given twice");
+        if (other.name == name) throw UsageError("--model: the name " + in_quotes(name) + " is given twice");
       }
       models.push_back({name, find_model(is_named ? given.substr(equals + 1) : given)});
       facts_["model " + name] = model_fingerprint(models.back().path);
@@ -324,7 +331,7 @@ class SingleStage {
     for (std::size_t i = 0; i < pairs.size(); ++i) answers.push_back(answers_of(pairs[i], a_.input + ": record " + std::to_string(i + 1)));
     return recorded([&](RecordWriter& out) {
       std::shared_ptr<RewardModel> model = load_reward_model(path);
-      ChatTemplate chat(load_tokenizer(path));
+      ChatTemplate chat = load_chat(path, read_model_config(path).vocabulary);
       std::vector<double> right;
       for (std::size_t i = out.already_written().size(); i < pairs.size(); ++i) {
         std::vector<std::vector<int>> sequences;
@@ -377,8 +384,12 @@ class SingleStage {
 int run_stage_command(const Arguments& a) {
   try {
     return SingleStage(a).run();
-  } catch (const Stopped&) {
-    log_warning("stopped; what was written to " + a.out + " is kept: the same command goes on from there");
+  } catch (const InputError& error) {
+    const std::string message = error.what();
+    if (message.starts_with("record ") && !a.input.empty()) throw InputError(a.input, 0, message);
+    throw;
+  } catch (const Stopped& stopped) {
+    log_warning(std::string(stopped.what()) + "; what was written to " + a.out + " is kept: the same command goes on from there");
     return kStopped;
   }
 }

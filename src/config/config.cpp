@@ -2,12 +2,12 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <fstream>
 #include <optional>
 #include <set>
-#include <sstream>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
@@ -59,6 +59,15 @@ bool is_whole(std::string_view text) {
   return trim(text.substr(line + 1 + kSeal.size())) == sha256(text.substr(0, line + 1));
 }
 
+// The library quotes the file as it is, and calls what is nested too deeply a bad file.
+std::string yaml_problem(const YAML::Exception& e) { return e.msg == YAML::ErrorMsg::BAD_FILE ? "nested too deeply" : one_line(e.msg.substr(0, 200)); }
+
+// A password in an address is not told again, not even in the message that refuses it.
+std::string without_password(std::string text) {
+  const std::size_t at = text.find('@'), scheme = text.find("://");
+  return at == text.npos || scheme == text.npos || scheme > at ? text : text.replace(scheme + 3, at - scheme - 3, "[...]");
+}
+
 struct Loader {
   Config config;
   std::vector<std::string> problems;
@@ -68,12 +77,13 @@ struct Loader {
 
   void assign(const Field& field, const FieldValue& value, const std::string& shown, const std::string& where) {
     if (const std::string wrong = field.check(value); !wrong.empty())
-      return problem(where, full_name(field) + ": " + printable(shown) + " is " + wrong + "; accepted: " + field.accepts);
+      return problem(where, full_name(field) + ": " + in_quotes(without_password(shown)) + " is " + wrong + "; accepted: " + field.accepts);
     field.set(config, value);
     config.origin[full_name(field)] = where;
   }
 
   void unknown(const std::string& name, const std::string& section, const std::string& where) {
+    if (problems.size() > 100) return problem(where, "");  // told by their number only; looking for near names takes time
     std::vector<std::string> names;
     std::set<std::string> sections;
     for (const Field& f : config_fields()) {
@@ -82,13 +92,13 @@ struct Loader {
     }
     if (section.empty()) names.insert(names.end(), sections.begin(), sections.end()), names.push_back("extends");
     const std::string near = nearest(name, names);
-    problem(where, "unknown field \"" + printable((section.empty() ? "" : section + ".") + name) + "\"" +
+    problem(where, "unknown field " + in_quotes((section.empty() ? "" : section + ".") + name) +
                        (near.empty() ? "" : "; did you mean \"" + (section.empty() ? "" : section + ".") + near + "\"?"));
   }
 
   void set(const std::string& text) {
     const auto equals = text.find('=');
-    const std::string where = "--set " + printable(text);
+    const std::string where = "--set " + one_line(without_password(text.substr(0, 100)));
     if (equals == text.npos) return problem(where, "expected key=value");
     const std::string name = trim(text.substr(0, equals)), value = trim(text.substr(equals + 1));
     const Field* field = find_field(name);
@@ -104,16 +114,16 @@ struct Loader {
       return assign(*field, FieldValue(list), value, where);
     }
     const auto read = read_value(*field, value);
-    if (!read) return problem(where, name + ": found \"" + printable(value) + "\"; accepted: " + field->accepts);
+    if (!read) return problem(where, name + ": found " + in_quotes(value) + "; accepted: " + field->accepts);
     assign(*field, *read, value, where);
   }
 
   void field(const Field& f, const YAML::Node& node, const std::string& where) {
     if (std::holds_alternative<std::vector<std::string>>(f.initial)) {
       std::vector<std::string> list;
-      if (!node.IsSequence()) return problem(where, full_name(f) + ": accepted: " + f.accepts);
+      if (!node.IsSequence()) return problem(where, full_name(f) + ": found no list; accepted: " + f.accepts);
       for (const auto& entry : node) {
-        if (!entry.IsScalar()) return problem(where, full_name(f) + ": accepted: " + f.accepts);
+        if (!entry.IsScalar()) return problem(where, full_name(f) + ": found a list in the list; accepted: " + f.accepts);
         list.push_back(entry.Scalar());
       }
       return assign(f, FieldValue(list), "the list", where);
@@ -121,7 +131,7 @@ struct Loader {
     if (!node.IsScalar() && !node.IsNull()) return problem(where, full_name(f) + ": found a list or section; accepted: " + f.accepts);
     const std::string text = node.IsNull() ? "" : node.Scalar();
     const auto read = read_value(f, text);
-    if (!read) return problem(where, full_name(f) + ": found \"" + printable(text) + "\"; accepted: " + f.accepts);
+    if (!read) return problem(where, full_name(f) + ": found " + in_quotes(text) + "; accepted: " + f.accepts);
     assign(f, *read, text, where);
   }
 
@@ -135,7 +145,7 @@ struct Loader {
       }
       const std::string key = entry.first.Scalar();
       if (!seen.insert(key).second) {
-        problem(where, "the field \"" + printable(key) + "\" stands twice");
+        problem(where, "the field " + in_quotes(key) + " stands twice");
         continue;
       }
       if (name.empty() && key == "extends") continue;
@@ -159,14 +169,16 @@ struct Loader {
     if (!open_files.insert(identity).second) return problem(path.string(), "extends itself");
     std::ifstream in(path, std::ios::binary);
     if (!in || fs::is_directory(path)) return problem(path.string(), "no such file");
-    std::stringstream text;
-    text << in.rdbuf();
-    if (text.str().size() > 10'000'000) return problem(path.string(), "larger than 10 MB");
-    if (!is_utf8(text.str())) return problem(path.string(), "not valid UTF-8");
-    if (!is_whole(text.str()))
+    constexpr std::size_t kLargest = 1'000'000;
+    std::string text(kLargest + 1, '\0');
+    in.read(text.data(), static_cast<std::streamsize>(text.size()));
+    text.resize(static_cast<std::size_t>(in.gcount()));
+    if (text.size() > kLargest) return problem(path.string(), "larger than 1 MB");
+    if (!is_utf8(text)) return problem(path.string(), "not valid UTF-8");
+    if (!is_whole(text))
       return problem(path.string(), "is not as cai wrote it (damaged, or changed by hand); if the change is yours, remove the last line, \"# sha256 ...\"");
     try {
-      const YAML::Node root = YAML::Load(text.str());
+      const YAML::Node root = YAML::Load(text);
       if (root.IsNull()) return;
       if (!root.IsMap()) return problem(path.string() + ":1", "expected fields (name: value)");
       if (const YAML::Node parent = root["extends"]) {
@@ -176,7 +188,7 @@ struct Loader {
       }
       section("", root, path.string());
     } catch (const YAML::Exception& e) {
-      problem(path.string() + ":" + std::to_string(e.mark.line + 1), "not valid YAML: " + printable(e.msg));
+      problem(path.string() + ":" + std::to_string(std::max(e.mark.line + 1, 1)), "not valid YAML: " + yaml_problem(e));
     }
     open_files.erase(identity);
   }
@@ -211,11 +223,7 @@ Config load_config(const fs::path& file, const std::vector<std::string>& sets) {
   Config& c = loader.config;
   if (c.ppo.advantage != "gae" && c.ppo.samples_per_prompt < 2)
     loader.problem(c.origin.count("ppo.advantage") ? c.origin["ppo.advantage"] : "ppo.advantage", "ppo.advantage: " + c.ppo.advantage + " needs ppo.samples_per_prompt of 2 or more");
-  if (!loader.problems.empty()) {
-    std::string all;
-    for (const std::string& p : loader.problems) all += (all.empty() ? "" : "\n") + p;
-    throw InputError(all);
-  }
+  throw_problems(loader.problems);
   return c;
 }
 

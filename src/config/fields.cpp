@@ -43,6 +43,22 @@ Accepts anything(const std::string& words) {
 }
 
 Accepts text() { return anything("a text"); }
+// A key that was typed here by mistake must not reach config.yaml; most hold a dash or small letters only.
+Accepts variable_name() {
+  return {"the name of an environment variable (capitals, digits, _), not the key itself", [](const FieldValue& v) {
+            const std::string& name = std::get<std::string>(v);
+            const bool is_one = !name.empty() && name.size() <= 64 && name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == name.npos;
+            return is_one ? std::string() : std::string("no such name");
+          }};
+}
+
+Accepts url() {
+  return {"a URL without user name and password; the key comes from endpoint.key_variable or endpoint.key_file", [](const FieldValue& v) {
+            const std::string& text = std::get<std::string>(v);
+            return text.find("://") != text.npos && text.find('@') != text.npos ? std::string("no such URL") : std::string();
+          }};
+}
+
 Accepts yes_no() { return anything("true or false"); }
 
 struct Declared {
@@ -122,7 +138,7 @@ std::vector<Field> declare() {
   d.add("temperature", AT(candidates.temperature), from_to(0.01, 10), "Sampling temperature.");
   d.add("prompts", AT(candidates.prompts), from_to(1, 1e7), "Prompts used, at most, of all kinds in proportion.");
   d.section = "label";
-  d.add("feedback", AT(label.feedback), text(), "Who judges: self, a checkpoint, or an endpoint's URL.");
+  d.add("feedback", AT(label.feedback), url(), "Who judges: self, a checkpoint, or an endpoint's URL.");
   d.add("method", AT(label.method), one_of({"auto", "choice", "contrast"}), "choice: (A) or (B) by log-probability; contrast: which side was asked for; auto: by the exam.");
   d.add("chain_of_thought", AT(label.chain_of_thought), yes_no(), "Reason in words before the choice.");
   d.add("clamp_low", AT(label.clamp_low), from_to(0, 0.5), "Lowest probability of a chain-of-thought label.");
@@ -133,13 +149,21 @@ std::vector<Field> declare() {
   d.add("minimum_margin", AT(label.minimum_margin), from_to(0, 0.5), "A label nearer to 0.5 than this is a tie: kept, counted, not trained on.");
   d.add("exam_margin", AT(label.exam_margin), from_to(0, 0.5), "auto takes choice only if the exam's lower bound is this far above chance.");
   d.section = "endpoint";
-  d.add("url", AT(endpoint.url), text(), "Base URL of an OpenAI-compatible endpoint.");
+  d.add("url", AT(endpoint.url), url(), "Base URL of an OpenAI-compatible endpoint.");
   d.add("model", AT(endpoint.model), text(), "Model name to ask for.");
-  d.add("key_variable", AT(endpoint.key_variable), text(), "Environment variable that holds the key.");
+  d.add("key_variable", AT(endpoint.key_variable), variable_name(), "Environment variable that holds the key.");
+  d.add("key_file", AT(endpoint.key_file), text(), "File that holds the key; it stands over key_variable.");
+  d.add("ca_file", AT(endpoint.ca_file), text(), "Certificate of the authority that signed the server's; empty: those of the system.");
   d.add("concurrency", AT(endpoint.concurrency), from_to(1, 256), "Requests in flight.");
   d.add("timeout_seconds", AT(endpoint.timeout_seconds), from_to(0.1, 3600), "Longest wait for one answer.");
   d.add("retries", AT(endpoint.retries), from_to(0, 100), "Tries after the first, with growing waits.");
-  d.add("max_tokens_total", AT(endpoint.max_tokens_total), from_to(0, 1e12), "Token budget; 0: none.");
+  d.add("first_wait_seconds", AT(endpoint.first_wait_seconds), from_to(0, 3600), "Longest wait before the second try; it doubles with each further one.");
+  d.add("longest_wait_seconds", AT(endpoint.longest_wait_seconds), from_to(0, 3600), "No wait between two tries is longer, even where the server asks for it.");
+  d.add("max_tokens_total", AT(endpoint.max_tokens_total), from_to(0, 1e12), "Tokens that one call of the program may use before it stops with code 75; 0: no limit.");
+  d.add("max_cost", AT(endpoint.max_cost), from_to(0, 1e12), "Money that one call may spend by the prices below before it stops with code 75; 0: no limit.");
+  d.add("price_prompt", AT(endpoint.price_prompt), from_to(0, 1e6), "Price of a million tokens sent.");
+  d.add("price_answer", AT(endpoint.price_answer), from_to(0, 1e6), "Price of a million tokens answered.");
+  d.add("max_seconds", AT(endpoint.max_seconds), from_to(0, 1e9), "Seconds that one call may ask for before it stops with code 75; 0: no limit.");
   d.section = "reward";
   d.optimiser(AT(reward.optimiser));
   d.add("head_learning_rate", AT(reward.head_learning_rate), from_to(0, 1), "Peak learning rate of the scalar head.");

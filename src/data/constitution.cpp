@@ -33,7 +33,7 @@ class Section {
     std::set<std::string> seen;
     for (const auto& entry : node_)
       if (!entry.first.IsScalar()) problem(entry.first, "a field's name must be a word");
-      else if (!seen.insert(entry.first.Scalar()).second) problem(entry.first, "the field \"" + printable(entry.first.Scalar()) + "\" stands twice");
+      else if (!seen.insert(entry.first.Scalar()).second) problem(entry.first, "the field " + in_quotes(entry.first.Scalar()) + " stands twice");
   }
 
   void problem(const YAML::Node& at, const std::string& what) {
@@ -67,9 +67,9 @@ class Section {
     const std::string s = v.IsScalar() ? v.Scalar() : "";
     double x = 0;
     const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), x);
-    if (error != std::errc() || end != s.data() + s.size() || !(x >= low && x <= high))
-      problem(v, "\"" + key + "\": found \"" + printable(s) + "\"; accepted: a number from " + std::to_string(static_cast<long>(low)) + " to " + std::to_string(static_cast<long>(high)));
-    return x;
+    if (error == std::errc() && end == s.data() + s.size() && x >= low && x <= high) return x;
+    problem(v, "\"" + key + "\": found " + in_quotes(s) + "; accepted: a number from " + std::to_string(static_cast<long>(low)) + " to " + std::to_string(static_cast<long>(high)));
+    return otherwise;
   }
 
   bool flag(const std::string& key) {
@@ -116,7 +116,7 @@ class Section {
       const std::string key = entry.first.Scalar();
       if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
       const std::string near = nearest(key, known_);
-      problem(entry.first, "unknown field \"" + printable(key) + "\"" + (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
+      problem(entry.first, "unknown field " + in_quotes(key) + (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
     }
   }
 
@@ -142,7 +142,7 @@ void read_tests(Section& s, Principle& p) {
       test.must = must.Scalar();
     }
     static const std::set<std::string> accepted = {"refuse", "help", "mention", "avoid"};
-    if (!accepted.count(test.must)) t.problem("\"must\": found \"" + printable(test.must) + "\"; accepted: refuse, help, mention, avoid");
+    if (!accepted.count(test.must)) t.problem("\"must\": found " + in_quotes(test.must) + "; accepted: refuse, help, mention, avoid");
     if ((test.must == "mention" || test.must == "avoid") && test.words.empty()) t.problem("\"must: " + test.must + "\" needs a list of words");
     p.tests.push_back(std::move(test));
   });
@@ -191,14 +191,14 @@ Constitution read_constitution(const std::filesystem::path& path) {
   try {
     root = YAML::Load(c.source);
   } catch (const YAML::Exception& e) {
-    throw InputError(c.file, e.mark.line + 1, "not valid YAML: " + printable(e.msg));
+    throw InputError(c.file, std::max(e.mark.line + 1, 1), std::string("not valid YAML: ") + (e.msg == YAML::ErrorMsg::BAD_FILE ? "nested too deeply" : one_line(e.msg.substr(0, 200))));
   }
   std::vector<std::string> problems;
   std::set<std::string> ids;
   const auto add = [&](Principle p, const YAML::Node& at) {
     if (p.id.empty()) p.id = "p" + std::to_string(c.principles.size() + 1);
     p.line = at.Mark().line + 1;
-    if (!ids.insert(p.id).second) problems.push_back(c.file + ":" + std::to_string(p.line) + ": the principle id \"" + printable(p.id) + "\" stands twice");
+    if (!ids.insert(p.id).second) problems.push_back(c.file + ":" + std::to_string(p.line) + ": the principle id " + in_quotes(p.id) + " stands twice");
     c.principles.push_back(with_wordings(std::move(p)));
   };
   if (root.IsSequence()) {
@@ -266,11 +266,7 @@ Constitution read_constitution(const std::filesystem::path& path) {
     throw InputError(c.file, 1, "expected a list of sentences, or fields with a list \"principles\"");
   }
   if (c.principles.empty() && problems.empty()) problems.push_back(c.file + ":1: no principles");
-  if (!problems.empty()) {
-    std::string all;
-    for (const std::string& p : problems) all += (all.empty() ? "" : "\n") + p;
-    throw InputError(all);
-  }
+  throw_problems(problems);
   if (c.system.empty()) c.system = derived_system(c);
   return c;
 }

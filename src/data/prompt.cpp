@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
@@ -12,6 +13,13 @@ namespace cai {
 namespace {
 
 constexpr std::size_t kLongest = 100'000;
+
+bool is_written_by_stages(const std::string& field) {
+  static const std::set<std::string> names = {"a", "answer", "asked", "b", "candidates", "chosen", "complies", "critique", "critique_problem", "decline", "decline_by", "finish",
+                                              "harm", "history", "human", "log_odds", "method", "model", "must", "opening", "orders_agree", "p", "passed", "principle", "problem",
+                                              "reason", "reference_log_probability", "refusal", "rejected", "response", "revision", "revision_problem", "round", "tie", "tokens", "words"};
+  return names.contains(field);
+}
 
 struct Reader {
   std::string file;
@@ -27,7 +35,7 @@ struct Reader {
     if (p.text.size() > kLongest) return problem(line, "the prompt has " + std::to_string(p.text.size()) + " bytes; accepted: at most " + std::to_string(kLongest));
     if (p.id.empty()) p.id = sha256(p.text).substr(0, 12);
     const auto [it, fresh] = ids.emplace(p.id, line);
-    if (!fresh) return problem(line, "the id \"" + printable(p.id) + "\" stands on line " + std::to_string(it->second) + " too");
+    if (!fresh) return problem(line, "the id " + in_quotes(p.id) + " stands on line " + std::to_string(it->second) + " too");
     prompts.push_back(std::move(p));
   }
 
@@ -51,7 +59,7 @@ struct Reader {
       if (!id->is_string() && !id->is_number_integer()) return problem(line, "field \"id\" must be a text or a whole number");
       p.id = id->is_string() ? id->get<std::string>() : id->dump();
     }
-    if (!p.split.empty() && p.split != "train" && p.split != "held-out") return problem(line, "split \"" + printable(p.split) + "\"; accepted: train, held-out");
+    if (!p.split.empty() && p.split != "train" && p.split != "held-out") return problem(line, "split " + in_quotes(p.split) + "; accepted: train, held-out");
     if (const auto tags = j.find("tags"); tags != j.end()) {
       if (!tags->is_array()) return problem(line, "field \"tags\" must be a list of texts");
       for (const Json& t : *tags) {
@@ -60,8 +68,9 @@ struct Reader {
       }
     }
     if (!tag.empty()) p.tags.push_back(tag);
+    // A field of another tool that is called like one that a stage writes keeps its value under another name.
     for (const auto& [key, value] : j.items())
-      if (key != "id" && key != "prompt" && key != "tags" && key != "tag" && key != "split" && key != "reference") p.extra[key] = value;
+      if (key != "id" && key != "prompt" && key != "tags" && key != "tag" && key != "split" && key != "reference") p.extra[is_written_by_stages(key) ? "prompt_" + key : key] = value;
     add(std::move(p), line);
   }
 
@@ -75,7 +84,10 @@ struct Reader {
       const std::vector<std::string> cells = split(row, '\t');
       if (names.empty()) {
         names = cells;
+        if (!is_utf8(row)) return problem(line, "not valid UTF-8");
         if (std::find(names.begin(), names.end(), "prompt") == names.end()) return problem(line, "the header has no column \"prompt\"");
+        for (const std::string& name : names)
+          if (std::count(names.begin(), names.end(), name) > 1) return problem(line, "the column " + in_quotes(name) + " stands twice in the header");
         continue;
       }
       if (cells.size() != names.size()) {
@@ -103,9 +115,13 @@ bool Prompt::has_tag(std::string_view tag) const { return std::find(tags.begin()
 
 std::vector<Prompt> read_prompts(const std::filesystem::path& path) {
   Reader reader{path.string(), {}, {}, {}};
+  const auto read_text = [&] {
+    std::string text = read_file(path);
+    return text.starts_with("\xef\xbb\xbf") ? text.substr(3) : text;  // the byte order mark that some editors write
+  };
   if (!std::filesystem::exists(path) || std::filesystem::is_directory(path)) throw InputError(path.string(), 0, "no such prompt file");
   if (path.extension() == ".jsonl" || path.extension() == ".zst") {
-    const std::string text = path.extension() == ".zst" ? "" : read_file(path);
+    const std::string text = path.extension() == ".zst" ? "" : read_text();
     if (path.extension() == ".zst") {
       long line = 0;
       for (const Json& record : read_records(path)) reader.json(record, ++line);
@@ -121,19 +137,15 @@ std::vector<Prompt> read_prompts(const std::filesystem::path& path) {
       }
     }
   } else if (path.extension() == ".tsv") {
-    reader.tsv(read_file(path));
+    reader.tsv(read_text());
   } else {
     long line = 0;
-    for (const std::string& one : split(read_file(path), '\n')) {
+    for (const std::string& one : split(read_text(), '\n')) {
       ++line;
       if (!trim(one).empty()) reader.add({.text = trim(one)}, line);
     }
   }
-  if (!reader.problems.empty()) {
-    std::string all;
-    for (const std::string& p : reader.problems) all += (all.empty() ? "" : "\n") + p;
-    throw InputError(all);
-  }
+  throw_problems(reader.problems);
   return std::move(reader.prompts);
 }
 

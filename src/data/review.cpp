@@ -74,7 +74,7 @@ Json decision_on(const Json& label, const std::string& verdict) {
   if (verdict == "a") d["human"] = 1.0;
   else if (verdict == "b") d["human"] = 0.0;
   else if (verdict == "equal") d["human"] = 0.5;
-  else if (verdict != "skip") throw InputError("verdict \"" + printable(verdict) + "\"; accepted: a, b, equal, skip");
+  else if (verdict != "skip") throw InputError("verdict " + in_quotes(verdict) + "; accepted: a, b, equal, skip");
   d["ai"] = label.at("p");
   return d;
 }

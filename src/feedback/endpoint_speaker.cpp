@@ -1,12 +1,12 @@
 #include <curl/curl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <ctime>
 #include <deque>
-#include <limits>
+#include <exception>
 #include <optional>
 
 #include "cai/base/error.hpp"
@@ -14,7 +14,10 @@
 #include "cai/base/log.hpp"
 #include "cai/base/stop.hpp"
 #include "cai/base/text.hpp"
+#include "cai/feedback/answer.hpp"
+#include "cai/feedback/paid_answers.hpp"
 #include "cai/feedback/speaker.hpp"
+#include "cai/io/file.hpp"
 #include "cai/io/json.hpp"
 
 namespace cai {
@@ -22,18 +25,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kLargestAnswer = 16 << 20;  // bytes; a chat answer is a few thousand
-constexpr double kFirstWait = 0.5, kLongestWait = 30, kLongestRetryAfter = 300;  // seconds
+constexpr std::size_t kLargestAnswer = 16 << 20, kLargestHeaders = 1 << 20;  // bytes; a chat answer is a few thousand
+constexpr std::size_t kBytesPerToken = 32;                                   // of the longest text that so many tokens can be
 
 Clock::duration seconds(double s) { return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(s)); }
-
-// Control tokens that some servers leave in the text.
-std::string without_control_tokens(std::string text) {
-  for (const char* name : {"<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<|start_header_id|>", "<|end_header_id|>", "<s>", "</s>"}) {
-    for (std::size_t at; (at = text.find(name)) != text.npos;) text.erase(at, std::char_traits<char>::length(name));
-  }
-  return text;
-}
 
 struct FreeEasy { void operator()(CURL* c) const { curl_easy_cleanup(c); } };
 struct FreeMulti { void operator()(CURLM* m) const { curl_multi_cleanup(m); } };
@@ -42,11 +37,12 @@ struct FreeList { void operator()(curl_slist* l) const { curl_slist_free_all(l);
 // One question on its way, over all its tries.
 struct Job {
   std::size_t index = 0;
-  std::string body;
+  std::string body, request;  // request: the hash of address and body
   int tries = 0;
   Clock::time_point not_before{};
   std::unique_ptr<CURL, FreeEasy> handle;
   std::string answer;
+  std::size_t header_bytes = 0;
   bool too_large = false;
   std::string retry_after;
   char problem[CURL_ERROR_SIZE] = {};
@@ -63,33 +59,30 @@ std::size_t take_body(char* data, std::size_t size, std::size_t count, void* use
 }
 
 std::size_t take_header(char* data, std::size_t size, std::size_t count, void* user) {
+  Job& job = *static_cast<Job*>(user);
+  job.header_bytes += size * count;
+  if (job.header_bytes > kLargestHeaders) {  // a server could send headers for ever
+    job.too_large = true;
+    return 0;
+  }
   const std::string line(data, size * count);
-  if (lower_ascii(line.substr(0, 12)) == "retry-after:") static_cast<Job*>(user)->retry_after = trim(line.substr(12));
+  if (lower_ascii(line.substr(0, 12)) == "retry-after:") job.retry_after = trim(line.substr(12));
   return size * count;
-}
-
-// Seconds that a Retry-After header asks for (a number or an HTTP date); 0 when there is none that can be read.
-double retry_after_seconds(const std::string& header) {
-  if (header.empty()) return 0;
-  if (header.find_first_not_of("0123456789.") == header.npos && header.size() < 12) return std::min(std::atof(header.c_str()), kLongestRetryAfter);
-  const std::time_t date = curl_getdate(header.c_str(), nullptr);
-  return date < 0 ? 0 : std::clamp(std::difftime(date, std::time(nullptr)), 0.0, kLongestRetryAfter);
 }
 
 bool may_pass(long status) { return status == 408 || status == 425 || status == 429 || status >= 500; }
 
 class EndpointSpeaker : public Speaker {
  public:
-  explicit EndpointSpeaker(const EndpointConfig& config) : config_(config), url_(config.url) {
+  EndpointSpeaker(const EndpointConfig& config, const std::filesystem::path& paid) : config_(config), url_(config.url), paid_(paid) {
     static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
     if (ready != CURLE_OK) throw EnvironmentError("libcurl does not start");
-    if (!url_.starts_with("http://") && !url_.starts_with("https://"))
-      throw UsageError("endpoint.url: \"" + printable(url_) + "\"; accepted: http://host:port/v1 or https://...");
+    check_endpoint(config);
     while (url_.ends_with('/')) url_.pop_back();
     if (!url_.ends_with("/chat/completions")) url_ += "/chat/completions";
-    if (const char* key = std::getenv(config.key_variable.c_str())) key_ = trim(key);
-    if (std::any_of(key_.begin(), key_.end(), [](unsigned char c) { return c < 0x21 || c > 0x7e; }))
-      throw UsageError("the environment variable " + config.key_variable + " holds characters that no key has");
+    key_ = read_key();
+    if (!key_.empty() && url_.starts_with("http://") && !is_this_machine())
+      log_warning("endpoint: the key goes to " + config_.url + " unencrypted; https:// hides it");
     multi_.reset(curl_multi_init());
     if (!multi_) throw EnvironmentError("libcurl does not start");
   }
@@ -104,25 +97,24 @@ class EndpointSpeaker : public Speaker {
       body["seed"] = Random(ask.random).next() & 0x7fffffff;
       bodies.push_back(to_line(body));
     }
-    run(bodies, [&](std::size_t i, const Json& choice, const std::string& problem) {
+    run(bodies, [&](std::size_t i, const ChatAnswer& answer) {
       Reply reply;
-      if (!problem.empty()) {
-        reply.finish = "error: " + problem;
-      } else {
-        const Json& message = choice.at("message");
-        std::string text = message.contains("content") && message["content"].is_string() ? message["content"].get<std::string>() : "";
-        text = without_control_tokens(text);
+      reply.finish = answer.problem.empty() ? answer.finish : "error: " + answer.problem;
+      if (answer.problem.empty()) {
         const std::string& opening = asks[i].opening;
+        // Longer than so many tokens can be: the server went on where it was to stop.
+        const std::size_t longest = opening.size() + kBytesPerToken * static_cast<std::size_t>(std::max(1, asks[i].max_new_tokens));
+        std::string text = cut_utf8(answer.text, longest);
+        if (text.size() < answer.text.size()) reply.finish = "length";
         if (!opening.empty() && !text.starts_with(opening)) {
           // A server that goes on from the opening sends the rest only; the space between words is often lost on the way.
           const bool glued = !text.empty() && std::isalnum(static_cast<unsigned char>(text.front())) && opening.back() != ' ' && opening.back() != '\n';
           text = opening + (glued ? " " : "") + text;
         }
         reply.text = trim(text);
-        reply.finish = choice.contains("finish_reason") && choice["finish_reason"].is_string() ? choice["finish_reason"].get<std::string>() : "stop";
       }
-      reply.prompt_tokens = static_cast<int>(last_.prompt_tokens);
-      reply.tokens = static_cast<int>(last_.tokens);
+      reply.prompt_tokens = static_cast<int>(std::max<std::int64_t>(answer.prompt_tokens, 0));
+      reply.tokens = static_cast<int>(std::max<std::int64_t>(answer.tokens, 0));
       done(i, std::move(reply));
     });
   }
@@ -138,8 +130,8 @@ class EndpointSpeaker : public Speaker {
       bodies.push_back(to_line(body));
     }
     std::vector<std::vector<double>> results(choices.size());
-    run(bodies, [&](std::size_t i, const Json& choice, const std::string& problem) {
-      if (problem.empty()) results[i] = option_log_probabilities(choice, choices[i].options);
+    run(bodies, [&](std::size_t i, const ChatAnswer& answer) {
+      if (answer.problem.empty()) results[i] = option_log_probabilities(answer, choices[i].options);
     });
     return results;
   }
@@ -152,7 +144,7 @@ class EndpointSpeaker : public Speaker {
   Usage usage() const override { return usage_; }
 
  private:
-  using Receive = std::function<void(std::size_t, const Json& choice, const std::string& problem)>;
+  using Receive = std::function<void(std::size_t, const ChatAnswer&)>;
 
   Json question(const std::vector<Message>& messages, const std::string& opening) const {
     Json list = Json::array();
@@ -167,49 +159,30 @@ class EndpointSpeaker : public Speaker {
     return body;
   }
 
-  // Sum of the probabilities of those top tokens that spell an option, with or without a space before it.
-  static std::vector<double> option_log_probabilities(const Json& choice, const std::vector<std::string>& options) {
-    std::vector<double> p(options.size(), 0.0);
-    const auto count = [&](const std::string& token, double log_probability) {
-      for (std::size_t k = 0; k < options.size(); ++k)
-        if (trim(token) == trim(options[k])) p[k] += std::exp(std::min(0.0, log_probability));
-    };
-    if (!choice.contains("logprobs") || !choice["logprobs"].is_object()) return {};
-    const Json& found = choice["logprobs"];
-    if (found.contains("content") && found["content"].is_array() && !found["content"].empty() && found["content"][0].is_object()) {
-      const Json& first = found["content"][0];
-      if (first.contains("top_logprobs") && first["top_logprobs"].is_array())
-        for (const Json& one : first["top_logprobs"])
-          if (one.is_object() && one.contains("token") && one["token"].is_string() && one.contains("logprob") && one["logprob"].is_number())
-            count(one["token"].get<std::string>(), one["logprob"].get<double>());
-    } else if (found.contains("top_logprobs") && found["top_logprobs"].is_array() && !found["top_logprobs"].empty() && found["top_logprobs"][0].is_object()) {
-      for (const auto& [token, value] : found["top_logprobs"][0].items())  // the older form: {token: log-probability}
-        if (value.is_number()) count(token, value.get<double>());
-    } else {
-      return {};
-    }
-    std::vector<double> logs;
-    for (double x : p) logs.push_back(x > 0 ? std::log(x) : -std::numeric_limits<double>::infinity());
-    return logs;
-  }
-
-  // Sends all bodies, at most `concurrency` at once, and hands over each answer's first choice or what went wrong for good.
+  // Sends all bodies that are not paid for yet, at most `concurrency` at once, and hands over each answer or what went wrong for good.
+  // Whatever ends the call (a signal, a spent budget, a refused key) lets the requests under way land first: they are paid for.
   void run(const std::vector<std::string>& bodies, const Receive& receive) {
     std::deque<std::unique_ptr<Job>> waiting;
     for (std::size_t i = 0; i < bodies.size(); ++i) {
-      waiting.push_back(std::make_unique<Job>());
-      waiting.back()->index = i, waiting.back()->body = bodies[i];
+      auto job = std::make_unique<Job>();
+      job->index = i, job->body = bodies[i], job->request = sha256(url_ + "\n" + bodies[i]);
+      if (const std::optional<ChatAnswer> known = paid_.find(job->request)) receive(i, *known);
+      else waiting.push_back(std::move(job));
     }
     Flight flight{multi_.get(), {}};
-    while (!waiting.empty() || !flight.jobs.empty()) {
-      if (stop_requested()) throw Stopped();
+    std::exception_ptr end;
+    while ((!waiting.empty() && !end) || !flight.jobs.empty()) {
+      if (!end && stop_requested()) end = std::make_exception_ptr(Stopped());
       const Clock::time_point now = Clock::now();
-      for (auto it = waiting.begin(); it != waiting.end() && static_cast<long>(flight.jobs.size()) < config_.concurrency && now >= paused_until_;) {
+      for (auto it = waiting.begin(); !end && it != waiting.end() && static_cast<long>(flight.jobs.size()) < config_.concurrency && now >= paused_until_;) {
+        if (const std::string spent = spent_budget(); !spent.empty()) {
+          end = std::make_exception_ptr(Stopped(spent));
+          break;
+        }
         if ((*it)->not_before > now) {
           ++it;
           continue;
         }
-        check_budget();
         start(**it);
         flight.jobs.push_back(std::move(*it));
         it = waiting.erase(it);
@@ -220,10 +193,22 @@ class EndpointSpeaker : public Speaker {
         if (message->msg != CURLMSG_DONE) continue;
         const CURLcode result = message->data.result;
         std::unique_ptr<Job> job = flight.land(message->easy_handle);
-        if (judge(*job, result, receive)) waiting.push_back(std::move(job));
+        try {
+          if (judge(*job, result, receive)) waiting.push_back(std::move(job));
+        } catch (...) {
+          if (!end) end = std::current_exception();
+        }
       }
-      curl_multi_poll(multi_.get(), nullptr, 0, 50, nullptr);
+      if (!flight.jobs.empty() || (!waiting.empty() && !end)) curl_multi_poll(multi_.get(), nullptr, 0, flight.jobs.size() < static_cast<std::size_t>(config_.concurrency) ? until_next(waiting) : 50, nullptr);
     }
+    if (end) std::rethrow_exception(end);
+  }
+
+  // Milliseconds until one that waits can be started, at most 50: a signal is heeded that soon.
+  int until_next(const std::deque<std::unique_ptr<Job>>& waiting) const {
+    Clock::time_point next = Clock::now() + std::chrono::milliseconds(50);
+    for (const auto& job : waiting) next = std::min(next, std::max(job->not_before, paused_until_));
+    return static_cast<int>(std::max<std::int64_t>(1, std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now()).count()));
   }
 
   // Requests under way; whatever ends the call takes them off the wire.
@@ -244,7 +229,7 @@ class EndpointSpeaker : public Speaker {
 
   void start(Job& job) {
     ++job.tries;
-    job.answer.clear(), job.retry_after.clear(), job.too_large = false, job.problem[0] = 0;
+    job.answer.clear(), job.retry_after.clear(), job.too_large = false, job.header_bytes = 0, job.problem[0] = 0;
     if (!headers_) {
       headers_.reset(curl_slist_append(nullptr, "Content-Type: application/json"));
       if (!key_.empty()) curl_slist_append(headers_.get(), ("Authorization: Bearer " + key_).c_str());
@@ -262,6 +247,7 @@ class EndpointSpeaker : public Speaker {
     curl_easy_setopt(c, CURLOPT_POSTFIELDS, job.body.c_str());
     curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(job.body.size()));
     curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, static_cast<long>(1000 * config_.timeout_seconds));
+    if (!config_.ca_file.empty()) curl_easy_setopt(c, CURLOPT_CAINFO, config_.ca_file.c_str());
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, &job);
@@ -277,89 +263,94 @@ class EndpointSpeaker : public Speaker {
     curl_easy_getinfo(job.handle.get(), CURLINFO_RESPONSE_CODE, &status);
     job.handle.reset();
     ++usage_.requests;
-    last_ = {};
-    std::string problem;
+    const std::string where = config_.url + ": ";
+    ChatAnswer answer;
     bool again = true;
     if (job.too_large) {
-      problem = "the answer is larger than " + std::to_string(kLargestAnswer >> 20) + " MB", again = false;
+      answer.problem = "the answer is larger than " + std::to_string(kLargestAnswer >> 20) + " MB", again = false;
+    } else if (result == CURLE_PEER_FAILED_VERIFICATION || result == CURLE_SSL_CACERT_BADFILE) {
+      throw EnvironmentError(hidden(where + "its certificate is not trusted (" + job.problem + "); endpoint.ca_file names a file with the authority's certificate"));
     } else if (result != CURLE_OK) {
-      problem = job.problem[0] ? job.problem : curl_easy_strerror(result);
+      answer.problem = job.problem[0] ? job.problem : curl_easy_strerror(result);
     } else if (status != 200) {
-      problem = "HTTP " + std::to_string(status) + said(job.answer);
+      const std::string words = cut_utf8(hidden(error_words(job.answer)), 200);
+      answer.problem = "HTTP " + std::to_string(status) + (words.empty() ? "" : ": " + in_quotes(words));
       again = may_pass(status);
       if (status == 401 || status == 403)
-        throw EnvironmentError(safe(config_.url + ": the key was refused (" + problem + "); it is read from the environment variable " + config_.key_variable + (key_.empty() ? ", which is not set" : "")));
-      if (status == 404 || (status >= 300 && status < 400)) throw EnvironmentError(safe(config_.url + ": no chat endpoint there (" + problem + ")"));
-    } else if (const std::optional<Json> choice = first_choice(job.answer, problem)) {
+        throw EnvironmentError(where + "the key was refused (" + answer.problem + "); it is read from " + key_source() + (key_.empty() ? ", which is not set" : ""));
+      if (status == 402) throw EnvironmentError(where + "the account has no credit (" + answer.problem + "); what is done is kept, run the same command to go on");
+      if (status == 404 || (status >= 300 && status < 400))
+        throw EnvironmentError(where + "no chat endpoint there, or no model " + in_quotes(config_.model) + " (" + answer.problem + ")");
+    } else {
+      answer = parse_chat_answer(job.answer);
+    }
+    if (answer.problem.empty()) {
+      answer.text = hidden(answer.text);
+      for (auto& [token, log_probability] : answer.top) token = hidden(token);
+      spend(job, answer);
+      paid_.add(job.request, answer);
       ever_answered_ = true, failed_in_a_row_ = 0;
-      receive(job.index, *choice, "");
+      receive(job.index, answer);
       return false;
     }
-    problem = safe(printable(problem));
+    answer.problem = hidden(printable(answer.problem));
     if (again && job.tries <= config_.retries) {
-      // Full jitter, so that requests that failed together do not come back together.
-      Random jitter = Random(0x656e64).derive(job.index).derive(static_cast<std::uint64_t>(job.tries));
-      const double longest = std::min(kLongestWait, kFirstWait * std::pow(2.0, job.tries - 1));
-      const double asked = retry_after_seconds(job.retry_after);
+      // Full jitter, so that requests and programs that failed together do not come back together.
+      Random jitter = Random(static_cast<std::uint64_t>(::getpid())).derive(job.index).derive(static_cast<std::uint64_t>(job.tries));
+      const double longest = std::min(config_.longest_wait_seconds, config_.first_wait_seconds * std::pow(2.0, job.tries - 1));
+      const double asked = retry_after_seconds(job.retry_after, config_.longest_wait_seconds);
       job.not_before = Clock::now() + seconds(asked + longest * jitter.uniform());
       if (asked > 0) paused_until_ = std::max(paused_until_, Clock::now() + seconds(asked));
-      log_debug("endpoint: " + problem + "; trying again");
+      log_debug("endpoint: " + answer.problem + "; trying again");
       return true;
     }
     ++failed_in_a_row_;
-    if (again && (!ever_answered_ || failed_in_a_row_ >= std::max(8L, 2 * config_.concurrency)))
-      throw EnvironmentError(safe(config_.url) + ": no answer after " + std::to_string(job.tries) + " tries: " + problem + "; what is done is kept, run the same command to go on");
-    receive(job.index, Json(), problem);
+    const long most = std::max(8L, 2 * config_.concurrency);
+    if ((again && !ever_answered_) || failed_in_a_row_ >= most)
+      throw EnvironmentError(where + "no answer after " + std::to_string(job.tries) + (job.tries == 1 ? " try: " : " tries: ") + answer.problem + "; what is done is kept, run the same command to go on");
+    receive(job.index, answer);
     return false;
   }
 
-  // The first choice of a whole, well-formed answer; else nothing, with the reason.
-  std::optional<Json> first_choice(const std::string& body, std::string& problem) {
-    Json answer;
-    try {
-      answer = parse_json(body, "answer");
-    } catch (const Error& e) {
-      problem = std::string("malformed answer: ") + e.what();
-      return std::nullopt;
-    }
-    const bool usable = answer.is_object() && answer.contains("choices") && answer["choices"].is_array() && !answer["choices"].empty() &&
-                        answer["choices"][0].is_object() && answer["choices"][0].contains("message") && answer["choices"][0]["message"].is_object();
-    if (!usable) {
-      problem = "malformed answer: no choices[0].message";
-      return std::nullopt;
-    }
-    if (answer.contains("usage") && answer["usage"].is_object()) {
-      const auto number = [&](const char* name) {
-        const Json& u = answer["usage"];
-        return u.contains(name) && u[name].is_number() ? static_cast<std::int64_t>(std::clamp(u[name].get<double>(), 0.0, 1e9)) : std::int64_t{0};
-      };
-      last_.prompt_tokens = number("prompt_tokens"), last_.tokens = number("completion_tokens");
-      usage_.prompt_tokens += last_.prompt_tokens, usage_.tokens += last_.tokens;
-    }
-    return answer["choices"][0];
+  // Counts what an answer cost. A server that tells no tokens is taken to have used one for each three bytes, so that a budget holds.
+  void spend(const Job& job, const ChatAnswer& answer) {
+    usage_.prompt_tokens += answer.prompt_tokens >= 0 ? answer.prompt_tokens : static_cast<std::int64_t>(job.body.size() / 3);
+    usage_.tokens += answer.tokens >= 0 ? answer.tokens : static_cast<std::int64_t>(answer.text.size() / 3 + 1);
   }
 
-  void check_budget() const {
-    const std::int64_t used = usage_.prompt_tokens + usage_.tokens;
-    if (config_.max_tokens_total > 0 && used >= config_.max_tokens_total)
-      throw EnvironmentError("endpoint.max_tokens_total: " + std::to_string(used) + " of " + std::to_string(config_.max_tokens_total) +
-                             " tokens are used; what is done is kept, raise it to go on");
-  }
-
-  // What a server says about an error, in a few words.
-  static std::string said(const std::string& body) {
-    try {
-      const Json answer = parse_json(body, "answer");
-      const Json* error = answer.is_object() && answer.contains("error") ? &answer["error"] : nullptr;
-      if (error && error->is_object() && error->contains("message")) error = &(*error)["message"];
-      if (error && error->is_string()) return ": " + error->get<std::string>().substr(0, 200);
-    } catch (const Error&) {
-    }
+  // Which budget is spent and how to go on, or "".
+  std::string spent_budget() const {
+    const double tokens = static_cast<double>(usage_.prompt_tokens + usage_.tokens);
+    const double cost = (config_.price_prompt * static_cast<double>(usage_.prompt_tokens) + config_.price_answer * static_cast<double>(usage_.tokens)) / 1e6;
+    const double time = std::chrono::duration<double>(Clock::now() - begin_).count();
+    const auto spent = [](const char* name, double used, double most) {
+      char text[160];
+      std::snprintf(text, sizeof text, "endpoint.%s: %.6g of %.6g are used; the same command goes on with a budget of the same size", name, used, most);
+      return std::string(text);
+    };
+    if (config_.max_tokens_total > 0 && tokens >= static_cast<double>(config_.max_tokens_total)) return spent("max_tokens_total", tokens, static_cast<double>(config_.max_tokens_total));
+    if (config_.max_cost > 0 && cost >= config_.max_cost) return spent("max_cost", cost, config_.max_cost);
+    if (config_.max_seconds > 0 && time >= config_.max_seconds) return spent("max_seconds", time, config_.max_seconds);
     return "";
   }
 
+  std::string key_source() const { return config_.key_file.empty() ? "the environment variable " + config_.key_variable : config_.key_file; }
+
+  std::string read_key() const {
+    std::string key;
+    if (!config_.key_file.empty()) key = trim(read_file(config_.key_file));
+    else if (const char* value = std::getenv(config_.key_variable.c_str())) key = trim(value);
+    if (std::any_of(key.begin(), key.end(), [](unsigned char c) { return c < 0x21 || c > 0x7e; })) throw UsageError(key_source() + " holds characters that no key has");
+    return key;
+  }
+
+  bool is_this_machine() const {
+    const std::string host = url_.substr(7);
+    return host.starts_with("localhost") || host.starts_with("127.") || host.starts_with("[::1]");
+  }
+
   // A server may echo the key; it is never shown.
-  std::string safe(std::string text) const {
+  std::string hidden(std::string text) const {
     if (key_.empty()) return text;
     for (std::size_t at = 0; (at = text.find(key_, at)) != text.npos; at += 5) text.replace(at, key_.size(), "[key]");
     return text;
@@ -367,16 +358,27 @@ class EndpointSpeaker : public Speaker {
 
   EndpointConfig config_;
   std::string url_, key_, no_proxy_;
+  PaidAnswers paid_;
   std::unique_ptr<curl_slist, FreeList> headers_;
   std::unique_ptr<CURLM, FreeMulti> multi_;
-  Clock::time_point paused_until_{};
+  Clock::time_point paused_until_{}, begin_ = Clock::now();
   bool ever_answered_ = false;
   long failed_in_a_row_ = 0;
-  Usage usage_, last_;
+  Usage usage_;
 };
 
 }  // namespace
 
-std::unique_ptr<Speaker> endpoint_speaker(const EndpointConfig& endpoint) { return std::make_unique<EndpointSpeaker>(endpoint); }
+void check_endpoint(const EndpointConfig& config) {
+  // A password in the address would be written to config.yaml and shown in messages; it is not shown here either.
+  if (config.url.find('@') != std::string::npos) throw UsageError("endpoint.url: holds a user name or password; the key comes from endpoint.key_variable or endpoint.key_file");
+  if (config.url.find_first_of("?#") != std::string::npos) throw UsageError("endpoint.url: holds \"?\" or \"#\"; accepted: http://host:port/v1 or https://...");
+  if (!config.url.starts_with("http://") && !config.url.starts_with("https://"))
+    throw UsageError("endpoint.url: " + in_quotes(config.url) + "; accepted: http://host:port/v1 or https://...");
+  for (const std::string& file : {config.key_file, config.ca_file})
+    if (!file.empty() && !std::filesystem::is_regular_file(file)) throw UsageError("endpoint: no such file: " + file);
+}
+
+std::unique_ptr<Speaker> endpoint_speaker(const EndpointConfig& endpoint, const std::filesystem::path& paid) { return std::make_unique<EndpointSpeaker>(endpoint, paid); }
 
 }  // namespace cai

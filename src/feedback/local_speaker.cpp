@@ -6,6 +6,7 @@
 #include "cai/engine/engine.hpp"
 #include "cai/feedback/speaker.hpp"
 #include "cai/model/checkpoint.hpp"
+#include "cai/model/config.hpp"
 #include "cai/text/chat.hpp"
 #include "cai/text/tokenizer.hpp"
 
@@ -15,7 +16,7 @@ namespace {
 class LocalSpeaker : public Speaker {
  public:
   LocalSpeaker(const std::filesystem::path& path, const EngineConfig& engine)
-      : model_(load_llama(path)), chat_(load_tokenizer(path)), engine_(*model_, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}),
+      : chat_(load_chat(path, read_model_config(path).vocabulary)), model_(load_llama(path)), engine_(*model_, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}),
         fingerprint_(model_fingerprint(path) + " " + chat_.tokenizer().fingerprint() + " " + engine_.arithmetic()) {
     log_debug(path.string() + ": " + engine_.arithmetic());
     model_.reset();  // the engine has its own copy
@@ -47,7 +48,7 @@ class LocalSpeaker : public Speaker {
       for (const std::string& option : choice.options) {
         const std::vector<int> whole = chat_.tokenizer().encode(choice.opening + option);
         if (whole.size() != opening.size() + 1 || !std::equal(opening.begin(), opening.end(), whole.begin()))
-          throw InputError("the option \"" + printable(option) + "\" is not one token behind \"" + printable(choice.opening) + "\" in this model's tokenizer");
+          throw InputError("the option " + in_quotes(option) + " is not one token behind " + in_quotes(choice.opening) + " in this model's tokenizer");
         request.options.push_back(whole.back());
       }
       requests.push_back(std::move(request));
@@ -93,8 +94,8 @@ class LocalSpeaker : public Speaker {
   }
 
  private:
-  std::shared_ptr<Llama> model_;
   ChatTemplate chat_;
+  std::shared_ptr<Llama> model_;
   Engine engine_;
   std::string fingerprint_;
   std::int64_t requests_ = 0;

@@ -18,6 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::size_t kLargestFile = std::size_t{4} << 30;  // of those read whole; a device or pipe may never end
+
 [[noreturn]] void fail(const std::string& what, const fs::path& path) {
   const int reason = errno;
   std::string help;
@@ -63,6 +65,7 @@ std::string read_file(const fs::path& path) {
   while (true) {
     const ssize_t n = retrying([&] { return ::read(file.fd, buffer, sizeof buffer); });
     if (n < 0) fail("read", path);
+    if (bytes.size() > kLargestFile) throw InputError(path.string(), 0, "larger than " + std::to_string(kLargestFile >> 30) + " GB");
     if (n == 0) return bytes;
     bytes.append(buffer, static_cast<std::size_t>(n));
   }

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "cai/base/error.hpp"
+#include "cai/base/text.hpp"
 
 namespace cai {
 namespace {
@@ -112,7 +113,7 @@ GgufFile read_gguf(const std::filesystem::path& path) {
   if (tensors > in.left() || entries > in.left()) in.fail("more tensors or metadata than the file can hold");
   for (std::uint64_t i = 0; i < entries; ++i) {
     std::string key = in.text();
-    if (!file.metadata.emplace(key, value(in)).second) in.fail("the key \"" + key + "\" stands twice");
+    if (!file.metadata.emplace(key, value(in)).second) in.fail("the key " + in_quotes(key) + " stands twice");
   }
 
   struct Place { std::uint64_t offset, bytes; };
@@ -121,19 +122,19 @@ GgufFile read_gguf(const std::filesystem::path& path) {
   for (std::uint64_t i = 0; i < tensors; ++i) {
     GgufTensor tensor;
     tensor.name = in.text();
-    if (!names.insert(tensor.name).second) in.fail("the tensor \"" + tensor.name + "\" stands twice");
+    if (!names.insert(tensor.name).second) in.fail("the tensor " + in_quotes(tensor.name) + " stands twice");
     const auto dimensions = in.number<std::uint32_t>();
-    if (dimensions == 0 || dimensions > 4) in.fail("tensor \"" + tensor.name + "\" has " + std::to_string(dimensions) + " dimensions");
+    if (dimensions == 0 || dimensions > 4) in.fail("tensor " + in_quotes(tensor.name) + " has " + std::to_string(dimensions) + " dimensions");
     std::uint64_t count = 1;
     for (std::uint32_t d = 0; d < dimensions; ++d) {
       const auto size = in.number<std::uint64_t>();
-      if (size == 0 || size > (1ull << 40) / count) in.fail("tensor \"" + tensor.name + "\" has an impossible shape");
+      if (size == 0 || size > (1ull << 40) / count) in.fail("tensor " + in_quotes(tensor.name) + " has an impossible shape");
       count *= size;
       tensor.shape.insert(tensor.shape.begin(), static_cast<std::int64_t>(size));
     }
     tensor.type = static_cast<GgufType>(in.number<std::uint32_t>());
     const Block block = block_of(in, tensor.type);
-    if (static_cast<std::uint64_t>(tensor.shape.back()) % block.values != 0) in.fail("tensor \"" + tensor.name + "\": a row is not whole blocks");
+    if (static_cast<std::uint64_t>(tensor.shape.back()) % block.values != 0) in.fail("tensor " + in_quotes(tensor.name) + ": a row is not whole blocks");
     places.push_back({in.number<std::uint64_t>(), count / block.values * block.bytes});
     file.tensors.push_back(std::move(tensor));
   }
@@ -146,7 +147,7 @@ GgufFile read_gguf(const std::filesystem::path& path) {
   const std::uint64_t begin = (in.at() + alignment - 1) / alignment * alignment, size = file.map->bytes().size();
   for (std::size_t i = 0; i < places.size(); ++i) {
     if (begin > size || places[i].offset > size - begin || places[i].bytes > size - begin - places[i].offset)
-      in.fail("tensor \"" + file.tensors[i].name + "\" lies past the end of the file");
+      in.fail("tensor " + in_quotes(file.tensors[i].name) + " lies past the end of the file");
     file.tensors[i].bytes = file.map->bytes().subspan(static_cast<std::size_t>(begin + places[i].offset), static_cast<std::size_t>(places[i].bytes));
   }
   return file;

@@ -1,6 +1,7 @@
 #include "cai/io/json.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <set>
 
 #include "cai/base/error.hpp"
@@ -27,7 +28,7 @@ J parse(std::string_view text, const std::string& file, long line) {
     if (event == J::parse_event_t::object_start) keys.emplace_back();
     if (event == J::parse_event_t::object_end) keys.pop_back();
     if (event == J::parse_event_t::key && !keys.back().insert(value.template get<std::string>()).second)
-      problem = "the field \"" + value.template get<std::string>() + "\" stands twice in one object";
+      problem = "the field " + in_quotes(value.template get<std::string>()) + " stands twice in one object";
     return true;
   };
   // A bracket count first: the parser itself would recurse on hostile depth in its callback's bookkeeping.
@@ -52,7 +53,40 @@ J parse(std::string_view text, const std::string& file, long line) {
     return value;
   } catch (const nlohmann::json::parse_error& e) {
     throw InputError(file, line + line_of(text, e.byte > 0 ? e.byte - 1 : 0) - 1, "not valid JSON at byte " + std::to_string(e.byte));
+  } catch (const nlohmann::json::out_of_range&) {
+    throw InputError(file, line, "a number is out of range");
   }
+}
+
+// The library writes everything but ", \\ and characters below 0x20 as it is. Hidden ones stand in strings only, so an escape means the same.
+std::string escape_hidden(std::string text) {
+  const auto code_at = [&](std::size_t i) {
+    const auto byte = [&](std::size_t k) { return static_cast<char32_t>(static_cast<unsigned char>(text[k])); };
+    const char32_t b = byte(i);
+    if (b < 0xe0) return (b & 0x1f) << 6 | (byte(i + 1) & 0x3f);
+    if (b < 0xf0) return (b & 0xf) << 12 | (byte(i + 1) & 0x3f) << 6 | (byte(i + 2) & 0x3f);
+    return (b & 7) << 18 | (byte(i + 1) & 0x3f) << 12 | (byte(i + 2) & 0x3f) << 6 | (byte(i + 3) & 0x3f);
+  };
+  const auto unit = [](std::string& out, char32_t u) {
+    char digits[8];
+    std::snprintf(digits, sizeof digits, "\\u%04x", static_cast<unsigned>(u));
+    out += digits;
+  };
+  std::string out;
+  std::size_t done = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const unsigned char b = static_cast<unsigned char>(text[i]);
+    const std::size_t n = b < 0x80 ? 1 : b < 0xe0 ? 2 : b < 0xf0 ? 3 : 4;
+    const char32_t c = n == 1 ? b : code_at(i);
+    if (is_hidden(c)) {
+      out.append(text, done, i - done);
+      if (c < 0x10000) unit(out, c);
+      else unit(out, 0xd800 + ((c - 0x10000) >> 10)), unit(out, 0xdc00 + ((c - 0x10000) & 0x3ff));
+      done = i + n;
+    }
+    i += n;
+  }
+  return done == 0 ? text : out.append(text, done);
 }
 
 }  // namespace
@@ -61,25 +95,21 @@ Json parse_json(std::string_view text, const std::string& file, long line) { ret
 
 SortedJson parse_sorted_json(std::string_view text, const std::string& file, long line) { return parse<SortedJson>(text, file, line); }
 
-std::string to_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string to_line(const Json& value) { return escape_hidden(value.dump(-1, ' ', false, Json::error_handler_t::replace)); }
 
-namespace {
-
-std::string indented(const Json& value) { return value.dump(2, ' ', false, Json::error_handler_t::replace); }
-
-}  // namespace
+std::string to_lines(const Json& value) { return escape_hidden(value.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n"; }
 
 void write_sealed(const std::filesystem::path& path, Json value) {
   value.erase("seal");
-  value["seal"] = sha256(indented(value));
-  write_file(path, indented(value) + "\n");
+  value["seal"] = sha256(to_lines(value));
+  write_file(path, to_lines(value));
 }
 
 Json read_sealed(const std::filesystem::path& path) {
   Json value = parse_json(read_file(path), path.string());
   const std::string seal = value.is_object() && value.contains("seal") && value["seal"].is_string() ? value["seal"].get<std::string>() : "";
   if (value.is_object()) value.erase("seal");
-  if (seal != sha256(indented(value))) throw InputError(path.string(), 0, "is damaged: its seal does not fit what stands in it");
+  if (seal != sha256(to_lines(value))) throw InputError(path.string(), 0, "is damaged: its seal does not fit what stands in it");
   return value;
 }
 

@@ -2,11 +2,23 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
+#include "cai/base/text.hpp"
 #include "cai/io/file.hpp"
 
 namespace cai {
+namespace {
 
 namespace fs = std::filesystem;
+
+// A manifest lists what lies in its own folder and nothing else on the machine.
+bool is_below(const fs::path& file) {
+  if (file.empty() || file.is_absolute()) return false;
+  for (const fs::path& part : file)
+    if (part == "..") return false;
+  return true;
+}
+
+}  // namespace
 
 std::optional<Manifest> read_manifest(const fs::path& folder) {
   const fs::path path = folder / "manifest.json";
@@ -16,8 +28,10 @@ std::optional<Manifest> read_manifest(const fs::path& folder) {
     Manifest m;
     m.stage = json.at("stage").get<std::string>();
     m.key = json.at("key").get<std::string>();
-    for (const Json& file : json.at("files"))
+    for (const Json& file : json.at("files")) {
       m.files.push_back({file.at("file").get<std::string>(), file.value("records", -1L), file.at("sha256").get<std::string>()});
+      if (!is_below(m.files.back().file)) throw InputError(path.string(), 0, "the file " + in_quotes(m.files.back().file) + " is not in this folder");
+    }
     m.figures = json.at("figures");
     m.seconds = json.value("seconds", 0.0);
     return m;

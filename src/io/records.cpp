@@ -11,6 +11,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
 #include "cai/base/log.hpp"
+#include "cai/base/text.hpp"
 
 namespace cai {
 namespace {
@@ -23,6 +24,7 @@ std::string shard_name(std::size_t index) {
 }
 
 std::string decompress(const std::string& bytes, const std::string& file) {
+  constexpr std::size_t kLargest = std::size_t{4} << 30;  // a few MB can claim to hold terabytes
   std::string out;
   ZSTD_DStream* stream = ZSTD_createDStream();
   ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
@@ -33,10 +35,17 @@ std::string decompress(const std::string& bytes, const std::string& file) {
     left = ZSTD_decompressStream(stream, &piece, &in);
     if (ZSTD_isError(left)) break;
     out.append(buffer.data(), piece.pos);
+    if (out.size() > kLargest) break;
   }
   ZSTD_freeDStream(stream);
+  if (out.size() > kLargest) throw InputError(file, 0, "unpacks to more than " + std::to_string(kLargest >> 30) + " GB");
   if (ZSTD_isError(left) || left != 0) throw InputError(file, 0, "not a whole zstd file");
   return out;
+}
+
+std::string text_or_nothing(const Json& record, const char* field) {
+  const auto value = record.find(field);
+  return value != record.end() && value->is_string() ? value->get<std::string>() : "";
 }
 
 // Lines of a shard; a torn last line is an error here: only the writer's own folder may end so, and it cuts it first.
@@ -55,8 +64,8 @@ void read_lines(const fs::path& path, std::vector<Json>& records, std::set<std::
     if (!record.is_object()) throw InputError(path.string(), line, "not a JSON object");
     if (const auto id = record.find("id"); id != record.end()) {
       const std::string key = id->is_string() ? id->get<std::string>() : id->dump();
-      if (!ids.insert(key + "\n" + record.value("model", std::string())).second)
-        throw InputError(path.string(), line, "the id \"" + key + "\" stands twice");
+      if (!ids.insert(key + "\n" + text_or_nothing(record, "model")).second)
+        throw InputError(path.string(), line, "the id " + in_quotes(key) + " stands twice");
     }
     records.push_back(std::move(record));
   }

@@ -5,6 +5,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
+#include "cai/base/text.hpp"
 #include "cai/io/json.hpp"
 
 namespace cai {
@@ -35,7 +36,7 @@ SafeTensorsFile read_safetensors(const fs::path& path) {
   const auto data = bytes.subspan(8 + static_cast<std::size_t>(header));
   std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
   for (const auto& [name, entry] : json.items()) {
-    const auto bad = [&, &name = name](const std::string& what) { return InputError(path.string() + ": tensor \"" + name + "\": " + what); };
+    const auto bad = [&, &name = name](const std::string& what) { return InputError(path.string() + ": tensor " + in_quotes(name) + ": " + what); };
     try {
       if (name == "__metadata__") {
         for (const auto& [key, value] : entry.items()) file.metadata[key] = value.get<std::string>();
@@ -43,7 +44,7 @@ SafeTensorsFile read_safetensors(const fs::path& path) {
       }
       SafeTensor tensor{name, entry.at("dtype").get<std::string>(), {}, {}};
       std::uint64_t size = dtype_bytes(tensor.dtype);
-      if (size == 0) throw bad("dtype " + tensor.dtype + " is not known");
+      if (size == 0) throw bad("dtype " + in_quotes(tensor.dtype) + " is not known; accepted: F32, F16, BF16 and the whole-number types");
       for (const Json& dimension : entry.at("shape")) {
         if (!dimension.is_number_unsigned()) throw bad("a dimension is not a whole number");
         const auto d = dimension.get<std::uint64_t>();

@@ -7,6 +7,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
+#include "cai/base/text.hpp"
 #include "cai/io/gguf.hpp"
 #include "cai/io/json.hpp"
 #include "cai/io/safetensors.hpp"
@@ -24,7 +25,7 @@ at::Tensor to_float(const SafeTensor& t, const std::string& file) {
   for (auto d : t.shape) count *= d;
   const std::map<std::string, GgufType> same = {{"F32", GgufType::kF32}, {"F16", GgufType::kF16}, {"BF16", GgufType::kBF16}};
   const auto type = same.find(t.dtype);
-  if (type == same.end()) throw InputError(file + ": tensor \"" + t.name + "\" has dtype " + t.dtype + "; accepted: F32, F16, BF16");
+  if (type == same.end()) throw InputError(file + ": tensor " + in_quotes(t.name) + " has dtype " + in_quotes(t.dtype) + "; accepted: F32, F16, BF16");
   at::Tensor out = at::empty(t.shape, at::kFloat);
   dequantise(type->second, t.bytes, count, out.data_ptr<float>());
   return out;
@@ -41,7 +42,7 @@ Weights read_hf_weights(const fs::path& folder) {
     if (map == json.end() || !map->is_object()) throw InputError(index.string(), 1, "no \"weight_map\" object");
     for (const auto& [name, file] : map->items()) {
       const std::string shard = file.is_string() ? file.get<std::string>() : "";
-      if (shard.empty() || shard.find('/') != shard.npos) throw InputError(index.string(), 1, "the shard of \"" + name + "\" is not a file name in this folder");
+      if (shard.empty() || shard.find('/') != shard.npos) throw InputError(index.string(), 1, "the shard of " + in_quotes(name) + " is not a file name in this folder");
       files.insert(shard);
     }
   } else {
@@ -52,7 +53,7 @@ Weights read_hf_weights(const fs::path& folder) {
     const SafeTensorsFile shard = read_safetensors(folder / file);
     for (const SafeTensor& t : shard.tensors)
       if (!weights.emplace(t.name, to_float(t, (folder / file).string())).second)
-        throw InputError((folder / file).string() + ": tensor \"" + t.name + "\" stands in two shards");
+        throw InputError((folder / file).string() + ": tensor " + in_quotes(t.name) + " stands in two shards");
   }
   return weights;
 }
@@ -90,7 +91,7 @@ Weights read_gguf_weights(const GgufFile& gguf, const ModelConfig& config, const
   Weights weights;
   for (const GgufTensor& t : gguf.tensors) {
     const std::string name = hf_name(t.name);
-    if (name.empty()) throw InputError(file + ": tensor \"" + t.name + "\" is not one of a Llama-family model");
+    if (name.empty()) throw InputError(file + ": tensor " + in_quotes(t.name) + " is not one of a Llama-family model");
     at::Tensor out = at::empty(t.shape, at::kFloat);
     dequantise(t.type, t.bytes, out.numel(), out.data_ptr<float>());
     const bool llama = config.architecture == "LlamaForCausalLM" && out.dim() == 2;
@@ -105,17 +106,17 @@ Weights read_gguf_weights(const GgufFile& gguf, const ModelConfig& config, const
 Llama build(const ModelConfig& c, Weights& weights, const std::string& file) {
   const auto take = [&](const std::string& name, std::vector<std::int64_t> shape) {
     const auto it = weights.find(name);
-    if (it == weights.end()) throw InputError(file + ": no tensor \"" + name + "\"");
+    if (it == weights.end()) throw InputError(file + ": no tensor " + in_quotes(name));
     at::Tensor t = it->second;
     weights.erase(it);
     if (t.sizes() != at::IntArrayRef(shape)) {
       std::string found, expected;
       for (auto d : t.sizes()) found += (found.empty() ? "" : " x ") + std::to_string(d);
       for (auto d : shape) expected += (expected.empty() ? "" : " x ") + std::to_string(d);
-      throw InputError(file + ": tensor \"" + name + "\" is " + found + "; expected " + expected);
+      throw InputError(file + ": tensor " + in_quotes(name) + " is " + found + "; expected " + expected);
     }
     if (!std::isfinite(t.sum().item<float>()) && !at::isfinite(t).all().item<bool>())
-      throw InputError(file + ": tensor \"" + name + "\" holds values that are not finite");
+      throw InputError(file + ": tensor " + in_quotes(name) + " holds values that are not finite");
     return t.contiguous();
   };
   Llama m;
@@ -153,7 +154,7 @@ Llama build(const ModelConfig& c, Weights& weights, const std::string& file) {
   } else {
     m.head = take("lm_head.weight", {c.vocabulary, c.width});
   }
-  if (!weights.empty()) throw InputError(file + ": tensor \"" + weights.begin()->first + "\" is not one of this architecture");
+  if (!weights.empty()) throw InputError(file + ": tensor " + in_quotes(weights.begin()->first) + " is not one of this architecture");
   return m;
 }
 

@@ -1,9 +1,12 @@
 #include "cai/model/config.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
 #include "cai/base/error.hpp"
+#include "cai/base/text.hpp"
+#include "cai/io/file.hpp"
 
 namespace cai {
 namespace {
@@ -22,6 +25,11 @@ void check(const ModelConfig& c, const std::string& file) {
   need(c.head_width % 2 == 0, "the head width is odd");
   need(std::isfinite(c.rope_base) && c.rope_base > 0, "rope_theta is not a positive number");
   need(c.norm_epsilon > 0 && c.norm_epsilon < 1, "rms_norm_eps is not between 0 and 1");
+  const RopeScaling& s = c.rope_scaling;
+  need(s.factor >= 1 && s.factor <= 1e6 && s.low_frequency_factor > 0 && s.high_frequency_factor > s.low_frequency_factor && s.high_frequency_factor <= 1e6,
+       "the rope scaling needs a factor from 1 to 1000000 and 0 < low_freq_factor < high_freq_factor");
+  in("original_max_position_embeddings", s.original_context, 1 << 26), in("the sliding window", std::max<std::int64_t>(c.sliding_window, 1), 1 << 26);
+  need(c.sliding_window >= 0, "the sliding window is negative");
 }
 
 // Typed access to config.json that names the field in every complaint.
@@ -59,9 +67,11 @@ struct Fields {
   }
 };
 
+int token_id(double id) { return id >= 0 && id < 1 << 24 ? static_cast<int>(id) : -1; }
+
 int first_token(const Json* v) {
   if (v && v->is_array() && !v->empty()) v = &(*v)[0];
-  return v && v->is_number_integer() ? v->get<int>() : -1;
+  return v && v->is_number_integer() ? token_id(v->get<double>()) : -1;
 }
 
 }  // namespace
@@ -77,9 +87,9 @@ ModelConfig parse_model_config(const Json& json, const std::string& file) {
   const std::string name = c.architecture.substr(0, c.architecture.find("For"));
   const bool qwen2 = name == "Qwen2", qwen3 = name == "Qwen3", mistral = name == "Mistral";
   if (name != "Llama" && !mistral && !qwen2 && !qwen3)
-    throw InputError(file, 0, "architecture \"" + (c.architecture.empty() ? type : c.architecture) + "\"; accepted: LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM");
+    throw InputError(file, 0, "architecture " + in_quotes(c.architecture.empty() ? type : c.architecture) + "; accepted: LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM");
   c.architecture = name + "ForCausalLM";
-  if (const std::string act = f.text("hidden_act", "silu"); act != "silu") throw InputError(file, 0, "hidden_act \"" + act + "\"; accepted: silu");
+  if (const std::string act = f.text("hidden_act", "silu"); act != "silu") throw InputError(file, 0, "hidden_act " + in_quotes(act) + "; accepted: silu");
   if (f.flag("mlp_bias", false)) throw InputError(file, 0, "mlp_bias true is not supported");
   c.layers = f.whole("num_hidden_layers");
   c.width = f.whole("hidden_size");
@@ -97,7 +107,7 @@ ModelConfig parse_model_config(const Json& json, const std::string& file) {
   c.qk_norm = qwen3;
   // Newer files put rope_theta and the scaling together in rope_parameters.
   const Json* rope = f.find("rope_parameters") ? f.find("rope_parameters") : f.find("rope_scaling");
-  c.rope_base = f.number("rope_theta", rope && rope->is_object() ? rope->value("rope_theta", 10000.0) : 10000.0);
+  c.rope_base = f.number("rope_theta", rope && rope->is_object() ? Fields{*rope, file}.number("rope_theta", 10000.0) : 10000.0);
   if (rope && rope->is_object()) {
     const Fields r{*rope, file};
     const std::string kind = r.text("rope_type", r.text("type", "default"));
@@ -105,7 +115,7 @@ ModelConfig parse_model_config(const Json& json, const std::string& file) {
       c.rope_scaling = {r.number("factor", 8), r.number("low_freq_factor", 1), r.number("high_freq_factor", 4),
                         r.whole("original_max_position_embeddings", 8192)};
     } else if (kind != "default") {
-      throw InputError(file, 0, "rope scaling \"" + kind + "\"; accepted: default, llama3");
+      throw InputError(file, 0, "rope scaling " + in_quotes(kind) + "; accepted: default, llama3");
     }
   }
   const bool windowed = f.flag("use_sliding_window", mistral);
@@ -132,7 +142,7 @@ ModelConfig parse_model_config(const GgufFile& gguf, const std::string& file) {
   if (kind && *kind == "llama") c.architecture = "LlamaForCausalLM";
   else if (kind && *kind == "qwen2") c.architecture = "Qwen2ForCausalLM", c.qkv_bias = true;
   else if (kind && *kind == "qwen3") c.architecture = "Qwen3ForCausalLM", c.qk_norm = true;
-  else throw InputError(file, 0, "general.architecture \"" + (kind ? *kind : "") + "\"; accepted: llama, qwen2, qwen3");
+  else throw InputError(file, 0, "general.architecture " + in_quotes(kind ? *kind : "") + "; accepted: llama, qwen2, qwen3");
   const std::string p = *kind + ".";
   const auto whole = [&](const std::string& key, std::optional<double> otherwise = {}) {
     const double v = number(p + key, otherwise);
@@ -149,21 +159,32 @@ ModelConfig parse_model_config(const GgufFile& gguf, const std::string& file) {
   c.rope_base = number(p + "rope.freq_base", 10000);
   c.norm_epsilon = number(p + "attention.layer_norm_rms_epsilon", 1e-5);
   // The file holds float32; the model was made with the decimal number.
-  c.norm_epsilon = static_cast<double>(std::lround(c.norm_epsilon * 1e9)) * 1e-9;
+  if (c.norm_epsilon > 0 && c.norm_epsilon < 1) c.norm_epsilon = static_cast<double>(std::lround(c.norm_epsilon * 1e9)) * 1e-9;
   c.sliding_window = whole("attention.sliding_window", 0);
-  c.bos = static_cast<int>(number("tokenizer.ggml.bos_token_id", -1));
-  c.eos = static_cast<int>(number("tokenizer.ggml.eos_token_id", -1));
+  c.bos = token_id(number("tokenizer.ggml.bos_token_id", -1));
+  c.eos = token_id(number("tokenizer.ggml.eos_token_id", -1));
   if (const auto scaling = gguf.metadata.find(p + "rope.scaling.type"); scaling != gguf.metadata.end())
     if (const auto* name = std::get_if<std::string>(&scaling->second); name && *name != "none")
-      throw InputError(file, 0, "rope scaling \"" + *name + "\" in a GGUF file is not supported");
+      throw InputError(file, 0, "rope scaling " + in_quotes(*name) + " in a GGUF file is not supported");
   c.tied_head = true;
   for (const GgufTensor& t : gguf.tensors) {
-    if (t.name == "token_embd.weight") c.vocabulary = t.shape.front();
+    if (t.name == "token_embd.weight" && t.shape.size() == 2) c.vocabulary = t.shape.front();
     if (t.name == "output.weight") c.tied_head = false;
     if (t.name == "rope_freqs.weight") throw InputError(file, 0, "rope_freqs.weight (scaled rotary frequencies) in a GGUF file is not supported; use the HF folder");
   }
   check(c, file);
   return c;
+}
+
+ModelConfig read_model_config(const std::filesystem::path& model) {
+  namespace fs = std::filesystem;
+  fs::path file = model;
+  if (fs::is_directory(model)) {
+    if (const fs::path config = model / "config.json"; fs::exists(config)) return parse_model_config(parse_json(read_file(config), config.string()), config.string());
+    for (const auto& entry : fs::directory_iterator(model))
+      if (entry.path().extension() == ".gguf") file = entry.path();
+  }
+  return parse_model_config(read_gguf(file), file.string());
 }
 
 Json to_hf_json(const ModelConfig& c, const std::string& torch_dtype, const Json& extra) {

@@ -56,16 +56,43 @@ std::vector<ManifestFile> list_files(const fs::path& folder) {
   return files;
 }
 
+/// Input that turns out to be bad while a stage begins leaves nothing behind: the folders that `body` was given are removed again
+/// unless they were there before or hold any work.
+template <class Body>
+void undone_by_bad_input(const fs::path& folder, Body body) {
+  fs::path first = folder.lexically_normal();  // the topmost folder that is not there yet
+  if (!first.has_filename()) first = first.parent_path();
+  const bool is_new = !fs::exists(first);
+  while (is_new && first.has_parent_path() && !fs::exists(first.parent_path())) first = first.parent_path();
+  try {
+    body();
+  } catch (const Error& error) {
+    bool has_work = false;
+    if (is_new && fs::exists(folder)) {
+      for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+        const std::string name = entry.path().filename().string();
+        has_work |= entry.is_regular_file() && name != "progress.json" && name != "stage.json" && entry.file_size() > 0;
+      }
+    }
+    if (is_new && error.exit_code() == kBadInput && !has_work) fs::remove_all(first);
+    throw;
+  }
+}
+
 }  // namespace
 
 StageResult run_record_stage(const fs::path& folder, const std::string& stage, const std::string& key, double spent,
                              const std::vector<std::string>& extras, const std::function<Json(RecordWriter&)>& body) {
   if (std::optional<Manifest> manifest = finished(folder, key)) return {manifest->figures, manifest->seconds, true};
   Stopwatch watch;
-  RecordWriter writer(folder, stage, key);
-  Json figures = body(writer);
-  double seconds = spent + watch.seconds();
-  writer.finish(figures, seconds, extras);
+  Json figures;
+  double seconds = 0;
+  undone_by_bad_input(folder, [&] {
+    RecordWriter writer(folder, stage, key);
+    figures = body(writer);
+    seconds = spent + watch.seconds();
+    writer.finish(figures, seconds, extras);
+  });
   return {figures, seconds, false};
 }
 
@@ -78,9 +105,12 @@ StageResult run_training_stage(const fs::path& folder, const std::string& stage,
     log_info(folder.string() + " is unfinished work from other inputs or settings; it is kept as " +
              move_aside(folder).filename().string());
   }
-  create_folders(folder);
-  write_sealed(folder / "stage.json", {{"stage", stage}, {"key", key}});
-  Json figures = body();
+  Json figures;
+  undone_by_bad_input(folder, [&] {
+    create_folders(folder);
+    write_sealed(folder / "stage.json", {{"stage", stage}, {"key", key}});
+    figures = body();
+  });
   double seconds = spent + watch.seconds();
   write_manifest(folder, {stage, key, list_files(folder), figures, seconds});
   remove_training_progress(folder);
@@ -117,7 +147,7 @@ std::vector<std::string> key_lines(const Config& config, const std::string& sect
     bool is_about_speed = section == "engine" && !names("dtype");
     if (line.empty() || is_about_speed || names("checkpoint_seconds") || (section == "eval" && names("gates"))) continue;
     if (section == "prompts" && names("files")) continue;      // their content counts, not their names
-    if (section == "endpoint" && !names("model")) continue;    // how it is reached and what it may cost: no effect on an answer
+    if (section == "endpoint" && !line.starts_with("endpoint.model ")) continue;    // how it is reached and what it may cost: no effect on an answer
     lines.push_back(line);
   }
   return lines;

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "cai/base/error.hpp"
+#include "cai/base/text.hpp"
 #include "cai/io/manifest.hpp"
 #include "cai/pipeline/run.hpp"
 
@@ -85,20 +86,20 @@ fs::path find_unchecked(const std::string& name) {
   }
   fs::path path = name;
   if (!fs::exists(path, ignored)) {
-    throw InputError("model " + name +
+    throw InputError("model " + in_quotes(name) +
                      ": no such file or folder; accepted are smollm2, an HF folder, a .gguf file, a run or a stage's folder");
   }
   if (!fs::is_directory(path, ignored) || fs::exists(path / "config.json", ignored)) return path;
   if (fs::exists(path / "run.json", ignored)) {
     fs::path checkpoint = last_checkpoint(path);
-    if (checkpoint.empty()) throw InputError("model " + name + ": this run has no finished checkpoint yet");
+    if (checkpoint.empty()) throw InputError("model " + in_quotes(name) + ": this run has no finished checkpoint yet");
     return checkpoint;
   }
   if (fs::exists(path / "checkpoint" / "config.json", ignored)) return path / "checkpoint";
   for (const auto& entry : fs::directory_iterator(path, ignored)) {
     if (entry.path().extension() == ".gguf") return path;
   }
-  throw InputError("model " + name + ": this folder holds neither config.json nor a .gguf file");
+  throw InputError("model " + in_quotes(name) + ": this folder holds neither config.json nor a .gguf file");
 }
 
 }  // namespace

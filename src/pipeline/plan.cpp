@@ -14,6 +14,7 @@
 #include "cai/data/decisions.hpp"
 #include "cai/data/pair_import.hpp"
 #include "cai/engine/engine.hpp"
+#include "cai/feedback/speaker.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/gguf.hpp"
 #include "cai/io/manifest.hpp"
@@ -41,7 +42,9 @@ class Problems {
   void attempt(Function function) {
     try {
       function();
-    } catch (const InputError& error) { add(error.what()); } catch (const EnvironmentError& error) {
+    } catch (const InputError& error) { add(error.what()); } catch (const UsageError& error) {
+      add(error.what());
+    } catch (const EnvironmentError& error) {
       add(error.what());
     }
   }
@@ -53,20 +56,6 @@ class Problems {
  private:
   std::string lines_;
 };
-
-ModelConfig read_model_config(const fs::path& path) {
-  fs::path file = path;
-  if (fs::is_directory(path)) {
-    if (fs::exists(path / "config.json")) {
-      std::string name = (path / "config.json").string();
-      return parse_model_config(parse_json(read_file(name), name), name);
-    }
-    for (const auto& entry : fs::directory_iterator(path)) {
-      if (entry.path().extension() == ".gguf") file = entry.path();
-    }
-  }
-  return parse_model_config(read_gguf(file), file.string());
-}
 
 double parameter_count(const ModelConfig& c) {
   double attention = double(c.width) * c.head_width * (2 * c.heads + 2 * c.kv_heads);
@@ -95,7 +84,7 @@ void read_prompt_files(RunInputs& inputs, Problems& problems) {
         auto [other, is_new] = seen.emplace(prompt.id, file.string());
         if (!is_new)
           throw InputError(file.string(), 0,
-                           "id \"" + printable(prompt.id) + "\" is also in " + other->second + "; ids must be unique in a run");
+                           "id " + in_quotes(prompt.id) + " is also in " + other->second + "; ids must be unique in a run");
         draw_split(prompt);
         inputs.prompts.push_back(std::move(prompt));
       }
@@ -177,7 +166,7 @@ RunInputs check_inputs(const Config& config) {
     inputs.model = find_model(config.model);
     inputs.architecture = read_model_config(inputs.model);
     inputs.parameters = parameter_count(inputs.architecture);
-    ChatTemplate recognised(load_tokenizer(inputs.model));
+    load_chat(inputs.model, inputs.architecture.vocabulary);
     inputs.model_sha256 = model_fingerprint(inputs.model);
     if (config.model == "smollm2" && inputs.model_sha256 != kPackagedModel)
       throw InputError(inputs.model.string(), 0, "is damaged: its SHA-256 is " + inputs.model_sha256.substr(0, 12) + "..., not " +
@@ -187,6 +176,10 @@ RunInputs check_inputs(const Config& config) {
   if (const std::string& judge = config.label.feedback;
       judge != "self" && !judge.starts_with("http://") && !judge.starts_with("https://")) {
     problems.attempt([&] { find_model(judge); });
+  } else if (judge != "self") {
+    EndpointConfig endpoint = config.endpoint;
+    endpoint.url = judge;
+    problems.attempt([&] { check_endpoint(endpoint); });
   }
   for (const std::string& gate : config.eval.gates) {
     // Figures in which the gate's own measure is there: what remains to complain about is how it is written.

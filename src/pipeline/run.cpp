@@ -73,9 +73,9 @@ class Runner {
     begin();
     try {
       for (const Stage& stage : stages_) run_stage(stage);
-    } catch (const Stopped&) {
+    } catch (const Stopped& stopped) {
       set_state("stopped");
-      log_warning("stopped in " + current_ + "; everything so far is kept. To go on: " + program_name() + " train --out " + out_.string());
+      log_warning(std::string(stopped.what()) + " in " + current_ + "; everything so far is kept. To go on: " + program_name() + " train --out " + out_.string());
       return {kStopped, out_, Json()};
     } catch (const std::exception&) {
       set_state("failed");
@@ -330,7 +330,7 @@ class Runner {
     if (!endpoint_) {
       EndpointConfig endpoint = config_.endpoint;
       endpoint.url = feedback;
-      endpoint_ = endpoint_speaker(endpoint);
+      endpoint_ = endpoint_speaker(endpoint, out_ / "endpoint.answers");
     }
     return *endpoint_;
   }

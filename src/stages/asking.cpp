@@ -16,13 +16,23 @@ std::string record_id(const Json& record, std::size_t index) {
 const std::string& text_field(const Json& record, const char* field, std::size_t index) {
   const auto value = record.find(field);
   if (value == record.end() || !value->is_string())
-    throw InputError("record " + printable(record_id(record, index)) + ": no text in the field \"" + field + "\"");
+    throw InputError("record " + in_quotes(record_id(record, index)) + ": no text in the field \"" + field + "\"");
   return value->get_ref<const std::string&>();
 }
 
 std::string optional_text(const Json& record, const char* field) {
   const auto value = record.find(field);
   return value != record.end() && value->is_string() ? value->get<std::string>() : "";
+}
+
+bool optional_flag(const Json& record, const char* field, bool otherwise) {
+  const auto value = record.find(field);
+  return value != record.end() && value->is_boolean() ? value->get<bool>() : otherwise;
+}
+
+double optional_number(const Json& record, const char* field, double otherwise) {
+  const auto value = record.find(field);
+  return value != record.end() && value->is_number() ? value->get<double>() : otherwise;
 }
 
 std::vector<std::string> tags_of(const Json& record) {

@@ -135,7 +135,7 @@ Json candidates(const CandidatesConfig& config, const Constitution& constitution
       const std::string text = optional_text(candidate, "text"), problem = answer_problem(text, optional_text(candidate, "finish"));
       ++problems[problem], ++count;
       refusals += is_refusal(text);
-      tokens += candidate.value("tokens", 0L);
+      tokens += static_cast<long>(optional_number(candidate, "tokens"));
       if (const std::string id = optional_text(candidate, "principle"); !id.empty()) ++principles[id];
     }
   }

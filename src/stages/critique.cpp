@@ -95,7 +95,7 @@ Json critique(const CritiqueConfig& config, const Constitution& constitution, in
   Json declined_red_team = {{"declined", 0}, {"not_declined", 0}};
   for (const Json& r : records)
     if (kind_of(r) == "red-team") {
-      Json& n = declined_red_team[r.value("decline", false) ? "declined" : "not_declined"];
+      Json& n = declined_red_team[optional_flag(r, "decline") ? "declined" : "not_declined"];
       n = n.get<long>() + 1;
     }
   return {{"records", records.size()}, {"critiques", asked}, {"usable", usable}, {"problems", count_by(records, "critique_problem")},

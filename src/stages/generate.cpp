@@ -32,7 +32,7 @@ Json generate(const GenerateConfig& config, const std::vector<Json>& prompts, Re
     stopped += optional_text(record, "finish") == "stop";
     empty += words_of(response).empty();
     repeated += is_repeated(response);
-    tokens += record.value("tokens", 0L);
+    tokens += static_cast<long>(optional_number(record, "tokens"));
   }
   const double n = std::max<double>(1, static_cast<double>(records.size()));
   return {{"records", records.size()}, {"tokens", tokens}, {"mean_tokens", static_cast<double>(tokens) / n}, {"stopped", static_cast<double>(stopped) / n},

@@ -166,19 +166,19 @@ Json label_figures(const std::vector<Json>& records, bool contrast) {
   for (const Json& r : records) {
     const std::string problem = optional_text(r, "problem");
     ++problems[problem];
-    ties += problem.empty() && r.value("tie", false);
+    ties += problem.empty() && optional_flag(r, "tie");
     if (!problem.empty()) continue;
     const double p = r.at("p").get<double>();
     ++judged;
     const std::string kind = kind_of(r);
     ++kinds[kind.empty() ? "untagged" : kind];
-    agree += r.value("orders_agree", false);
-    first_slot += r.value("first_slot", 0L), asked += r.value("asked", 0L);
+    agree += optional_flag(r, "orders_agree");
+    first_slot += static_cast<long>(optional_number(r, "first_slot")), asked += static_cast<long>(optional_number(r, "asked"));
     margin += std::abs(p - 0.5);
     const double longer = static_cast<double>(words_of(optional_text(r, "a")).size()) - static_cast<double>(words_of(optional_text(r, "b")).size());
     length_difference += p > 0.5 ? longer : -longer;
     ++decisions[optional_text(r, "principle")];
-    if (contrast && r.value("contrast_nats", 0.0) != 0) wrong_way += (r.value("contrast_nats", 0.0) > 0) != (p > 0.5);
+    if (contrast && optional_number(r, "contrast_nats") != 0) wrong_way += (optional_number(r, "contrast_nats") > 0) != (p > 0.5);
     const bool is_first_a = optional_text(r, "first") != "b";
     const double first_wins = p == 0.5 ? 0.5 : (p > 0.5) == is_first_a ? 1 : 0;
     const bool has_human = r.contains("human") && r["human"].is_number();
@@ -276,7 +276,7 @@ Json label(const LabelConfig& config, const Constitution& constitution, bool con
   if (contrast)
     for (const Pair& pair : pairs)
       if (!pair.principle.empty() && std::none_of(constitution.principles.begin(), constitution.principles.end(), [&](const Principle& p) { return p.id == pair.principle; }))
-        throw InputError("record " + printable(pair.record.at("id").get<std::string>()) + ": the constitution has no principle \"" + printable(pair.principle) + "\"");
+        throw InputError("record " + in_quotes(pair.record.at("id").get<std::string>()) + ": the constitution has no principle " + in_quotes(pair.principle));
 
   std::vector<Json> labels = out.already_written();
   if (labels.size() > pairs.size()) throw InputError("label: the folder holds more records than the input");

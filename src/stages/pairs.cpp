@@ -12,7 +12,7 @@ namespace {
 
 std::string answer_text(const Json& value, const std::string& where) {
   const Json& held = value.is_object() && value.contains("text") ? value["text"] : value;
-  if (!held.is_string()) throw InputError("record " + printable(where) + ": an answer is not a text");
+  if (!held.is_string()) throw InputError("record " + in_quotes(where) + ": an answer is not a text");
   return held.get<std::string>();
 }
 
@@ -24,7 +24,7 @@ bool is_right(const Json& candidate, bool should) { return declines(optional_tex
 
 }  // namespace
 
-bool should_decline(const Json& record) { return record.value("decline", kind_of(record) == "red-team"); }
+bool should_decline(const Json& record) { return optional_flag(record, "decline", kind_of(record) == "red-team"); }
 
 bool declines_a(const Pair& pair) { return declines(pair.a, pair.opened_a); }
 bool declines_b(const Pair& pair) { return declines(pair.b, pair.opened_b); }
@@ -86,7 +86,7 @@ std::vector<Pair> pairs_of(const Json& record, std::size_t index, bool contrast,
   } else if (record.contains("a") && record.contains("b")) {
     add(record["a"], record["b"], "", human);
   }
-  if (pairs.empty()) throw InputError("record " + printable(id) + ": no pair; accepted: candidates (two or more), chosen and rejected, a and b");
+  if (pairs.empty()) throw InputError("record " + in_quotes(id) + ": no pair; accepted: candidates (two or more), chosen and rejected, a and b");
   return pairs;
 }
 

@@ -5,6 +5,7 @@
 #include "cai/base/error.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/model/checkpoint.hpp"
+#include "cai/model/config.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/training.hpp"
 
@@ -13,8 +14,8 @@ namespace cai {
 Json ppo(const PpoConfig& config, const EngineConfig& engine, const std::vector<Json>& prompts, const std::filesystem::path& model,
          const std::filesystem::path& reward_model, const std::filesystem::path& folder, std::uint64_t seed, const ProgressFn& progress) {
   if (prompts.empty()) throw InputError("ppo: no prompts");
-  const ChatTemplate chat(load_tokenizer(model));
-  const ChatTemplate judge_chat(load_tokenizer(reward_model));
+  const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
+  const ChatTemplate judge_chat = load_chat(reward_model, read_model_config(reward_model).vocabulary);
   std::map<std::string, long> kinds;
   std::vector<PpoPrompt> list;
   for (std::size_t i = 0; i < prompts.size(); ++i) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/json.hpp"
@@ -103,16 +104,17 @@ void before_and_after(Page& page, const Json& eval) {
   if (!eval.is_object() || !eval.contains("measures")) return;
   page.heading("eval: before and after");
   std::vector<std::string> models;
-  for (const Json& m : eval["models"]) models.push_back(m.get<std::string>());
+  for (const Json& m : eval.at("models")) models.push_back(m.get<std::string>());
+  if (models.empty()) return;
   std::string head = "<tr><th>measure</th>";
   for (const std::string& m : models) head += "<th>" + escape(m) + "</th>";
   page.add("<div class=scroll><table>" + head + "<th>change, " + escape(models.back()) + " against " + escape(models.front()) + "</th></tr>");
-  for (const auto& [name, by_model] : eval["measures"].items()) {
+  for (const auto& [name, by_model] : eval.at("measures").items()) {
     const bool share = name != "reference_log_probability" && name != "length";
     const auto words = measure_words().find(name);
     std::string row = "<tr><td>" + escape(words == measure_words().end() ? name : words->second) + "</td>";
-    for (const std::string& m : models) row += by_model.contains(m) ? interval_cell(by_model[m], share) : "<td>not measured</td>";
-    const Json difference = eval["differences"].contains(name) && eval["differences"][name].contains(models.back()) ? eval["differences"][name][models.back()] : Json();
+    for (const std::string& m : models) row += by_model.contains(m) ? interval_cell(by_model.at(m), share) : "<td>not measured</td>";
+    const Json difference = eval.at("differences").contains(name) && eval.at("differences").at(name).contains(models.back()) ? eval.at("differences").at(name).at(models.back()) : Json();
     if (difference.is_object()) {
       const auto show = [&](double v) { return (v > 0 ? "+" : "") + (share ? number(100 * v, 3) + " pt" : number(v, 3)); };
       row += "<td class=n>" + show(field(difference, "value")) + "<span class=ci>" + show(field(difference, "low")) + " to " + show(field(difference, "high"));
@@ -125,26 +127,26 @@ void before_and_after(Page& page, const Json& eval) {
   }
   page.add("</table></div>");
   page.add("<p class=soft>Values with 95 % bootstrap intervals over prompts; changes are paired by prompt, p by McNemar's exact test. Whether an answer refuses is decided by a rule: " + escape(kRefusalRuleError) + ". Complying means an answer on the topic that does not decline: it says nothing about how much harm the answer could do.</p>");
-  if (eval.contains("pairwise") && !eval["pairwise"].empty()) {
+  if (eval.contains("pairwise") && !eval.at("pairwise").empty()) {
     page.add("<h3>Preferred to the first model's answer on harmless prompts</h3><div class=scroll><table><tr><th>model</th><th>win rate (ties count half)</th><th>at equal length</th><th>both orders agree</th></tr>");
-    for (const auto& [name, p] : eval["pairwise"].items())
-      page.add("<tr><td>" + escape(name) + "</td>" + interval_cell(p["win_rate"], true) + interval_cell(p["win_rate_at_equal_length"], true) + "<td class=n>" + percent(field(p, "orders_agree")) + "</td></tr>");
+    for (const auto& [name, p] : eval.at("pairwise").items())
+      page.add("<tr><td>" + escape(name) + "</td>" + interval_cell(p.at("win_rate"), true) + interval_cell(p.at("win_rate_at_equal_length"), true) + "<td class=n>" + percent(field(p, "orders_agree")) + "</td></tr>");
     page.add("</table></div><p class=soft>The judge is the first model itself; where its two orders rarely agree, it sees the position rather than the answers, and this row says little.</p>");
   }
-  if (eval.contains("by_principle") && !eval["by_principle"].empty()) {
+  if (eval.contains("by_principle") && !eval.at("by_principle").empty()) {
     page.add("<h3>Tests passed, by principle</h3><div class=scroll><table><tr><th>principle</th>");
     for (const std::string& m : models) page.add("<th>" + escape(m) + "</th>");
     page.add("</tr>");
-    for (const auto& [id, by_model] : eval["by_principle"].items()) {
+    for (const auto& [id, by_model] : eval.at("by_principle").items()) {
       std::string row = "<tr><td>" + escape(id) + "</td>";
-      for (const std::string& m : models) row += by_model.contains(m) ? interval_cell(by_model[m], true) : "<td></td>";
+      for (const std::string& m : models) row += by_model.contains(m) ? interval_cell(by_model.at(m), true) : "<td></td>";
       page.add(row + "</tr>");
     }
     page.add("</table></div>");
   }
   if (eval.contains("text")) {
     page.add("<h3>Signs of collapse</h3><div class=scroll><table><tr><th>model</th><th>distinct word pairs</th><th>share of the commonest opening</th></tr>");
-    for (const auto& [name, t] : eval["text"].items()) page.add("<tr><td>" + escape(name) + "</td><td class=n>" + percent(field(t, "distinct_2")) + "</td><td class=n>" + percent(field(t, "common_opening")) + "</td></tr>");
+    for (const auto& [name, t] : eval.at("text").items()) page.add("<tr><td>" + escape(name) + "</td><td class=n>" + percent(field(t, "distinct_2")) + "</td><td class=n>" + percent(field(t, "common_opening")) + "</td></tr>");
     page.add("</table></div>");
   }
 }
@@ -194,12 +196,12 @@ void examples(Page& page, const fs::path& iteration, long most) {
   long shown = 0;
   for (const Json& r : read_records(last)) {
     if (shown == most) break;
-    if (r.value("principle", "").empty()) continue;
+    if (optional_text(r, "principle").empty()) continue;
     ++shown;
-    const std::string problem = r.value("revision_problem", "");
-    page.add("<details><summary>" + escape(r.value("id", "")) + ": principle " + escape(r.value("principle", "")) + (problem.empty() ? "" : " (left out: " + escape(problem) + ")") + "</summary><div class=cards>");
+    const std::string problem = optional_text(r, "revision_problem");
+    page.add("<details><summary>" + escape(optional_text(r, "id")) + ": principle " + escape(optional_text(r, "principle")) + (problem.empty() ? "" : " (left out: " + escape(problem) + ")") + "</summary><div class=cards>");
     for (const auto& [name, title] : {std::pair<const char*, const char*>{"prompt", "prompt"}, {"response", "first answer"}, {"critique", "critique"}, {"revision", "revision"}})
-      page.add("<div class=card><b>" + std::string(title) + "</b>" + escape(r.value(name, "")) + "</div>");
+      page.add("<div class=card><b>" + std::string(title) + "</b>" + escape(optional_text(r, name)) + "</div>");
     page.add("</div></details>");
   }
 }
@@ -252,7 +254,7 @@ void flat(const Json& value, const std::string& name, std::string& rows) {
 
 }  // namespace
 
-std::string report_html(const fs::path& run, const Json& facts, const ReportConfig& config) {
+static std::string page_of(const fs::path& run, const Json& facts, const ReportConfig& config) {
   Page page;
   const std::string name = fs::weakly_canonical(run).filename().string();
   page.add("<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\">"
@@ -269,7 +271,7 @@ std::string report_html(const fs::path& run, const Json& facts, const ReportConf
     if (const Json exam = figures_of(iteration / "exam"); exam.is_object() && exam.contains("sentence")) {
       page.heading("label: the judge's exam");
       page.add("<p>" + escape(exam["sentence"].is_string() ? exam["sentence"].get<std::string>() : "") + "</p>");
-      if (exam.value("method", "") == "contrast")
+      if (optional_text(exam, "method") == "contrast")
         page.add("<p>Labels were therefore made by contrast: one candidate was written under a principle, one under its opposite, others without an instruction; the label is which of two does what the request asks for, declining a harmful one and answering a harmless one. Where both do or both do not, the side that was asked for under the principle is taken.</p>");
     }
     page.heading("Principles: how often each was drawn and decided");
@@ -302,12 +304,22 @@ std::string report_html(const fs::path& run, const Json& facts, const ReportConf
   page.heading("Provenance");
   std::string rows;
   Json provenance = facts;
-  provenance.erase("report_sha256");  // of this page
-  provenance.erase("stages");  // shown above; the keys' ingredients stay in run.json
+  if (provenance.is_object()) {
+    provenance.erase("report_sha256");  // of this page
+    provenance.erase("stages");         // shown above; the keys' ingredients stay in run.json
+  }
   flat(provenance, "", rows);
   page.add("<div class=scroll><table>" + rows + "</table></div>");
   page.add("<p class=soft>config.yaml in this folder repeats the run: <code>cai train --config " + escape(name) + "/config.yaml</code></p></body></html>");
   return page.html;
+}
+
+std::string report_html(const fs::path& run, const Json& facts, const ReportConfig& config) {
+  try {
+    return page_of(run, facts, config);
+  } catch (const Json::exception& e) {
+    throw InputError(run.string(), 0, std::string("a manifest or record of this run is not of the expected form (") + e.what() + ")");
+  }
 }
 
 }  // namespace cai

@@ -18,7 +18,7 @@ std::string draw_opening(const ReviseConfig& config, const Constitution& constit
   if (!config.openings) return "";
   const std::string kind = kind_of(record);
   const bool is_harmless = kind == "ordinary" || kind == "borderline";
-  if (!is_harmless && !record.value("decline", false)) return "";
+  if (!is_harmless && !optional_flag(record, "decline")) return "";
   const std::vector<std::string> openings = principle.revision_openings.empty() && !is_harmless ? decline_openings(constitution) : principle.revision_openings;
   return openings.empty() ? "" : openings[random.below(openings.size())];
 }
@@ -34,7 +34,7 @@ Json revise(const ReviseConfig& config, const Constitution& constitution, const 
     const std::string id = optional_text(critiques[i], "principle");
     for (const Principle& p : constitution.principles)
       if (p.id == id) return &p;
-    if (!id.empty()) throw InputError("record " + printable(record_id(critiques[i], i)) + ": the constitution has no principle \"" + printable(id) + "\"");
+    if (!id.empty()) throw InputError("record " + in_quotes(record_id(critiques[i], i)) + ": the constitution has no principle " + in_quotes(id));
     return nullptr;
   };
   const auto opening_of = [&](std::size_t i) {
@@ -64,11 +64,11 @@ Json revise(const ReviseConfig& config, const Constitution& constitution, const 
     const std::string opening = opening_of(i);
     std::string text = strip_meta(replies[0].text);
     if (replies[0].finish != "stop") text = cut_at_sentence(text);
-    if (!opening.empty() && record.value("decline", false)) text = first_sentences(text, 2);  // a small model's third sentence is about something else
-    const bool refuses = record.value("decline", false) || is_refusal(text);
+    if (!opening.empty() && optional_flag(record, "decline")) text = first_sentences(text, 2);  // a small model's third sentence is about something else
+    const bool refuses = optional_flag(record, "decline") || is_refusal(text);
     std::string problem = revision_problem(optional_text(record, "prompt"), optional_text(record, "answer"), text, replies[0].finish, refuses);
     if (problem.empty() && !opening.empty() && words_of(text).size() < words_of(opening).size() + 2) problem = "empty";
-    if (problem.empty() && record.value("decline", false) && complies_after_all(text)) problem = "complies";
+    if (problem.empty() && optional_flag(record, "decline") && complies_after_all(text)) problem = "complies";
     record["opening"] = opening;
     record["revision"] = text;
     record["revision_problem"] = problem;

@@ -6,9 +6,11 @@
 #include <set>
 
 #include "cai/base/error.hpp"
+#include "cai/base/text.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/io/file.hpp"
 #include "cai/model/checkpoint.hpp"
+#include "cai/model/config.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/pairs.hpp"
 #include "cai/stages/training.hpp"
@@ -18,7 +20,7 @@ namespace cai {
 Json reward(const RewardConfig& config, const EngineConfig& engine, const std::vector<Json>& labels, const HybridConfig& hybrid,
             const std::vector<Json>& human_pairs, const People& people, const std::filesystem::path& model,
             const std::filesystem::path& folder, std::uint64_t seed, const ProgressFn& progress) {
-  const ChatTemplate chat(load_tokenizer(model));
+  const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
   std::map<std::string, long> left_out, kinds;
   std::vector<PreferencePair> pairs;
   std::vector<std::string> prompts;
@@ -29,7 +31,7 @@ Json reward(const RewardConfig& config, const EngineConfig& engine, const std::v
     uses.push_back({{"id", id}, {"use", "left-out"}, {"why", why}});
   };
   const auto add = [&](const std::string& id, const std::string& prompt, const std::string& a, const std::string& b, double p, std::string tag, bool is_human) {
-    if (!(p >= 0 && p <= 1)) throw InputError("record " + id + ": p is not within 0 and 1");
+    if (!(p >= 0 && p <= 1)) throw InputError("record " + in_quotes(id) + ": p is not within 0 and 1");
     PreferencePair pair{.id = id, .p = p, .weight = is_human ? hybrid.weight : 1, .tag = std::move(tag)};
     const std::vector<int> start = prompt_tokens(chat, prompt);
     pair.prompt_tokens = static_cast<int>(start.size());
@@ -48,7 +50,7 @@ Json reward(const RewardConfig& config, const EngineConfig& engine, const std::v
     std::optional<double> human = people.on(prompt, a, b);  // a person's decision stands over the AI's
     if (!human && label.contains("human") && label["human"].is_number()) human = label["human"].get<double>();
     if (!human && !problem.empty()) leave_out(id, problem);
-    else if (!human && label.value("tie", false)) leave_out(id, "tie");
+    else if (!human && optional_flag(label, "tie")) leave_out(id, "tie");
     else if (!human && (!label.contains("p") || !label["p"].is_number())) throw InputError("record " + id + ": no number in the field \"p\"");
     else if (a == b) leave_out(id, "both answers the same");
     else add(id, prompt, a, b, human ? *human : label["p"].get<double>(), kind_of(label), human.has_value());

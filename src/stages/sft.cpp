@@ -7,6 +7,7 @@
 #include "cai/engine/engine.hpp"
 #include "cai/io/file.hpp"
 #include "cai/model/checkpoint.hpp"
+#include "cai/model/config.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
 #include "cai/stages/refusal.hpp"
@@ -80,7 +81,7 @@ Selection select(const SftConfig& config, const std::vector<Json>& records) {
 Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records, const std::filesystem::path& model, const std::filesystem::path& folder,
          std::uint64_t seed, const ProgressFn& progress) {
   Selection selection = select(config, records);
-  const ChatTemplate chat(load_tokenizer(model));
+  const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
   std::vector<TrainExample> examples;
   for (const Chosen& one : selection.chosen) {
     TrainExample e{.id = one.id};

@@ -100,12 +100,15 @@ class Bpe : public Tokenizer {
     std::vector<int> out;
     // Added tokens that are not special are part of plain text; special ones are never looked for.
     std::size_t from = 0;
+    std::vector<std::size_t> next(added.size(), 0);  // where each stands next: a long text is searched once a token, not once a match
     while (from < text.size()) {
       std::size_t at = text.size();
       const AddedToken* found = nullptr;
-      for (const AddedToken& t : added) {
+      for (std::size_t k = 0; k < added.size(); ++k) {
+        const AddedToken& t = added[k];
         if (t.special || t.content.empty()) continue;
-        const std::size_t p = text.find(t.content, from);
+        if (next[k] != text.npos && (next[k] < from || from == 0)) next[k] = text.find(t.content, from);
+        const std::size_t p = next[k];
         if (p < at || (p == at && p != text.npos && found && t.content.size() > found->content.size())) at = p, found = &t;
       }
       encode_plain(std::string_view(text).substr(from, at - from), out);
@@ -220,6 +223,8 @@ class Bpe : public Tokenizer {
 void fill(Bpe& bpe, const std::vector<std::string>& tokens, const std::vector<std::pair<std::string, std::string>>& merges, const std::string& file) {
   std::set<int> added;
   for (const AddedToken& t : bpe.added) added.insert(t.id);
+  for (std::size_t i = 0; i < tokens.size(); ++i)
+    if (!is_utf8(tokens[i])) throw InputError(file, 0, "token " + std::to_string(i) + " is not valid UTF-8");
   bpe.bytes.resize(tokens.size());
   bpe.controls.assign(tokens.size(), 0);
   std::unordered_map<std::string, int> ids;
@@ -236,14 +241,16 @@ void fill(Bpe& bpe, const std::vector<std::string>& tokens, const std::vector<st
   for (const auto& [a, b] : merges) {
     const auto left = ids.find(a), right = ids.find(b), result = ids.find(a + b);
     if (left == ids.end() || right == ids.end() || result == ids.end())
-      throw InputError(file, 0, "merge " + std::to_string(rank) + " (\"" + printable(a) + "\" \"" + printable(b) + "\") names a token that is not in the vocabulary");
+      throw InputError(file, 0, "merge " + std::to_string(rank) + " (" + in_quotes(a) + " " + in_quotes(b) + ") names a token that is not in the vocabulary");
+    // The promise of encode(): whatever a text spells, it becomes no control token.
+    if (bpe.controls[static_cast<std::size_t>(result->second)]) throw InputError(file, 0, "merge " + std::to_string(rank) + " makes the control token " + in_quotes(result->first) + " out of text");
     bpe.merges.emplace(pair_key(left->second, right->second), Merge{rank++, result->second});
   }
 }
 
 std::pair<std::string, std::string> split_merge(const std::string& text, const std::string& file) {
-  const std::size_t space = text.find(' ', 1);
-  if (space == text.npos) throw InputError(file, 0, "merge \"" + printable(text) + "\" is not two tokens with a space between");
+  const std::size_t space = text.size() < 3 ? text.npos : text.find(' ', 1);
+  if (space == text.npos) throw InputError(file, 0, "merge " + in_quotes(text) + " is not two tokens with a space between");
   return {text.substr(0, space), text.substr(space + 1)};
 }
 
@@ -260,42 +267,71 @@ void read_pre_tokeniser(Bpe& bpe, const SortedJson& j, const std::string& file) 
     const SortedJson& pattern = j.at("pattern");
     if (!pattern.contains("Regex") || j.value("behavior", "") != "Isolated" || j.value("invert", false))
       throw InputError(file, 0, "pre-tokeniser Split: accepted: a Regex pattern with behavior Isolated");
-    bpe.cuts.emplace_back(pattern["Regex"].get<std::string>());
+    try {
+      bpe.cuts.emplace_back(pattern["Regex"].get<std::string>());
+    } catch (const InputError& e) {
+      throw InputError(file, 0, e.what());
+    }
   } else {
-    throw InputError(file, 0, "pre-tokeniser \"" + printable(type) + "\"; accepted: Sequence, ByteLevel, Digits, Split");
+    throw InputError(file, 0, "pre-tokeniser " + in_quotes(type) + "; accepted: Sequence, ByteLevel, Digits, Split");
   }
 }
 
 std::string token_text(const Json& j) {
   if (j.is_string()) return j.get<std::string>();
-  return j.is_object() ? j.value("content", "") : "";
+  return j.is_object() && j.contains("content") && j["content"].is_string() ? j["content"].get<std::string>() : "";
 }
 
 }  // namespace
+
+namespace {
+
+// Whether no text may become this token: one that is declared so, or that a chat format writes.
+bool is_special(bool declared, const std::string& content) {
+  const std::vector<std::string>& markers = chat_markers();
+  return declared || std::find(markers.begin(), markers.end(), content) != markers.end();
+}
+
+}  // namespace
+
+bool flag_of(const Json& config, const char* name, bool otherwise) {
+  const auto value = config.find(name);
+  return value != config.end() && value->is_boolean() ? value->get<bool>() : otherwise;
+}
 
 std::shared_ptr<const Tokenizer> bpe_from_json(const SortedJson& j, const Json& config, const std::string& file) {
   auto bpe = std::make_shared<Bpe>();
   try {
     const SortedJson& model = j.at("model");
-    if (const std::string type = model.value("type", "BPE"); type != "BPE") throw InputError(file, 0, "tokenizer model \"" + printable(type) + "\"; accepted: BPE");
+    if (const std::string type = model.value("type", "BPE"); type != "BPE") throw InputError(file, 0, "tokenizer model " + in_quotes(type) + "; accepted: BPE");
     if (model.value("byte_fallback", false)) throw InputError(file, 0, "a sentencepiece tokenizer converted to tokenizer.json; use its tokenizer.model");
     bpe->ignore_merges = model.value("ignore_merges", false);
     if (j.contains("normalizer") && !j["normalizer"].is_null()) {
       // NFC changes only text that is not composed yet; we state it rather than do half of it.
-      if (j["normalizer"].value("type", "") != "NFC") throw InputError(file, 0, "normaliser \"" + printable(j["normalizer"].value("type", "")) + "\"; accepted: none, NFC");
+      if (j["normalizer"].value("type", "") != "NFC") throw InputError(file, 0, "normaliser " + in_quotes(j["normalizer"].value("type", "")) + "; accepted: none, NFC");
     }
     if (!j.contains("pre_tokenizer") || j["pre_tokenizer"].is_null()) throw InputError(file, 0, "no pre_tokenizer; a byte-level one is needed");
     read_pre_tokeniser(*bpe, j["pre_tokenizer"], file);
     std::size_t size = 0;
-    for (const auto& [token, id] : model.at("vocab").items()) size = std::max(size, id.get<std::size_t>() + 1);
-    for (const SortedJson& t : j.value("added_tokens", SortedJson::array())) {
-      bpe->added.push_back({t.at("content").get<std::string>(), t.at("id").get<int>(), t.value("special", false)});
-      if (bpe->added.back().id < 0 || bpe->added.back().id > 10'000'000) throw InputError(file, 0, "an added token's id is out of range");
-      size = std::max(size, static_cast<std::size_t>(bpe->added.back().id) + 1);
+    const SortedJson& vocab = model.at("vocab");
+    const SortedJson added = j.value("added_tokens", SortedJson::array());
+    if (!vocab.is_object() || !added.is_array()) throw InputError(file, 0, "model.vocab must be an object and added_tokens a list");
+    // Ids may have gaps, but not more gaps than tokens: a table of all ids is made.
+    const std::size_t most = std::min<std::size_t>(10'000'000, 2 * (vocab.size() + added.size()) + 1000);
+    const auto id_of = [&](const SortedJson& id, const std::string& token) {
+      if (!id.is_number_integer() || (!id.is_number_unsigned() && id.get<std::int64_t>() < 0) || id.get<std::uint64_t>() >= most)
+        throw InputError(file, 0, "the id of the token " + in_quotes(token) + " is " + one_line(id.dump().substr(0, 100)) + "; accepted: a whole number below " + std::to_string(most));
+      size = std::max(size, id.get<std::size_t>() + 1);
+      return id.get<int>();
+    };
+    for (const auto& [token, id] : vocab.items()) id_of(id, token);
+    const std::string bos = config.contains("bos_token") ? token_text(config["bos_token"]) : "", eos = config.contains("eos_token") ? token_text(config["eos_token"]) : "";
+    for (const SortedJson& t : added) {
+      const std::string content = t.at("content").get<std::string>();
+      bpe->added.push_back({content, id_of(t.at("id"), content), is_special(t.value("special", false) || content == bos || content == eos, content)});
     }
-    if (size > 10'000'000) throw InputError(file, 0, "token ids up to " + std::to_string(size) + "; accepted: below 10000000");
     std::vector<std::string> tokens(size);
-    for (const auto& [token, id] : model.at("vocab").items()) tokens[id.get<std::size_t>()] = token;
+    for (const auto& [token, id] : vocab.items()) tokens[id.get<std::size_t>()] = token;
     for (const AddedToken& t : bpe->added) tokens[static_cast<std::size_t>(t.id)] = t.content;
     std::vector<std::pair<std::string, std::string>> merges;
     for (const SortedJson& m : model.at("merges")) {
@@ -304,13 +340,14 @@ std::shared_ptr<const Tokenizer> bpe_from_json(const SortedJson& j, const Json& 
     }
     fill(*bpe, tokens, merges, file);
   } catch (const SortedJson::exception& e) {
-    throw InputError(file, 0, "not a tokenizer.json of the expected form (" + printable(e.what()) + ")");
+    const std::string what = e.what();  // "[json.exception...] key 'model' not found"
+    throw InputError(file, 0, "not a tokenizer.json of the expected form: " + one_line(what.substr(what.find("] ") == what.npos ? 0 : what.find("] ") + 2)));
   }
   bpe->json = j;
   bpe->config = config;
   if (config.contains("bos_token")) bpe->bos_id = bpe->control(token_text(config["bos_token"]));
   if (config.contains("eos_token")) bpe->eos_id = bpe->control(token_text(config["eos_token"]));
-  bpe->add_bos = config.value("add_bos_token", false);
+  bpe->add_bos = flag_of(config, "add_bos_token", false);
   if (config.contains("chat_template") && config["chat_template"].is_string()) bpe->template_text = config["chat_template"].get<std::string>();
   bpe->finish();
   return bpe;
@@ -329,7 +366,7 @@ std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::
   const auto number = [&](const std::string& key) -> std::optional<int> {
     const GgufValue* v = find(key);
     const double* d = v ? std::get_if<double>(v) : nullptr;
-    return d ? std::optional<int>(static_cast<int>(*d)) : std::nullopt;
+    return d && *d >= 0 && *d < 1e9 ? std::optional<int>(static_cast<int>(*d)) : std::nullopt;
   };
   const auto strings = [&](const std::string& key) {
     const GgufValue* v = find(key);
@@ -338,7 +375,7 @@ std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::
     if (!s) throw InputError(file, 0, "metadata \"tokenizer." + key + "\" must be a list of texts");
     return *s;
   };
-  if (text("ggml.model") != "gpt2") throw InputError(file, 0, "tokenizer.ggml.model \"" + printable(text("ggml.model")) + "\"; accepted: gpt2 (use the HF folder for others)");
+  if (text("ggml.model") != "gpt2") throw InputError(file, 0, "tokenizer.ggml.model " + in_quotes(text("ggml.model")) + "; accepted: gpt2 (use the HF folder for others)");
   auto bpe = std::make_shared<Bpe>();
   const std::string pre = text("ggml.pre");
   SortedJson steps = SortedJson::array();
@@ -348,11 +385,11 @@ std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::
   const SortedJson byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
   SortedJson byte_level_regex = byte_level;
   byte_level_regex["use_regex"] = true;
-  if (pre == "smollm") steps = {{{"type", "Digits"}, {"individual_digits", true}}, byte_level_regex};
-  else if (pre == "gpt-2" || pre == "default" || pre.empty()) steps = {byte_level_regex};
-  else if (pre == "llama-bpe") steps = {split_step(kLlama3), byte_level}, bpe->ignore_merges = true;
-  else if (pre == "qwen2") steps = {split_step(kQwen2), byte_level};
-  else throw InputError(file, 0, "tokenizer.ggml.pre \"" + printable(pre) + "\"; accepted: smollm, gpt-2, default, llama-bpe, qwen2");
+  if (pre == "smollm") steps = SortedJson::array({{{"type", "Digits"}, {"individual_digits", true}}, byte_level_regex});
+  else if (pre == "gpt-2" || pre == "default" || pre.empty()) steps = SortedJson::array({byte_level_regex});  // braces alone copy the one entry with some compilers
+  else if (pre == "llama-bpe") steps = SortedJson::array({split_step(kLlama3), byte_level}), bpe->ignore_merges = true;
+  else if (pre == "qwen2") steps = SortedJson::array({split_step(kQwen2), byte_level});
+  else throw InputError(file, 0, "tokenizer.ggml.pre " + in_quotes(pre) + "; accepted: smollm, gpt-2, default, llama-bpe, qwen2");
   read_pre_tokeniser(*bpe, {{"type", "Sequence"}, {"pretokenizers", steps}}, file);
 
   const std::vector<std::string> tokens = strings("ggml.tokens");
@@ -361,7 +398,7 @@ std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::
     if (const GgufArray* a = std::get_if<GgufArray>(v))
       if (const auto* d = std::get_if<std::vector<double>>(a); d && d->size() == tokens.size()) types = *d;
   for (std::size_t i = 0; i < tokens.size(); ++i)
-    if (types[i] == 3 || types[i] == 4) bpe->added.push_back({tokens[i], static_cast<int>(i), types[i] == 3});  // control, user-defined
+    if (types[i] == 3 || types[i] == 4) bpe->added.push_back({tokens[i], static_cast<int>(i), is_special(types[i] == 3, tokens[i])});  // control, user-defined
   std::vector<std::pair<std::string, std::string>> merges;
   for (const std::string& m : strings("ggml.merges")) merges.push_back(split_merge(m, file));
   fill(*bpe, tokens, merges, file);
@@ -371,6 +408,7 @@ std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::
   if (const GgufValue* v = find("ggml.add_bos_token"))
     if (const bool* b = std::get_if<bool>(v)) bpe->add_bos = *b;
   bpe->template_text = text("chat_template");
+  if (!is_utf8(bpe->template_text)) throw InputError(file, 0, "tokenizer.chat_template is not valid UTF-8");
 
   SortedJson vocab = SortedJson::object(), added = SortedJson::array(), merge_list = SortedJson::array();
   for (std::size_t i = 0; i < tokens.size(); ++i) vocab[tokens[i]] = i;

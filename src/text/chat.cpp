@@ -126,7 +126,7 @@ InstStyle read_inst_style(const std::string& source) {
 void check_roles(const std::vector<Message>& messages) {
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const std::string& role = messages[i].role;
-    if (role != "system" && role != "user" && role != "assistant") throw InputError("chat role \"" + printable(role) + "\"; accepted: system, user, assistant");
+    if (role != "system" && role != "user" && role != "assistant") throw InputError("chat role " + in_quotes(role) + "; accepted: system, user, assistant");
     if (role == "system" && i > 0) throw InputError("a system message must come first");
   }
 }
@@ -155,10 +155,13 @@ ChatTemplate::ChatTemplate(std::shared_ptr<const Tokenizer> tokenizer) : tokeniz
     format_ = has(source, "Qwen") || has(source, "<tool_call>") ? ChatFormat::kQwen : ChatFormat::kChatML;
     default_system_ = literal_system(source);
     stop("<|im_end|>");
-    if (stops_.empty()) throw InputError("the chat template uses <|im_end|>, which is no token of this tokenizer");
+    for (const char* name : {"<|im_start|>", "<|im_end|>"})
+      if (!tokenizer_->control(name)) throw InputError(std::string("the chat template uses ") + name + ", which is no token of this tokenizer");
   } else if (has(source, "<|start_header_id|>")) {
     format_ = ChatFormat::kLlama3;
     stop("<|eot_id|>"), stop("<|end_of_text|>");
+    for (const char* name : {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"})
+      if (!tokenizer_->control(name)) throw InputError(std::string("the chat template uses ") + name + ", which is no token of this tokenizer");
   } else if (has(source, "[INST]") && !has(source, "[SYSTEM_PROMPT]")) {
     format_ = has(source, "<<SYS>>") ? ChatFormat::kLlama2 : ChatFormat::kMistral;
     inst_ = read_inst_style(source);
@@ -237,6 +240,17 @@ std::vector<int> ChatTemplate::encode(const std::vector<Message>& messages, bool
       break;
   }
   return out.take();
+}
+
+ChatTemplate load_chat(const std::filesystem::path& model, std::int64_t vocabulary) {
+  std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(model);
+  if (tokenizer->vocabulary() > vocabulary)
+    throw InputError(model.string(), 0, "the tokenizer has " + std::to_string(tokenizer->vocabulary()) + " tokens, the model knows " + std::to_string(vocabulary));
+  try {
+    return ChatTemplate(std::move(tokenizer));
+  } catch (const InputError& e) {
+    throw InputError(model.string(), 0, e.what());
+  }
 }
 
 }  // namespace cai

@@ -1,5 +1,10 @@
 #include <sentencepiece_processor.h>
 
+#include <algorithm>
+#include <exception>
+#include <optional>
+#include <string_view>
+
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
@@ -11,18 +16,91 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// One field of a protocol buffer: its number and, where it holds bytes, those. Nothing at the end or where the bytes are no message.
+struct Field {
+  std::uint64_t number;
+  std::string_view bytes;
+};
+
+std::optional<std::uint64_t> take_varint(std::string_view& data) {
+  std::uint64_t value = 0;
+  for (int shift = 0; shift < 64 && !data.empty(); shift += 7) {
+    const auto byte = static_cast<unsigned char>(data.front());
+    data.remove_prefix(1);
+    value |= static_cast<std::uint64_t>(byte & 127) << shift;
+    if (byte < 128) return value;
+  }
+  return std::nullopt;
+}
+
+std::optional<Field> take_field(std::string_view& data) {
+  const auto tag = take_varint(data);
+  if (!tag) return std::nullopt;
+  Field field{*tag >> 3, {}};
+  std::uint64_t size = 0;
+  switch (*tag & 7) {
+    case 0: return take_varint(data) ? std::optional(field) : std::nullopt;
+    case 1: size = 8; break;
+    case 2:
+      if (const auto length = take_varint(data)) size = *length;
+      else return std::nullopt;
+      break;
+    case 5: size = 4; break;
+    default: return std::nullopt;
+  }
+  if (size > data.size()) return std::nullopt;
+  field.bytes = data.substr(0, static_cast<std::size_t>(size));
+  data.remove_prefix(static_cast<std::size_t>(size));
+  return field;
+}
+
+// Whether the model brings a compiled map of characters. The library walks through it without looking where it ends (0.1.97: a
+// damaged one is a read outside the map), and no model of the Llama family has one: they are of the kind "identity".
+bool has_character_map(std::string_view model) {
+  constexpr std::uint64_t kNormalizer = 3, kDenormalizer = 5, kMap = 2;
+  while (const auto spec = take_field(model)) {
+    if (spec->number != kNormalizer && spec->number != kDenormalizer) continue;
+    std::string_view fields = spec->bytes;
+    while (const auto field = take_field(fields))
+      if (field->number == kMap && !field->bytes.empty()) return true;
+    if (!fields.empty()) return true;  // the library may read what we could not
+  }
+  return !model.empty();
+}
+
+// The library reports most of what is wrong with a model, and lets parts of it throw.
+template <class Call>
+bool succeeds(Call call) {
+  try {
+    return call().ok();
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 class SentencePiece : public Tokenizer {
  public:
   SentencePiece(const fs::path& model, const Json& config) : bytes_(read_file(model)), config_(config) {
-    if (!processor_.LoadFromSerializedProto(bytes_).ok()) throw InputError(model.string(), 0, "not a sentencepiece model");
+    if (has_character_map(bytes_)) throw InputError(model.string(), 0, "not a sentencepiece model, or one with a normalisation map; accepted: those with normalizer identity");
+    if (!succeeds([&] { return processor_.LoadFromSerializedProto(bytes_); })) throw InputError(model.string(), 0, "not a sentencepiece model");
+    for (const std::string& name : chat_markers())
+      if (const int id = processor_.PieceToId(name); id != processor_.unk_id() && !processor_.IsControl(id)) reachable_.push_back(name);
   }
 
-  // The library never matches control pieces in text; user-defined ones belong to text.
+  // The library never matches control pieces in text; user-defined ones belong to text, but for those that a chat format writes:
+  // a text that spells one is encoded in two parts, cut behind the marker's first character.
   std::vector<int> encode(std::string_view raw) const override {
     const std::string text = to_utf8(raw);
     std::vector<int> ids;
-    if (!processor_.Encode(text, &ids).ok()) throw InputError("sentencepiece could not encode this text");
-    return ids;
+    for (std::size_t from = 0;;) {
+      std::size_t marker = text.npos;
+      for (const std::string& name : reachable_) marker = std::min(marker, text.find(name, from));
+      const std::size_t to = marker == text.npos ? text.size() : marker + 1;
+      const std::vector<int> part = from == 0 ? pieces_of(text.substr(0, to)) : going_on(text.substr(from, to - from));
+      ids.insert(ids.end(), part.begin(), part.end());
+      if (to == text.size()) return ids;
+      from = to;
+    }
   }
 
   std::string decode(std::span<const int> tokens) const override {
@@ -30,7 +108,7 @@ class SentencePiece : public Tokenizer {
     for (int t : tokens)
       if (t >= 0 && t < vocabulary() && !is_control(t)) kept.push_back(t);
     std::string text;
-    if (!processor_.Decode(kept, &text).ok()) throw InputError("sentencepiece could not decode these tokens");
+    if (!succeeds([&] { return processor_.Decode(kept, &text); })) throw InputError("sentencepiece could not decode these tokens");
     return to_utf8(text);
   }
 
@@ -43,7 +121,7 @@ class SentencePiece : public Tokenizer {
   int vocabulary() const override { return processor_.GetPieceSize(); }
   std::optional<int> bos() const override { return optional(processor_.bos_id()); }
   std::optional<int> eos() const override { return optional(processor_.eos_id()); }
-  bool adds_bos() const override { return config_.value("add_bos_token", true); }
+  bool adds_bos() const override { return flag_of(config_, "add_bos_token", true); }
   std::string chat_template() const override {
     return config_.contains("chat_template") && config_["chat_template"].is_string() ? config_["chat_template"].get<std::string>() : "";
   }
@@ -72,6 +150,21 @@ class SentencePiece : public Tokenizer {
   std::string bytes_;
   Json config_;
   sentencepiece::SentencePieceProcessor processor_;
+
+  std::vector<std::string> reachable_;  // chat markers that the model declares as pieces of text
+
+  std::vector<int> pieces_of(const std::string& text) const {
+    std::vector<int> ids;
+    if (!succeeds([&] { return processor_.Encode(text, &ids); })) throw InputError("sentencepiece could not encode this text");
+    return ids;
+  }
+
+  // Without the space that the library puts before a text: encoded behind a line break, which is taken off again.
+  std::vector<int> going_on(const std::string& text) const {
+    const std::vector<int> line_break = pieces_of("\n"), all = pieces_of("\n" + text);
+    if (all.size() < line_break.size() || !std::equal(line_break.begin(), line_break.end(), all.begin())) return pieces_of(text);
+    return {all.begin() + static_cast<std::ptrdiff_t>(line_break.size()), all.end()};
+  }
 
   static std::optional<int> optional(int id) { return id >= 0 ? std::optional<int>(id) : std::nullopt; }
   bool added_symbol(int id) const { return processor_.IdToPiece(id).starts_with("<"); }

@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace cai {
 
@@ -41,14 +42,23 @@ struct TrainingError : Error {
   explicit TrainingError(const std::string& message) : Error(kFailed, message) {}
 };
 
-/// A signal asked us to stop; everything up to the last durable point is kept.
+/// A signal asked us to stop, or a budget is spent (`why` says which); everything up to the last durable point is kept.
 struct Stopped : Error {
-  Stopped() : Error(kStopped, "stopped") {}
+  explicit Stopped(const std::string& why = "stopped") : Error(kStopped, why) {}
 };
 
 /// A broken invariant of ours.
 struct Bug : Error {
   explicit Bug(const std::string& message) : Error(kFailed, "internal error: " + message) {}
 };
+
+/// Throws one InputError with all problems, one a line, when there are any: the first hundred, and how many more.
+inline void throw_problems(const std::vector<std::string>& problems) {
+  constexpr std::size_t kShown = 100;
+  std::string all;
+  for (std::size_t i = 0; i < problems.size() && i < kShown; ++i) all += (all.empty() ? "" : "\n") + problems[i];
+  if (problems.size() > kShown) all += "\n... and " + std::to_string(problems.size() - kShown) + " more";
+  if (!problems.empty()) throw InputError(all);
+}
 
 }  // namespace cai

@@ -1,4 +1,4 @@
-// Log lines to stderr. spdlog stays behind this header: its fmt clashes with the one in torch's include folder.
+// Log lines to stderr, made printable here whatever they quote. spdlog stays behind this header: its fmt clashes with the one in torch's include folder.
 #pragma once
 
 #include <string>

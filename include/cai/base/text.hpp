@@ -12,8 +12,18 @@ bool is_utf8(std::string_view bytes);
 /// Every invalid sequence replaced by U+FFFD (one per maximal invalid subpart, as Unicode and Python do).
 std::string to_utf8(std::string_view bytes);
 
-/// Safe to print: control characters (but \n and \t), escapes and bidi marks shown as \x1b, \u202e.
+/// Whether a reader or a terminal would not see this character as what it is: controls (but \n and \t), bidi and format
+/// marks, invisible letters and tags.
+bool is_hidden(char32_t character);
+
+/// Safe to print: hidden characters shown as \x1b, \u202e; invalid UTF-8 as U+FFFD. Line breaks and tabs stay.
 std::string printable(std::string_view text);
+
+/// Printable, with line breaks and tabs shown as \n and \t.
+std::string one_line(std::string_view text);
+
+/// What a file or a person gave, for a message: in double quotes, on one line, and cut after 100 bytes.
+std::string in_quotes(std::string_view text);
 
 /// ASCII white space cut from both ends.
 std::string trim(std::string_view text);

@@ -85,8 +85,14 @@ struct EndpointConfig {
   std::string key_variable = "CAI_API_KEY";  // environment variable that holds the key
   long concurrency = 4;
   double timeout_seconds = 60;
+  std::string key_file;                  // holds the key; before key_variable when it is given
+  std::string ca_file;                   // certificate of the authority that signed the server's; "": the system's
   long retries = 5;
-  long max_tokens_total = 0;             // budget; 0: none
+  double first_wait_seconds = 0.5, longest_wait_seconds = 60;  // between tries
+  // Budgets of one call of the program; 0: none.
+  long max_tokens_total = 0;
+  double max_cost = 0, price_prompt = 0, price_answer = 0;  // prices of a million tokens, in the currency of max_cost
+  double max_seconds = 0;
 };
 
 struct RewardConfig {

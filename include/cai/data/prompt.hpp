@@ -17,7 +17,7 @@ struct Prompt {
   std::vector<std::string> tags;
   std::string split;        // "train", "held-out" or "" (then drawn by hash of the id)
   std::string reference;    // a good answer, or ""
-  Json extra = Json::object();  // fields we do not know
+  Json extra = Json::object();  // fields we do not know; those named like a stage's own as prompt_<name>
 
   bool has_tag(std::string_view tag) const;
 };

@@ -78,10 +78,16 @@ class Speaker {
 /// A checkpoint or GGUF on this machine. `path` as for load_llama and load_tokenizer.
 std::unique_ptr<Speaker> local_speaker(const std::filesystem::path& path, const EngineConfig& engine);
 
-/// An OpenAI-compatible chat endpoint ("http://host:port/v1"). The key is read from the environment variable that the config names and
-/// is never logged. Failures that may pass (no connection, 408, 425, 429, 5xx, half or malformed answers) are tried again with growing, jittered
-/// waits, Retry-After heeded; a refused key or address, or a server that gives no answer at all, throws EnvironmentError.
+/// An OpenAI-compatible chat endpoint ("http://host:port/v1"). The key is read from the file or the environment variable that the config
+/// names; it is sent and nothing else: where a server echoes it, "[key]" stands. Failures that may pass (no connection, 408, 425, 429, 5xx,
+/// half or malformed answers) are tried again with growing, jittered waits, Retry-After heeded; a refused key, address, model or
+/// certificate, or a server that gives no answer at all, throws EnvironmentError. A spent budget throws Stopped once the requests under
+/// way have landed. Answers are kept in the file `paid` as they come (paid_answers.hpp): none is asked for again by the same program
+/// started anew. Budgets are those of one speaker.
 /// An opening is sent as a last, unfinished assistant message (vLLM, llama.cpp): a server without that feature starts its answer anew.
-std::unique_ptr<Speaker> endpoint_speaker(const EndpointConfig& endpoint);
+std::unique_ptr<Speaker> endpoint_speaker(const EndpointConfig& endpoint, const std::filesystem::path& paid);
+
+/// Throws UsageError for an address, key file or authority file that cannot be used. Opens no connection.
+void check_endpoint(const EndpointConfig& endpoint);
 
 }  // namespace cai

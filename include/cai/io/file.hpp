@@ -9,7 +9,7 @@
 
 namespace cai {
 
-/// Whole file. Throws EnvironmentError when it cannot be read.
+/// Whole file. Throws EnvironmentError when it cannot be read, InputError when it is larger than 4 GB.
 std::string read_file(const std::filesystem::path& path);
 
 /// Writes beside `path`, syncs, renames over it, syncs the folder. Throws EnvironmentError; the old file then stands.

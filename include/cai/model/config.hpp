@@ -30,6 +30,9 @@ struct ModelConfig {
 ModelConfig parse_model_config(const Json& config_json, const std::string& file);
 ModelConfig parse_model_config(const GgufFile& gguf, const std::string& file);
 
+/// The same of an HF folder, a .gguf file or a folder that holds one.
+ModelConfig read_model_config(const std::filesystem::path& model);
+
 /// The HF config.json of this model; `extra` fields are merged in (e.g. num_labels).
 Json to_hf_json(const ModelConfig& config, const std::string& torch_dtype, const Json& extra = Json::object());
 

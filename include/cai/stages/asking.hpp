@@ -22,6 +22,10 @@ const std::string& text_field(const Json& record, const char* field, std::size_t
 /// The same, or "" when it is absent.
 std::string optional_text(const Json& record, const char* field);
 
+/// A yes/no or number field; `otherwise` when it is absent or of another type: records of other tools hold anything.
+bool optional_flag(const Json& record, const char* field, bool otherwise = false);
+double optional_number(const Json& record, const char* field, double otherwise = 0);
+
 /// The strings of `tags`; none when absent.
 std::vector<std::string> tags_of(const Json& record);
 

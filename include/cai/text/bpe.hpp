@@ -18,6 +18,9 @@ std::shared_ptr<const Tokenizer> bpe_from_json(const SortedJson& tokenizer, cons
 /// tokenizer.ggml.model "gpt2" with pre: smollm, gpt-2, default, llama-bpe, qwen2.
 std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::string& file);
 
+/// A yes/no field of tokenizer_config.json; `otherwise` where it is absent or no such value.
+bool flag_of(const Json& config, const char* name, bool otherwise);
+
 /// A sentencepiece .model through the sentencepiece library.
 std::shared_ptr<const Tokenizer> sentencepiece_from_file(const std::filesystem::path& model, const Json& config);
 

@@ -1,6 +1,8 @@
 // Chat templates: messages to tokens, by what the model declares. Text from users can never become a control token.
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -50,5 +52,9 @@ class ChatTemplate {
   std::string default_system_;  // ChatML, Qwen: what the template puts in where no system message is given
   InstStyle inst_;              // Llama 2, Mistral
 };
+
+/// The tokenizer and chat format of a model's folder or file; `vocabulary`: the number of tokens that the model itself knows.
+/// Throws InputError naming the path when the tokenizer has more than those, or ChatTemplate does not know the format.
+ChatTemplate load_chat(const std::filesystem::path& model, std::int64_t vocabulary);
 
 }  // namespace cai

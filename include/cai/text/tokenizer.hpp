@@ -40,6 +40,9 @@ class Tokenizer {
   virtual std::string fingerprint() const = 0;
 };
 
+/// Names of the control tokens that our chat formats write. No text becomes one of them, whatever kind a tokenizer's file gives them.
+const std::vector<std::string>& chat_markers();
+
 /// From an HF folder (tokenizer.json preferred, else tokenizer.model), a tokenizer.json, a .model file, or a .gguf file.
 /// Throws InputError when nothing usable is found or a file is malformed.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path);

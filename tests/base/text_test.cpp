@@ -1,0 +1,47 @@
+#include <gtest/gtest.h>
+
+#include "cai/base/error.hpp"
+#include "cai/base/text.hpp"
+
+namespace cai {
+namespace {
+
+TEST(Printable, ShowsWhatATerminalOrAReaderWouldNotSee) {
+  EXPECT_EQ(printable("a\x1b[31m\r\b\x7f z\n\t"), "a\\x1b[31m\\x0d\\x08\\x7f z\n\t");
+  EXPECT_EQ(printable(std::string("\0", 1)), "\\x00");
+  EXPECT_EQ(printable("\xc2\x9b""2J \xe2\x80\xae \xe2\x80\x8b \xc2\xad \xef\xbb\xbf"), "\\u009b2J \\u202e \\u200b \\u00ad \\ufeff");
+  EXPECT_EQ(printable("\xf3\xa0\x81\x81"), "\\U000e0041");  // a tag character: invisible, and some models read it
+  EXPECT_EQ(printable("\xff caf\xc3\xa9 \xf0\x9f\x8c\x8d"), "\xef\xbf\xbd caf\xc3\xa9 \xf0\x9f\x8c\x8d");
+}
+
+TEST(Printable, NeverLeavesAHiddenCharacter) {
+  for (char32_t c = 0; c < 0x110000; c += c < 0x3000 ? 1 : 0x61) {
+    if (c >= 0xd800 && c < 0xe000) continue;
+    std::string s;
+    if (c < 0x80) s += static_cast<char>(c);
+    else if (c < 0x800) s += static_cast<char>(0xc0 | c >> 6), s += static_cast<char>(0x80 | (c & 63));
+    else if (c < 0x10000) s += static_cast<char>(0xe0 | c >> 12), s += static_cast<char>(0x80 | (c >> 6 & 63)), s += static_cast<char>(0x80 | (c & 63));
+    else s += static_cast<char>(0xf0 | c >> 18), s += static_cast<char>(0x80 | (c >> 12 & 63)), s += static_cast<char>(0x80 | (c >> 6 & 63)), s += static_cast<char>(0x80 | (c & 63));
+    EXPECT_EQ(printable(s) == s, !is_hidden(c)) << static_cast<std::uint32_t>(c);
+    EXPECT_EQ(printable(printable(s)), printable(s));
+  }
+}
+
+TEST(InQuotes, StaysOnOneLineAndShort) {
+  EXPECT_EQ(in_quotes("a\nforged: line\t\x1b"), "\"a\\nforged: line\\t\\x1b\"");
+  EXPECT_EQ(in_quotes(std::string(1 << 20, 'x')), "\"" + std::string(100, 'x') + "...\" (1048576 bytes)");
+}
+
+TEST(Problems, AreToldTogetherAndNotWithoutEnd) {
+  throw_problems({});
+  try {
+    throw_problems(std::vector<std::string>(1000, "f:1: wrong"));
+    FAIL();
+  } catch (const InputError& e) {
+    EXPECT_EQ(split(e.what(), '\n').size(), 101u);
+    EXPECT_EQ(split(e.what(), '\n').back(), "... and 900 more");
+  }
+}
+
+}  // namespace
+}  // namespace cai
