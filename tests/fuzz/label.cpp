@@ -64,7 +64,7 @@ FUZZ_TARGET(label) {
     config.chain_of_thought = data[0] & 1;
     RecordWriter writer(out, "label", "key");
     Judge judge(data);
-    const Json figures = label(config, constitution, data[0] & 2, records, writer, judge, Random(1), {});
+    const Json figures = label(config, constitution, data[0] & 2, records, People(), writer, judge, Random(1), {});
     to_line(figures);
   });
 }
