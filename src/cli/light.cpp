@@ -1,4 +1,6 @@
 #include <cstdio>
+#include <cstdlib>
+#include <exception>
 #include <iostream>
 #include <set>
 
@@ -163,6 +165,19 @@ constexpr const char* kNoMemory = "out of memory; everything so far is kept: wit
 static std::string shortened(const std::string& line) { return line.size() <= 1000 ? line : line.substr(0, 500) + "..." + line.substr(line.size() - 300); }
 
 int guarded(const std::function<int()>& body) {
+  // Memory that runs out in a thread of a parallel region, or where nothing may be thrown, gets here.
+  std::set_terminate([] {
+    const char* said = "internal error: ended without an exception";
+    try {
+      if (const std::exception_ptr error = std::current_exception()) std::rethrow_exception(error);
+    } catch (const std::bad_alloc&) {
+      said = kNoMemory;
+    } catch (...) {
+      said = "internal error: an exception where none may be";
+    }
+    std::fprintf(stderr, "%s\n", said);
+    std::_Exit(kFailed);
+  });
   try {
     int code = body();
     std::cout.flush();

@@ -278,20 +278,23 @@ class SingleStage {
   }
 
   int recorded(const std::function<Json(RecordWriter&)>& body, const std::vector<std::string>& extras = {}) {
-    const FolderLock lock = lock_out();
-    return finish(run_record_stage(a_.out, a_.command, key(), 0, extras, body));
+    return locked([&] { return run_record_stage(a_.out, a_.command, key(), 0, extras, body); });
   }
   int trained(const std::function<Json()>& body) {
     facts_["threads"] = thread_count(config_);  // sums of training are split by them
-    const FolderLock lock = lock_out();
-    return finish(run_training_stage(a_.out, a_.command, key(), 0, body));
+    return locked([&] { return run_training_stage(a_.out, a_.command, key(), 0, body); });
   }
 
-  FolderLock lock_out() const {
+  int locked(const std::function<StageResult()>& stage) {
     const fs::path out = fs::absolute(fs::path(a_.out)).lexically_normal();
     const fs::path folder = out.has_filename() ? out : out.parent_path();
-    create_folders(folder.parent_path());
-    return FolderLock(folder, true);
+    StageResult result;
+    undone_by_bad_input(folder, [&] {
+      create_folders(folder.parent_path());
+      const FolderLock lock(folder, true);
+      result = stage();
+    });
+    return finish(result);
   }
 
   int finish(const StageResult& result) {

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -190,26 +191,35 @@ bool may_live(const std::string& note) {
 
 }  // namespace
 
-FolderLock::FolderLock(const fs::path& folder, bool beside) {
-  const fs::path path = beside ? folder.parent_path() / ("." + folder.filename().string() + ".lock") : folder / ".lock";
-  const Descriptor file{open_retrying(path, O_RDWR | O_CREAT)};
-  if (file.fd < 0) fail("open", path);
-  const std::string holder = read_file(path);
-  const auto refuse = [&](const std::string& more) {
-    throw EnvironmentError(folder.string() + " is in use by " + (holder.empty() ? "another process" : holder.substr(0, holder.find(','))) + more);
+FolderLock::FolderLock(const fs::path& folder, bool beside) : path_(beside ? folder.parent_path() / ("." + folder.filename().string() + ".lock") : folder / ".lock"), is_removed_(beside) {
+  const auto is_still_there = [&](int fd) {  // a holder that ends removes its file: whoever opened it before holds a lock on nothing
+    struct stat mine{}, named{};
+    return ::fstat(fd, &mine) == 0 && ::stat(path_.c_str(), &named) == 0 && mine.st_ino == named.st_ino;
   };
-  if (retrying([&] { return ::flock(file.fd, LOCK_EX | LOCK_NB); }) != 0) {  // the kernel drops the lock of a dead process
-    if (errno == EWOULDBLOCK) refuse("; wait for it to end, or choose another --out");
-    if (may_live(holder)) refuse("; this file system has no locks: if that process is dead, remove " + path.string());
+  while (fd_ < 0) {
+    const Descriptor file{open_retrying(path_, O_RDWR | O_CREAT)};
+    if (file.fd < 0) fail("open", path_);
+    char note[512];
+    const ssize_t size = ::pread(file.fd, note, sizeof note, 0);
+    const std::string holder(note, static_cast<std::size_t>(std::max<ssize_t>(0, size)));
+    const auto refuse = [&](const std::string& more) {
+      throw EnvironmentError(folder.string() + " is in use by " + (holder.empty() ? "another process" : holder.substr(0, holder.find(','))) + more);
+    };
+    if (retrying([&] { return ::flock(file.fd, LOCK_EX | LOCK_NB); }) != 0) {  // the kernel drops the lock of a dead process
+      if (errno == EWOULDBLOCK) refuse("; wait for it to end, or choose another --out");
+      if (may_live(holder)) refuse("; this file system has no locks: if that process is dead, remove " + path_.string());
+    }
+    if (!is_still_there(file.fd)) continue;
+    if (retrying([&] { return ::ftruncate(file.fd, 0); }) != 0) fail("write", path_);
+    write_all(file.fd, note_of(::getpid()), path_);
+    fd_ = ::fcntl(file.fd, F_DUPFD_CLOEXEC, 0);
+    if (fd_ < 0) fail("open", path_);
   }
-  if (retrying([&] { return ::ftruncate(file.fd, 0); }) != 0) fail("write", path);
-  write_all(file.fd, note_of(::getpid()), path);
-  fd_ = ::fcntl(file.fd, F_DUPFD_CLOEXEC, 0);
-  if (fd_ < 0) fail("open", path);
 }
 
 FolderLock::~FolderLock() {
-  if (::ftruncate(fd_, 0) != 0) {}  // for file systems without locks; a note that stays is checked against the process
+  if (is_removed_) ::unlink(path_.c_str());
+  else if (::ftruncate(fd_, 0) != 0) {}  // for file systems without locks; a note that stays is checked against the process
   ::close(fd_);
 }
 

@@ -56,10 +56,9 @@ std::vector<ManifestFile> list_files(const fs::path& folder) {
   return files;
 }
 
-/// Input that turns out to be bad while a stage begins leaves nothing behind: the folders that `body` was given are removed again
-/// unless they were there before or hold any work.
-template <class Body>
-void undone_by_bad_input(const fs::path& folder, Body body) {
+}  // namespace
+
+void undone_by_bad_input(const fs::path& folder, const std::function<void()>& body) {
   fs::path first = folder.lexically_normal();  // the topmost folder that is not there yet
   if (!first.has_filename()) first = first.parent_path();
   const bool is_new = !fs::exists(first);
@@ -78,8 +77,6 @@ void undone_by_bad_input(const fs::path& folder, Body body) {
     throw;
   }
 }
-
-}  // namespace
 
 StageResult run_record_stage(const fs::path& folder, const std::string& stage, const std::string& key, double spent,
                              const std::vector<std::string>& extras, const std::function<Json(RecordWriter&)>& body) {

@@ -51,7 +51,7 @@ Json reward(const RewardConfig& config, const EngineConfig& engine, const std::v
     if (!human && label.contains("human") && label["human"].is_number()) human = label["human"].get<double>();
     if (!human && !problem.empty()) leave_out(id, problem);
     else if (!human && optional_flag(label, "tie")) leave_out(id, "tie");
-    else if (!human && (!label.contains("p") || !label["p"].is_number())) throw InputError("record " + id + ": no number in the field \"p\"");
+    else if (!human && (!label.contains("p") || !label["p"].is_number())) throw InputError("record " + in_quotes(id) + ": no number in the field \"p\"");
     else if (a == b) leave_out(id, "both answers the same");
     else add(id, prompt, a, b, human ? *human : label["p"].get<double>(), kind_of(label), human.has_value());
   }

@@ -82,6 +82,7 @@ double AdamW::step(double rate, double max_norm) {
     for (at::Tensor& t : steps_) t.add_(1);  // the fused kernel reads the count, it does not raise it
     std::vector<at::Tensor> none;
     at::_fused_adamw_(values, gradients, first_, second_, none, steps_, rate, 0.9, beta2_, weight_decay_, epsilon_, false, false);
+    for (const at::Tensor& w : values) w.unsafeGetTensorImpl()->bump_version();  // it does not say so itself, and RoundedWeights goes by the version
   }
   for (auto& [name, w] : weights_) w.mutable_grad() = at::Tensor();
   return norm;

@@ -33,12 +33,18 @@ def cai(*arguments, **more):
     return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=120, **more)
 
 
+def write_sealed(path, value):
+    """As the program does: the SHA-256 of the file without this field."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(json.dumps({**value, "seal": hashlib.sha256(text.encode()).hexdigest()}, indent=2, ensure_ascii=False) + "\n")
+
+
 def stage(folder, name, records):
     folder.mkdir(parents=True)
     shard = "".join(json.dumps(r) + "\n" for r in records)
     (folder / "00000.jsonl").write_text(shard)
     digest = hashlib.sha256(shard.encode()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps({"stage": name, "key": "k", "seconds": 1, "figures": {}, "files": [{"file": "00000.jsonl", "records": len(records), "sha256": digest}]}))
+    write_sealed(folder / "manifest.json", {"stage": name, "key": "k", "files": [{"file": "00000.jsonl", "records": len(records), "sha256": digest}], "figures": {}, "seconds": 1})
 
 
 class Case(unittest.TestCase):
@@ -51,7 +57,7 @@ class Case(unittest.TestCase):
         stage(iteration / "revise-1", "revise", REVISED)
         stage(iteration / "sft", "sft", [])
         (iteration / "sft/examples.jsonl").write_text('{"id":"p1","use":"train","why":""}\n{"id":"p3","use":"left-out","why":"response cut"}\n')
-        (self.run_folder / "run.json").write_text("{}")
+        write_sealed(self.run_folder / "run.json", {})
         (self.run_folder / "constitution.yaml").write_text(CONSTITUTION)
 
     def done(self, result):

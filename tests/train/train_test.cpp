@@ -64,6 +64,16 @@ bool same_weights(const Llama& a, const Llama& b) {
   return true;
 }
 
+TEST(AdamW, AStepIsSeenByRoundedWeights) {
+  at::Tensor w = at::ones({4, 4}).requires_grad_(true);
+  AdamW optimiser({{"w", w}}, 1e-8, 0);
+  RoundedWeights rounded;
+  EXPECT_EQ(rounded.of({w})[0][0].item<float>(), 1);
+  w.mutable_grad() = at::ones({4, 4});
+  optimiser.step(0.5, 0);
+  EXPECT_NEAR(rounded.of({w})[0][0].item<float>(), 0.5, 1e-2);
+}
+
 TEST(Loss, AgreesWithLogSoftmaxAndItsGradients) {
   at::manual_seed(1);
   for (double temperature : {1.0, 0.7}) {

@@ -64,13 +64,15 @@ class MappedFile {
 /// while that process lives on this host.
 class FolderLock {
  public:
-  /// Holds folder/.lock; `beside`: .<folder>.lock in its parent, for a folder that may be moved aside meanwhile.
+  /// Holds folder/.lock; `beside`: .<folder>.lock in its parent, for a folder that may be moved aside meanwhile. That one is removed at the end.
   explicit FolderLock(const std::filesystem::path& folder, bool beside = false);
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
 
  private:
+  std::filesystem::path path_;
+  bool is_removed_;
   int fd_ = -1;
 };
 

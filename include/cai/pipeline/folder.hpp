@@ -18,6 +18,10 @@ struct StageResult {
   bool was_done = false;  // nothing had to run
 };
 
+/// Input that turns out to be bad while `body` begins leaves nothing behind: `folder` and what is missing above it, which body creates, are
+/// removed again unless they were there before or hold any work.
+void undone_by_bad_input(const std::filesystem::path& folder, const std::function<void()>& body);
+
 /// `body` writes all records and returns figures. `spent`: seconds of earlier, interrupted attempts. `extras`: further files that
 /// body leaves in the folder; they join the manifest with their hash.
 StageResult run_record_stage(const std::filesystem::path& folder, const std::string& stage, const std::string& key, double spent,
