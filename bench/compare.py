@@ -164,7 +164,9 @@ def markdown(rows, best, start, quick):
         lines.append(f"| whole quick run, start-up included | s | {quick['ours']:.0f} | {quick['peer']:.0f} (transformers and TRL) | {quick['ratio']:.2f} [{quick['ratio_low']:.2f}, {quick['ratio_high']:.2f}] "
                      f"| {quick['goal']}{'' if quick['ratio'] >= quick['goal'] else ' (not reached)'} | | |")
     lines += ["", "Limits of this machine: " + "; ".join(f"{k} {v:.0f} {'GB/s' if 'memory' in k else 'GFLOP/s'}" for k, v in best.items()),
-              "", "Process start to first token (s): " + "; ".join(f"{k} {v:.2f}" for k, v in start.items())]
+              ""]
+    if start:
+        lines += ["Process start to first token (s): " + "; ".join(f"{k} {v:.2f}" for k, v in start.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -190,7 +192,7 @@ def main():
     best = limits(options.build)
     bench, rows = Bench(options, files), []
     wanted = options.jobs.split(",") if options.jobs else [r[0] for r in ROWS]
-    for job, *rest in (r for r in ROWS if r[0] in wanted):
+    for job, *rest in sorted((r for r in ROWS if r[0] in wanted), key=lambda r: wanted.index(r[0])):
         begin = time.perf_counter()
         try:
             rows.append(bench.row(job, *rest))
@@ -199,8 +201,11 @@ def main():
             continue
         if job == "generate":
             rows[-1]["share_of_best_product"] = share_of_limit(rows[-1], best)
-        print(f"{job}: {rows[-1]['ratio']:.2f} ({time.perf_counter() - begin:.0f} s)", file=sys.stderr)
-    start = start_to_first_token(options.build, files, options.peers)
+        r = rows[-1]
+        print(f"{job}: {r['ratio']:.2f} (ours {r['ours']:.4g}, {r['peer_name']} {r['peer']:.4g}; {time.perf_counter() - begin:.0f} s)", file=sys.stderr, flush=True)
+        if options.json:  # after each job: a bench that is cut off keeps what it has
+            options.json.write_text(json.dumps({"rows": rows, "limits": best}, indent=1) + "\n")
+    start = start_to_first_token(options.build, files, options.peers) if not options.jobs or "start" in wanted else {}
     quick = quick_run(options.build, options.folder, options.ppo_peers, options.quick_rounds) if not options.jobs or "quick" in options.jobs.split(",") else None
     table = markdown(rows, best, start, quick)
     if options.json:
