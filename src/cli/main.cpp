@@ -16,8 +16,8 @@ int main(int argc, char** argv) {
     if (cai::is_light(arguments)) return cai::run_light(arguments);
     std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "cai-run";
     // GNU OpenMP's threads wait for each other in a loop that never lets go of the core. Beside other busy processes that made a run twelve
-    // times slower (47 s instead of 4 for 128 tokens); after so many turns they now sleep. The runtime reads this when it is loaded.
-    ::setenv("GOMP_SPINCOUNT", "1000", 0);
+    // times slower (47 s instead of 4 for 128 tokens); after so many turns they now sleep, which alone on the machine costs nothing that shows. The runtime reads this when it is loaded.
+    ::setenv("GOMP_SPINCOUNT", "5000", 0);
     ::execv(program.c_str(), argv);
     throw cai::EnvironmentError(program.string() + ": cannot be started: " + std::strerror(errno));
   });
