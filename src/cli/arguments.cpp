@@ -86,6 +86,8 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
     sub->add_option("--iterations", a.iterations, "Times the loop is run, each from the last one's policy")->type_name("N");
     prompts(sub, "Prompts instead of the shipped sets");
     model(sub);
+    if (is_train)
+      sub->add_option("--reuse", a.reuse, "Take finished stages over from this run where inputs and settings are the same (repeatable)")->type_name("RUN")->allow_extra_args(false);
   }
 
   CLI::App* sub = command("prompts", "Choose training prompts, expand them by few-shot generation",
@@ -108,6 +110,8 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
                 "  cai label --model smollm2 --constitution constitutions/harmless.yaml --pairs pairs.jsonl --out labels");
   model(sub), constitution(sub), input(sub, "--pairs", "id, prompt, and candidates, or chosen and rejected"), out(sub), settings(sub);
   sub = command("reward", "Train a preference model on labels", "  cai reward --model sft --labels labels --out reward");
+  model(sub), input(sub, "--labels", "Records of label"), out(sub), settings(sub);
+  sub = command("dpo", "Direct preference optimisation on labels, without a reward model", "  cai dpo --model sft --labels labels --out dpo");
   model(sub), input(sub, "--labels", "Records of label"), out(sub), settings(sub);
   sub = command("ppo", "Reinforcement learning against a reward model", "  cai ppo --model sft --reward reward --prompts chosen --out ppo");
   model(sub), prompts(sub, "Prompts"), out(sub), settings(sub);

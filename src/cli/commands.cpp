@@ -43,7 +43,7 @@ void print_measures(const Json& figures) {
 int run_train(const Arguments& a) {
   Config config = config_of(a);
   ProgressStyle style = progress_style(a.json, a.quiet);
-  RunResult result = train(config, progress_line(style));
+  RunResult result = train(config, {a.reuse.begin(), a.reuse.end()}, progress_line(style));
   end_progress_line(style);
   if (result.exit_code == kStopped) return kStopped;
   if (!a.json) print_measures(result.figures);

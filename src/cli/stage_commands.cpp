@@ -31,6 +31,7 @@
 #include "cai/stages/asking.hpp"
 #include "cai/stages/candidates.hpp"
 #include "cai/stages/critique.hpp"
+#include "cai/stages/dpo.hpp"
 #include "cai/stages/eval.hpp"
 #include "cai/stages/generate.hpp"
 #include "cai/stages/label.hpp"
@@ -162,6 +163,13 @@ class SingleStage {
       use_model();
       return trained([&] { return reward(config_.reward, config_.engine, records, config_.hybrid, human_pairs, people, model_, a_.out, seed, progress_); });
     }
+    if (name == "dpo") {
+      std::vector<Json> records = use("labels", read_records(a_.input));
+      const People people = use_people();
+      const std::vector<Json> human_pairs = config_.hybrid.pairs.empty() ? std::vector<Json>() : use("human_pairs", human_pairs_of(config_.hybrid));
+      use_model();
+      return trained([&] { return dpo(config_.dpo, config_.engine, records, config_.hybrid, human_pairs, people, model_, a_.out, seed, progress_); });
+    }
     if (name == "ppo") {
       std::vector<Json> records = use("prompts", read_prompt_records(config_));
       use_model();
@@ -268,7 +276,7 @@ class SingleStage {
       if (section == "score") continue;
       for (const std::string& line : key_lines(config_, section)) lines.push_back(line);
     }
-    if (a_.command == "reward" && (facts_.contains("decisions") || facts_.contains("human_pairs"))) {
+    if ((a_.command == "reward" || a_.command == "dpo") && (facts_.contains("decisions") || facts_.contains("human_pairs"))) {
       for (const std::string& line : key_lines(config_, "hybrid")) lines.push_back(line);
     }
     if (a_.command == "label") {

@@ -97,6 +97,7 @@ std::vector<Field> declare() {
   d.add("out", AT(out), text(), "The run folder; empty: runs/<constitution>-NN.");
   d.add("seed", AT(seed), from_to(0, 1e15), "Every draw of the run follows from it.");
   d.add("iterations", AT(iterations), from_to(1, 100), "Rounds of the whole loop, each from the last one's policy.");
+  d.add("method", AT(method), one_of({"ppo", "dpo"}), "How the policy learns from the labels: ppo (a reward model, then reinforcement learning) or dpo (directly).");
   d.section = "engine";
   d.add("dtype", AT(engine.dtype), one_of({"auto", "float32", "bfloat16"}), "Products of generation and scoring; auto: bfloat16 where the CPU multiplies it (AVX512-BF16), else float32.");
   d.add("max_sequences", AT(engine.max_sequences), from_to(1, 4096), "Sequences generated at once; no effect on their text.");
@@ -200,6 +201,12 @@ std::vector<Field> declare() {
   d.add("reward_clip", AT(ppo.reward_clip), from_to(0.1, 1000), "Scores are clipped to plus and minus this.");
   d.add("stop_epochs_at_kl", AT(ppo.stop_epochs_at_kl), from_to(0.0001, 100), "Approximate KL, old to new policy, that ends a round's passes.");
   d.add("max_kl", AT(ppo.max_kl), from_to(0.1, 10000), "KL to the reference, nats a sequence, at which training stops.");
+  d.section = "dpo";
+  d.optimiser(AT(dpo.optimiser));
+  d.add("beta", AT(dpo.beta), from_to(0.0001, 100), "Weight of the log-ratios to the reference; lower moves further away from it.");
+  d.add("epochs", AT(dpo.epochs), from_to(0, 1000), "Passes over the pairs.");
+  d.add("batch_size", AT(dpo.batch_size), from_to(1, 1e5), "Pairs a step.");
+  d.add("held_out", AT(dpo.held_out), from_to(0, 0.5), "Share of the pairs kept to measure with.");
   d.section = "eval";
   d.add("red_team", AT(eval.red_team), from_to(0, 1e6), "Held-out red-team prompts, at most.");
   d.add("ordinary", AT(eval.ordinary), from_to(0, 1e6), "Held-out ordinary prompts, at most.");

@@ -76,7 +76,7 @@ Json explain_record(const fs::path& run, const std::string& id, std::size_t near
   std::string prompt, base = id;
   for (const fs::path& iteration : iterations_of(run)) {
     Json story = {{"iteration", iteration.filename().string()}};
-    const std::map<std::string, Json> sft_uses = uses_of(iteration / "sft"), reward_uses = uses_of(iteration / "reward");
+    const std::map<std::string, Json> sft_uses = uses_of(iteration / "sft"), reward_uses = uses_of(iteration / (fs::exists(iteration / "dpo") ? "dpo" : "reward"));
     std::map<std::string, Json> labelled;  // by prompt id: labels
     Json labels = Json::array();
     for (const Json& label : records_of(iteration / "label")) {

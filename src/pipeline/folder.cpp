@@ -114,6 +114,32 @@ StageResult run_training_stage(const fs::path& folder, const std::string& stage,
   return {figures, seconds, false};
 }
 
+fs::path take_over(const std::vector<fs::path>& others, const fs::path& folder, const std::string& key) {
+  if (fs::exists(folder)) return {};
+  for (const fs::path& other : others) {
+    const std::optional<Manifest> manifest = fs::exists(other) ? read_manifest(other) : std::nullopt;
+    if (!manifest || manifest->key != key) continue;
+    if (const std::vector<std::string> problems = verify_manifest(other); !problems.empty()) {
+      log_warning(problems.front() + "; it is not taken over");
+      continue;
+    }
+    const fs::path begun = folder.string() + ".tmp";
+    fs::remove_all(begun);
+    std::vector<std::string> files{"manifest.json"};
+    for (const ManifestFile& file : manifest->files) files.push_back(file.file);
+    for (const std::string& file : files) {
+      create_folders((begun / file).parent_path());
+      std::error_code failed;
+      fs::create_hard_link(other / file, begun / file, failed);
+      if (failed) write_file(begun / file, read_file(other / file));
+      sync_folder((begun / file).parent_path());
+    }
+    rename_durably(begun, folder);
+    return other;
+  }
+  return {};
+}
+
 std::string unfinished_key(const fs::path& folder) {
   fs::path file = folder / "stage.json";
   if (!fs::exists(file)) return "";

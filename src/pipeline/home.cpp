@@ -55,7 +55,7 @@ fs::path last_checkpoint(const fs::path& run) {
   }
   std::sort(iterations.rbegin(), iterations.rend());
   for (const auto& iteration : iterations) {
-    for (const char* stage : {"ppo", "sft"}) {
+    for (const char* stage : {"ppo", "dpo", "sft"}) {
       if (fs::exists(iteration / stage / "manifest.json", ignored)) return iteration / stage / "checkpoint";
     }
   }

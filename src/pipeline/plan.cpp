@@ -194,6 +194,8 @@ RunInputs check_inputs(const Config& config) {
   return inputs;
 }
 
+std::string policy_stage(const Config& config) { return config.method == "dpo" ? "dpo" : config.ppo.updates > 0 ? "ppo" : "sft"; }
+
 std::vector<Stage> stages_of(const RunInputs& inputs) {
   const Config& config = inputs.config;
   std::vector<Stage> stages;
@@ -210,7 +212,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     Json ingredients = {{"stage", name},       {"format", kFormat}, {"iteration", iteration},
                         {"seed", config.seed}, {"config", lines},   {"inputs", used}};
     if (std::find(sections.begin(), sections.end(), "engine") != sections.end()) ingredients["arithmetic"] = engine_arithmetic(config.engine.dtype);
-    if (name == "sft" || name == "reward" || name == "ppo") ingredients["threads"] = thread_count(config);  // sums of training are split by them
+    if (name == "sft" || name == "reward" || name == "ppo" || name == "dpo") ingredients["threads"] = thread_count(config);  // sums of training are split by them
     ingredients.update(facts);
     stages.push_back({name, folder, iteration, round, ingredients, key_of(ingredients)});
   };
@@ -239,18 +241,18 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
   Json label = judge;
   label["format"] = kFormat + 1;  // priorities decide conflicts
   Json reward = nothing;
-  std::vector<std::string> reward_sections{"reward", "engine"};
+  std::vector<std::string> reward_sections{"reward", "engine"}, dpo_sections{"dpo", "engine"};
   if (!config.hybrid.decisions.empty()) {
     for (const std::string& path : config.hybrid.decisions) label["decisions"].push_back(fingerprint(read_decisions(path)));
     reward["decisions"] = label["decisions"];
   }
   for (const std::string& path : config.hybrid.pairs) reward["human_pairs"].push_back(fingerprint(read_pairs(find_shipped(path)).records));
-  if (!reward.empty()) reward_sections.push_back("hybrid");
+  if (!reward.empty()) reward_sections.push_back("hybrid"), dpo_sections.push_back("hybrid");
 
   for (int iteration = 1; iteration <= config.iterations; ++iteration) {
     // The policy that an iteration starts from: the given model, then the last iteration's.
-    const bool reinforces = config.ppo.updates > 0;  // without PPO the SL-CAI model is the policy, and nothing is labelled
-    const Stage* policy = last(reinforces ? "ppo" : "sft");
+    const std::string trained = policy_stage(config);
+    const Stage* policy = last(trained);
     Json model = policy ? nothing : Json{{"model", inputs.model_sha256}};
     Json prompts = {{"prompt_files", prompt_hashes}};
     if (config.prompts.expand > 0) prompts.update(model);
@@ -266,17 +268,21 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
       add("revise", iteration, round, {"revise", "engine"}, present({last("critique"), policy}), model_and_constitution);
     }
     add("sft", iteration, 0, {"sft", "engine"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), model);
-    if (reinforces) {
+    if (trained != "sft") {
       add("exam", iteration, 0, judge_sections, present({config.label.feedback == "self" ? last("sft") : nullptr}), judge);
       add("candidates", iteration, 0, {"candidates", "engine"}, present({last("prompts"), last("sft"), last("exam")}), constitution);
       add("label", iteration, 0, judge_sections,
           present({last("candidates"), last("exam"), config.label.feedback == "self" ? last("sft") : nullptr}), label);
-      add("reward", iteration, 0, reward_sections, present({last("label"), last("sft")}), reward);
-      add("ppo", iteration, 0, {"ppo", "engine"}, present({last("prompts"), last("sft"), last("reward")}), nothing);
+      if (trained == "dpo") {
+        add("dpo", iteration, 0, dpo_sections, present({last("label"), last("sft")}), reward);
+      } else {
+        add("reward", iteration, 0, reward_sections, present({last("label"), last("sft")}), reward);
+        add("ppo", iteration, 0, {"ppo", "engine"}, present({last("prompts"), last("sft"), last("reward")}), nothing);
+      }
     }
     Json eval = {{"prompt_files", prompt_hashes}, {"base", inputs.model_sha256}};
     eval.update(constitution);
-    add("eval", iteration, 0, {"eval", "engine"}, present({last("sft"), last("ppo")}), eval);
+    add("eval", iteration, 0, {"eval", "engine"}, present({last("sft"), last("ppo"), last("dpo")}), eval);
   }
   return stages;
 }
@@ -346,6 +352,7 @@ Cost estimate(const RunInputs& inputs, const Stage& stage) {
                   config.label.max_reason_tokens);
   }
   if (stage.name == "reward") return trained(compared * config.reward.epochs, 2 * (kPrompt + config.candidates.max_new_tokens));
+  if (stage.name == "dpo") return trained(compared * config.dpo.epochs, 3 * (kPrompt + config.candidates.max_new_tokens));  // a third of it for the reference
   if (stage.name == "ppo") {
     double rollouts = static_cast<double>(config.ppo.updates * config.ppo.prompts_per_update * config.ppo.samples_per_prompt);
     Cost sampled = spoken(rollouts, kPrompt, config.ppo.max_new_tokens);

@@ -29,8 +29,6 @@ double learning(const RunInputs& inputs, const OptimiserConfig& optimiser) {
   return static_cast<double>(c.layers - first) * layer + static_cast<double>(c.width);
 }
 
-bool reinforces(const RunInputs& inputs) { return inputs.config.ppo.updates > 0; }
-
 double folder_bytes(const fs::path& folder) {
   double bytes = 0;
   std::error_code gone;
@@ -57,8 +55,10 @@ double disk_estimate(const RunInputs& inputs) {
   const double records = 8e3 * static_cast<double>(prompt_count(inputs)) * static_cast<double>(4 + 2 * inputs.config.revise.rounds);
   const Config& c = inputs.config;
   double learns = learning(inputs, c.sft.optimiser);
-  if (reinforces(inputs)) learns = std::max({learns, learning(inputs, c.reward.optimiser), (c.ppo.advantage == "gae" ? 2 : 1) * learning(inputs, c.ppo.optimiser)});
-  return static_cast<double>(c.iterations) * ((reinforces(inputs) ? 3 : 1) * checkpoint + records) + 2 * 3 * 4 * learns + 50e6;
+  const std::string policy = policy_stage(c);
+  if (policy == "ppo") learns = std::max({learns, learning(inputs, c.reward.optimiser), (c.ppo.advantage == "gae" ? 2 : 1) * learning(inputs, c.ppo.optimiser)});
+  if (policy == "dpo") learns = std::max(learns, learning(inputs, c.dpo.optimiser));
+  return static_cast<double>(c.iterations) * ((policy == "ppo" ? 3 : policy == "dpo" ? 2 : 1) * checkpoint + records) + 2 * 3 * 4 * learns + 50e6;
 }
 
 double memory_estimate(const RunInputs& inputs) {
@@ -76,11 +76,12 @@ double memory_estimate(const RunInputs& inputs) {
   };
   // Copies of what learns: weights, gradients, two moments.
   const double speaks = weights + engine;
-  const double sft = weights + 16 * learning(inputs, c.sft.optimiser) + activations(c.sft.optimiser) + 1.1e9;  // and states below the learning layers
-  double most = std::max(speaks, sft);
-  if (reinforces(inputs)) {
+  const auto trains = [&](const OptimiserConfig& o) { return weights + 16 * learning(inputs, o) + activations(o) + 1.1e9; };  // and states below the learning layers
+  double most = std::max(speaks, trains(c.sft.optimiser));
+  if (policy_stage(c) == "dpo") most = std::max(most, trains(c.dpo.optimiser));
+  if (policy_stage(c) == "ppo") {
     const double models = c.ppo.advantage == "gae" ? 2 : 1;
-    most = std::max(most, weights + 16 * learning(inputs, c.reward.optimiser) + activations(c.reward.optimiser) + 1.1e9);
+    most = std::max(most, trains(c.reward.optimiser));
     most = std::max(most, 2 * weights + engine + models * 16 * learning(inputs, c.ppo.optimiser) + 2 * models * activations(c.ppo.optimiser));
   }
   return most + 0.4e9;

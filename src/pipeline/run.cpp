@@ -22,6 +22,7 @@
 #include "cai/pipeline/version.hpp"
 #include "cai/stages/candidates.hpp"
 #include "cai/stages/critique.hpp"
+#include "cai/stages/dpo.hpp"
 #include "cai/stages/eval.hpp"
 #include "cai/stages/generate.hpp"
 #include "cai/stages/label.hpp"
@@ -59,11 +60,12 @@ class Speakers {
 
 class Runner {
  public:
-  Runner(RunInputs inputs, fs::path out, const ProgressFn& progress)
+  Runner(RunInputs inputs, fs::path out, std::vector<fs::path> reuse, const ProgressFn& progress)
       : inputs_(std::move(inputs)),
         config_(inputs_.config),
         out_(std::move(out)),
         stages_(stages_of(inputs_)),
+        reuse_(std::move(reuse)),
         report_(progress),
         speakers_(config_.engine) {}
 
@@ -189,6 +191,10 @@ class Runner {
       shown.stage = stage.folder;
       if (report_) report_(shown);
     };
+    std::vector<fs::path> others;
+    for (const fs::path& run : reuse_) others.push_back(run / stage.folder);
+    if (!others.empty()) create_folders(folder.parent_path());
+    if (const fs::path from = take_over(others, folder, stage.key); !from.empty()) log_info(stage.folder + ": taken over from " + from.string());
     StageResult result = dispatch(stage, folder, spent);
     progress_ = {};
     if (result.was_done && entry.value("state", "") == "done") return;
@@ -215,8 +221,8 @@ class Runner {
         return body();
       });
     };
-    const bool reinforces = config_.ppo.updates > 0;
-    auto start = [&] { return stage.iteration == 1 ? inputs_.model : checkpoint_of(iteration_folder(stage.iteration - 1) / (reinforces ? "ppo" : "sft")); };
+    const std::string policy = policy_stage(config_);
+    auto start = [&] { return stage.iteration == 1 ? inputs_.model : checkpoint_of(iteration_folder(stage.iteration - 1) / policy); };
     auto sl_cai = [&] { return checkpoint_of(iteration / "sft"); };
     const std::string round = std::to_string(stage.round);
 
@@ -292,6 +298,12 @@ class Runner {
                       progress_);
       });
     }
+    if (stage.name == "dpo") {
+      return trained([&] {
+        return dpo(config_.dpo, config_.engine, read_records(iteration / "label"), config_.hybrid, human_pairs_of(config_.hybrid), people_of(config_.hybrid), sl_cai(), folder, seed,
+                   progress_);
+      });
+    }
     if (stage.name == "ppo") {
       return trained([&] {
         return ppo(config_.ppo, config_.engine, read_records(iteration / "prompts"), sl_cai(), checkpoint_of(iteration / "reward"), folder, seed,
@@ -313,7 +325,7 @@ class Runner {
       return recorded(
           [&](RecordWriter& out) {
             std::vector<EvalModel> models{{"base", inputs_.model}, {"sl-cai", sl_cai()}};
-            if (reinforces) models.push_back({"rl-cai", checkpoint_of(iteration / "ppo")});
+            if (policy != "sft") models.push_back({policy == "dpo" ? "dpo" : "rl-cai", checkpoint_of(iteration / policy)});
             return eval(config_.eval, constitution, held_out, models, config_.engine, folder, out, random, progress_);
           },
           {"failures.jsonl"});
@@ -358,6 +370,7 @@ class Runner {
   const Config& config_;
   fs::path out_;
   std::vector<Stage> stages_;
+  std::vector<fs::path> reuse_;
   ProgressFn report_, progress_;
   Speakers speakers_;
   std::unique_ptr<Speaker> endpoint_;
@@ -368,14 +381,16 @@ class Runner {
 
 }  // namespace
 
-RunResult train(const Config& config, const ProgressFn& progress) {
+RunResult train(const Config& config, const std::vector<fs::path>& reuse, const ProgressFn& progress) {
+  for (const fs::path& run : reuse)
+    if (!fs::exists(run / "run.json")) throw InputError(run.string() + ": not a run folder (no run.json)");
   RunInputs inputs = check_inputs(config);
   fs::path out = run_folder(inputs);
   inputs.config.out = out.string();
   inputs.config.engine.threads = thread_count(inputs.config);
   set_threads(inputs.config.engine.threads);
   log_info((fs::exists(out / "run.json") ? "resuming " : "run folder: ") + out.string());
-  return Runner(std::move(inputs), out, progress).run();
+  return Runner(std::move(inputs), out, reuse, progress).run();
 }
 
 }  // namespace cai

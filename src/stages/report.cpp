@@ -169,9 +169,10 @@ void curves(Page& page, const fs::path& iteration) {
       {"sft", {{"loss", "sft: loss"}, {"gradient_norm", "sft: gradient norm"}}},
       {"reward", {{"loss", "reward: loss"}, {"accuracy", "reward: accuracy on the batch"}}},
       {"ppo", {{"score", "ppo: score"}, {"kl", "ppo: KL to the reference, nats a sequence"}, {"entropy", "ppo: entropy, nats a token"}, {"length", "ppo: length, tokens"},
-               {"stop_rate", "ppo: share that ends"}, {"explained_variance", "ppo: explained variance of the value model"}}}};
+               {"stop_rate", "ppo: share that ends"}, {"explained_variance", "ppo: explained variance of the value model"}}},
+      {"dpo", {{"loss", "dpo: loss"}, {"accuracy", "dpo: accuracy on the batch"}, {"preferred_log_ratio", "dpo: log-ratio of preferred answers"}, {"other_log_ratio", "dpo: log-ratio of the others"}}}};
   std::string all;
-  for (const char* stage : {"sft", "reward", "ppo"}) {
+  for (const char* stage : {"sft", "reward", "ppo", "dpo"}) {
     const fs::path file = iteration / stage / "metrics.jsonl";
     if (!fs::exists(file)) continue;
     const std::vector<Json> lines = read_records(file);

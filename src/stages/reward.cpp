@@ -1,105 +1,28 @@
 #include "cai/stages/reward.hpp"
 
-#include <cmath>
-#include <map>
-#include <optional>
-#include <set>
-
-#include "cai/base/error.hpp"
-#include "cai/base/text.hpp"
 #include "cai/engine/engine.hpp"
-#include "cai/io/file.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
-#include "cai/stages/asking.hpp"
-#include "cai/stages/pairs.hpp"
 #include "cai/stages/training.hpp"
+#include "cai/stages/training_pairs.hpp"
 
 namespace cai {
 
 Json reward(const RewardConfig& config, const EngineConfig& engine, const std::vector<Json>& labels, const HybridConfig& hybrid,
             const std::vector<Json>& human_pairs, const People& people, const std::filesystem::path& model,
             const std::filesystem::path& folder, std::uint64_t seed, const ProgressFn& progress) {
-  const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
-  std::map<std::string, long> left_out, kinds;
-  std::vector<PreferencePair> pairs;
-  std::vector<std::string> prompts;
-  std::vector<Json> uses;  // what became of each pair, for examples.jsonl
-  long by_people = 0;
-  const auto leave_out = [&](const std::string& id, const std::string& why) {
-    ++left_out[why];
-    uses.push_back({{"id", id}, {"use", "left-out"}, {"why", why}});
-  };
-  const auto add = [&](const std::string& id, const std::string& prompt, const std::string& a, const std::string& b, double p, std::string tag, bool is_human) {
-    if (!(p >= 0 && p <= 1)) throw InputError("record " + in_quotes(id) + ": p is not within 0 and 1");
-    PreferencePair pair{.id = id, .p = p, .weight = is_human ? hybrid.weight : 1, .tag = std::move(tag)};
-    const std::vector<int> start = prompt_tokens(chat, prompt);
-    pair.prompt_tokens = static_cast<int>(start.size());
-    pair.a = answered_tokens(chat, start, a, true);
-    pair.b = answered_tokens(chat, start, b, true);
-    by_people += is_human;
-    ++kinds[pair.tag.empty() ? "untagged" : pair.tag];
-    pairs.push_back(std::move(pair));
-    prompts.push_back(prompt);
-    uses.push_back({{"id", id}, {"use", "train"}, {"why", ""}, {"by", is_human ? "people" : "ai"}});
-  };
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    const Json& label = labels[i];
-    const std::string &prompt = text_field(label, "prompt", i), &a = text_field(label, "a", i), &b = text_field(label, "b", i);
-    const std::string problem = optional_text(label, "problem"), id = record_id(label, i);
-    std::optional<double> human = people.on(prompt, a, b);  // a person's decision stands over the AI's
-    if (!human && label.contains("human") && label["human"].is_number()) human = label["human"].get<double>();
-    if (!human && !problem.empty()) leave_out(id, problem);
-    else if (!human && optional_flag(label, "tie")) leave_out(id, "tie");
-    else if (!human && (!label.contains("p") || !label["p"].is_number())) throw InputError("record " + in_quotes(id) + ": no number in the field \"p\"");
-    else if (a == b) leave_out(id, "both answers the same");
-    else add(id, prompt, a, b, human ? *human : label["p"].get<double>(), kind_of(label), human.has_value());
-  }
-  // Pairs that people brought: as many as make up hybrid.share of all, drawn by seed.
-  std::vector<Pair> brought;
-  for (std::size_t i = 0; i < human_pairs.size(); ++i)
-    for (Pair& pair : pairs_of(human_pairs[i], i, false, Random(seed).derive("human pairs"))) {
-      if (pair.human && pair.a != pair.b) brought.push_back(std::move(pair));
-      else leave_out(pair.record.at("id").get<std::string>(), pair.human ? "both answers the same" : "human pair without a preference");
-    }
-  const double most = hybrid.share >= 1 || pairs.empty() ? static_cast<double>(brought.size()) : std::floor(static_cast<double>(pairs.size()) * hybrid.share / (1 - hybrid.share));
-  const std::vector<std::size_t> drawn = Random(seed).derive("hybrid").permutation(brought.size());
-  long joined = 0;
-  for (const std::size_t i : drawn) {
-    const Pair& pair = brought[i];
-    const std::string kind = kind_of(pair.record);
-    if (static_cast<double>(joined) >= most) leave_out(pair.record.at("id").get<std::string>(), "more than hybrid.share");
-    else add(pair.record.at("id").get<std::string>(), pair.record.at("prompt").get<std::string>(), pair.a, pair.b, *pair.human, kind.empty() ? "human" : kind, true), ++joined;
-  }
-  if (pairs.size() < 2) throw InputError("reward: " + std::to_string(pairs.size()) + " of " + std::to_string(labels.size() + brought.size()) + " labels can be trained on; at least 2 are needed");
-
-  // Held out by prompt: pairs of one prompt share answers.
-  std::map<std::string, std::size_t> number_of;
-  for (const std::string& prompt : prompts) number_of.emplace(prompt, number_of.size());
-  const std::vector<bool> is_held_out = draw_held_out(number_of.size(), config.held_out, seed);
-  std::vector<PreferencePair> train, held_out;
+  const TrainingPairs pairs = training_pairs("reward", labels, hybrid, human_pairs, people, model, config.held_out, folder, seed);
   std::vector<std::vector<int>> samples;
-  std::set<std::string> measured;  // ids held out
-  for (std::size_t i = 0; i < pairs.size(); ++i) {
-    if (is_held_out[number_of.at(prompts[i])]) measured.insert(pairs[i].id);
-    if (samples.size() < 64) samples.push_back(pairs[i].a), samples.push_back(pairs[i].b);
-    (is_held_out[number_of.at(prompts[i])] ? held_out : train).push_back(std::move(pairs[i]));
-  }
-  std::string lines;
-  for (Json& use : uses) {
-    if (use["use"] == "train" && measured.contains(use["id"].get<std::string>())) use["use"] = "held-out";
-    lines += to_line(use) + "\n";
-  }
-  write_file(folder / "examples.jsonl", lines);
+  for (std::size_t i = 0; i < pairs.train.size() && samples.size() < 64; ++i) samples.push_back(pairs.train[i].a), samples.push_back(pairs.train[i].b);
   std::shared_ptr<RewardModel> reward_model = new_reward_model(*load_llama(model, uses_bfloat16(engine.dtype)), seed);
-  const Json trained = train_reward(*reward_model, train, held_out, config, seed, folder, step_progress("reward", progress));
+  const Json trained = train_reward(*reward_model, pairs.train, pairs.held_out, config, seed, folder, step_progress("reward", progress));
   normalise_rewards(*reward_model, samples);
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_reward_model(*reward_model, checkpoint);
-  chat.tokenizer().save(checkpoint);
+  load_chat(model, read_model_config(model).vocabulary).tokenizer().save(checkpoint);
 
-  Json figures = {{"labels", labels.size()}, {"train", train.size()}, {"held_out", held_out.size()}, {"kinds", kinds}, {"by_people", by_people}, {"human_pairs", joined},
-                  {"left_out", left_out}, {"weights_sha256", weights}};
+  Json figures = pairs.figures;
+  figures["weights_sha256"] = weights;
   figures.update(trained);
   return figures;
 }

@@ -5,59 +5,13 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
+#include "cai/train/answers.hpp"
 #include "cai/train/loss.hpp"
 #include "cai/train/train.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
 namespace {
-
-// Several examples end to end, and which rows predict a token that counts.
-struct Batch {
-  Packed packed;
-  at::Tensor rows, targets, weights;  // [n] int64, int64, float32
-};
-
-Batch batch_of(const std::vector<const TrainExample*>& examples) {
-  Batch b;
-  std::vector<std::vector<int>> sequences;
-  std::vector<std::int64_t> rows, targets;
-  std::vector<float> weights;
-  std::int64_t offset = 0;
-  for (const TrainExample* e : examples) {
-    // The last token is predicted, never read.
-    sequences.emplace_back(e->tokens.begin(), e->tokens.end() - 1);
-    for (int i = std::max(1, e->prompt_tokens); i < static_cast<int>(e->tokens.size()); ++i) {
-      rows.push_back(offset + i - 1);
-      targets.push_back(e->tokens[static_cast<std::size_t>(i)]);
-      weights.push_back(static_cast<float>(e->weight));
-    }
-    offset += static_cast<std::int64_t>(e->tokens.size()) - 1;
-  }
-  b.packed = pack(sequences);
-  b.rows = at::tensor(rows, at::kLong), b.targets = at::tensor(targets, at::kLong), b.weights = at::tensor(weights, at::kFloat);
-  return b;
-}
-
-// `frozen`: the states below layer `first` when they are known already.
-at::Tensor answer_log_probabilities(const Llama& model, const LmHead& head, const Batch& b, std::int64_t first, const std::vector<at::Tensor>& frozen = {}) {
-  at::Tensor hidden;
-  if (!frozen.empty()) {
-    hidden = at::cat(frozen, 0);
-  } else if (first > 0) {
-    const at::NoGradGuard no_gradients;  // nothing below learns
-    hidden = run_layers(model, embed(model, b.packed.tokens), b.packed, 0, first);
-  }
-  if (first == 0) hidden = embed(model, b.packed.tokens);
-  hidden = run_layers(model, hidden, b.packed, first, model.config.layers);
-  return token_log_probabilities(final_norm(model, hidden.index_select(0, b.rows)), head, b.targets).log_probabilities;
-}
-
-std::vector<std::int64_t> lengths_of(const std::vector<const TrainExample*>& examples) {
-  std::vector<std::int64_t> lengths;
-  for (const TrainExample* e : examples) lengths.push_back(static_cast<std::int64_t>(e->tokens.size()) - 1);
-  return lengths;
-}
 
 void check_examples(const std::vector<TrainExample>& examples) {
   for (const TrainExample& e : examples)
@@ -87,7 +41,7 @@ std::vector<double> example_log_probabilities(const Llama& model, const std::vec
   std::vector<double> means;
   for (const auto& [from, to] : micro_batches(lengths_of(all), kMicroBatchTokens)) {
     const std::vector<const TrainExample*> part(all.begin() + static_cast<std::ptrdiff_t>(from), all.begin() + static_cast<std::ptrdiff_t>(to));
-    const at::Tensor logs = answer_log_probabilities(model, head, batch_of(part), 0).contiguous();
+    const at::Tensor logs = answer_log_probabilities(model, head, answer_batch(part), 0).contiguous();
     const float* p = logs.data_ptr<float>();
     for (const TrainExample* e : part) {
       const int n = static_cast<int>(e->tokens.size()) - std::max(1, e->prompt_tokens);
@@ -134,7 +88,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
     }
     double loss = 0;
     for (const auto& [from, to] : micro_batches(lengths_of(examples), kMicroBatchTokens)) {
-      const Batch b = batch_of({examples.begin() + static_cast<std::ptrdiff_t>(from), examples.begin() + static_cast<std::ptrdiff_t>(to)});
+      const AnswerBatch b = answer_batch({examples.begin() + static_cast<std::ptrdiff_t>(from), examples.begin() + static_cast<std::ptrdiff_t>(to)});
       const std::vector<at::Tensor> mine = below.empty() ? below : std::vector<at::Tensor>(below.begin() + static_cast<std::ptrdiff_t>(from), below.begin() + static_cast<std::ptrdiff_t>(to));
       const at::Tensor part = -(answer_log_probabilities(model, head, b, first, mine) * b.weights).sum() / weight;  // token mean over the whole step
       part.backward();

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -71,6 +72,37 @@ void set_weights(Llama& model, const Json& values) {
   for (auto& [name, weight] : model.named_weights()) {
     at::NoGradGuard no_gradients;
     weight.copy_(at::tensor(values.at(name).get<std::vector<float>>(), at::kFloat).view(weight.sizes()));
+  }
+}
+
+TEST(DpoGolden, ThreeStepsAgreeWithTrl) {
+  const Json golden = parse_json(read_file(kGolden / "dpo.json"), "dpo.json");
+  const auto model = load_llama(kModel);
+  std::vector<PreferencePair> pairs;
+  for (const Json& pair : golden["pairs"]) {
+    PreferencePair p{.id = "p" + std::to_string(pairs.size()), .p = 1};
+    const auto prompt = pair["prompt"].get<std::vector<int>>(), chosen = pair["chosen"].get<std::vector<int>>(), rejected = pair["rejected"].get<std::vector<int>>();
+    p.a = p.b = prompt;
+    p.a.insert(p.a.end(), chosen.begin(), chosen.end()), p.b.insert(p.b.end(), rejected.begin(), rejected.end());
+    p.prompt_tokens = static_cast<int>(prompt.size());
+    if (pairs.size() % 2) std::swap(p.a, p.b), p.p = 1 - p.p;  // which side is named a must not matter
+    pairs.push_back(std::move(p));
+  }
+  DpoConfig config;
+  config.optimiser = {.learning_rate = golden["learning_rate"].get<double>(), .warmup_ratio = 0, .schedule = "constant"};
+  config.beta = golden["beta"].get<double>();
+  config.epochs = static_cast<long>(golden["losses"].size()), config.batch_size = static_cast<long>(pairs.size());
+  const fs::path folder = fs::temp_directory_path() / ("cai-dpo-golden-" + std::to_string(::getpid()));
+  fs::create_directories(folder);
+  std::vector<double> losses;
+  train_dpo(*model, pairs, {}, config, 1, folder, [&](long, long, const Json& figures) { losses.push_back(figures["loss"].get<double>()); });
+  fs::remove_all(folder);
+  ASSERT_EQ(losses.size(), golden["losses"].size());
+  for (std::size_t i = 0; i < losses.size(); ++i) EXPECT_NEAR(losses[i], golden["losses"][i].get<double>(), 1e-4) << i;
+  Llama copy = *model;
+  for (const auto& [name, weight] : make_trainable(copy, 0)) {
+    const at::Tensor expected = at::tensor(golden["weights"].at(name).get<std::vector<float>>(), at::kFloat).view(weight.sizes());
+    EXPECT_LT((weight.detach() - expected).abs().max().item<double>(), 2e-4) << name;  // a step is 2e-3
   }
 }
 

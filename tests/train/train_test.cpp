@@ -257,6 +257,12 @@ TEST(Training, AStopAnywhereChangesNothing) {
     train_ppo_with(model, toy_value(start), count_tokens(), prompts(), {}, toy_ppo(), {}, 1, folder, observe);
     return model;
   };
+  const auto run_dpo = [&](const fs::path& folder, const StepObserver& observe) {
+    Llama model = start.clone();
+    DpoConfig dpo{.optimiser = {.learning_rate = 1e-3, .trainable_layers = 1}, .epochs = 2, .batch_size = 4};
+    train_dpo(model, pairs, {}, dpo, 1, folder, observe);
+    return model;
+  };
   const auto check = [&](auto run, int steps) {
     const Folder whole, broken;
     const Llama expected = run(whole.path, StepObserver());
@@ -267,6 +273,7 @@ TEST(Training, AStopAnywhereChangesNothing) {
   };
   for (int steps : {1, 3, 7}) check(run_sft, steps);
   for (int steps : {1, 4}) check(run_reward, steps);
+  for (int steps : {1, 4}) check(run_dpo, steps);
   for (int steps : {1, 4}) check(run_ppo, steps);
   at::set_num_threads(2);
 }
@@ -293,6 +300,26 @@ TEST(Reward, LearnsWhichTokenIsBetter) {
   const std::vector<double> scores = score_rewards(*model, {{1, 2, 5, 11}, {1, 2, 5, 12}, {1, 2, 6, 11}});
   EXPECT_NEAR(scores[0] + scores[1] + scores[2], 0, 1e-4);
   EXPECT_GT(scores[0], scores[1]);
+}
+
+TEST(Dpo, MovesTowardsThePreferredSideAndLeavesFrozenLayersAlone) {
+  const Llama start = random_llama(tiny(), 6);
+  std::vector<PreferencePair> train, held_out;
+  for (int i = 0; i < 60; ++i) {
+    Random random = Random(9).derive(static_cast<std::uint64_t>(i));
+    PreferencePair p{"p" + std::to_string(i), {1, 2, static_cast<int>(random.below(40)), 11}, {1, 2, static_cast<int>(random.below(40)), 12}, 2, 0.9, 1, ""};
+    if (i % 3 == 0) std::swap(p.a, p.b), p.p = 0.1;
+    (i < 40 ? train : held_out).push_back(p);
+  }
+  DpoConfig config{.optimiser = {.learning_rate = 3e-3, .trainable_layers = 1}, .epochs = 4, .batch_size = 10};
+  const Folder folder;
+  Llama model = start.clone();
+  const Json figures = train_dpo(model, train, held_out, config, 1, folder.path, {});
+  EXPECT_GT(figures["held_out"]["accuracy"]["low"].get<double>(), 0.5);
+  EXPECT_LT(figures["held_out"]["loss"].get<double>(), std::log(2.0));
+  EXPECT_TRUE(at::equal(model.embedding, start.embedding));
+  EXPECT_TRUE(at::equal(model.layers[0].q, start.layers[0].q));
+  EXPECT_FALSE(at::equal(model.layers.back().q, start.layers.back().q));
 }
 
 TEST(Ppo, BeforeTheFirstStepPolicyAndReferenceAgreeExactly) {

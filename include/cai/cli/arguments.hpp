@@ -15,7 +15,7 @@ struct Arguments {
 
   // Values as typed; "" where absent. Numbers are checked where the config declares them.
   std::string config, constitution, out;
-  std::vector<std::string> models, sets, prompts;
+  std::vector<std::string> models, sets, prompts, reuse;
   std::string temperature, max_new_tokens, seed, iterations;
   std::string input;  // the records that a stage reads: --responses, --critiques, --revisions, --pairs, --labels
   std::string reward, round = "1", format = "hf", dtype, system, prompt, shell, topic, most_pairs, principles, against, scores, port, failures;

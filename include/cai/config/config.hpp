@@ -133,6 +133,14 @@ struct PpoConfig {
   double max_kl = 25.0;                  // nats a sequence to the reference: guard
 };
 
+struct DpoConfig {
+  OptimiserConfig optimiser{.learning_rate = 1e-5};
+  double beta = 0.1;                     // how dear it is to move away from the reference
+  long epochs = 1;
+  long batch_size = 16;                  // pairs a step
+  double held_out = 0.15;
+};
+
 struct EvalConfig {
   long red_team = 60, ordinary = 40, borderline = 40;   // held-out prompts of each kind, at most
   long max_new_tokens = 64;
@@ -149,6 +157,7 @@ struct Config {
   std::string out;                       // run folder; empty: runs/<constitution>-NN
   long seed = 1;
   long iterations = 1;
+  std::string method = "ppo";            // ppo | dpo: how the policy learns from the labels
   EngineConfig engine;
   PromptsConfig prompts;
   GenerateConfig generate;
@@ -161,6 +170,7 @@ struct Config {
   RewardConfig reward;
   HybridConfig hybrid;
   PpoConfig ppo;
+  DpoConfig dpo;
   EvalConfig eval;
   ReportConfig report;
   std::map<std::string, std::string> origin;  // "ppo.kl_coefficient" -> "configs/quick.yaml:12", "--set", ...; absent: default

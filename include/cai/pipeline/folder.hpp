@@ -31,6 +31,10 @@ StageResult run_record_stage(const std::filesystem::path& folder, const std::str
 StageResult run_training_stage(const std::filesystem::path& folder, const std::string& stage, const std::string& key, double spent,
                                const std::function<Json()>& body);
 
+/// Takes the finished stage of this key that one of `others` holds over to `folder`, which must not exist: its files are linked (copied where
+/// the file system cannot), after each was compared with its hash. Returns the folder it came from, empty when none fits.
+std::filesystem::path take_over(const std::vector<std::filesystem::path>& others, const std::filesystem::path& folder, const std::string& key);
+
 /// The key of an unfinished training folder, "" when there is none.
 std::string unfinished_key(const std::filesystem::path& folder);
 

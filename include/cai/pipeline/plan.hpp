@@ -46,6 +46,9 @@ struct Stage {
 /// Stages in running order. A stage's ingredients name its inputs by their stages' keys, so all keys are known beforehand.
 std::vector<Stage> stages_of(const RunInputs& inputs);
 
+/// The stage whose model is an iteration's policy: ppo or dpo (config.method), sft when there are no PPO updates: then nothing is labelled.
+std::string policy_stage(const Config& config);
+
 /// In one line, where two ingredients differ: "critique.temperature 0.3 -> 0.5; input iter-01/prompts".
 std::string difference(const Json& before, const Json& after);
 

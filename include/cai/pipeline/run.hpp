@@ -30,8 +30,8 @@ struct RunResult {
 };
 
 /// Runs the plan in config.out (created when absent; empty: the newest unfinished runs/<constitution>-NN with this config, else the next
-/// number).
-RunResult train(const Config& config, const ProgressFn& progress);
+/// number). Stages that a run of `reuse` has finished from the same inputs and settings are taken over instead of made again.
+RunResult train(const Config& config, const std::vector<std::filesystem::path>& reuse, const ProgressFn& progress);
 
 /// One line for each file of a run that does not have the hash its manifest states; with `other`, also the first difference between two
 /// runs.

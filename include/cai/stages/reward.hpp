@@ -10,9 +10,7 @@
 
 namespace cai {
 
-/// `labels`: label records; ties are left out, counted. `human_pairs` (read_pairs) with a person's preference join them, drawn by seed up to hybrid.share of the
-/// training pairs; what a person decided weighs hybrid.weight. Decisions of `people` stand over labels on the same pair.
-/// Leaves folder/checkpoint, folder/metrics.jsonl and folder/examples.jsonl ({id, use: train | held-out | left-out, why, by}).
+/// Pairs as in training_pairs. Leaves folder/checkpoint, folder/metrics.jsonl and folder/examples.jsonl.
 /// The normalisation is measured on the candidates themselves. Returns figures.
 Json reward(const RewardConfig& config, const EngineConfig& engine, const std::vector<Json>& labels, const HybridConfig& hybrid,
             const std::vector<Json>& human_pairs, const People& people, const std::filesystem::path& model,

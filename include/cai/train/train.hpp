@@ -55,6 +55,12 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
 Json train_reward(RewardModel& model, const std::vector<PreferencePair>& train, const std::vector<PreferencePair>& held_out,
                   const RewardConfig& config, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
 
+/// Direct preference optimisation (Rafailov et al. 2023, eq. 7) on soft labels, the reference being `policy` as it comes in: with
+/// m = beta ((log pi(a) - log ref(a)) - (log pi(b) - log ref(b))) over whole answers, the loss is -p log s(m) - (1 - p) log s(-m).
+/// Trains `policy` in place. Returns figures: on held-out pairs the loss and how often m has the label's sign, with Wilson interval.
+Json train_dpo(Llama& policy, const std::vector<PreferencePair>& train, const std::vector<PreferencePair>& held_out, const DpoConfig& config,
+               std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
+
 /// A fresh reward model on a copy of `trunk`.
 std::shared_ptr<RewardModel> new_reward_model(const Llama& trunk, std::uint64_t seed);
 

@@ -1,0 +1,50 @@
+#include "cai/train/answers.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+namespace cai {
+
+AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples) {
+  AnswerBatch b;
+  std::vector<std::vector<int>> sequences;
+  std::vector<std::int64_t> rows, targets;
+  std::vector<float> weights;
+  std::int64_t offset = 0;
+  for (const TrainExample* e : examples) {
+    // The last token is predicted, never read.
+    sequences.emplace_back(e->tokens.begin(), e->tokens.end() - 1);
+    for (int i = std::max(1, e->prompt_tokens); i < static_cast<int>(e->tokens.size()); ++i) {
+      rows.push_back(offset + i - 1);
+      targets.push_back(e->tokens[static_cast<std::size_t>(i)]);
+      weights.push_back(static_cast<float>(e->weight));
+    }
+    offset += static_cast<std::int64_t>(e->tokens.size()) - 1;
+  }
+  b.packed = pack(sequences);
+  b.rows = at::tensor(rows, at::kLong), b.targets = at::tensor(targets, at::kLong), b.weights = at::tensor(weights, at::kFloat);
+  return b;
+}
+
+at::Tensor answer_log_probabilities(const Llama& model, const LmHead& head, const AnswerBatch& b, std::int64_t first, const std::vector<at::Tensor>& frozen) {
+  at::Tensor hidden;
+  if (!frozen.empty()) {
+    hidden = at::cat(frozen, 0);
+  } else if (first > 0) {
+    const at::NoGradGuard no_gradients;  // nothing below learns
+    hidden = run_layers(model, embed(model, b.packed.tokens), b.packed, 0, first);
+  }
+  if (first == 0) hidden = embed(model, b.packed.tokens);
+  hidden = run_layers(model, hidden, b.packed, first, model.config.layers);
+  return token_log_probabilities(final_norm(model, hidden.index_select(0, b.rows)), head, b.targets).log_probabilities;
+}
+
+std::vector<std::int64_t> lengths_of(const std::vector<const TrainExample*>& examples) {
+  std::vector<std::int64_t> lengths;
+  for (const TrainExample* e : examples) lengths.push_back(static_cast<std::int64_t>(e->tokens.size()) - 1);
+  return lengths;
+}
+
+}  // namespace cai
