@@ -82,7 +82,8 @@ TEST(ShippedSuites, CanBeReadAndFitTheShippedPrompts) {
     if (p.split == "held-out") held_out.insert(p.id);
   for (const Attack& a : s.attacks) {
     names.insert(a.name);
-    if (!a.prompt_id.empty()) EXPECT_TRUE(held_out.contains(a.prompt_id) && translated.insert(a.prompt_id).second) << a.prompt_id;
+    if (a.prompt_id.empty()) continue;
+    EXPECT_TRUE(held_out.contains(a.prompt_id) && translated.insert(a.prompt_id).second) << a.prompt_id;
   }
   EXPECT_EQ(names, (std::set<std::string>{"persona", "prefix", "suppression", "many-shot", "translation", "leetspeak", "rot13", "base64"}));
   EXPECT_GE(translated.size(), 30u);

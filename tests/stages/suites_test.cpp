@@ -59,7 +59,9 @@ TEST(SuiteItems, DrawWordingsByPromptNotByNeighbours) {
     if (item.record.contains("attack")) first[item.record["id"]] = item.record["prompt"], wordings.insert(item.record["prompt"].get<std::string>());
   EXPECT_EQ(wordings.size(), 4u);  // both of persona, many, translation
   for (const EvalItem& item : suite_items(config, some_suites(), one, Random(1)))
-    if (item.record.contains("attack")) EXPECT_EQ(item.record["prompt"], first.at(item.record["id"]));
+    if (item.record.contains("attack")) {
+      EXPECT_EQ(item.record["prompt"], first.at(item.record["id"]));
+    }
 }
 
 // Two models, "base" and "mine", over four requests: plain, under an attack, and framed.
