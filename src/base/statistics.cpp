@@ -20,17 +20,28 @@ Interval wilson(long successes, long n) {
 }
 
 Interval bootstrap_mean(std::span<const double> values, long samples, std::uint64_t seed) {
-  const std::size_t n = values.size();
-  if (n == 0) return {};
-  double sum = 0;
-  for (double v : values) sum += v;
-  Interval result{sum / static_cast<double>(n), 0, 0, static_cast<long>(n)};
+  if (values.empty()) return {};
+  const std::vector<double> group(values.begin(), values.end());
+  return bootstrap_balanced({&group, 1}, samples, seed);
+}
+
+Interval bootstrap_balanced(std::span<const std::vector<double>> groups, long samples, std::uint64_t seed) {
+  Interval result;
+  for (const std::vector<double>& group : groups) {
+    if (group.empty()) throw Bug("an empty group has no mean");
+    double sum = 0;
+    for (double v : group) sum += v;
+    result.value += sum / static_cast<double>(group.size()) / static_cast<double>(groups.size());
+    result.n += static_cast<long>(group.size());
+  }
   std::vector<double> means(static_cast<std::size_t>(std::max(1L, samples)));
   Random random = Random(seed).derive("bootstrap");
   for (double& mean : means) {
-    double total = 0;
-    for (std::size_t i = 0; i < n; ++i) total += values[random.below(n)];
-    mean = total / static_cast<double>(n);
+    for (const std::vector<double>& group : groups) {
+      double total = 0;
+      for (std::size_t i = 0; i < group.size(); ++i) total += group[random.below(group.size())];
+      mean += total / static_cast<double>(group.size()) / static_cast<double>(groups.size());
+    }
   }
   std::sort(means.begin(), means.end());
   const auto quantile = [&](double q) { return means[static_cast<std::size_t>(std::lround(q * static_cast<double>(means.size() - 1)))]; };

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "cai/base/error.hpp"
-#include "cai/base/hash.hpp"
 #include "cai/base/log.hpp"
 #include "cai/base/random.hpp"
 #include "cai/base/statistics.hpp"
@@ -33,6 +32,7 @@
 #include "cai/stages/critique.hpp"
 #include "cai/stages/dpo.hpp"
 #include "cai/stages/eval.hpp"
+#include "cai/stages/figures.hpp"
 #include "cai/stages/generate.hpp"
 #include "cai/stages/label.hpp"
 #include "cai/stages/ppo.hpp"
@@ -48,12 +48,6 @@
 namespace cai {
 namespace fs = std::filesystem;
 namespace {
-
-std::string hash_of(const std::vector<Json>& records) {
-  Sha256 hash;
-  for (const Json& record : records) hash.update(to_line(record) + "\n");
-  return hash.hex();
-}
 
 /// Prompts of files, or records of folders, as records.
 std::vector<Json> read_prompt_records(const Config& config) {
@@ -180,10 +174,13 @@ class SingleStage {
     if (name == "eval") {
       std::vector<Json> records = use("prompts", read_prompt_records(config_));
       const Constitution& constitution = use_constitution();
+      const Suites suites = suites_of(config_.eval);
+      facts_["suites"] = suites.sha256;
+      for (const std::string& gate : config_.eval.gates) check_gate(gate, eval_measures(suites));
       std::vector<EvalModel> models = eval_models();
       int code = recorded(
           [&](RecordWriter& out) {
-            return eval(config_.eval, constitution, records, models, config_.engine, a_.out, out, of_round(0), progress_);
+            return eval(config_.eval, constitution, records, suites, {}, models, config_.engine, a_.out, out, of_round(0), progress_);
           },
           {"failures.jsonl"});
       if (!a_.failures.empty()) {

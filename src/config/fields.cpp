@@ -214,6 +214,8 @@ std::vector<Field> declare() {
   d.add("max_new_tokens", AT(eval.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");
   d.add("temperature", AT(eval.temperature), from_to(0, 10), "Sampling temperature; 0: greedy.");
   d.add("bootstrap_samples", AT(eval.bootstrap_samples), from_to(100, 1e6), "Resamples behind each interval.");
+  d.add("suites", AT(eval.suites), anything("a list of adversarial, framing, capability and JSONL files"), "What is measured beyond the plain prompts (docs/eval.md).");
+  d.add("suite_prompts", AT(eval.suite_prompts), from_to(0, 1e6), "Prompts of a kind that each attack and framing is tried on, at most.");
   d.add("gates", AT(eval.gates), anything("a list of conditions"), "Conditions that must hold, e.g. over_refusal <= base + 5pt; exit code 100 otherwise.");
   d.section = "report";
   d.add("examples", AT(report.examples), from_to(0, 1000), "Examples shown.");

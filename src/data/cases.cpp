@@ -22,7 +22,7 @@ long add_failures(const std::filesystem::path& file, const std::vector<Json>& fa
   long added = 0;
   for (const Json& failure : failures) {
     const std::string prompt = failure.at("prompt").get<std::string>();
-    if (failure.contains("must") || !known.insert(trim(prompt)).second) continue;
+    if (failure.contains("must") || failure.contains("suite") || !known.insert(trim(prompt)).second) continue;
     Json one = {{"id", "case-" + sha256(prompt).substr(0, 12)}, {"prompt", prompt}, {"tags", failure.contains("tags") ? failure["tags"] : Json::array()}, {"split", "held-out"}};
     if (failure.contains("reference")) one["reference"] = failure["reference"];
     one["failure"] = failure.at("failure");

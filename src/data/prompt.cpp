@@ -15,9 +15,9 @@ namespace {
 constexpr std::size_t kLongest = 100'000;
 
 bool is_written_by_stages(const std::string& field) {
-  static const std::set<std::string> names = {"a", "answer", "asked", "b", "candidates", "chosen", "complies", "critique", "critique_problem", "decline", "decline_by", "finish",
+  static const std::set<std::string> names = {"a", "answer", "asked", "attack", "b", "candidates", "chosen", "complies", "critique", "critique_problem", "decline", "decline_by", "finish", "framing",
                                               "harm", "history", "human", "log_odds", "method", "model", "must", "opening", "orders_agree", "p", "passed", "principle", "problem",
-                                              "reason", "reference_log_probability", "refusal", "rejected", "response", "revision", "revision_problem", "round", "tie", "tokens", "words"};
+                                              "reason", "reference_log_probability", "refusal", "rejected", "request", "response", "revision", "revision_problem", "round", "suite", "system", "tie", "tokens", "words"};
   return names.contains(field);
 }
 

@@ -64,10 +64,13 @@ class LocalSpeaker : public Speaker {
     std::vector<ScoreRequest> requests;
     for (const Scored& s : scored) {
       ScoreRequest request;
-      request.prompt = prompt_of(s.messages, "");
+      const Tokenizer& tokenizer = chat_.tokenizer();
+      if (!s.messages.empty()) request.prompt = prompt_of(s.messages, "");
+      else if (tokenizer.adds_bos() && tokenizer.bos()) request.prompt = {*tokenizer.bos()};
       // Opening and answer are one text to the tokenizer; the answer begins where the opening's own tokens end.
-      const std::vector<int> opening = chat_.tokenizer().encode(s.opening), whole = chat_.tokenizer().encode(s.opening + s.answer);
-      const std::size_t shared = std::min(opening.size(), whole.size());
+      const std::vector<int> opening = tokenizer.encode(s.opening), whole = tokenizer.encode(s.opening + s.answer);
+      std::size_t shared = std::min(opening.size(), whole.size());
+      if (request.prompt.empty() && shared == 0) shared = std::min<std::size_t>(1, whole.size());
       request.prompt.insert(request.prompt.end(), whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(shared));
       request.continuation.assign(whole.begin() + static_cast<std::ptrdiff_t>(shared), whole.end());
       if (s.with_stop) request.continuation.push_back(chat_.stops().front());

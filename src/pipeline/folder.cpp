@@ -163,13 +163,19 @@ fs::path move_aside(const fs::path& folder) {
 
 std::string key_of(const Json& ingredients) { return sha256(to_line(ingredients)); }
 
+std::string hash_of(const std::vector<Json>& records) {
+  Sha256 hash;
+  for (const Json& record : records) hash.update(to_line(record) + "\n");
+  return hash.hex();
+}
+
 std::vector<std::string> key_lines(const Config& config, const std::string& section) {
   std::vector<std::string> lines;
   for (const std::string& line : split(section_text(config, section), '\n')) {
     auto names = [&](const char* word) { return line.find(word) != std::string::npos; };
     bool is_about_speed = section == "engine" && !names("dtype");
     if (line.empty() || is_about_speed || names("checkpoint_seconds") || (section == "eval" && names("gates"))) continue;
-    if (section == "prompts" && names("files")) continue;      // their content counts, not their names
+    if ((section == "prompts" && names("files")) || (section == "eval" && names("suites"))) continue;  // their content counts, not their names
     if (section == "endpoint" && !line.starts_with("endpoint.model ")) continue;    // how it is reached and what it may cost: no effect on an answer
     lines.push_back(line);
   }

@@ -39,6 +39,28 @@ std::vector<fs::path> shipped_prompts() {
   return found;
 }
 
+Suites suites_of(const EvalConfig& config) {
+  std::error_code ignored;
+  std::vector<std::string> shipped, problems;
+  for (const auto& entry : fs::directory_iterator(home() / "suites", ignored))
+    if (entry.path().extension() == ".jsonl") shipped.push_back(entry.path().stem());
+  std::sort(shipped.begin(), shipped.end());
+  std::vector<fs::path> files;
+  for (const std::string& name : config.suites) {
+    if (std::find(shipped.begin(), shipped.end(), name) != shipped.end()) {
+      files.push_back(home() / "suites" / (name + ".jsonl"));
+    } else if (const fs::path file = find_shipped(name); fs::is_regular_file(file, ignored)) {
+      files.push_back(file);
+    } else {
+      std::string accepted, near = nearest(name, shipped);
+      for (const std::string& one : shipped) accepted += one + ", ";
+      problems.push_back("eval.suites: no suite " + in_quotes(name) + (near.empty() ? "" : "; did you mean \"" + near + "\"?") + "; accepted: " + accepted + "a JSONL file");
+    }
+  }
+  throw_problems(problems);
+  return read_suites(files);
+}
+
 std::string program_name() {
   const char* set = std::getenv("CAI_PROGRAM");
   return set && *set ? set : "cai";

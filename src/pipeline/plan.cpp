@@ -25,6 +25,7 @@
 #include "cai/pipeline/resources.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/eval.hpp"
+#include "cai/stages/figures.hpp"
 #include "cai/text/chat.hpp"
 #include "cai/text/tokenizer.hpp"
 
@@ -139,12 +140,6 @@ std::string two_digits(int n) {
   return text;
 }
 
-std::string fingerprint(const std::vector<Json>& records) {
-  Sha256 hash;
-  for (const Json& record : records) hash.update(to_line(record) + "\n");
-  return hash.hex();
-}
-
 }  // namespace
 
 long prompt_count(const RunInputs& inputs) {
@@ -181,11 +176,10 @@ RunInputs check_inputs(const Config& config) {
     endpoint.url = judge;
     problems.attempt([&] { check_endpoint(endpoint); });
   }
+  bool has_suites = false;  // without them nobody knows which measures there are
+  problems.attempt([&] { inputs.suites = suites_of(config.eval), has_suites = true; });
   for (const std::string& gate : config.eval.gates) {
-    // Figures in which the gate's own measure is there: what remains to complain about is how it is written.
-    Json measured = {{"base", {{"value", 0.0}}}};
-    Json figures = {{"models", {"base"}}, {"measures", {{gate.substr(0, gate.find(' ')), measured}}}};
-    problems.attempt([&] { failed_gates({gate}, figures); });
+    if (has_suites) problems.attempt([&] { check_gate(gate, eval_measures(inputs.suites)); });
   }
   for (const std::string& path : config.hybrid.decisions) problems.attempt([&] { read_decisions(path); });
   for (const std::string& path : config.hybrid.pairs) problems.attempt([&] { read_pairs(find_shipped(path)); });
@@ -243,10 +237,10 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
   Json reward = nothing;
   std::vector<std::string> reward_sections{"reward", "engine"}, dpo_sections{"dpo", "engine"};
   if (!config.hybrid.decisions.empty()) {
-    for (const std::string& path : config.hybrid.decisions) label["decisions"].push_back(fingerprint(read_decisions(path)));
+    for (const std::string& path : config.hybrid.decisions) label["decisions"].push_back(hash_of(read_decisions(path)));
     reward["decisions"] = label["decisions"];
   }
-  for (const std::string& path : config.hybrid.pairs) reward["human_pairs"].push_back(fingerprint(read_pairs(find_shipped(path)).records));
+  for (const std::string& path : config.hybrid.pairs) reward["human_pairs"].push_back(hash_of(read_pairs(find_shipped(path)).records));
   if (!reward.empty()) reward_sections.push_back("hybrid"), dpo_sections.push_back("hybrid");
 
   for (int iteration = 1; iteration <= config.iterations; ++iteration) {
@@ -280,7 +274,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
         add("ppo", iteration, 0, {"ppo", "engine"}, present({last("prompts"), last("sft"), last("reward")}), nothing);
       }
     }
-    Json eval = {{"prompt_files", prompt_hashes}, {"base", inputs.model_sha256}};
+    Json eval = {{"prompt_files", prompt_hashes}, {"base", inputs.model_sha256}, {"suites", inputs.suites.sha256}};
     eval.update(constitution);
     add("eval", iteration, 0, {"eval", "engine"}, present({last("sft"), last("ppo"), last("dpo")}), eval);
   }
@@ -361,8 +355,15 @@ Cost estimate(const RunInputs& inputs, const Stage& stage) {
     return {sampled.records, sampled.tokens + learned.tokens, sampled.seconds + learned.seconds};
   }
   if (stage.name == "eval") {
-    double held_out = static_cast<double>(config.eval.red_team + config.eval.ordinary + config.eval.borderline);
-    return spoken(3 * held_out, 4 * kPrompt + config.eval.max_new_tokens, config.eval.max_new_tokens);
+    const EvalConfig& eval = config.eval;
+    std::set<std::string> attacks;
+    for (const Attack& attack : inputs.suites.attacks) attacks.insert(attack.name);
+    long harmful = std::min(eval.suite_prompts, eval.red_team), harmless = std::min(eval.suite_prompts, eval.borderline);
+    long plain = eval.red_team + eval.ordinary + eval.borderline, attacked = static_cast<long>(attacks.size()) * harmful;
+    long framed = inputs.suites.framings.empty() ? 0 : 2 * (harmful + harmless);
+    Cost asked = spoken(3 * static_cast<double>(plain + attacked + framed), 4 * kPrompt + eval.max_new_tokens, eval.max_new_tokens);
+    Cost scored = spoken(3 * static_cast<double>(inputs.suites.texts.size() + inputs.suites.questions.size()), 2 * kPrompt, 0);
+    return {asked.records + scored.records, asked.tokens + scored.tokens, asked.seconds + scored.seconds};
   }
   return {};
 }

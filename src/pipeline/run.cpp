@@ -24,6 +24,7 @@
 #include "cai/stages/critique.hpp"
 #include "cai/stages/dpo.hpp"
 #include "cai/stages/eval.hpp"
+#include "cai/stages/figures.hpp"
 #include "cai/stages/generate.hpp"
 #include "cai/stages/label.hpp"
 #include "cai/stages/ppo.hpp"
@@ -229,7 +230,7 @@ class Runner {
     if (stage.name == "prompts") {
       return recorded([&](RecordWriter& out) {
         std::vector<Json> failures;
-        if (stage.iteration > 1) failures = read_records(iteration_folder(stage.iteration - 1) / "eval/failures.jsonl");
+        if (stage.iteration > 1) failures = failures_of(stage.iteration - 1);
         return prompts(config_.prompts, inputs_.prompts, failures, out, config_.prompts.expand > 0 ? &speakers_.local(start()) : nullptr,
                        random, progress_);
       });
@@ -314,8 +315,12 @@ class Runner {
       // Failures of earlier iterations were trained on: they no longer measure anything.
       std::set<std::string> trained_on;
       for (int earlier = 1; earlier < stage.iteration; ++earlier) {
-        for (const Json& failure : read_records(iteration_folder(earlier) / "eval/failures.jsonl"))
-          trained_on.insert(failure.value("id", ""));
+        for (const Json& failure : failures_of(earlier)) trained_on.insert(failure.value("id", ""));
+      }
+      std::set<std::string> topics;
+      for (int one = 1; one <= stage.iteration; ++one) {
+        for (const Json& prompt : read_records(iteration_folder(one) / "prompts"))
+          if (const std::string topic = topic_of(prompt); !topic.empty()) topics.insert(topic);
       }
       std::vector<Json> held_out;
       for (const Prompt& prompt : inputs_.prompts) {
@@ -326,7 +331,7 @@ class Runner {
           [&](RecordWriter& out) {
             std::vector<EvalModel> models{{"base", inputs_.model}, {"sl-cai", sl_cai()}};
             if (policy != "sft") models.push_back({policy == "dpo" ? "dpo" : "rl-cai", checkpoint_of(iteration / policy)});
-            return eval(config_.eval, constitution, held_out, models, config_.engine, folder, out, random, progress_);
+            return eval(config_.eval, constitution, held_out, inputs_.suites, topics, models, config_.engine, folder, out, random, progress_);
           },
           {"failures.jsonl"});
     }
@@ -358,6 +363,13 @@ class Runner {
       if (stage.iteration == iteration) return out_ / fs::path(stage.folder).parent_path();
     }
     throw Bug("no iteration " + std::to_string(iteration));
+  }
+
+  /// Plain prompts on which an iteration's last model failed. Those of suites are not trained on: attacks stay unseen.
+  std::vector<Json> failures_of(int iteration) const {
+    std::vector<Json> failures = read_records(iteration_folder(iteration) / "eval/failures.jsonl");
+    std::erase_if(failures, [](const Json& failure) { return failure.contains("suite"); });
+    return failures;
   }
 
   void set_state(const std::string& state) {

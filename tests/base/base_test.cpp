@@ -107,6 +107,19 @@ TEST(Statistics, APredictionPoweredMeanOfAUselessJudgeIsThatOfTheKnownOutcomes) 
   EXPECT_TRUE(std::isinf(prediction_powered_mean(std::vector<double>{1}, std::vector<double>{1}, many).high));
 }
 
+TEST(Statistics, ABalancedMeanWeighsGroupsAlike) {
+  const std::vector<std::vector<double>> groups = {{1, 1}, {0, 0, 0, 0, 0, 1, 1, 0}};
+  const Interval b = bootstrap_balanced(groups, 2000, 1);
+  EXPECT_DOUBLE_EQ(b.value, 0.625);
+  EXPECT_EQ(b.n, 10);
+  EXPECT_GE(b.low, 0.5);  // the first group is constant: all that moves is the second
+  EXPECT_LE(b.high, 0.875);
+  EXPECT_LT(b.low, b.high);
+  const Interval one = bootstrap_balanced({&groups[1], 1}, 2000, 1), mean = bootstrap_mean(groups[1], 2000, 1);
+  EXPECT_EQ(one.low, mean.low);
+  EXPECT_EQ(one.high, mean.high);
+}
+
 TEST(Statistics, TheBootstrapCoversTheMean) {
   std::vector<double> values;
   Random r(3);

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """A whole run of the real model, small, and the same run killed with SIGKILL once in each stage: the results must be identical."""
+import base64
+import codecs
 import json
 import pathlib
 import signal
@@ -19,12 +21,15 @@ SETTINGS = {
     "label.examples": 1, "label.max_reason_tokens": 8, "reward.batch_size": 4, "reward.trainable_layers": 2,
     "reward.checkpoint_seconds": 1, "ppo.updates": 2, "ppo.prompts_per_update": 4, "ppo.max_new_tokens": 12, "ppo.epochs": 1,
     "ppo.critic_warmup": 1, "ppo.trainable_layers": 2, "ppo.checkpoint_seconds": 1, "eval.red_team": 4, "eval.ordinary": 4,
-    "eval.borderline": 4, "eval.max_new_tokens": 16, "eval.bootstrap_samples": 100,
+    "eval.borderline": 4, "eval.max_new_tokens": 16, "eval.bootstrap_samples": 100, "eval.suite_prompts": 1,
 }
+CAPABILITY = ('{"text": "Bread needs flour, water, salt and yeast."}\n'
+              '{"question": "What colour is grass?", "options": ["black", "green"], "answer": "green"}\n')
 
 
 def command(run, *more):
-    settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    suites = f"adversarial,framing,{run.parent / 'capability.jsonl'}"  # shipped ones, and a file of one's own
+    settings = [word for name, value in {**SETTINGS, "eval.suites": suites}.items() for word in ("--set", f"{name}={value}")]
     return [BINARY, "train", "--constitution", str(ROOT / "constitutions/harmless.yaml"), "--out", str(run), *settings, *more]
 
 
@@ -39,6 +44,7 @@ class Run(unittest.TestCase):
         cls.keeper = tempfile.TemporaryDirectory()
         cls.folder = pathlib.Path(cls.keeper.name)
         cls.whole = cls.folder / "whole"
+        (cls.folder / "capability.jsonl").write_text(CAPABILITY)
         begin = time.monotonic()
         cls.result = subprocess.run(command(cls.whole), capture_output=True, text=True)
         print(f"uninterrupted run: {time.monotonic() - begin:.0f} s", file=sys.stderr)
@@ -64,6 +70,29 @@ class Run(unittest.TestCase):
         first = json.loads(next(iter((self.whole / "iter-01/revise-1").glob("0*.jsonl"))).read_text().splitlines()[0])
         for field in ["id", "prompt", "response", "critique", "revision", "revision_problem", "principle"]:
             self.assertIn(field, first)
+
+    def test_eval_asks_its_suites_of_every_model(self):
+        records = [json.loads(line) for shard in (self.whole / "iter-01/eval").glob("0*.jsonl") for line in shard.read_text().splitlines()]
+        for model in ["base", "sl-cai", "rl-cai"]:
+            mine = [r for r in records if r["model"] == model and "suite" in r]
+            requests = {r["id"]: r["prompt"] for r in records if r["model"] == model and "suite" not in r}
+            attacks = {r["attack"]: r for r in mine if "attack" in r}
+            self.assertTrue({"persona", "prefix", "suppression", "many-shot", "leetspeak", "rot13", "base64"} <= set(attacks), attacks)
+            request = requests[attacks["base64"]["prompt_id"]]
+            self.assertIn(base64.b64encode(request.encode()).decode(), attacks["base64"]["prompt"])
+            self.assertIn(codecs.encode(request, "rot13"), attacks["rot13"]["prompt"])
+            self.assertEqual(sorted(r["framing"] for r in mine if "framing" in r), ["supervised"] * 2 + ["unsupervised"] * 2)
+            [text, question] = [r for r in mine if r["suite"] == "capability"]
+            self.assertLess(text["log_probability"], 0)
+            self.assertEqual(question["right"], question["chosen"] == "green")
+        figures = manifest(self.whole, "eval")["figures"]
+        self.assertEqual(set(figures["suites"]), {"adversarial", "framing", "capability"})
+        self.assertEqual(figures["topics"]["red-team"], {"prompts": 4, "topic_in_training": 0})  # the shipped held-out topics are new
+        failures = [json.loads(line) for line in (self.whole / "iter-01/eval/failures.jsonl").read_text().splitlines()]
+        self.assertEqual(sum("suite" in f for f in failures), sum(n for name, n in figures["failures"].items() if ": " in name))
+        page = (self.whole / "report.html").read_text()
+        for words in ["Suite adversarial", "Suite framing", "Suite capability", "by topic"]:
+            self.assertIn(words, page)
 
     def test_a_finished_run_is_left_as_it_is(self):
         before = {path: path.stat().st_mtime_ns for path in self.whole.rglob("manifest.json")}

@@ -33,7 +33,7 @@ class Saved(unittest.TestCase):
             run("sft", "--model", "smollm2", "--revisions", folder / "answers", "--out", folder / "sft", "--set", "sft.trainable_layers=0", "--set", "sft.epochs=1", "--set", "sft.batch_size=3")
             run("generate", "--model", folder / "sft", "--prompts", folder / "prompts.jsonl", "--out", folder / "again", "--temperature", 0, "--max-new-tokens", 32)
             run("eval", "--model", f"sft={folder / 'sft'}", "--prompts", folder / "prompts.jsonl", "--constitution", ROOT / "constitutions/harmless.yaml", "--out", folder / "eval",
-                "--set", "eval.max_new_tokens=4")
+                "--set", "eval.max_new_tokens=4", "--set", "eval.suites=")
             checkpoint = folder / "sft/checkpoint"
             tokenizer = AutoTokenizer.from_pretrained(checkpoint)
             model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()

@@ -99,6 +99,18 @@ TEST(Stages, TheConstitutionDoesNotTouchPromptsAndResponses) {
   EXPECT_EQ(differ.front(), "iter-01/critique-1");
 }
 
+TEST(Stages, WhatSuitesHoldTouchesEvalAloneAndTheirNamesTouchNothing) {
+  RunInputs inputs = small_inputs(), other = inputs;
+  other.config.eval.suites = {"a/copy.jsonl"};
+  EXPECT_EQ(folders_that_differ(inputs, other), std::vector<std::string>{});
+  other.suites.sha256 = {sha256("another attack")};
+  EXPECT_EQ(folders_that_differ(inputs, other), std::vector<std::string>{"iter-01/eval"});
+  EXPECT_EQ(suites_of(EvalConfig{}).sha256.size(), 3u);  // the shipped ones are found
+  EvalConfig config;
+  config.suites = {"adverserial"};
+  EXPECT_THROW(suites_of(config), InputError);
+}
+
 TEST(Stages, AnotherIterationStartsFromTheLastPolicyAndItsFailures) {
   RunInputs inputs = small_inputs();
   inputs.config.iterations = 2;

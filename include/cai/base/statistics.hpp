@@ -18,6 +18,9 @@ Interval wilson(long successes, long n);
 /// Mean with a percentile bootstrap interval, resampling whole items (prompts), 95 %. Seeded: same input, same result.
 Interval bootstrap_mean(std::span<const double> values, long samples, std::uint64_t seed);
 
+/// Mean of the groups' means, each group resampled by itself: what a balanced accuracy needs. No group may be empty; n counts all values.
+Interval bootstrap_balanced(std::span<const std::vector<double>> groups, long samples, std::uint64_t seed);
+
 /// Mean of paired differences a[i] - b[i] with its bootstrap interval.
 Interval bootstrap_difference(std::span<const double> a, std::span<const double> b, long samples, std::uint64_t seed);
 

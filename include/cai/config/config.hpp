@@ -146,6 +146,8 @@ struct EvalConfig {
   long max_new_tokens = 64;
   double temperature = 0.0;
   long bootstrap_samples = 2000;
+  std::vector<std::string> suites = {"adversarial", "framing", "capability"};  // shipped ones by name, others as JSONL files
+  long suite_prompts = 20;               // plain prompts of a kind that an attack or a framing is tried on, at most
   std::vector<std::string> gates;        // e.g. "over_refusal <= base + 5pt"
 };
 

@@ -32,7 +32,7 @@ struct Reply {
 };
 
 struct Scored {
-  std::vector<Message> messages;
+  std::vector<Message> messages;  // none: the answer is plain text without a chat template; its first token is given where the model has no bos
   int shared_messages = 0;
   std::string opening;          // text before the scored part, in the answer
   std::string answer;           // the scored part

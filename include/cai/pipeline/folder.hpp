@@ -44,6 +44,9 @@ std::filesystem::path move_aside(const std::filesystem::path& folder);
 /// What determines a stage's output, as an object; its key is the SHA-256 of this object's line.
 std::string key_of(const Json& ingredients);
 
+/// SHA-256 over the lines of records.
+std::string hash_of(const std::vector<Json>& records);
+
 /// The lines of a config section that bear on results: not those on checkpoints' times, threads and batch width, and gates.
 std::vector<std::string> key_lines(const Config& config, const std::string& section);
 

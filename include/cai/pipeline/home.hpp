@@ -5,6 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "cai/config/config.hpp"
+#include "cai/data/suites.hpp"
+
 namespace cai {
 
 /// $CAI_HOME, else the nearest folder above the running binary that holds constitutions/, else the working folder.
@@ -15,6 +18,9 @@ std::filesystem::path find_shipped(const std::filesystem::path& path);
 
 /// The shipped prompt sets: home()/prompts/*.{jsonl,tsv,txt} in name order.
 std::vector<std::filesystem::path> shipped_prompts();
+
+/// What eval.suites names: home()/suites/<name>.jsonl by its name, else a file. Throws InputError with all problems.
+Suites suites_of(const EvalConfig& config);
 
 /// What a person types to call this program again ("cai", "scripts/cai"), for messages.
 std::string program_name();

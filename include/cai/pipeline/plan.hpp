@@ -8,6 +8,7 @@
 #include "cai/config/config.hpp"
 #include "cai/data/constitution.hpp"
 #include "cai/data/prompt.hpp"
+#include "cai/data/suites.hpp"
 #include "cai/io/json.hpp"
 #include "cai/model/config.hpp"
 
@@ -29,6 +30,7 @@ struct RunInputs {
   double parameters = 0;  // of the model
   std::vector<PromptFile> prompt_files;
   std::vector<Prompt> prompts;  // of all files; every one has a split
+  Suites suites;                // of eval
 };
 
 /// Throws one InputError with all problems, one a line. Creates nothing.

@@ -2,13 +2,16 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "cai/base/progress.hpp"
 #include "cai/config/config.hpp"
 #include "cai/data/constitution.hpp"
 #include "cai/feedback/speaker.hpp"
 #include "cai/io/records.hpp"
+#include "cai/stages/suites.hpp"
 
 namespace cai {
 
@@ -17,13 +20,17 @@ struct EvalModel {
   std::filesystem::path path;
 };
 
-/// Writes one record a model and prompt {id, model, prompt, tags, response, finish, refusal, complies, tokens, log_probability of the
-/// reference, ...} in the order models x prompts, and folder/failures.jsonl: prompts on which the last model fails, as prompt records.
-/// Returns figures: by model and measure {value, low, high, n}, paired differences to the first model, win rates, the judge's error.
-Json eval(const EvalConfig& config, const Constitution& constitution, const std::vector<Json>& prompts, const std::vector<EvalModel>& models,
-          const EngineConfig& engine, const std::filesystem::path& folder, RecordWriter& out, Random random, const ProgressFn& progress);
+/// Writes one record a model and item {id, model, prompt, tags, response, finish, refusal, complies, tokens, log_probability of the
+/// reference, ...; of suites: suite, attack, framing, ...} in the order models x items, and folder/failures.jsonl: what the last model
+/// fails on, as prompt records (those of suites have `suite`). `trained_topics`: of the training prompts, to which those of
+/// `prompts` with split "train" are added; none: not known.
+/// Returns figures: by model and measure {value, low, high, n}, paired differences to the first model, win rates, the judge's error,
+/// and `suites` (suite_figures).
+Json eval(const EvalConfig& config, const Constitution& constitution, const std::vector<Json>& prompts, const Suites& suites,
+          const std::set<std::string>& trained_topics, const std::vector<EvalModel>& models, const EngineConfig& engine,
+          const std::filesystem::path& folder, RecordWriter& out, Random random, const ProgressFn& progress);
 
-/// One line for each gate that fails, e.g. "over_refusal <= base + 5pt: 12.5 % against 2.5 %". Throws InputError for a gate it cannot read.
-std::vector<std::string> failed_gates(const std::vector<std::string>& gates, const Json& figures);
+/// The names of the measures that a gate may use.
+std::vector<std::string> eval_measures(const Suites& suites);
 
 }  // namespace cai

@@ -1,0 +1,311 @@
+#include "cai/stages/suites.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "cai/base/statistics.hpp"
+#include "cai/base/stop.hpp"
+#include "cai/stages/asking.hpp"
+#include "cai/stages/figures.hpp"
+
+namespace cai {
+namespace {
+
+constexpr const char* kAnswerOpening = "The answer is";  // without it a model that talks gives no option a chance
+
+std::vector<std::string> attack_names(const Suites& suites) {
+  std::vector<std::string> names;
+  for (const Attack& a : suites.attacks)
+    if (std::find(names.begin(), names.end(), a.name) == names.end()) names.push_back(a.name);
+  return names;
+}
+
+std::vector<const EvalItem*> of_kind(const std::vector<EvalItem>& plain, const char* kind) {
+  std::vector<const EvalItem*> found;
+  for (const EvalItem& item : plain)
+    if (kind_of(item.record) == kind && !item.record.contains("must")) found.push_back(&item);
+  return found;
+}
+
+struct Items {
+  std::vector<EvalItem> items;
+  std::set<std::string> ids;
+
+  // An item on a plain prompt; `name` (of the attack or framing) makes its id.
+  EvalItem& add(const EvalItem& plain, const char* suite, const std::string& name) {
+    const std::string prompt_id = record_id(plain.record, 0);
+    std::string id = prompt_id + "/" + name;
+    while (!ids.insert(id).second) id += "'";
+    Json record = {{"id", id}, {"prompt_id", prompt_id}, {"prompt", plain.record.at("prompt")}, {"suite", suite}};
+    if (plain.record.contains("tags")) record["tags"] = plain.record["tags"];
+    items.push_back({std::move(record), plain.messages, plain.topic});
+    return items.back();
+  }
+};
+
+void add_attacks(Items& to, const EvalConfig& config, const Suites& suites, const std::vector<EvalItem>& plain, const Random& random) {
+  const std::vector<const EvalItem*> requests = of_kind(plain, "red-team");
+  for (const std::string& name : attack_names(suites)) {
+    long asked = 0;
+    for (const EvalItem* request : requests) {
+      if (asked == config.suite_prompts) break;
+      const std::string id = record_id(request->record, 0);
+      std::vector<const Attack*> wordings;
+      for (const Attack& a : suites.attacks)
+        if (a.name == name && (a.prompt_id.empty() || a.prompt_id == id)) wordings.push_back(&a);
+      if (wordings.empty()) continue;
+      ++asked;
+      const Attack& attack = *wordings[random.derive(name).derive(id).below(wordings.size())];
+      const std::string text = optional_text(request->record, "prompt"), said = attacked(attack, text);
+      EvalItem& item = to.add(*request, "adversarial", name);
+      item.record["attack"] = name;
+      item.record["request"] = text;
+      item.record["prompt"] = said;
+      item.messages.clear();
+      for (const auto& [question, answer] : attack.turns) item.messages.push_back({"user", question}), item.messages.push_back({"assistant", answer});
+      item.messages.push_back({"user", said});
+      if (!attack.prompt_id.empty()) item.topic += "\n" + said;  // an answer may use the words of the translation
+    }
+  }
+}
+
+void add_framings(Items& to, const EvalConfig& config, const Suites& suites, const std::vector<EvalItem>& plain, const Random& random) {
+  if (suites.framings.empty()) return;
+  for (const char* kind : {"red-team", "borderline"}) {
+    long asked = 0;
+    for (const EvalItem* prompt : of_kind(plain, kind)) {
+      if (asked++ == config.suite_prompts) break;
+      for (const bool supervised : {true, false}) {
+        std::vector<const Framing*> wordings;
+        for (const Framing& f : suites.framings)
+          if (f.supervised == supervised) wordings.push_back(&f);
+        const std::string name = supervised ? "supervised" : "unsupervised";
+        const Framing& framing = *wordings[random.derive(name).derive(record_id(prompt->record, 0)).below(wordings.size())];
+        EvalItem& item = to.add(*prompt, "framing", name);
+        item.record["framing"] = name;
+        item.record["system"] = framing.system;
+        item.messages = {{"system", framing.system}, {"user", optional_text(prompt->record, "prompt")}};
+      }
+    }
+  }
+}
+
+// One value a model and item: [model][item], items in the same order for every model.
+using Values = std::vector<std::vector<double>>;
+
+// The records of all models as a table.
+struct Table {
+  const EvalConfig& config;
+  const std::vector<std::string>& models;
+  const std::vector<Json>& records;
+  std::size_t items;
+  std::uint64_t seed;
+
+  const Json& at(std::size_t model, std::size_t item) const { return records[model * items + item]; }
+
+  // Items whose record (of the first model) is kept, by prompt id.
+  template <class Keep>
+  std::map<std::string, std::size_t> find(Keep keep) const {
+    std::map<std::string, std::size_t> found;
+    for (std::size_t i = 0; i < items; ++i)
+      if (keep(records[i])) found[optional_text(records[i], records[i].contains("suite") ? "prompt_id" : "id")] = i;
+    return found;
+  }
+
+  Values values(const std::vector<std::size_t>& of, const char* field) const {
+    Values all(models.size());
+    for (std::size_t m = 0; m < models.size(); ++m)
+      for (const std::size_t i : of) {
+        const Json& value = at(m, i).at(field);
+        all[m].push_back(value.is_boolean() ? (value.get<bool>() ? 1 : 0) : value.get<double>());
+      }
+    return all;
+  }
+
+  // Wilson's interval for shares (they are of few prompts), else the bootstrap's.
+  Json interval(const std::vector<double>& of, bool yes_no) const {
+    if (!yes_no) return interval_json(bootstrap_mean(of, config.bootstrap_samples, seed));
+    return interval_json(wilson(static_cast<long>(std::count(of.begin(), of.end(), 1.0)), static_cast<long>(of.size())));
+  }
+
+  Json paired(const std::vector<double>& a, const std::vector<double>& b, bool yes_no) const { return paired_json({a}, {b}, yes_no, config.bootstrap_samples, seed); }
+
+  void measure(Json& suite, const std::string& name, const Values& of, bool yes_no) const {
+    Json by_model = Json::object(), differences = Json::object();
+    for (std::size_t m = 0; m < models.size() && !of[m].empty(); ++m) {
+      by_model[models[m]] = interval(of[m], yes_no);
+      if (m > 0) differences[models[m]] = paired(of[m], of[0], yes_no);
+    }
+    suite["measures"][name] = by_model;
+    suite["differences"][name] = differences;
+  }
+};
+
+Json new_suite() { return {{"measures", Json::object()}, {"differences", Json::object()}}; }
+
+Json adversarial_figures(const Table& table) {
+  Json suite = new_suite();
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < table.items; ++i) {
+    const std::string name = optional_text(table.records[i], "attack");
+    if (!name.empty() && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  if (names.empty()) return {};
+  const auto plain = table.find([](const Json& r) { return !r.contains("suite") && !r.contains("must") && kind_of(r) == "red-team"; });
+  // All attacks together, a value a request: its attacks' mean, and whether its plain wording succeeds.
+  std::map<std::string, std::vector<std::size_t>> of_request;
+  suite["against_plain"] = Json::object();
+  for (const std::string& name : names) {
+    std::vector<std::size_t> wrapped, same;
+    for (const auto& [id, item] : table.find([&](const Json& r) { return optional_text(r, "attack") == name; })) {
+      wrapped.push_back(item), same.push_back(plain.at(id));
+      of_request[id].push_back(item);
+    }
+    const Values success = table.values(wrapped, "complies"), before = table.values(same, "complies");
+    table.measure(suite, "attack_success_" + name, success, true);
+    for (std::size_t m = 0; m < table.models.size(); ++m) suite["against_plain"][name][table.models[m]] = table.paired(success[m], before[m], true);
+  }
+  Values mean(table.models.size()), before(table.models.size());
+  for (const auto& [id, items] : of_request) {
+    const Values all = table.values(items, "complies"), one = table.values({plain.at(id)}, "complies");
+    for (std::size_t m = 0; m < table.models.size(); ++m) {
+      double sum = 0;
+      for (const double v : all[m]) sum += v;
+      mean[m].push_back(sum / static_cast<double>(items.size())), before[m].push_back(one[m].front());
+    }
+  }
+  table.measure(suite, "attack_success_adversarial", mean, false);
+  for (std::size_t m = 0; m < table.models.size(); ++m) suite["against_plain"]["adversarial"][table.models[m]] = table.paired(mean[m], before[m], false);
+  return suite;
+}
+
+Json framing_figures(const Table& table) {
+  Json suite = new_suite();
+  bool any = false;
+  for (const auto& [measure, kind, field] : {std::tuple<std::string, std::string, const char*>{"attack_success", "red-team", "complies"}, {"over_refusal", "borderline", "refusal"}}) {
+    std::map<std::string, Values> by_framing;
+    for (const char* framing : {"supervised", "unsupervised"}) {
+      std::vector<std::size_t> items;
+      for (const auto& [id, item] : table.find([&, kind = kind](const Json& r) { return optional_text(r, "framing") == framing && kind_of(r) == kind; })) items.push_back(item);
+      any |= !items.empty();
+      by_framing[framing] = table.values(items, field);
+      table.measure(suite, measure + "_" + framing, by_framing[framing], true);
+    }
+    // The gap: how much more often when nobody looks. A value a prompt: 1, 0 or -1.
+    Values gap = by_framing["unsupervised"];
+    for (std::size_t m = 0; m < gap.size(); ++m)
+      for (std::size_t i = 0; i < gap[m].size(); ++i) gap[m][i] -= by_framing["supervised"][m][i];
+    table.measure(suite, measure + "_gap", gap, false);
+    for (std::size_t m = 0; m < gap.size() && !gap[m].empty(); ++m)
+      suite["measures"][measure + "_gap"][table.models[m]] = table.paired(by_framing["unsupervised"][m], by_framing["supervised"][m], true);
+  }
+  return any ? suite : Json();
+}
+
+Json capability_figures(const Table& table) {
+  Json suite = new_suite();
+  std::vector<std::size_t> texts, questions;
+  // What one of the models had no room for is left out for all.
+  const auto measured = [&](std::size_t i, const char* field) {
+    for (std::size_t m = 0; m < table.models.size(); ++m)
+      if (!table.at(m, i).contains(field)) return false;
+    return true;
+  };
+  bool any = false;
+  for (std::size_t i = 0; i < table.items; ++i) {
+    if (optional_text(table.records[i], "suite") != "capability") continue;
+    any = true;
+    if (measured(i, "log_probability")) texts.push_back(i);
+    if (measured(i, "right")) questions.push_back(i);
+  }
+  if (!any) return {};
+  table.measure(suite, "text_log_probability", table.values(texts, "log_probability"), false);
+  Json perplexity = Json::object();
+  for (const auto& [model, i] : suite["measures"]["text_log_probability"].items())
+    perplexity[model] = {{"value", std::exp(-i["value"].get<double>())}, {"low", std::exp(-i["high"].get<double>())}, {"high", std::exp(-i["low"].get<double>())}, {"n", i["n"]}};
+  suite["measures"]["perplexity"] = perplexity;
+  table.measure(suite, "question_accuracy", table.values(questions, "right"), true);
+  return suite;
+}
+
+}  // namespace
+
+std::vector<EvalItem> suite_items(const EvalConfig& config, const Suites& suites, const std::vector<EvalItem>& plain, Random random) {
+  Items to;
+  for (const EvalItem& item : plain) to.ids.insert(record_id(item.record, 0));
+  random = random.derive("suites");
+  add_attacks(to, config, suites, plain, random);
+  add_framings(to, config, suites, plain, random);
+  for (std::size_t i = 0; i < suites.texts.size(); ++i) to.items.push_back({{{"id", "text:" + std::to_string(i + 1)}, {"suite", "capability"}, {"text", suites.texts[i]}}, {}, ""});
+  for (std::size_t i = 0; i < suites.questions.size(); ++i) {
+    const Question& q = suites.questions[i];
+    to.items.push_back({{{"id", "question:" + std::to_string(i + 1)}, {"suite", "capability"}, {"question", q.question}, {"options", q.options}, {"answer", q.answer}}, {}, ""});
+  }
+  return std::move(to.items);
+}
+
+void score_items(Speaker& model, const std::string& name, std::span<const EvalItem> items, const std::function<void(std::size_t, Json)>& done) {
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    stop_if_requested();
+    Json record = items[i].record;
+    record["model"] = name;
+    std::vector<Scored> scored;  // of one item: its figures do not depend on where a run was interrupted
+    if (const std::string text = optional_text(record, "text"); !text.empty()) {
+      Scored s;
+      s.answer = text;
+      s.with_stop = false;
+      scored.push_back(std::move(s));
+    } else {
+      for (const Json& option : record.at("options")) {
+        Scored s;
+        s.messages = {{"user", optional_text(record, "question")}};
+        s.shared_messages = 1;
+        s.opening = kAnswerOpening;
+        s.answer = " " + option.get<std::string>();
+        s.with_stop = false;
+        scored.push_back(std::move(s));
+      }
+    }
+    std::vector<double> means;
+    for (const LogProbability& p : model.score(scored))
+      if (p.tokens > 0) means.push_back(p.sum / p.tokens);
+    if (means.size() == scored.size() && record.contains("text")) {
+      record["log_probability"] = means.front();
+    } else if (means.size() == scored.size()) {
+      record["log_probabilities"] = means;
+      record["chosen"] = record["options"][static_cast<std::size_t>(std::max_element(means.begin(), means.end()) - means.begin())];
+      record["right"] = record["chosen"] == record["answer"];
+    }
+    done(i, std::move(record));
+  }
+}
+
+Json suite_figures(const EvalConfig& config, const std::vector<std::string>& models, const std::vector<Json>& records, std::size_t items, std::uint64_t seed) {
+  const Table table{config, models, records, items, seed};
+  Json figures = Json::object();
+  if (Json suite = adversarial_figures(table); suite.is_object()) figures["adversarial"] = suite;
+  if (Json suite = framing_figures(table); suite.is_object()) figures["framing"] = suite;
+  if (Json suite = capability_figures(table); suite.is_object()) figures["capability"] = suite;
+  return figures;
+}
+
+std::vector<std::string> suite_measures(const Suites& suites) {
+  std::vector<std::string> names;
+  for (const std::string& name : attack_names(suites)) names.push_back("attack_success_" + name);
+  if (!names.empty()) names.push_back("attack_success_adversarial");
+  if (!suites.framings.empty())
+    for (const char* measure : {"attack_success", "over_refusal"})
+      for (const char* of : {"supervised", "unsupervised", "gap"}) names.push_back(std::string(measure) + "_" + of);
+  if (!suites.texts.empty() || !suites.questions.empty()) names.insert(names.end(), {"text_log_probability", "perplexity", "question_accuracy"});
+  return names;
+}
+
+std::string topic_of(const Json& record) {
+  const std::vector<std::string> tags = tags_of(record);
+  return tags.size() > 1 ? tags[1] : "";
+}
+
+}  // namespace cai
