@@ -22,9 +22,11 @@
 #include "cai/model/config.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
+#include "cai/pipeline/judging.hpp"
 #include "cai/pipeline/resources.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/eval.hpp"
+#include "cai/stages/exam.hpp"
 #include "cai/text/chat.hpp"
 #include "cai/text/tokenizer.hpp"
 
@@ -139,12 +141,6 @@ std::string two_digits(int n) {
   return text;
 }
 
-std::string fingerprint(const std::vector<Json>& records) {
-  Sha256 hash;
-  for (const Json& record : records) hash.update(to_line(record) + "\n");
-  return hash.hex();
-}
-
 }  // namespace
 
 long prompt_count(const RunInputs& inputs) {
@@ -189,6 +185,13 @@ RunInputs check_inputs(const Config& config) {
   }
   for (const std::string& path : config.hybrid.decisions) problems.attempt([&] { read_decisions(path); });
   for (const std::string& path : config.hybrid.pairs) problems.attempt([&] { read_pairs(find_shipped(path)); });
+  for (const std::string& path : config.label.exam_pairs)
+    problems.attempt([&] {
+      const std::vector<Json> pairs = read_pairs(find_shipped(path)).records;
+      if (inputs.constitution.principles.empty()) return;  // told already
+      const std::vector<ExamItem> items = exam_items(config.label, inputs.constitution, pairs, Random(0));
+      if (std::none_of(items.begin(), items.end(), [](const ExamItem& item) { return item.part == "people"; })) throw InputError(path, 0, "holds no pair that a person decided");
+    });
   problems.attempt([&] { check_out(inputs, problems); });
   problems.throw_if_any();
   return inputs;
@@ -267,9 +270,15 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
           model_and_constitution);
       add("revise", iteration, round, {"revise", "engine"}, present({last("critique"), policy}), model_and_constitution);
     }
-    add("sft", iteration, 0, {"sft", "engine"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), model);
+    Json learned = model;
+    if (const Json judging = judge_turns_facts(config, inputs.constitution); !judging.is_null()) learned["judge_turns"] = judging;
+    add("sft", iteration, 0, {"sft", "engine"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), learned);
     if (trained != "sft") {
-      add("exam", iteration, 0, judge_sections, present({config.label.feedback == "self" ? last("sft") : nullptr}), judge);
+      Json examined = judge;
+      examined["format"] = kFormat + 1;  // one record a question
+      examined["exam_pairs"] = exam_pairs_facts(config);
+      if (config.label.feedback == "self") examined.update(model);
+      add("exam", iteration, 0, judge_sections, config.label.feedback == "self" ? present({policy, last("sft")}) : present({}), examined);
       add("candidates", iteration, 0, {"candidates", "engine"}, present({last("prompts"), last("sft"), last("exam")}), constitution);
       add("label", iteration, 0, judge_sections,
           present({last("candidates"), last("exam"), config.label.feedback == "self" ? last("sft") : nullptr}), label);
