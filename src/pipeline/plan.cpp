@@ -352,8 +352,12 @@ Cost estimate(const RunInputs& inputs, const Stage& stage) {
   if (stage.name == "critique") return spoken(prompts, 2 * kPrompt + config.generate.max_new_tokens, config.critique.max_new_tokens);
   if (stage.name == "revise")
     return spoken(prompts, 3 * kPrompt + config.generate.max_new_tokens + config.critique.max_new_tokens, config.revise.max_new_tokens);
-  if (stage.name == "sft") return trained(prompts * config.sft.epochs, kPrompt + config.revise.max_new_tokens);
-  if (stage.name == "exam") return spoken(60, 300, 0);
+  if (stage.name == "sft") {
+    const Cost answers = trained(prompts * config.sft.epochs, kPrompt + config.revise.max_new_tokens);
+    const Cost turns = trained(static_cast<double>(config.sft.judge_turns * config.sft.epochs), kPrompt * (2 + 2 * config.label.examples) + 2 * config.generate.max_new_tokens);
+    return {answers.records + turns.records, answers.tokens + turns.tokens, answers.seconds + turns.seconds};
+  }
+  if (stage.name == "exam") return spoken((config.label.feedback == "self" ? 120 : 60) + (config.label.exam_pairs.empty() ? 0 : 400), 300, 0);
   if (stage.name == "candidates") return spoken(compared * config.candidates.per_prompt, kPrompt, config.candidates.max_new_tokens);
   if (stage.name == "label") {
     double pairs = compared * config.candidates.per_prompt * (config.candidates.per_prompt - 1) / 2;
