@@ -164,7 +164,7 @@ class SingleStage {
     if (name == "dpo") {
       std::vector<Json> records = use("labels", read_records(a_.input));
       const People people = use_people();
-      const std::vector<Json> human_pairs = config_.hybrid.pairs.empty() ? std::vector<Json>() : use("human_pairs", human_pairs_of(config_.hybrid));
+      const std::vector<Json> human_pairs = config_.hybrid.pairs.empty() ? std::vector<Json>() : use("human_pairs", human_pairs_of(config_.hybrid.pairs));
       use_model();
       return trained([&] { return dpo(config_.dpo, config_.engine, records, config_.hybrid, human_pairs, people, model_, a_.out, seed, progress_); });
     }

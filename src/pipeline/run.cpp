@@ -291,7 +291,7 @@ class Runner {
     }
     if (stage.name == "dpo") {
       return trained([&] {
-        return dpo(config_.dpo, config_.engine, read_records(iteration / "label"), config_.hybrid, human_pairs_of(config_.hybrid), people_of(config_.hybrid), sl_cai(), folder, seed,
+        return dpo(config_.dpo, config_.engine, read_records(iteration / "label"), config_.hybrid, human_pairs_of(config_.hybrid.pairs), people_of(config_.hybrid), sl_cai(), folder, seed,
                    progress_);
       });
     }
