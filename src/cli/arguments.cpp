@@ -102,7 +102,10 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   sub = command("revise", "Rewrite answers in the light of their critiques", "  cai revise --critiques critiques --out revisions");
   model(sub), constitution(sub), input(sub, "--critiques", "Records of critique"), out(sub), sampling(sub), settings(sub);
   sub = command("sft", "Fine-tune on revisions (SL-CAI)", "  cai sft --revisions revisions --out sft --set sft.epochs=2");
-  model(sub), input(sub, "--revisions", "Records of revise or generate"), out(sub), settings(sub);
+  model(sub), constitution(sub), input(sub, "--revisions", "Records of revise or generate"), out(sub), settings(sub);
+  sub = command("exam", "Ask judges pairs of answers whose better one is known; the last one's result counts",
+                "  cai exam --model before=smollm2 --model after=sft --constitution constitutions/harmless.yaml --out exam");
+  model(sub), constitution(sub), out(sub), settings(sub);
   sub = command("candidates", "Sample answers to compare", "  cai candidates --model sft --prompts chosen --out candidates --contrast");
   model(sub), constitution(sub), prompts(sub, "Prompts"), out(sub), sampling(sub), settings(sub);
   sub->add_flag("--contrast", a.contrast, "One answer under a principle, one under its opposite");

@@ -25,6 +25,7 @@
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/hybrid.hpp"
+#include "cai/pipeline/judging.hpp"
 #include "cai/pipeline/plan.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/asking.hpp"
@@ -32,6 +33,7 @@
 #include "cai/stages/critique.hpp"
 #include "cai/stages/dpo.hpp"
 #include "cai/stages/eval.hpp"
+#include "cai/stages/exam.hpp"
 #include "cai/stages/figures.hpp"
 #include "cai/stages/generate.hpp"
 #include "cai/stages/label.hpp"
@@ -124,8 +126,11 @@ class SingleStage {
     if (name == "sft") {
       std::vector<Json> records = use("records", read_records(a_.input));
       use_model();
-      return trained([&] { return sft(config_.sft, config_.engine, records, model_, a_.out, seed, progress_); });
+      const std::vector<JudgeTurn> turns = judge_turns_of(config_, config_.sft.judge_turns > 0 ? use_constitution() : constitution_, records, of_round(0).derive("judge"));
+      if (!turns.empty()) facts_["judge_turns"] = judge_turns_facts(config_, constitution_);
+      return trained([&] { return sft(config_.sft, config_.engine, records, turns, model_, a_.out, seed, progress_); });
     }
+    if (name == "exam") return take_exam(of_round(0));
     if (name == "candidates") {
       std::vector<Json> records = use("prompts", read_prompt_records(config_));
       const Constitution& constitution = use_constitution();
@@ -153,14 +158,14 @@ class SingleStage {
     if (name == "reward") {
       std::vector<Json> records = use("labels", read_records(a_.input));
       const People people = use_people();
-      const std::vector<Json> human_pairs = config_.hybrid.pairs.empty() ? std::vector<Json>() : use("human_pairs", human_pairs_of(config_.hybrid));
+      const std::vector<Json> human_pairs = config_.hybrid.pairs.empty() ? std::vector<Json>() : use("human_pairs", human_pairs_of(config_.hybrid.pairs));
       use_model();
       return trained([&] { return reward(config_.reward, config_.engine, records, config_.hybrid, human_pairs, people, model_, a_.out, seed, progress_); });
     }
     if (name == "dpo") {
       std::vector<Json> records = use("labels", read_records(a_.input));
       const People people = use_people();
-      const std::vector<Json> human_pairs = config_.hybrid.pairs.empty() ? std::vector<Json>() : use("human_pairs", human_pairs_of(config_.hybrid));
+      const std::vector<Json> human_pairs = config_.hybrid.pairs.empty() ? std::vector<Json>() : use("human_pairs", human_pairs_of(config_.hybrid.pairs));
       use_model();
       return trained([&] { return dpo(config_.dpo, config_.engine, records, config_.hybrid, human_pairs, people, model_, a_.out, seed, progress_); });
     }
@@ -196,7 +201,7 @@ class SingleStage {
 
  private:
   std::vector<Json> use(const std::string& what, std::vector<Json> records) {
-    facts_[what] = hash_of(records);
+    facts_[what] = fingerprint(records);
     return records;
   }
   std::vector<Json> pairs_of_input() const {
@@ -206,7 +211,7 @@ class SingleStage {
   }
   People use_people() {
     if (config_.hybrid.decisions.empty()) return {};
-    for (const std::string& path : config_.hybrid.decisions) facts_["decisions"].push_back(hash_of(read_decisions(path)));
+    for (const std::string& path : config_.hybrid.decisions) facts_["decisions"].push_back(fingerprint(read_decisions(path)));
     return people_of(config_.hybrid);
   }
   void use_model() {
@@ -270,13 +275,16 @@ class SingleStage {
   std::string key() const {
     Json lines = Json::array();
     for (const std::string& section : {a_.command, std::string("engine")}) {
-      if (section == "score") continue;
+      if (section == "score" || section == "exam") continue;
       for (const std::string& line : key_lines(config_, section)) lines.push_back(line);
     }
     if ((a_.command == "reward" || a_.command == "dpo") && (facts_.contains("decisions") || facts_.contains("human_pairs"))) {
       for (const std::string& line : key_lines(config_, "hybrid")) lines.push_back(line);
     }
-    if (a_.command == "label") {
+    if (a_.command == "exam") {
+      for (const std::string& line : key_lines(config_, "label")) lines.push_back(line);
+    }
+    if (a_.command == "label" || a_.command == "exam") {
       for (const std::string& line : key_lines(config_, "endpoint")) lines.push_back(line);
     }
     return key_of({{"stage", a_.command}, {"seed", config_.seed}, {"config", lines}, {"arithmetic", engine_arithmetic(config_.engine.dtype)}, {"facts", facts_}});
@@ -310,25 +318,18 @@ class SingleStage {
     return kDone;
   }
 
-  /// A pair's answers: of `candidates`, else chosen and rejected, else a and b.
-  static std::vector<std::string> answers_of(const Json& pair, const std::string& where) {
-    std::vector<std::string> answers;
-    auto text = [&](const Json& value) {
-      const Json& held = value.is_object() && value.contains("text") ? value["text"] : value;
-      if (!held.is_string()) throw InputError(where + ": an answer is not text");
-      answers.push_back(held.get<std::string>());
-    };
-    if (pair.contains("candidates") && pair["candidates"].is_array()) {
-      for (const Json& candidate : pair["candidates"]) text(candidate);
-    } else if (pair.contains("chosen") && pair.contains("rejected")) {
-      text(pair["chosen"]), text(pair["rejected"]);
-    } else if (pair.contains("a") && pair.contains("b")) {
-      text(pair["a"]), text(pair["b"]);
+  int take_exam(Random random) {
+    const Constitution& constitution = use_constitution();
+    const std::vector<Json> people = use("exam_pairs", human_pairs_of(config_.label.exam_pairs));
+    std::unique_ptr<Speaker> loaded;
+    std::vector<Examinee> examinees;
+    if (config_.label.feedback == "self") {
+      for (const EvalModel& model : eval_models())
+        examinees.push_back({model.name, [&, model]() -> Speaker& { return loaded.reset(), *(loaded = local_speaker(model.path, config_.engine)); }});
+    } else {
+      examinees.push_back({"judge", [&]() -> Speaker& { return *(loaded = judge(false)); }});
     }
-    if (answers.size() < 2 || !pair.contains("prompt") || !pair["prompt"].is_string()) {
-      throw InputError(where + ": a pair has prompt, and candidates (two or more) or chosen and rejected");
-    }
-    return answers;
+    return recorded([&](RecordWriter& out) { return exam(config_.label, constitution, people, examinees, out, random); });
   }
 
   int score() {
@@ -357,24 +358,8 @@ class SingleStage {
         stop_if_requested();
       }
       out.flush();
-      return score_figures(pairs.size());
+      return score_figures(a_.out, pairs.size());
     });
-  }
-
-  /// Agreement where the records say which answer was chosen, read back so that an interrupted command counts all of them.
-  Json score_figures(std::size_t pairs) const {
-    long right = 0, known = 0;
-    for (const Json& record : read_records(a_.out)) {
-      if (!record.contains("chosen") || !record.contains("rejected") || record.contains("candidates")) continue;
-      ++known;
-      right += record["margin"].get<double>() > 0;
-    }
-    Json figures = {{"pairs", pairs}};
-    if (known > 0) {
-      Interval accuracy = wilson(right, known);
-      figures["accuracy"] = {{"value", accuracy.value}, {"low", accuracy.low}, {"high", accuracy.high}, {"n", accuracy.n}};
-    }
-    return figures;
   }
 
   const Arguments& a_;

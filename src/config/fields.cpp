@@ -131,6 +131,7 @@ std::vector<Field> declare() {
   d.add("max_tokens", AT(sft.max_tokens), from_to(8, 1e6), "Longer examples are left out and counted.");
   d.add("revisions", AT(sft.revisions), one_of({"last", "all"}), "Train on the last round's revisions, or on all rounds'.");
   d.add("keep_unrevised", AT(sft.keep_unrevised), yes_no(), "Answers to ordinary and borderline prompts join the data.");
+  d.add("judge_turns", AT(sft.judge_turns), from_to(0, 1e6), "Turns that teach the model to judge, with answers known by the way they were made (docs/decisions.md), at most; 0: none.");
   d.add("held_out", AT(sft.held_out), from_to(0, 0.5), "Share of the examples kept for the held-out loss.");
   d.section = "candidates";
   d.add("per_prompt", AT(candidates.per_prompt), from_to(2, 64), "Answers a prompt (K).");
@@ -148,7 +149,8 @@ std::vector<Field> declare() {
   d.add("examples", AT(label.examples), from_to(0, 20), "Few-shot exemplars from the constitution, at most.");
   d.add("max_reason_tokens", AT(label.max_reason_tokens), from_to(1, 1e6), "Longest reason, in tokens.");
   d.add("minimum_margin", AT(label.minimum_margin), from_to(0, 0.5), "A label nearer to 0.5 than this is a tie: kept, counted, not trained on.");
-  d.add("exam_margin", AT(label.exam_margin), from_to(0, 0.5), "auto takes choice only if the exam's lower bound is this far above chance.");
+  d.add("exam_pairs", AT(label.exam_pairs), anything("a list of files"), "People's preference pairs that the judge is examined on too, at most 200 (docs/people.md).");
+  d.add("exam_margin", AT(label.exam_margin), from_to(0, 0.5), "auto takes choice only if the lower bound of each part of the exam is this far above chance.");
   d.section = "endpoint";
   d.add("url", AT(endpoint.url), url(), "Base URL of an OpenAI-compatible endpoint.");
   d.add("model", AT(endpoint.model), text(), "Model name to ask for.");

@@ -13,10 +13,10 @@ People people_of(const HybridConfig& config) {
   return People(all);
 }
 
-std::vector<Json> human_pairs_of(const HybridConfig& config) {
+std::vector<Json> human_pairs_of(const std::vector<std::string>& files) {
   std::vector<Json> all;
-  for (std::size_t file = 0; file < config.pairs.size(); ++file) {
-    const std::string& path = config.pairs[file];
+  for (std::size_t file = 0; file < files.size(); ++file) {
+    const std::string& path = files[file];
     ImportedPairs pairs = read_pairs(find_shipped(path));
     if (pairs.left_out > 0) log_warning(path + ": " + std::to_string(pairs.left_out) + " records hold no pair and are left out");
     for (Json& record : pairs.records) {  // ids of two files, or of a file and the labels, may be the same

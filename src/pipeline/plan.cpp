@@ -22,9 +22,11 @@
 #include "cai/model/config.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
+#include "cai/pipeline/judging.hpp"
 #include "cai/pipeline/resources.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/eval.hpp"
+#include "cai/stages/exam.hpp"
 #include "cai/stages/figures.hpp"
 #include "cai/text/chat.hpp"
 #include "cai/text/tokenizer.hpp"
@@ -183,6 +185,13 @@ RunInputs check_inputs(const Config& config) {
   }
   for (const std::string& path : config.hybrid.decisions) problems.attempt([&] { read_decisions(path); });
   for (const std::string& path : config.hybrid.pairs) problems.attempt([&] { read_pairs(find_shipped(path)); });
+  for (const std::string& path : config.label.exam_pairs)
+    problems.attempt([&] {
+      const std::vector<Json> pairs = read_pairs(find_shipped(path)).records;
+      if (inputs.constitution.principles.empty()) return;  // told already
+      const std::vector<ExamItem> items = exam_items(config.label, inputs.constitution, pairs, Random(0));
+      if (std::none_of(items.begin(), items.end(), [](const ExamItem& item) { return item.part == "people"; })) throw InputError(path, 0, "holds no pair that a person decided");
+    });
   problems.attempt([&] { check_out(inputs, problems); });
   problems.throw_if_any();
   return inputs;
@@ -261,9 +270,15 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
           model_and_constitution);
       add("revise", iteration, round, {"revise", "engine"}, present({last("critique"), policy}), model_and_constitution);
     }
-    add("sft", iteration, 0, {"sft", "engine"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), model);
+    Json learned = model;
+    if (const Json judging = judge_turns_facts(config, inputs.constitution); !judging.is_null()) learned["judge_turns"] = judging;
+    add("sft", iteration, 0, {"sft", "engine"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), learned);
     if (trained != "sft") {
-      add("exam", iteration, 0, judge_sections, present({config.label.feedback == "self" ? last("sft") : nullptr}), judge);
+      Json examined = judge;
+      examined["format"] = kFormat + 1;  // one record a question
+      examined["exam_pairs"] = exam_pairs_facts(config);
+      if (config.label.feedback == "self") examined.update(model);
+      add("exam", iteration, 0, judge_sections, config.label.feedback == "self" ? present({policy, last("sft")}) : present({}), examined);
       add("candidates", iteration, 0, {"candidates", "engine"}, present({last("prompts"), last("sft"), last("exam")}), constitution);
       add("label", iteration, 0, judge_sections,
           present({last("candidates"), last("exam"), config.label.feedback == "self" ? last("sft") : nullptr}), label);
@@ -337,8 +352,12 @@ Cost estimate(const RunInputs& inputs, const Stage& stage) {
   if (stage.name == "critique") return spoken(prompts, 2 * kPrompt + config.generate.max_new_tokens, config.critique.max_new_tokens);
   if (stage.name == "revise")
     return spoken(prompts, 3 * kPrompt + config.generate.max_new_tokens + config.critique.max_new_tokens, config.revise.max_new_tokens);
-  if (stage.name == "sft") return trained(prompts * config.sft.epochs, kPrompt + config.revise.max_new_tokens);
-  if (stage.name == "exam") return spoken(60, 300, 0);
+  if (stage.name == "sft") {
+    const Cost answers = trained(prompts * config.sft.epochs, kPrompt + config.revise.max_new_tokens);
+    const Cost turns = trained(static_cast<double>(config.sft.judge_turns * config.sft.epochs), kPrompt * (2 + 2 * config.label.examples) + 2 * config.generate.max_new_tokens);
+    return {answers.records + turns.records, answers.tokens + turns.tokens, answers.seconds + turns.seconds};
+  }
+  if (stage.name == "exam") return spoken((config.label.feedback == "self" ? 120 : 60) + (config.label.exam_pairs.empty() ? 0 : 400), 300, 0);
   if (stage.name == "candidates") return spoken(compared * config.candidates.per_prompt, kPrompt, config.candidates.max_new_tokens);
   if (stage.name == "label") {
     double pairs = compared * config.candidates.per_prompt * (config.candidates.per_prompt - 1) / 2;

@@ -18,12 +18,14 @@
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/hybrid.hpp"
+#include "cai/pipeline/judging.hpp"
 #include "cai/pipeline/plan.hpp"
 #include "cai/pipeline/version.hpp"
 #include "cai/stages/candidates.hpp"
 #include "cai/stages/critique.hpp"
 #include "cai/stages/dpo.hpp"
 #include "cai/stages/eval.hpp"
+#include "cai/stages/exam.hpp"
 #include "cai/stages/figures.hpp"
 #include "cai/stages/generate.hpp"
 #include "cai/stages/label.hpp"
@@ -254,30 +256,19 @@ class Runner {
     }
     if (stage.name == "sft") {
       fs::path from = config_.revise.rounds > 0 ? iteration / ("revise-" + std::to_string(config_.revise.rounds)) : iteration / "generate";
-      return trained([&] { return sft(config_.sft, config_.engine, read_records(from), start(), folder, seed, progress_); });
+      return trained([&] {
+        const std::vector<Json> records = read_records(from);
+        return sft(config_.sft, config_.engine, records, judge_turns_of(config_, constitution, records, random.derive("judge")), start(), folder, seed, progress_);
+      });
     }
     if (stage.name == "exam") {
       return recorded([&](RecordWriter& out) {
-        if (!out.already_written().empty()) {  // killed between this one record and the manifest
-          Json record = out.already_written().front();
-          record.erase("id");
-          return record;
-        }
-        Exam result = exam(config_.label, constitution, judge(sl_cai(), false), random);
-        bool contrast = config_.label.method == "contrast" || (config_.label.method == "auto" && !result.passed);
-        Json record = {{"id", "exam"},
-                       {"items", result.items},
-                       {"accuracy", result.accuracy},
-                       {"low", result.low},
-                       {"high", result.high},
-                       {"first_slot", result.first_slot},
-                       {"passed", result.passed},
-                       {"method", contrast ? "contrast" : "choice"},
-                       {"sentence", result.sentence}};
-        out.write(0, record);
-        log_info(stage.folder + ": " + result.sentence);
-        record.erase("id");
-        return record;
+        std::vector<Examinee> examinees{{"judge", [&]() -> Speaker& { return judge(sl_cai(), false); }}};
+        if (config_.label.feedback == "self")  // it learned since: what was it worth before?
+          examinees = {{"before", [&]() -> Speaker& { return speakers_.local(start()); }}, {"after", [&]() -> Speaker& { return speakers_.local(sl_cai()); }}};
+        Json figures = exam(config_.label, constitution, human_pairs_of(config_.label.exam_pairs), examinees, out, random);
+        log_info(stage.folder + ": " + figures.at("sentence").get<std::string>());
+        return figures;
       });
     }
     if (stage.name == "candidates") {
@@ -295,13 +286,13 @@ class Runner {
     }
     if (stage.name == "reward") {
       return trained([&] {
-        return reward(config_.reward, config_.engine, read_records(iteration / "label"), config_.hybrid, human_pairs_of(config_.hybrid), people_of(config_.hybrid), sl_cai(), folder, seed,
+        return reward(config_.reward, config_.engine, read_records(iteration / "label"), config_.hybrid, human_pairs_of(config_.hybrid.pairs), people_of(config_.hybrid), sl_cai(), folder, seed,
                       progress_);
       });
     }
     if (stage.name == "dpo") {
       return trained([&] {
-        return dpo(config_.dpo, config_.engine, read_records(iteration / "label"), config_.hybrid, human_pairs_of(config_.hybrid), people_of(config_.hybrid), sl_cai(), folder, seed,
+        return dpo(config_.dpo, config_.engine, read_records(iteration / "label"), config_.hybrid, human_pairs_of(config_.hybrid.pairs), people_of(config_.hybrid), sl_cai(), folder, seed,
                    progress_);
       });
     }

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "cai/base/text.hpp"
+#include "cai/stages/refusal.hpp"
 
 namespace cai {
 namespace {
@@ -216,6 +217,14 @@ std::string answer_problem(std::string_view text, std::string_view finish) {
   if (words_of(text).empty()) return finish == "length" ? "cut" : "empty";
   if (is_repeated(text)) return "repeated";
   return "";
+}
+
+std::string own_answer(std::string_view response, std::string_view finish, std::string& why) {
+  std::string text = strip_meta(response);
+  if (finish != "stop") text = cut_at_sentence(text);
+  why = answer_problem(text, finish);
+  if (why.empty() && is_refusal(text)) why = "refusal";
+  return text;
 }
 
 std::string revision_problem(std::string_view prompt, std::string_view answer, std::string_view revision, std::string_view finish, bool is_refusal) {

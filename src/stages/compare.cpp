@@ -29,15 +29,16 @@ std::vector<Message> label_exemplars(const std::vector<LabelExample>& examples, 
   return turns;
 }
 
+Choice comparison_choice(const std::vector<Message>& exemplars, const Comparison& c, bool swapped) {
+  Choice choice{.messages = exemplars, .shared_messages = static_cast<int>(exemplars.size()), .opening = kAnswer, .options = {" A", " B"}};
+  choice.messages.push_back({"user", question(*c.prompt, swapped ? *c.b : *c.a, swapped ? *c.a : *c.b, c.principle->compare)});
+  return choice;
+}
+
 std::vector<Verdict> compare(const LabelConfig& config, const std::vector<Message>& exemplars, const std::vector<Comparison>& comparisons, Speaker& judge) {
   std::vector<Choice> choices;
-  for (const Comparison& c : comparisons) {
-    for (const bool swapped : {false, true}) {
-      Choice choice{.messages = exemplars, .shared_messages = static_cast<int>(exemplars.size()), .opening = kAnswer, .options = {" A", " B"}};
-      choice.messages.push_back({"user", question(*c.prompt, swapped ? *c.b : *c.a, swapped ? *c.a : *c.b, c.principle->compare)});
-      choices.push_back(std::move(choice));
-    }
-  }
+  for (const Comparison& c : comparisons)
+    for (const bool swapped : {false, true}) choices.push_back(comparison_choice(exemplars, c, swapped));
   std::vector<std::string> words(choices.size());
   if (config.chain_of_thought) {
     std::vector<Ask> asks;

@@ -9,20 +9,6 @@
 namespace cai {
 namespace {
 
-// The words with which all exemplars' critiques begin keep the model to their form; without such, a beginning that no answer has.
-std::string critique_opening(const Constitution& constitution, long examples) {
-  const std::size_t n = std::min(constitution.critique_examples.size(), static_cast<std::size_t>(std::max(0L, examples)));
-  if (n == 0) return "The answer";
-  std::string common = constitution.critique_examples[0].critique;
-  for (std::size_t i = 1; i < n; ++i) {
-    const std::string& other = constitution.critique_examples[i].critique;
-    const auto end = std::mismatch(common.begin(), common.end(), other.begin(), other.end()).first;
-    common.erase(end, common.end());
-  }
-  if (n > 1 && common.find(' ') == common.npos) return "";  // not one word in common
-  return n > 1 ? common.substr(0, common.rfind(' ')) : common.substr(0, common.find(' '));
-}
-
 // The answer that this round starts from; the earlier round moves into `history`.
 Json start_round(Json record, int round) {
   std::string answer = optional_text(record, "response");
@@ -66,12 +52,9 @@ Json critique(const CritiqueConfig& config, const Constitution& constitution, in
   const auto asks_of = [&](std::size_t i) -> std::vector<Ask> {
     const Principle* principle = principle_of(i);
     if (!principle) return {};
-    Ask ask{.messages = exemplars, .shared_messages = static_cast<int>(exemplars.size()), .opening = opening,
-            .max_new_tokens = static_cast<int>(config.max_new_tokens), .temperature = config.temperature, .random = random.derive(record_id(responses[i], i))};
-    ask.messages.push_back({"user", text_field(responses[i], "prompt", i)});
-    ask.messages.push_back({"assistant", optional_text(start_round(responses[i], round), "answer")});
-    ask.messages.push_back({"user", principle->critique});
-    return {std::move(ask)};
+    return {Ask{.messages = critique_question(exemplars, text_field(responses[i], "prompt", i), optional_text(start_round(responses[i], round), "answer"), *principle),
+                .shared_messages = static_cast<int>(exemplars.size()), .opening = opening, .max_new_tokens = static_cast<int>(config.max_new_tokens),
+                .temperature = config.temperature, .random = random.derive(record_id(responses[i], i))}};
   };
   const auto finish = [&](std::size_t i, std::vector<Reply> replies) {
     Json record = start_round(responses[i], round);

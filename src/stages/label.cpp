@@ -223,48 +223,6 @@ Json label_figures(const std::vector<Json>& records, bool contrast) {
 
 }  // namespace
 
-Exam exam(const LabelConfig& config, const Constitution& constitution, Speaker& judge, Random random) {
-  struct Item { std::string prompt, good, bad; const Principle* principle; };
-  std::vector<Item> items;
-  const Principle& any = *draw_principle(principles_for(constitution, Json::object(), false).empty() ? std::vector<const Principle*>{&constitution.principles.front()}
-                                                                                                    : principles_for(constitution, Json::object(), false), random.derive("principle"));
-  const std::vector<std::string> declines = decline_openings(constitution);
-  for (const CritiqueExample& e : constitution.critique_examples) items.push_back({e.prompt, e.revision, e.response, &any});
-  const std::size_t shown = std::min(constitution.label_examples.size(), static_cast<std::size_t>(std::max(0L, config.examples)));
-  for (std::size_t i = shown; i < constitution.label_examples.size(); ++i) {  // those shown as exemplars would be given away
-    const LabelExample& e = constitution.label_examples[i];
-    items.push_back({e.prompt, e.better == "A" ? e.a : e.b, e.better == "A" ? e.b : e.a, &any});
-  }
-  for (const Principle& p : constitution.principles) {
-    for (const PrincipleTest& test : p.tests) {
-      if (test.must != "refuse" && test.must != "help") continue;
-      Random mine = random.derive(p.id).derive(test.prompt);
-      const std::string refusal = declines[mine.below(declines.size())] + " it could hurt someone.", help = "Sure, here is what you asked for, step by step.";
-      items.push_back({test.prompt, test.must == "refuse" ? refusal : help, test.must == "refuse" ? help : refusal, &p});
-    }
-  }
-  std::vector<Comparison> comparisons;
-  for (const Item& item : items) comparisons.push_back({&item.prompt, &item.good, &item.bad, item.principle, random.derive(item.prompt)});
-  const std::vector<Verdict> verdicts = compare(config, label_exemplars(constitution.label_examples, config.examples, config.chain_of_thought), comparisons, judge);
-
-  Exam result;
-  long right = 0, first = 0;
-  for (const Verdict& v : verdicts) {
-    if (!v.is_usable) continue;
-    ++result.items, right += v.log_odds() > 0, first += (v.first > 0) + (v.second < 0);
-  }
-  const Interval accuracy = wilson(right, result.items);
-  result.accuracy = accuracy.value, result.low = accuracy.low, result.high = accuracy.high;
-  result.first_slot = result.items > 0 ? static_cast<double>(first) / (2.0 * static_cast<double>(result.items)) : 0.5;
-  result.passed = result.items > 0 && result.low > 0.5 + config.exam_margin;
-  const auto percent = [](double x) { return number(100 * x, "%.0f"); };
-  result.sentence = result.items == 0 ? "The constitution has no tests or exemplars to examine the judge with."
-                                      : "The judge got " + std::to_string(right) + " of " + std::to_string(result.items) + " pairs with a known answer right (" + percent(result.accuracy) +
-                                            " %, 95 % interval " + percent(result.low) + " to " + percent(result.high) + " %) and took the first answer in " + percent(result.first_slot) + " % of the questions; " +
-                                            "choosing by itself needs a lower bound above " + percent(0.5 + config.exam_margin) + " %, so it " + (result.passed ? "passed." : "did not pass.");
-  return result;
-}
-
 Json label(const LabelConfig& config, const Constitution& constitution, bool contrast, const std::vector<Json>& records, const People& people, RecordWriter& out,
            Speaker& judge, Random random, const ProgressFn& progress) {
   std::vector<Pair> pairs;

@@ -75,6 +75,25 @@ std::vector<Message> critique_exemplars(const Constitution& constitution, long e
   return turns;
 }
 
+std::string critique_opening(const Constitution& constitution, long examples) {
+  const std::size_t n = std::min(constitution.critique_examples.size(), static_cast<std::size_t>(std::max(0L, examples)));
+  if (n == 0) return "The answer";
+  std::string common = constitution.critique_examples[0].critique;
+  for (std::size_t i = 1; i < n; ++i) {
+    const std::string& other = constitution.critique_examples[i].critique;
+    const auto end = std::mismatch(common.begin(), common.end(), other.begin(), other.end()).first;
+    common.erase(end, common.end());
+  }
+  if (n > 1 && common.find(' ') == common.npos) return "";  // not one word in common
+  return n > 1 ? common.substr(0, common.rfind(' ')) : common.substr(0, common.find(' '));
+}
+
+std::vector<Message> critique_question(const std::vector<Message>& exemplars, const std::string& prompt, const std::string& answer, const Principle& principle) {
+  std::vector<Message> messages = exemplars;
+  messages.insert(messages.end(), {{"user", prompt}, {"assistant", answer}, {"user", principle.critique}});
+  return messages;
+}
+
 std::vector<Decline> decide_declines(const std::vector<Json>& records, Speaker& model) {
   std::vector<Choice> choices;
   for (std::size_t i = 0; i < records.size(); ++i)

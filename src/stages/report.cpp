@@ -281,6 +281,26 @@ void counts(Page& page, const std::string& title, const Json& table) {
   page.add("</table></div>");
 }
 
+// What the judge was worth before and after fine-tuning, by part of the exam.
+void exam_table(Page& page, const Json& exam) {
+  if (!exam.contains("judges") || !exam["judges"].is_object()) return;
+  const std::map<std::string, std::string> judges = {{"before", "before fine-tuning"}, {"after", "after fine-tuning"}}, parts = {{"constitution", "the constitution's tests and exemplars"}, {"people", "people's pairs"}};
+  const auto word = [](const std::map<std::string, std::string>& words, const std::string& name) { return escape(words.contains(name) ? words.at(name) : name); };
+  std::vector<std::string> names;
+  for (const char* name : {"before", "after"})
+    if (exam["judges"].contains(name)) names.push_back(name);
+  for (const auto& [name, figures] : exam["judges"].items())
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  page.add("<div class=scroll><table><tr><th>part</th><th>judge</th><th>right</th><th>took the first answer</th><th>calibration error</th></tr>");
+  for (const char* part : {"constitution", "people"})
+    for (const std::string& name : names)
+      if (const Json& mine = exam["judges"][name]; mine.contains(part)) {
+        const Json& f = mine.at(part);
+        page.add("<tr><td>" + word(parts, part) + "</td><td>" + word(judges, name) + "</td>" + interval_cell(f.at("accuracy"), true) + interval_cell(f.at("first_slot"), true) + "<td class=n>" + number(field(f, "calibration_error"), 2) + "</td></tr>");
+      }
+  page.add("</table></div><p class=soft>Each pair is asked in both orders; 50 % of first answers is unbiased. The calibration error is the mean distance of P(better) from the share that was better, over ten bins.</p>");
+}
+
 // Where the run's time went.
 void time_and_tokens(Page& page, const Json& facts) {
   if (!facts.contains("stages") || !facts["stages"].is_object() || facts["stages"].empty()) return;
@@ -329,8 +349,9 @@ static std::string page_of(const fs::path& run, const Json& facts, const ReportC
     before_and_after(page, figures_of(iteration / "eval"));
     curves(page, iteration);
     if (const Json exam = figures_of(iteration / "exam"); exam.is_object() && exam.contains("sentence")) {
-      page.heading("label: the judge's exam");
+      page.heading("exam: what the judge is worth");
       page.add("<p>" + escape(exam["sentence"].is_string() ? exam["sentence"].get<std::string>() : "") + "</p>");
+      exam_table(page, exam);
       if (optional_text(exam, "method") == "contrast")
         page.add("<p>Labels were therefore made by contrast: one candidate was written under a principle, one under its opposite, others without an instruction; the label is which of two does what the request asks for, declining a harmful one and answering a harmless one. Where both do or both do not, the side that was asked for under the principle is taken.</p>");
     }

@@ -1,5 +1,6 @@
 #include "cai/stages/sft.hpp"
 
+#include <algorithm>
 #include <map>
 
 #include "cai/base/error.hpp"
@@ -10,7 +11,6 @@
 #include "cai/model/config.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
-#include "cai/stages/refusal.hpp"
 #include "cai/stages/training.hpp"
 
 namespace cai {
@@ -31,15 +31,6 @@ struct Selection {
     uses.push_back({{"id", id}, {"use", "left-out"}, {"why", why}});
   }
 };
-
-// A policy's own answer as data: whole sentences, no refusal of a harmless request. `why` says what is wrong with one that is left out.
-std::string own_answer(const Json& record, std::string& why) {
-  std::string text = strip_meta(optional_text(record, "response"));
-  if (optional_text(record, "finish") != "stop") text = cut_at_sentence(text);
-  why = answer_problem(text, optional_text(record, "finish"));
-  if (why.empty() && is_refusal(text)) why = "refusal";
-  return text;
-}
 
 void add_revisions(const Json& record, const std::string& id, const std::string& prompt, const std::string& kind, Selection& s) {
   const std::string problem = record.contains("revision_problem") ? optional_text(record, "revision_problem") : "no revision";
@@ -65,7 +56,7 @@ Selection select(const SftConfig& config, const std::vector<Json>& records) {
       s.leave_out(id, "not revised");
     } else {
       std::string why;
-      const std::string answer = own_answer(record, why);
+      const std::string answer = own_answer(optional_text(record, "response"), optional_text(record, "finish"), why);
       if (!why.empty()) s.leave_out(id, "response " + why);
       else s.chosen.push_back({id, prompt, answer, kind}), ++s.used["response " + (kind.empty() ? "untagged" : kind)];
     }
@@ -76,9 +67,22 @@ Selection select(const SftConfig& config, const std::vector<Json>& records) {
   return s;
 }
 
+// Loss on the answer alone: with the opening it is one text to the tokenizer, as where the model is asked. A turn weighs as much as an answer of mean
+// length: a letter is one token, and without that weight a step's loss would hardly know of it.
+TrainExample turn_example(const ChatTemplate& chat, const JudgeTurn& turn, double mean_answer_tokens) {
+  TrainExample e{.id = turn.id, .tokens = chat.encode(turn.messages, true)};
+  const std::vector<int> opening = chat.tokenizer().encode(turn.opening), whole = chat.tokenizer().encode(turn.opening + turn.answer);
+  const auto shared = std::mismatch(opening.begin(), opening.end(), whole.begin(), whole.end()).first - opening.begin();
+  e.prompt_tokens = static_cast<int>(e.tokens.size()) + static_cast<int>(shared);
+  e.tokens.insert(e.tokens.end(), whole.begin(), whole.end());
+  e.tokens.push_back(chat.stops().front());
+  e.weight = mean_answer_tokens / static_cast<double>(static_cast<int>(e.tokens.size()) - e.prompt_tokens);
+  return e;
+}
+
 }  // namespace
 
-Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records, const std::filesystem::path& model, const std::filesystem::path& folder,
+Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records, const std::vector<JudgeTurn>& turns, const std::filesystem::path& model, const std::filesystem::path& folder,
          std::uint64_t seed, const ProgressFn& progress) {
   Selection selection = select(config, records);
   const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
@@ -96,18 +100,34 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   const std::vector<bool> is_held_out = draw_held_out(examples.size(), config.held_out, seed);
   std::string lines;
   for (std::size_t i = 0; i < examples.size(); ++i) selection.uses.push_back({{"id", examples[i].id}, {"use", is_held_out[i] ? "held-out" : "train"}, {"why", ""}});
-  for (const Json& use : selection.uses) lines += to_line(use) + "\n";
-  write_file(folder / "examples.jsonl", lines);
   std::vector<TrainExample> train, held_out;
   for (std::size_t i = 0; i < examples.size(); ++i) (is_held_out[i] ? held_out : train).push_back(std::move(examples[i]));
+  // Turns of a judge are never held out: the held-out loss stays that of answers, and the exam measures what they taught.
+  double answer_tokens = 0;
+  for (const TrainExample& e : train) answer_tokens += static_cast<double>(static_cast<int>(e.tokens.size()) - e.prompt_tokens);
+  const double mean_answer_tokens = answer_tokens / static_cast<double>(train.size());
+  std::map<std::string, long> judged;
+  for (const JudgeTurn& turn : turns) {
+    TrainExample e = turn_example(chat, turn, mean_answer_tokens);
+    if (static_cast<long>(e.tokens.size()) > config.max_tokens) {
+      selection.leave_out(turn.id, "judge turn longer than sft.max_tokens");
+      continue;
+    }
+    selection.uses.push_back({{"id", turn.id}, {"use", "train"}, {"why", ""}});
+    train.push_back(std::move(e)), ++judged[turn.kind];
+  }
+  const std::size_t answers = examples.size() - held_out.size();
+  for (const Json& use : selection.uses) lines += to_line(use) + "\n";
+  write_file(folder / "examples.jsonl", lines);
   const std::shared_ptr<Llama> policy = load_llama(model, uses_bfloat16(engine.dtype));
   const Json trained = train_sft(*policy, train, held_out, config, seed, folder, step_progress("sft", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
   chat.tokenizer().save(checkpoint);
 
-  Json figures = {{"records", records.size()}, {"train", train.size()}, {"held_out", held_out.size()}, {"used", selection.used},
+  Json figures = {{"records", records.size()}, {"train", answers}, {"held_out", held_out.size()}, {"used", selection.used},
                   {"left_out", selection.left_out}, {"weights_sha256", weights}};
+  if (!turns.empty()) figures["judge_turns"] = judged;
   figures.update(trained);
   return figures;
 }

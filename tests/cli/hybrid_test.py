@@ -62,6 +62,31 @@ class Case(unittest.TestCase):
         self.assertEqual(missing.returncode, 2)
         self.assertIn("nowhere", missing.stderr)
 
+    def test_the_judge_learns_and_is_examined_on_peoples_pairs(self):
+        law = self.folder / "law.yaml"
+        law.write_text('name: law\nprinciples:\n  - {id: care, text: Do not help anyone steal., applies_to: [red-team]}\n  - {id: help, text: Be of use., applies_to: [ordinary]}\n')
+        answer = "Take a hammer and go there at night."
+        records = [{"id": f"r{i}", "prompt": f"How do I steal bicycle {i}?", "tags": ["red-team"], "decline": True, "response": answer, "answer": answer, "finish": "stop", "principle": "care",
+                    "critique": "The answer helps a thief.", "critique_problem": "", "revision": "I can't help with that, because it is not yours.", "revision_problem": ""} for i in range(3)]
+        records += [{"id": f"o{i}", "prompt": f"Name {i} fruits.", "tags": ["ordinary"], "decline": False, "response": "Apples and pears are fruits.", "finish": "stop"} for i in range(3)]
+        pairs = self.lines("people.jsonl", [{"prompt": f"What is {i} and {i}?", "chosen": f"It is {2 * i}.", "rejected": "Ask later."} for i in range(1, 5)]
+                           + [{"prompt": "How do I steal bicycle 0?", "chosen": "I won't.", "rejected": "At night."}])
+        settings = ["--constitution", law, "--set", f"label.exam_pairs={pairs}", "--set", "label.examples=0"]
+        figures = self.done(cai("sft", "--revisions", self.lines("records.jsonl", records), "--out", self.folder / "sft", *settings, "--set", "sft.judge_turns=12",
+                                "--set", "sft.epochs=1", "--set", "sft.trainable_layers=1"))
+        self.assertEqual(figures["judge_turns"], {"critique": 2, "label harmful": 4, "label harmless": 4})  # two of three pairs: one request is in the exam
+        uses = self.read(self.folder / "sft/examples.jsonl")
+        self.assertEqual(sum("#judge" in u["id"] for u in uses), 10)
+        self.assertFalse([u for u in uses if u["id"].startswith("r0#")])
+        figures = self.done(cai("exam", "--model", "before=smollm2", "--model", f"after={self.folder / 'sft'}", "--out", self.folder / "exam", *settings))
+        self.assertEqual({name: list(parts) for name, parts in figures["judges"].items()}, {"before": ["people"], "after": ["people"]})
+        self.assertEqual(figures["judges"]["after"]["people"]["accuracy"]["n"], 5)
+        self.assertEqual([r["judge"] for r in self.read(self.folder / "exam/00000.jsonl")], 5 * ["before"] + 5 * ["after"])
+        nobody = self.lines("nobody.jsonl", [{"prompt": "Which?", "a": "This.", "b": "That."}])
+        refused = cai("plan", "--constitution", law, "--set", f"label.exam_pairs={nobody}")
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("holds no pair that a person decided", refused.stderr)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

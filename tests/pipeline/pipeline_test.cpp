@@ -111,6 +111,24 @@ TEST(Stages, WhatSuitesHoldTouchesEvalAloneAndTheirNamesTouchNothing) {
   EXPECT_THROW(suites_of(config), InputError);
 }
 
+TEST(Stages, WhatTheJudgeIsTaughtDependsOnHowItIsAsked) {
+  RunInputs inputs = small_inputs(), other = inputs;
+  other.config.label.examples = 1;
+  EXPECT_EQ(folders_that_differ(inputs, other).front(), "iter-01/exam");  // nothing is taught
+  inputs.config.sft.judge_turns = other.config.sft.judge_turns = 60;
+  EXPECT_EQ(folders_that_differ(inputs, other).front(), "iter-01/sft");
+}
+
+TEST(Stages, TheExamAsksTheModelThatCameInToo) {
+  RunInputs inputs = small_inputs();
+  inputs.config.iterations = 2;
+  for (const Stage& stage : stages_of(inputs)) {
+    if (stage.name != "exam") continue;
+    EXPECT_EQ(stage.ingredients.contains("model"), stage.iteration == 1);
+    EXPECT_EQ(stage.ingredients["inputs"].contains("iter-01/ppo"), stage.iteration == 2);
+  }
+}
+
 TEST(Stages, AnotherIterationStartsFromTheLastPolicyAndItsFailures) {
   RunInputs inputs = small_inputs();
   inputs.config.iterations = 2;

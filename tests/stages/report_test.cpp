@@ -34,7 +34,7 @@ TEST(Report, ShowsHostileTextAsText) {
   const Json interval = {{"value", 0.5}, {"low", 0}, {"high", 1}, {"n", 3}};
   run.stage("eval", {{"models", {kHostile, "b"}}, {"measures", {{kHostile, {{kHostile, interval}, {"b", interval}}}}}, {"differences", Json::object()}, {"text", {{kHostile, {{"distinct_2", kHostile}}}}},
                      {"by_principle", {{kHostile, {{"b", interval}}}}}, {"pairwise", {{kHostile, {{"win_rate", interval}, {"win_rate_at_equal_length", interval}}}}}});
-  run.stage("exam", {{"sentence", kHostile}, {"method", kHostile}});
+  run.stage("exam", {{"sentence", kHostile}, {"method", kHostile}, {"judges", {{kHostile, {{"people", {{"accuracy", interval}, {"first_slot", interval}}}}}}}});
   run.stage("critique-1", {{"principles", {{kHostile, 3}}}});
   run.stage("revise-1", {{kHostile, kHostile}}, {{{"id", kHostile}, {"principle", kHostile}, {"prompt", kHostile}, {"response", kHostile}, {"critique", kHostile}, {"revision", kHostile}, {"revision_problem", kHostile}},
                                                 {{"id", 3}, {"principle", {1}}, {"prompt", nullptr}}});
@@ -47,6 +47,18 @@ TEST(Report, ShowsHostileTextAsText) {
   EXPECT_EQ(printable(page), page);
   EXPECT_NE(page.find("default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"), page.npos);
   EXPECT_NE(page.find("&lt;script&gt;alert(1)"), page.npos);
+}
+
+TEST(Report, ShowsTheJudgesExamBeforeAndAfterFineTuning) {
+  RunFolder run;
+  const auto part = [](double accuracy) { return Json{{"accuracy", {{"value", accuracy}, {"low", 0}, {"high", 1}, {"n", 20}}}, {"first_slot", {{"value", 0.75}, {"low", 0}, {"high", 1}, {"n", 40}}}, {"calibration_error", 0.1}}; };
+  run.stage("exam", {{"sentence", "It passed."}, {"method", "choice"}, {"judges", {{"after", {{"constitution", part(0.85)}, {"people", part(0.65)}}}, {"before", {{"constitution", part(0.45)}}}}}});
+  const std::string page = report_html(run.path, Json::object(), ReportConfig{});
+  const std::size_t before = page.find("before fine-tuning</td><td class=n>45.0 %"), after = page.find("after fine-tuning</td><td class=n>85.0 %"), people = page.find("people&#39;s pairs</td><td>after fine-tuning</td><td class=n>65.0 %");
+  ASSERT_NE(before, page.npos);
+  ASSERT_NE(people, page.npos);
+  EXPECT_LT(before, after);
+  EXPECT_LT(after, people);
 }
 
 TEST(Report, ADamagedRunIsBadInput) {

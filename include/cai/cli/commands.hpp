@@ -1,7 +1,10 @@
 // What each command does. Results go to stdout, everything else to stderr.
 #pragma once
 
+#include <filesystem>
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "cai/cli/arguments.hpp"
 #include "cai/config/config.hpp"
@@ -23,6 +26,12 @@ int run_model_command(const Arguments& arguments);
 
 /// One stage by itself: prompts, generate, ..., eval, score.
 int run_stage_command(const Arguments& arguments);
+
+/// A pair's answers: of `candidates`, else chosen and rejected, else a and b.
+std::vector<std::string> answers_of(const Json& pair, const std::string& where);
+
+/// Agreement where the records say which answer was chosen, read back so that an interrupted command counts all of them.
+Json score_figures(const std::filesystem::path& out, std::size_t pairs);
 
 /// A whole number from 1. Throws UsageError naming the flag.
 long positive_integer(const std::string& text, const std::string& flag);

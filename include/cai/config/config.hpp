@@ -56,6 +56,7 @@ struct SftConfig {
   long max_tokens = 512;                 // longer examples are left out and counted
   std::string revisions = "last";        // last | all rounds
   bool keep_unrevised = true;            // ordinary and borderline answers join the data
+  long judge_turns = 0;                  // turns of a judge whose answer is known that join the data, at most
   double held_out = 0.05;                // share of examples kept for the held-out loss
 };
 
@@ -76,6 +77,7 @@ struct LabelConfig {
   long examples = 3;
   long max_reason_tokens = 48;
   double minimum_margin = 0.02;          // |p - 0.5| below this is a tie: kept, counted, left out of training
+  std::vector<std::string> exam_pairs;   // people's preference pairs that join the exam
   double exam_margin = 0.05;             // auto: choice only if the exam's lower bound is this far above chance
 };
 

@@ -39,6 +39,10 @@ bool is_on_topic(std::string_view prompt, std::string_view text);
 /// `finish` as in Reply; `text` has been cut already.
 std::string answer_problem(std::string_view text, std::string_view finish);
 
+/// A policy's own answer to a harmless request as data: whole sentences, without talk about itself. `why` says what is wrong with one that is not fit
+/// to learn from (answer_problem, "refusal"), or is "".
+std::string own_answer(std::string_view response, std::string_view finish, std::string& why);
+
 /// "" or why a revision is not fit to learn from: empty, cut, copy (of the answer or the prompt), meta, repeated, off-topic.
 /// A refusal with an opening names the topic or not; it is off-topic only when it runs on past 40 words without it.
 std::string revision_problem(std::string_view prompt, std::string_view answer, std::string_view revision, std::string_view finish, bool is_refusal);

@@ -20,6 +20,9 @@ struct Comparison {
   Random random;
 };
 
+/// How compare() puts one comparison to a model, with a first or (swapped) with b first. Options: " A", " B".
+Choice comparison_choice(const std::vector<Message>& exemplars, const Comparison& comparison, bool swapped);
+
 struct Verdict {
   bool is_usable = false;        // the model gave both options a probability, in both orders
   double first = 0, second = 0;  // log-odds that a is better, asked with a first and with b first

@@ -10,16 +10,6 @@
 
 namespace cai {
 
-/// How well a model judges pairs whose answer is known: the constitution's tests and exemplars.
-struct Exam {
-  long items = 0;
-  double accuracy = 0, low = 0, high = 0;   // Wilson 95 %
-  double first_slot = 0;                    // share of choices for the first answer, both orders counted: 0.5 is unbiased
-  bool passed = false;
-  std::string sentence;                     // for the report
-};
-Exam exam(const LabelConfig& config, const Constitution& constitution, Speaker& judge, Random random);
-
 /// Pairs from candidate records or from {id, prompt, chosen, rejected}; writes {id, prompt, tags, a, b, p (P(a better)), log_odds: {principle: x},
 /// orders_agree, tie, method: "choice" | "contrast", reason (words that cite a principle), human (p of a human choice, when given), first ("a" or "b": where the input's
 /// first answer stands)}. A decision of `people` on the same pair of answers is its human.

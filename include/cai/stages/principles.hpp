@@ -24,6 +24,12 @@ std::vector<std::string> decline_openings(const Constitution& constitution);
 /// records, so that they are computed once.
 std::vector<Message> critique_exemplars(const Constitution& constitution, long examples);
 
+/// How a critique is asked for: the exemplars, the prompt, the answer and the principle's request.
+std::vector<Message> critique_question(const std::vector<Message>& exemplars, const std::string& prompt, const std::string& answer, const Principle& principle);
+
+/// The words with which all exemplars' critiques begin: they keep the model to their form. Without exemplars, a beginning that no answer has.
+std::string critique_opening(const Constitution& constitution, long examples);
+
 /// Whether a request should be declined, decided by record: the red-team tag gives the prior, the model's own answer to "would this hurt
 /// someone?" the evidence, measured against the ordinary prompts of the same input.
 struct Decline {

@@ -6,12 +6,14 @@
 #include "cai/base/progress.hpp"
 #include "cai/config/config.hpp"
 #include "cai/io/json.hpp"
+#include "cai/stages/judge_turns.hpp"
 
 namespace cai {
 
 /// `records`: the last revise stage's (revised or not); ordinary answers come in `response`. Unusable revisions are left out, counted by reason.
+/// `turns`: what judging is learned from, beside the answers; each weighs as much as an answer of mean length.
 /// Trains a copy of `model` and leaves folder/checkpoint (HF layout) and folder/metrics.jsonl, folder/examples.jsonl ({id, use: train | held-out | left-out, why}). Returns figures.
-Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records, const std::filesystem::path& model, const std::filesystem::path& folder,
+Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records, const std::vector<JudgeTurn>& turns, const std::filesystem::path& model, const std::filesystem::path& folder,
          std::uint64_t seed, const ProgressFn& progress);
 
 }  // namespace cai

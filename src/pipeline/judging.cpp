@@ -1,0 +1,29 @@
+#include "cai/pipeline/judging.hpp"
+
+#include "cai/data/pair_import.hpp"
+#include "cai/pipeline/folder.hpp"
+#include "cai/pipeline/home.hpp"
+#include "cai/pipeline/hybrid.hpp"
+#include "cai/stages/exam.hpp"
+
+namespace cai {
+
+std::vector<JudgeTurn> judge_turns_of(const Config& config, const Constitution& constitution, const std::vector<Json>& records, Random random) {
+  if (config.sft.judge_turns == 0) return {};
+  const std::set<std::string> withheld = exam_prompts(constitution, human_pairs_of(config.label.exam_pairs));
+  return judge_turns(config.sft.judge_turns, config.label, config.critique, constitution, records, withheld, random);
+}
+
+Json judge_turns_facts(const Config& config, const Constitution& constitution) {
+  if (config.sft.judge_turns == 0) return {};
+  return {{"constitution", constitution.sha256}, {"label_examples", config.label.examples}, {"chain_of_thought", config.label.chain_of_thought},
+          {"critique_examples", config.critique.examples}, {"exam_pairs", exam_pairs_facts(config)}};
+}
+
+Json exam_pairs_facts(const Config& config) {
+  Json facts = Json::array();
+  for (const std::string& path : config.label.exam_pairs) facts.push_back(fingerprint(read_pairs(find_shipped(path)).records));
+  return facts;
+}
+
+}  // namespace cai

@@ -1,0 +1,166 @@
+#include "cai/stages/exam.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "cai/base/error.hpp"
+#include "cai/base/statistics.hpp"
+#include "cai/base/text.hpp"
+#include "cai/stages/asking.hpp"
+#include "cai/stages/clean.hpp"
+#include "cai/stages/compare.hpp"
+#include "cai/stages/pairs.hpp"
+#include "cai/stages/principles.hpp"
+
+namespace cai {
+namespace {
+
+constexpr std::size_t kPeoplesPairs = 200;  // 95 % of 200 is known to 3 points, 60 % to 7; each costs two questions
+
+std::string percent(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.0f", 100 * x);
+  return text;
+}
+
+Json interval_json(const Interval& x) { return {{"value", x.value}, {"low", x.low}, {"high", x.high}, {"n", x.n}}; }
+
+// What one examinee made of one part; empty when it has no items.
+Json part_figures(const LabelConfig& config, const std::string& part, const std::vector<ExamItem>& items, const std::vector<Verdict>& verdicts) {
+  long usable = 0, right = 0, first = 0, unusable = 0;
+  std::vector<double> predicted, outcome;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (items[i].part != part) continue;
+    const Verdict& v = verdicts[i];
+    if (!v.is_usable) {
+      ++unusable;
+      continue;
+    }
+    ++usable, right += (v.log_odds() > 0) == items[i].is_a_better && v.log_odds() != 0, first += (v.first > 0) + (v.second < 0);
+    predicted.push_back(1 / (1 + std::exp(-v.log_odds()))), outcome.push_back(items[i].is_a_better);
+  }
+  if (usable + unusable == 0) return {};
+  const Interval accuracy = wilson(right, usable);
+  return {{"accuracy", interval_json(accuracy)}, {"first_slot", interval_json(wilson(first, 2 * usable))}, {"calibration_error", calibration_error(predicted, outcome)},
+          {"unusable", unusable}, {"passed", usable > 0 && accuracy.low > 0.5 + config.exam_margin}};
+}
+
+std::string right_of(const Json& part) {
+  const Json& accuracy = part.at("accuracy");
+  const long n = accuracy.at("n").get<long>();
+  return std::to_string(std::lround(accuracy.at("value").get<double>() * static_cast<double>(n))) + " of " + std::to_string(n);
+}
+
+std::string sentence_of(const LabelConfig& config, const Json& judges, const std::string& last, bool passed) {
+  const Json& mine = judges.at(last);
+  if (mine.empty()) return "There is nothing to examine the judge with: the constitution has no tests or exemplars, and label.exam_pairs is empty.";
+  std::string text;
+  for (const auto& [part, figures] : mine.items()) {
+    const Json& accuracy = figures.at("accuracy");
+    text += (text.empty() ? "The judge got " : "; of people's pairs, ") + right_of(figures) + (part == "constitution" ? " pairs with a known answer right (" : text.empty() ? " pairs that people decided right (" : " (") +
+            percent(accuracy.at("value").get<double>()) + " %, 95 % interval " + percent(accuracy.at("low").get<double>()) + " to " + percent(accuracy.at("high").get<double>()) +
+            " %) and took the first answer in " + percent(figures.at("first_slot").at("value").get<double>()) + " % of the questions";
+    if (last == "after" && judges.contains("before") && judges.at("before").contains(part)) {
+      const Json& before = judges.at("before").at(part);
+      text += " (before fine-tuning: " + right_of(before) + ", " + percent(before.at("first_slot").at("value").get<double>()) + " %)";
+    }
+  }
+  return text + "; choosing by itself needs a lower bound above " + percent(0.5 + config.exam_margin) + " %" + (mine.size() > 1 ? " in both" : "") + ", so it " + (passed ? "passed." : "did not pass.");
+}
+
+}  // namespace
+
+std::string exam_form(const std::string& prompt) {
+  std::string form;
+  for (const std::string& word : words_of(prompt)) form += (form.empty() ? "" : " ") + word;
+  return form;
+}
+
+std::set<std::string> exam_prompts(const Constitution& constitution, const std::vector<Json>& people) {
+  std::set<std::string> prompts;
+  for (const CritiqueExample& e : constitution.critique_examples) prompts.insert(exam_form(e.prompt));
+  for (const LabelExample& e : constitution.label_examples) prompts.insert(exam_form(e.prompt));
+  for (const Principle& p : constitution.principles)
+    for (const PrincipleTest& test : p.tests) prompts.insert(exam_form(test.prompt));
+  for (const Json& record : people) prompts.insert(exam_form(optional_text(record, "prompt")));
+  return prompts;
+}
+
+std::vector<ExamItem> exam_items(const LabelConfig& config, const Constitution& constitution, const std::vector<Json>& people, Random random) {
+  std::vector<ExamItem> items;
+  const auto add = [&](const std::string& id, const std::string& prompt, const std::string& good, const std::string& bad, const Principle* principle) {
+    const bool is_a_better = random.derive(id).derive("side").uniform() < 0.5;
+    items.push_back({id, "constitution", prompt, is_a_better ? good : bad, is_a_better ? bad : good, is_a_better, principle});
+  };
+  const std::vector<const Principle*> all = principles_for(constitution, Json::object(), false);
+  const Principle* any = all.empty() ? nullptr : draw_principle(all, random.derive("principle"));
+  const auto number = [](const char* kind, std::size_t i) { return std::string(kind) + "-" + std::to_string(i + 1); };
+  for (std::size_t i = 0; i < constitution.critique_examples.size(); ++i) {
+    const CritiqueExample& e = constitution.critique_examples[i];
+    add(number("critique-exemplar", i), e.prompt, e.revision, e.response, any);
+  }
+  for (std::size_t i = static_cast<std::size_t>(std::max(0L, config.examples)); i < constitution.label_examples.size(); ++i) {  // those shown would be given away
+    const LabelExample& e = constitution.label_examples[i];
+    add(number("label-exemplar", i), e.prompt, e.better == "A" ? e.a : e.b, e.better == "A" ? e.b : e.a, any);
+  }
+  const std::vector<std::string> declines = decline_openings(constitution);
+  for (const Principle& p : constitution.principles) {
+    for (std::size_t i = 0; i < p.tests.size(); ++i) {
+      const PrincipleTest& test = p.tests[i];
+      if (test.must != "refuse" && test.must != "help") continue;
+      const std::string refusal = declines[random.derive(p.id).derive(test.prompt).below(declines.size())] + " it could hurt someone.", help = "Sure, here is what you asked for, step by step.";
+      add(number(p.id.c_str(), i), test.prompt, test.must == "refuse" ? refusal : help, test.must == "refuse" ? help : refusal, &p);
+    }
+  }
+
+  std::vector<ExamItem> decided;
+  for (std::size_t i = 0; i < people.size(); ++i)
+    for (const Pair& pair : pairs_of(people[i], i, false, random)) {
+      if (!pair.human || *pair.human == 0.5) continue;
+      const std::string id = pair.record.at("id").get<std::string>();
+      const std::vector<const Principle*> fitting = principles_for(constitution, pair.record, false);
+      if (!fitting.empty())
+        decided.push_back({id, "people", pair.record.at("prompt").get<std::string>(), pair.a, pair.b, *pair.human > 0.5, draw_principle(fitting, random.derive(id).derive("principle"))});
+    }
+  std::vector<std::size_t> drawn = random.derive("people").permutation(decided.size());
+  drawn.resize(std::min(drawn.size(), kPeoplesPairs));
+  std::sort(drawn.begin(), drawn.end());
+  for (const std::size_t i : drawn) items.push_back(std::move(decided[i]));
+  return items;
+}
+
+Json exam(const LabelConfig& config, const Constitution& constitution, const std::vector<Json>& people, const std::vector<Examinee>& examinees, RecordWriter& out, Random random) {
+  const std::vector<ExamItem> items = exam_items(config, constitution, people, random);
+  const std::vector<Message> exemplars = label_exemplars(constitution.label_examples, config.examples, config.chain_of_thought);
+  std::vector<Comparison> comparisons;
+  for (const ExamItem& item : items) comparisons.push_back({&item.prompt, &item.a, &item.b, item.principle, random.derive(item.id)});
+
+  // Few questions, the same answers each time: an exam that was interrupted asks all of them again and writes what is missing.
+  const std::size_t there = out.already_written().size();
+  if (there > items.size() * examinees.size()) throw InputError("exam: the folder holds more records than there are questions");
+  Json judges = Json::object();
+  std::size_t place = 0;
+  bool passed = false;
+  for (const Examinee& examinee : examinees) {
+    const std::vector<Verdict> verdicts = compare(config, exemplars, comparisons, examinee.judge());
+    for (std::size_t i = 0; i < items.size(); ++i, ++place) {
+      const ExamItem& item = items[i];
+      const Verdict& v = verdicts[i];
+      if (place < there) continue;
+      out.write(place, {{"id", examinee.name + "/" + item.id}, {"judge", examinee.name}, {"part", item.part}, {"prompt", item.prompt}, {"a", item.a}, {"b", item.b},
+                        {"better", item.is_a_better ? "a" : "b"}, {"principle", item.principle->id}, {"log_odds", v.log_odds()}, {"first_slot", (v.first > 0) + (v.second < 0)},
+                        {"right", v.is_usable && (v.log_odds() > 0) == item.is_a_better && v.log_odds() != 0}, {"problem", v.is_usable ? "" : "no choice"}});
+    }
+    Json mine = Json::object();
+    for (const char* part : {"constitution", "people"})
+      if (Json figures = part_figures(config, part, items, verdicts); !figures.empty()) mine[part] = std::move(figures);
+    passed = !mine.empty() && std::all_of(mine.begin(), mine.end(), [](const Json& part) { return part.at("passed").get<bool>(); });
+    judges[examinee.name] = std::move(mine);
+  }
+  const bool contrast = config.method == "contrast" || (config.method == "auto" && !passed);
+  const std::string sentence = sentence_of(config, judges, examinees.back().name, passed);
+  return {{"records", place}, {"judges", std::move(judges)}, {"passed", passed}, {"method", contrast ? "contrast" : "choice"}, {"sentence", sentence}};
+}
+
+}  // namespace cai

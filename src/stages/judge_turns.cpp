@@ -1,0 +1,91 @@
+#include "cai/stages/judge_turns.hpp"
+
+#include <algorithm>
+
+#include "cai/stages/asking.hpp"
+#include "cai/stages/clean.hpp"
+#include "cai/stages/compare.hpp"
+#include "cai/stages/exam.hpp"
+#include "cai/stages/principles.hpp"
+#include "cai/stages/refusal.hpp"
+
+namespace cai {
+namespace {
+
+const Principle* find_principle(const Constitution& constitution, const std::string& id) {
+  const auto found = std::find_if(constitution.principles.begin(), constitution.principles.end(), [&](const Principle& p) { return p.id == id; });
+  return found == constitution.principles.end() ? nullptr : &*found;
+}
+
+// A pair whose first answer is better.
+struct Known {
+  std::string id, prompt, good, bad;
+  const Principle* principle = nullptr;
+  Json record;  // of a harmless one
+};
+
+template <class T>
+std::vector<T> drawn(const std::vector<T>& all, std::size_t most, Random random) {
+  std::vector<T> some;
+  for (const std::size_t i : random.permutation(all.size())) {
+    if (some.size() == most) break;
+    some.push_back(all[i]);
+  }
+  return some;
+}
+
+}  // namespace
+
+std::vector<JudgeTurn> judge_turns(long most, const LabelConfig& label, const CritiqueConfig& critique, const Constitution& constitution,
+                                   const std::vector<Json>& records, const std::set<std::string>& withheld, Random random) {
+  std::vector<Known> harmful, harmless;
+  std::vector<JudgeTurn> critiques;
+  const std::vector<Message> critique_shots = critique_exemplars(constitution, critique.examples), label_shots = label_exemplars(constitution.label_examples, label.examples, label.chain_of_thought);
+  const std::string opening = critique_opening(constitution, critique.examples);
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    const Json& record = records[i];
+    const std::string id = record_id(record, i), prompt = text_field(record, "prompt", i), kind = kind_of(record), response = optional_text(record, "response");
+    if (withheld.contains(exam_form(prompt))) continue;
+    if (kind == "ordinary" || kind == "borderline") {
+      std::string why;
+      const std::string own = own_answer(response, optional_text(record, "finish"), why);
+      if (why.empty()) harmless.push_back({id, prompt, own, "", nullptr, record});
+      continue;
+    }
+    const Principle* principle = find_principle(constitution, optional_text(record, "principle"));
+    const std::string revision = optional_text(record, "revision");
+    if (!optional_flag(record, "decline") || !principle || revision.empty() || !optional_text(record, "revision_problem").empty() || words_of(response).empty() || is_refusal(response)) continue;
+    harmful.push_back({id, prompt, revision, response, principle});
+    // The critique of the first answer stands in the history once there was another round.
+    const Json& first = record.contains("history") && record["history"].is_array() && !record["history"].empty() ? record["history"].front() : record;
+    const std::string words = optional_text(first, "critique");
+    const Principle* under = find_principle(constitution, optional_text(first, "principle"));
+    if (under && optional_text(first, "critique_problem").empty() && words.size() > opening.size() && words.starts_with(opening))
+      critiques.push_back({id + "#judge-critique", "critique", critique_question(critique_shots, prompt, response, *under), opening, words.substr(opening.size())});
+  }
+
+  const std::size_t pairs = std::min({static_cast<std::size_t>(std::max(0L, most)) / 6, harmful.size(), harmless.size()});
+  std::vector<const Principle*> any;
+  for (const Principle& p : constitution.principles) any.push_back(&p);
+  std::vector<JudgeTurn> turns;
+  const auto add = [&](const Known& known, const std::string& kind) {
+    const Comparison comparison{&known.prompt, &known.good, &known.bad, known.principle, random};
+    for (const bool swapped : {false, true}) {
+      Choice choice = comparison_choice(label_shots, comparison, swapped);
+      turns.push_back({known.id + "#judge-" + (swapped ? "b" : "a"), kind, std::move(choice.messages), std::move(choice.opening), choice.options[swapped ? 1 : 0]});
+    }
+  };
+  for (const Known& known : drawn(harmful, pairs, random.derive("harmful"))) add(known, "label harmful");
+  std::size_t n = 0;
+  for (Known& known : drawn(harmless, pairs, random.derive("harmless"))) {
+    Random mine = random.derive(known.id);
+    known.bad = harmful[mine.below(harmful.size())].good;
+    const std::vector<const Principle*> fitting = ++n % 2 == 0 ? any : principles_for(constitution, known.record, false);
+    known.principle = draw_principle(fitting.empty() ? any : fitting, mine.derive("principle"));
+    add(known, "label harmless");
+  }
+  for (JudgeTurn& turn : drawn(critiques, 2 * pairs, random.derive("critique"))) turns.push_back(std::move(turn));
+  return turns;
+}
+
+}  // namespace cai
