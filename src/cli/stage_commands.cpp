@@ -1,5 +1,6 @@
 // Each stage as a command of its own, and score.
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "cai/base/error.hpp"
@@ -177,12 +178,15 @@ class SingleStage {
       return trained([&] { return ppo(config_.ppo, config_.engine, records, model_, reward_model, a_.out, seed, progress_); });
     }
     if (name == "eval") {
-      std::vector<Json> records = use("prompts", read_prompt_records(config_));
+      std::vector<Json> records = read_prompt_records(config_);
+      if (config_.prompts.files.empty()) std::erase_if(records, [](const Json& r) { return optional_text(r, "split") == "train"; });  // of the shipped sets
+      records = use("prompts", std::move(records));
       const Constitution& constitution = use_constitution();
       const Suites suites = suites_of(config_.eval);
       facts_["suites"] = suites.sha256;
       for (const std::string& gate : config_.eval.gates) check_gate(gate, eval_measures(suites));
       std::vector<EvalModel> models = eval_models();
+      add_best_of(models);
       int code = recorded(
           [&](RecordWriter& out) {
             return eval(config_.eval, constitution, records, suites, {}, models, config_.engine, a_.out, out, of_round(0), progress_);
@@ -270,6 +274,19 @@ class SingleStage {
       facts_["model " + name] = model_fingerprint(models.back().path);
     }
     return models;
+  }
+
+  /// --best-of N --reward DIR: one more model, the last one's samples chosen by the reward model.
+  void add_best_of(std::vector<EvalModel>& models) {
+    if (a_.best_of.empty() != a_.reward.empty()) throw UsageError("--best-of and --reward belong together");
+    if (a_.best_of.empty()) return;
+    int n = 0;
+    const auto [end, error] = std::from_chars(a_.best_of.data(), a_.best_of.data() + a_.best_of.size(), n);
+    if (error != std::errc() || end != a_.best_of.data() + a_.best_of.size() || n < 2 || n > 1024) throw UsageError("--best-of: " + in_quotes(a_.best_of) + "; accepted: 2 to 1024");
+    EvalModel chosen = models.back();
+    chosen.name += ", best of " + a_.best_of, chosen.reward = find_model(a_.reward), chosen.best_of = n;
+    facts_["best of"] = {n, model_fingerprint(chosen.reward)};
+    models.push_back(std::move(chosen));
   }
 
   std::string key() const {

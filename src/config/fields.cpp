@@ -133,6 +133,7 @@ std::vector<Field> declare() {
   d.add("keep_unrevised", AT(sft.keep_unrevised), yes_no(), "Answers to ordinary and borderline prompts join the data.");
   d.add("judge_turns", AT(sft.judge_turns), from_to(0, 1e6), "Turns that teach the model to judge, with answers known by the way they were made (docs/decisions.md), at most; 0: none.");
   d.add("held_out", AT(sft.held_out), from_to(0, 0.5), "Share of the examples kept for the held-out loss.");
+  d.add("opening_weight", AT(sft.opening_weight), from_to(0.01, 1000), "Weight in the loss of an answer's first four tokens, where it decides whether to decline; the others weigh 1.");
   d.section = "candidates";
   d.add("per_prompt", AT(candidates.per_prompt), from_to(2, 64), "Answers a prompt (K).");
   d.add("plain", AT(candidates.plain), from_to(0, 64), "By contrast: answers a prompt without an instruction beside those K, compared where they differ in declining.");

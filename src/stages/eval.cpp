@@ -9,6 +9,7 @@
 #include "cai/base/statistics.hpp"
 #include "cai/base/text.hpp"
 #include "cai/stages/asking.hpp"
+#include "cai/stages/best_of.hpp"
 #include "cai/stages/clean.hpp"
 #include "cai/stages/figures.hpp"
 #include "cai/stages/refusal.hpp"
@@ -198,7 +199,7 @@ Json eval(const EvalConfig& config, const Constitution& constitution, const std:
   for (std::size_t m = 0; m < models.size(); ++m) {
     const std::size_t begin = std::max(already, m * n), end = (m + 1) * n, scored_from = std::max(begin, m * n + asked);  // what is scored comes last
     if (begin >= end) continue;
-    const std::unique_ptr<Speaker> model = local_speaker(models[m].path, engine);
+    const std::unique_ptr<Speaker> model = models[m].best_of > 1 ? best_of_speaker(models[m].path, models[m].reward, models[m].best_of, engine) : local_speaker(models[m].path, engine);
     const auto keep = [&](std::size_t k, Json record) {
       records[k] = std::move(record);
       out.write(k, records[k]);

@@ -88,7 +88,7 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
   std::vector<TrainExample> examples;
   for (const Chosen& one : selection.chosen) {
-    TrainExample e{.id = one.id};
+    TrainExample e{.id = one.id, .opening_weight = config.opening_weight};
     const std::vector<int> prompt = prompt_tokens(chat, one.prompt);
     e.tokens = answered_tokens(chat, prompt, one.answer, true);
     e.prompt_tokens = static_cast<int>(prompt.size());

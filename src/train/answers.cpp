@@ -16,10 +16,11 @@ AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples) {
   for (const TrainExample* e : examples) {
     // The last token is predicted, never read.
     sequences.emplace_back(e->tokens.begin(), e->tokens.end() - 1);
-    for (int i = std::max(1, e->prompt_tokens); i < static_cast<int>(e->tokens.size()); ++i) {
+    const int begin = std::max(1, e->prompt_tokens);
+    for (int i = begin; i < static_cast<int>(e->tokens.size()); ++i) {
       rows.push_back(offset + i - 1);
       targets.push_back(e->tokens[static_cast<std::size_t>(i)]);
-      weights.push_back(static_cast<float>(e->weight));
+      weights.push_back(static_cast<float>(e->weight * (i < begin + kOpeningTokens ? e->opening_weight : 1)));
     }
     offset += static_cast<std::int64_t>(e->tokens.size()) - 1;
   }

@@ -84,7 +84,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
       examples.push_back(&e);
       if (!states.empty()) below.push_back(states[order[i]]);
       const double n = static_cast<double>(e.tokens.size()) - std::max(1, e.prompt_tokens);
-      tokens += n, weight += n * e.weight;
+      tokens += n, weight += e.weight * (n + (e.opening_weight - 1) * std::min<double>(n, kOpeningTokens));
     }
     double loss = 0;
     for (const auto& [from, to] : micro_batches(lengths_of(examples), kMicroBatchTokens)) {

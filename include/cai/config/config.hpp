@@ -58,6 +58,7 @@ struct SftConfig {
   bool keep_unrevised = true;            // ordinary and borderline answers join the data
   long judge_turns = 0;                  // turns of a judge whose answer is known that join the data, at most
   double held_out = 0.05;                // share of examples kept for the held-out loss
+  double opening_weight = 1;             // of an answer's first tokens in the loss
 };
 
 struct CandidatesConfig {

@@ -18,6 +18,8 @@ namespace cai {
 struct EvalModel {
   std::string name;                 // "base", "sl-cai", "rl-cai"
   std::filesystem::path path;
+  std::filesystem::path reward;     // with best_of: the reward model that chooses
+  int best_of = 1;                  // samples an answer is chosen from
 };
 
 /// Writes one record a model and item {id, model, prompt, tags, response, finish, refusal, complies, tokens, log_probability of the

@@ -20,8 +20,12 @@ struct TrainExample {
   std::string id;
   std::vector<int> tokens;
   int prompt_tokens = 0;
-  double weight = 1;
+  double weight = 1;           // of each of those tokens
+  double opening_weight = 1;   // times that, of the first kOpeningTokens of them
 };
+
+/// An answer's first tokens, which decide whether it declines.
+constexpr int kOpeningTokens = 4;
 
 /// Two answers to one prompt and how likely `a` is the better one.
 struct PreferencePair {
