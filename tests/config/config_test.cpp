@@ -85,7 +85,8 @@ TEST(Config, EachDefaultIsWithinItsOwnRange) {
 }
 
 TEST(Config, TheShippedFilesLoad) {
-  for (const auto& entry : fs::directory_iterator(fs::path(CAI_SOURCE_DIR) / "configs")) EXPECT_EQ(problems(entry.path()), "") << entry.path();
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(CAI_SOURCE_DIR) / "configs"))
+    if (entry.is_regular_file()) EXPECT_EQ(problems(entry.path()), "") << entry.path();
 }
 
 RC_GTEST_PROP(Config, AnyTextEndsInAConfigOrAnInputError, (std::string text)) {

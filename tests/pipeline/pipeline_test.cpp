@@ -169,6 +169,21 @@ TEST(Stages, WithoutPpoUpdatesTheRunEndsWithSupervisedLearning) {
   EXPECT_EQ(names, (std::vector<std::string>{"prompts", "generate", "critique", "revise", "sft", "eval"}));
 }
 
+TEST(Stages, ByDpoTheLabelsTrainThePolicyThemselves) {
+  RunInputs inputs = small_inputs(), other = inputs;
+  inputs.config.method = "dpo";
+  inputs.config.iterations = 2;
+  std::vector<std::string> names;
+  for (const Stage& stage : stages_of(inputs)) {
+    if (stage.iteration == 1) names.push_back(stage.name);
+    if (stage.folder == "iter-02/generate") EXPECT_TRUE(stage.ingredients["inputs"].contains("iter-01/dpo"));
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"prompts", "generate", "critique", "revise", "sft", "exam", "candidates", "label", "dpo", "eval"}));
+  other.config.ppo.updates = 0;  // no matter: dpo has none
+  other.config.method = "dpo", other.config.iterations = 2;
+  EXPECT_EQ(folders_that_differ(inputs, other), std::vector<std::string>{});
+}
+
 TEST(Difference, NamesTheFieldAndItsValues) {
   RunInputs inputs = small_inputs(), other = inputs;
   other.config.critique.temperature = 0.5;
@@ -257,6 +272,21 @@ TEST_F(StageFolder, OfAnotherKeyIsKeptAsideNotDeleted) {
   EXPECT_FALSE(run_record_stage(folder_ / "s", "generate", "new", 0, {}, two_records).was_done);
   EXPECT_EQ(read_file(folder_ / "s.stale-1" / "00000.jsonl"), old);
   EXPECT_EQ(read_manifest(folder_ / "s")->key, "new");
+}
+
+TEST_F(StageFolder, IsTakenOverFromAnotherRunWhenItIsWholeAndOfTheSameKey) {
+  const fs::path damaged = folder_ / "damaged" / "s", other = folder_ / "other" / "s", wrong = folder_ / "wrong" / "s", mine = folder_ / "mine" / "s";
+  for (const fs::path& from : {damaged, other}) run_record_stage(from, "generate", "key", 0, {}, two_records);
+  run_record_stage(wrong, "generate", "another key", 0, {}, two_records);
+  write_file(damaged / "00000.jsonl", "{}\n");
+  fs::create_directories(mine.parent_path());
+  EXPECT_EQ(take_over({folder_ / "none" / "s", wrong}, mine, "key"), "");
+  EXPECT_FALSE(fs::exists(mine));
+  EXPECT_EQ(take_over({wrong, damaged, other}, mine, "key"), other);
+  EXPECT_TRUE(run_record_stage(mine, "generate", "key", 0, {}, [](RecordWriter&) -> Json { throw Bug("made again"); }).was_done);
+  EXPECT_EQ(read_records(mine).size(), 2u);
+  EXPECT_EQ(verify_manifest(mine), std::vector<std::string>{});
+  EXPECT_EQ(take_over({other}, mine, "key"), "");  // what is there stays
 }
 
 TEST_F(StageFolder, SumsSecondsOverInterruptions) {

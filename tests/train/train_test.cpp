@@ -19,6 +19,7 @@
 #include "cai/base/stop.hpp"
 #include "cai/io/file.hpp"
 #include "cai/model/reward_model.hpp"
+#include "cai/train/answers.hpp"
 #include "cai/train/loss.hpp"
 #include "cai/train/ppo.hpp"
 #include "cai/train/train.hpp"
@@ -131,6 +132,23 @@ TEST(Sft, ABatchHasTheGradientOfItsMicroBatches) {
   const std::vector<TrainExample> all = examples(5);
   const std::vector<double> together = example_log_probabilities(model, all);
   for (std::size_t i = 0; i < all.size(); ++i) EXPECT_NEAR(together[i], example_log_probabilities(model, {all[i]})[0], 1e-5);
+}
+
+TEST(Sft, AnOpeningMayWeighMore) {
+  TrainExample e = examples(1)[0];
+  e.opening_weight = 5, e.weight = 2;
+  const AnswerBatch batch = answer_batch({&e});
+  const std::int64_t answer = static_cast<std::int64_t>(e.tokens.size()) - e.prompt_tokens;
+  ASSERT_EQ(batch.weights.numel(), answer);
+  for (std::int64_t i = 0; i < answer; ++i) EXPECT_EQ(batch.weights[i].item<float>(), i < kOpeningTokens ? 10.0F : 2.0F) << i;
+  // The loss of a step is the weighted mean: that of one example is between its tokens' lowest and highest.
+  Llama model = random_llama(tiny(), 2);
+  const at::Tensor logs = answer_log_probabilities(model, model.head, batch, 0);
+  const double expected = -(logs * batch.weights).sum().item<double>() / batch.weights.sum().item<double>();
+  const Folder folder;
+  double first = 0;
+  train_sft(model, {e}, {}, {.epochs = 1, .batch_size = 1, .opening_weight = 5}, 1, folder.path, [&](long, long, const Json& figures) { first = figures["loss"].get<double>(); });
+  EXPECT_NEAR(first, expected, 1e-5);
 }
 
 // Runs `train` in a child process that is told to stop after `steps` observed steps, then again to the end.

@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""What comes after the labels: DPO instead of a reward model and PPO, best of n, and stages taken over from another run. A tiny model."""
+import json
+import pathlib
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "reliability"))
+import tiny  # noqa: E402
+
+BINARY = sys.argv.pop(1) if len(sys.argv) > 1 else "build/cai"
+
+
+def figures(run, stage):
+    return json.loads((run / "iter-01" / stage / "manifest.json").read_text())["figures"]
+
+
+class Methods(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.keeper = tempfile.TemporaryDirectory()
+        cls.folder = pathlib.Path(cls.keeper.name)
+        cls.setup = tiny.Setup(pathlib.Path(BINARY).resolve(), cls.folder)
+        cls.first = cls.folder / "first"
+        cls.result = cls.setup.train(cls.first)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.keeper.cleanup()
+
+    def setUp(self):
+        self.assertEqual(self.result.returncode, 0, self.result.stderr[-2000:])
+
+    def by_dpo(self, name, *more):
+        run = self.folder / name
+        return run, self.setup.cai(*self.setup.command(run, method="dpo", **{"dpo.batch_size": 4, "dpo.trainable_layers": 1})[1:], *more)
+
+    def test_dpo_takes_over_what_it_shares_and_learns_from_the_labels(self):
+        run, result = self.by_dpo("reusing", "--reuse", self.first)
+        self.assertEqual(result.returncode, 0, result.stderr[-2000:])
+        for stage in ("prompts", "generate", "critique-1", "revise-1", "sft", "exam", "candidates", "label"):
+            self.assertIn(f"iter-01/{stage}: taken over from {self.first}", result.stderr)
+        self.assertFalse((run / "iter-01/reward").exists() or (run / "iter-01/ppo").exists())
+        self.assertEqual(figures(run, "eval")["models"], ["base", "sl-cai", "dpo"])
+        self.assertEqual(figures(run, "dpo")["pairs"], figures(run, "dpo")["train"])
+        self.assertEqual(self.setup.cai("verify", run).returncode, 0)
+        # The same run without reuse has the same files.
+        alone, result = self.by_dpo("alone")
+        self.assertEqual(result.returncode, 0, result.stderr[-2000:])
+        self.assertEqual(tiny.differences(tiny.snapshot(alone), tiny.snapshot(run)), [])
+
+    def test_what_was_not_made_by_a_run_is_not_reused(self):
+        run, result = self.by_dpo("nothing", "--reuse", self.folder / "model")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn("not a run folder", result.stderr)
+        self.assertFalse(run.exists())
+
+    def test_best_of_n_chooses_by_reward(self):
+        out = self.folder / "eval"
+        common = ["--constitution", self.setup.constitution, "--prompts", self.setup.prompts, "--set", "eval.suites=", "--set", "eval.bootstrap_samples=100", "--set", "eval.max_new_tokens=8"]
+        models = ["--model", f"base={self.setup.model}", "--model", f"sl={self.first / 'iter-01/sft'}"]
+        result = self.setup.cai("eval", *models, "--best-of", 4, "--reward", self.first / "iter-01/reward", *common, "--out", out)
+        self.assertEqual(result.returncode, 0, result.stderr[-2000:])
+        records = [json.loads(line) for line in (out / "00000.jsonl").read_text().splitlines()]
+        by_model = {}
+        for record in records:
+            by_model.setdefault(record["model"], []).append({"id": record["id"], "prompt": record["prompt"], "a": record["response"]})
+        self.assertEqual(list(by_model), ["base", "sl", "sl, best of 4"])
+        # What it gives is scored higher than what the same policy says first, on average.
+        pairs = self.folder / "pairs.jsonl"
+        with pairs.open("w") as lines:
+            for chosen, plain in zip(by_model["sl, best of 4"], by_model["sl"]):
+                if chosen["a"] and plain["a"]:
+                    lines.write(json.dumps({**chosen, "b": plain["a"]}) + "\n")
+        scores = self.folder / "scores"
+        result = self.setup.cai("score", "--model", self.first / "iter-01/reward", "--pairs", pairs, "--out", scores)
+        self.assertEqual(result.returncode, 0, result.stderr[-2000:])
+        scored = [json.loads(line) for line in (scores / "00000.jsonl").read_text().splitlines()]
+        self.assertGreater(sum(s["margin"] for s in scored), 0)
+
+    def test_best_of_n_needs_its_reward_model(self):
+        result = self.setup.cai("eval", "--model", f"base={self.setup.model}", "--best-of", 4, "--prompts", self.setup.prompts, "--out", self.folder / "none")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("--best-of and --reward belong together", result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
