@@ -1,5 +1,8 @@
 #include "cai/stages/reward.hpp"
 
+#include <cstdio>
+
+#include "cai/base/log.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
@@ -7,6 +10,21 @@
 #include "cai/stages/training_pairs.hpp"
 
 namespace cai {
+namespace {
+
+// What a policy would learn from this reward model where it is not known to be better than chance, one sentence a kind of prompt.
+std::vector<std::string> doubts_of(const Json& held_out) {
+  std::vector<std::string> doubts;
+  for (const auto& [kind, accuracy] : held_out.at("accuracy_by_kind").items()) {
+    if (accuracy.at("low").get<double>() > 0.5) continue;
+    char figures[96];
+    std::snprintf(figures, sizeof figures, "%.2f [%.2f, %.2f] of %ld held-out pairs", accuracy["value"].get<double>(), accuracy["low"].get<double>(), accuracy["high"].get<double>(), accuracy["n"].get<long>());
+    doubts.push_back("the reward model is not known to be better than chance on " + kind + " prompts (" + figures + "): what is learned from it there is noise; compare sl-cai and rl-cai in the report");
+  }
+  return doubts;
+}
+
+}  // namespace
 
 Json reward(const RewardConfig& config, const EngineConfig& engine, const std::vector<Json>& labels, const HybridConfig& hybrid,
             const std::vector<Json>& human_pairs, const People& people, const std::filesystem::path& model,
@@ -24,6 +42,9 @@ Json reward(const RewardConfig& config, const EngineConfig& engine, const std::v
   Json figures = pairs.figures;
   figures["weights_sha256"] = weights;
   figures.update(trained);
+  figures["doubts"] = Json::array();
+  if (figures.contains("held_out") && figures["held_out"].is_object()) figures["doubts"] = doubts_of(figures["held_out"]);
+  for (const Json& doubt : figures["doubts"]) log_warning("reward: " + doubt.get<std::string>());
   return figures;
 }
 
