@@ -175,7 +175,7 @@ std::vector<Field> declare() {
   d.add("batch_size", AT(reward.batch_size), from_to(1, 1e5), "Pairs a step.");
   d.add("held_out", AT(reward.held_out), from_to(0, 0.5), "Share of the pairs kept to measure with.");
   d.section = "hybrid";
-  d.add("pairs", AT(hybrid.pairs), anything("a list of files"), "People's preference pairs that join the training of the reward model (docs/human.md).");
+  d.add("pairs", AT(hybrid.pairs), anything("a list of files"), "People's preference pairs that join the training of the reward model (docs/people.md).");
   d.add("decisions", AT(hybrid.decisions), anything("a list of runs or files"), "People's decisions (cai review): they stand over the AI's on the same pair, in label and reward.");
   d.add("weight", AT(hybrid.weight), from_to(0.01, 1000), "Weight of a pair that a person decided, in the reward model's loss; an AI label weighs 1.");
   d.add("share", AT(hybrid.share), from_to(0, 1), "Share of the reward model's training pairs that come from hybrid.pairs, at most; drawn by seed.");
