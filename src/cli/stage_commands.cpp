@@ -205,7 +205,7 @@ class SingleStage {
 
  private:
   std::vector<Json> use(const std::string& what, std::vector<Json> records) {
-    facts_[what] = fingerprint(records);
+    facts_[what] = hash_of(records);
     return records;
   }
   std::vector<Json> pairs_of_input() const {
@@ -215,7 +215,7 @@ class SingleStage {
   }
   People use_people() {
     if (config_.hybrid.decisions.empty()) return {};
-    for (const std::string& path : config_.hybrid.decisions) facts_["decisions"].push_back(fingerprint(read_decisions(path)));
+    for (const std::string& path : config_.hybrid.decisions) facts_["decisions"].push_back(hash_of(read_decisions(path)));
     return people_of(config_.hybrid);
   }
   void use_model() {

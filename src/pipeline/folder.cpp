@@ -161,12 +161,6 @@ fs::path move_aside(const fs::path& folder) {
   }
 }
 
-std::string fingerprint(const std::vector<Json>& records) {
-  Sha256 hash;
-  for (const Json& record : records) hash.update(to_line(record) + "\n");
-  return hash.hex();
-}
-
 std::string key_of(const Json& ingredients) { return sha256(to_line(ingredients)); }
 
 std::string hash_of(const std::vector<Json>& records) {

@@ -22,7 +22,7 @@ Json judge_turns_facts(const Config& config, const Constitution& constitution) {
 
 Json exam_pairs_facts(const Config& config) {
   Json facts = Json::array();
-  for (const std::string& path : config.label.exam_pairs) facts.push_back(fingerprint(read_pairs(find_shipped(path)).records));
+  for (const std::string& path : config.label.exam_pairs) facts.push_back(hash_of(read_pairs(find_shipped(path)).records));
   return facts;
 }
 

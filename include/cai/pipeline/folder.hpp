@@ -41,13 +41,10 @@ std::string unfinished_key(const std::filesystem::path& folder);
 /// Renames the folder to the first free <folder>.stale-N. Returns the new name.
 std::filesystem::path move_aside(const std::filesystem::path& folder);
 
-/// SHA-256 of records' lines: names an input in a key.
-std::string fingerprint(const std::vector<Json>& records);
-
 /// What determines a stage's output, as an object; its key is the SHA-256 of this object's line.
 std::string key_of(const Json& ingredients);
 
-/// SHA-256 over the lines of records.
+/// SHA-256 over the lines of records: names an input in a key.
 std::string hash_of(const std::vector<Json>& records);
 
 /// The lines of a config section that bear on results: not those on checkpoints' times, threads and batch width, and gates.
