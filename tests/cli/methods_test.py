@@ -21,12 +21,13 @@ class Methods(unittest.TestCase):
     def setUpClass(cls):
         cls.keeper = tempfile.TemporaryDirectory()
         cls.folder = pathlib.Path(cls.keeper.name)
-        cls.setup = tiny.Setup(pathlib.Path(BINARY).resolve(), cls.folder)
+        cls.setup = tiny.Setup(pathlib.Path(BINARY).resolve().with_name("cai-run"), cls.folder)
         cls.first = cls.folder / "first"
         cls.result = cls.setup.train(cls.first)
 
     @classmethod
     def tearDownClass(cls):
+        cls.setup.close()
         cls.keeper.cleanup()
 
     def setUp(self):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Kills, power losses and failing disks anywhere in a run of all stages: the same command goes on and ends with the same bytes.
 
-crash_test.py CAI [--full] [--seed N] [--minutes M] [kill|power|records|faults ...]   --full: every case (an hour of an idle core),
-else a sample; --minutes: as many of them, in random order, as there is time for in each part"""
+crash_test.py CAI [--full] [--seed N] [--minutes M] [--part I/N] [kill|power|records|faults ...]   --full: every case (an hour of an idle core),
+else a sample; --minutes: as many of them, in random order, as there is time for in each part; --part: every N-th of them, from the I-th on"""
 import collections
 import hashlib
 import json
@@ -11,7 +11,6 @@ import pathlib
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
@@ -19,9 +18,15 @@ import replay
 import tiny
 
 BINARY = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "build/cai").resolve()
-SHIM = BINARY.parent / "libfault_shim.so"
-SEED = int(sys.argv[sys.argv.index("--seed") + 1]) if "--seed" in sys.argv else 1
-MINUTES = float(sys.argv[sys.argv.index("--minutes") + 1]) if "--minutes" in sys.argv else None
+
+
+def option(name, otherwise):
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else otherwise
+
+
+SEED = int(option("--seed", 1))
+MINUTES = float(option("--minutes", 0))
+PART, PARTS = map(int, option("--part", "1/1").split("/"))
 FULL = tiny.full()
 ERRORS = ["ENOSPC", "EIO", "EDQUOT", "EMFILE", "ENOMEM", "EROFS"]
 
@@ -32,16 +37,18 @@ class Sweep:
         self.folder, self.run = pathlib.Path(folder), pathlib.Path(folder) / "run"
         self.log = self.folder / "calls"
         self.failed = []
-        begin = time.monotonic()
         whole = self.train(CAI_FAULT_LOG=str(self.log))
-        self.seconds = time.monotonic() - begin
         assert whole.returncode == 0, whole.stderr[-2000:]
         self.expected = tiny.snapshot(self.run)
         self.calls = replay.read_log(self.log, self.run)
+        self.fresh()
+        begin = time.monotonic()
+        self.goes_on("the same again")
+        self.seconds = time.monotonic() - begin
         print(f"seed {SEED}; a whole run: {self.seconds:.1f} s, {len(self.expected)} files, {len(self.calls)} calls that change the folder", flush=True)
 
     def train(self, **env):
-        return self.setup.train(self.run, env={"LD_PRELOAD": str(SHIM), "CAI_FAULT_FOLDER": str(self.run), **env})
+        return self.setup.train(self.run, env={"CAI_FAULT_FOLDER": str(self.run), **env})
 
     def fresh(self):
         shutil.rmtree(self.run, ignore_errors=True)
@@ -69,61 +76,64 @@ class Sweep:
             self.fail(case, f"no clear line: {last}")
 
 
-class Cases:
-    """Numbers of calls, in random order; with --minutes it ends when the part's time is over."""
-
-    def __init__(self, share=1.0):
-        self.end = time.monotonic() + 60 * MINUTES * share if MINUTES else None
-
-    def of(self, total, wanted, rng):
-        for k in rng.sample(range(1, total + 1), min(wanted, total)):
-            if self.end and time.monotonic() > self.end:
-                return
-            yield k
+def of_seed(*words):
+    """Random figures of one case, whatever was run before it."""
+    return random.Random(f"{SEED} {words}")
 
 
-def kill(sweep, rng):
-    """SIGKILL in place of a call, in the middle of a write, and at random moments."""
-    count = 0
-    for k in Cases(0.7).of(len(sweep.calls), 800 if FULL else 8, rng):
+def cases(everything, sample, share=1.0):
+    """Everything with --full, else that many of it; in random order, the part that was asked for, until this share of the minutes is over."""
+    end = time.monotonic() + 60 * MINUTES * share if MINUTES else None
+    everything = list(everything)
+    drawn = of_seed("order").sample(everything, len(everything) if FULL else min(sample, len(everything)))
+    for case in drawn[PART - 1::PARTS]:
+        if end and time.monotonic() > end:
+            return
+        yield case
+
+
+def drawn(calls, n, first=1):
+    """Numbers of n of these calls, the first of which has the number `first`."""
+    return of_seed("calls").sample(range(first, first + len(calls)), min(n, len(calls)))
+
+
+def kill(sweep):
+    """SIGKILL in place of each call, in the middle of each write, at random moments, and again and again."""
+    killed = collections.Counter()
+    writes = [k for k, call in enumerate(sweep.calls, 1) if call[0] == "write" and len(call[-1]) > 1]
+    for mode, k in cases([("kill", k) for k in range(1, len(sweep.calls) + 1)] + [("torn", k) for k in writes], 11, 0.7):
         sweep.fresh()
-        mode = "torn" if sweep.calls[min(k, len(sweep.calls)) - 1][0] == "write" and rng.random() < 0.7 else "kill"
-        sweep.train(CAI_FAULT=f"{mode}@{k}")
+        killed[mode] += sweep.train(CAI_FAULT=f"{mode}@{k}").returncode == -signal.SIGKILL
         sweep.goes_on(f"{mode}@{k}")
-        count += 1
-    at_random = 0
-    for _ in Cases(0.2).of(100 if FULL else 3, 100, rng):
+    for i in cases(range(500), 3, 0.2):
         sweep.fresh()
-        process = subprocess.Popen(sweep.setup.command(sweep.run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        delay = rng.uniform(0.2, 0.3 + sweep.seconds)
-        try:
-            process.wait(delay)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            at_random += 1
+        delay = of_seed("moment", i).uniform(0, sweep.seconds)
+        pid = sweep.setup.server.begin(sweep.setup.command(sweep.run)[1:], {})
+        if not sweep.setup.server.ended(delay):
+            os.kill(pid, signal.SIGKILL)
+        killed["moment"] += sweep.setup.server.end(pid=pid).returncode == -signal.SIGKILL
         sweep.goes_on(f"SIGKILL after {delay:.3f} s")
-    # One run killed again and again, a little further each time.
     sweep.fresh()
-    chain = 0
-    for k in range(rng.randint(20, 40), 4000, rng.randint(20, 40) if FULL else 200):
+    rng = of_seed("chain")
+    for k in range(rng.randint(20, 40), 4000, rng.randint(20, 40) if FULL else 200):  # one run, a little further each time
         if sweep.train(CAI_FAULT=f"kill@{k}").returncode == 0:
             break
-        chain += 1
+        killed["chain"] += 1
     sweep.goes_on("a chain of kills")
-    print(f"killed at {count} calls, at {at_random} random moments, one run {chain} times in a row", flush=True)
+    print(f"killed at {killed['kill']} calls, in {killed['torn']} writes, at {killed['moment']} random moments, one run {killed['chain']} times in a row", flush=True)
 
 
-def power(sweep, rng):
+def power(sweep):
     """The power goes at a call; what was not synced is kept, lost or torn in part."""
     count = 0
-    for k in Cases().of(len(sweep.calls), 200 if FULL else 8, rng):
+    for k in cases(drawn(sweep.calls, 200), 8):
         disk = replay.Disk()
         for call in sweep.calls[:k]:
             disk.apply(*call)
+        rng = of_seed("power", k)
         mode = rng.choice(["none", "some", "some", "some", "all"])
         sweep.fresh()
-        disk.write_out(sweep.run, random.Random(SEED * 100_000 + k), mode)
+        disk.write_out(sweep.run, rng, mode)
         sweep.goes_on(f"power lost after call {k} ({mode} of the unsynced kept)")
         count += 1
     print(f"power lost at {count} calls", flush=True)
@@ -140,24 +150,25 @@ def acknowledged(calls):
     return synced_hashes
 
 
-def records(sweep, rng):
+def records(sweep):
     """One stage with several batches of records: none that was acknowledged is lost to a power failure, whatever of the rest survives."""
     sweep.fresh()
-    prompts = sweep.folder / "many.txt"
+    prompts, rng = sweep.folder / "many.txt", of_seed("prompts")
     prompts.write_text("".join(f"tell a {rng.choice(tiny.WORDS)} {rng.choice(tiny.WORDS)} {i}\n" for i in range(300)))
     command = ["generate", "--model", sweep.setup.model, "--prompts", prompts, "--out", sweep.run, "--max-new-tokens", "4",
                "--set", "engine.dtype=float32", "--set", "engine.threads=1"]
     log = sweep.folder / "record-calls"
-    whole = sweep.setup.cai(*command, env={"LD_PRELOAD": str(SHIM), "CAI_FAULT_FOLDER": str(sweep.run), "CAI_FAULT_LOG": str(log)})
+    whole = sweep.setup.cai(*command, env={"CAI_FAULT_FOLDER": str(sweep.run), "CAI_FAULT_LOG": str(log)})
     assert whole.returncode == 0, whole.stderr
     expected, calls = tiny.snapshot(sweep.run), replay.read_log(log, sweep.run)
     lost = kept_most = count = 0
-    for k in Cases().of(len(calls), 200 if FULL else 8, rng):
+    for k in cases(drawn(calls, 200), 8):
         disk = replay.Disk()
         for call in calls[:k]:
             disk.apply(*call)
         sweep.fresh()
-        disk.write_out(sweep.run, random.Random(SEED * 100_000 + k), rng.choice(["none", "some", "all"]))
+        rng = of_seed("records", k)
+        disk.write_out(sweep.run, rng, rng.choice(["none", "some", "all"]))
         promised = acknowledged(calls[:k])
         shard, hashes = sweep.run / "00000.jsonl", sweep.run / "progress.hashes"
         if not (sweep.run / "manifest.json").exists() and promised:
@@ -175,27 +186,24 @@ def records(sweep, rng):
     print(f"power lost at {count} calls of a stage of 300 records (up to {kept_most} of them acknowledged): {lost} acknowledged records lost", flush=True)
 
 
-def faults(sweep, rng):
+def faults(sweep):
     """A call fails: the run ends with a documented code and one line, or is not harmed at all; then the same command goes on."""
     outcomes = collections.Counter()
-    cases = [(error + "@", "") for error in ERRORS] + [("ENOSPC@", "+"), ("EIO@", "+")]
-    for kind, more in cases:
-        for k in Cases(0.1).of(len(sweep.calls), 200 if FULL else 1, rng):
-            fault = f"{kind}{k}{more}"
-            sweep.fresh()
-            result = sweep.train(CAI_FAULT=fault)
+    at = [*range(1, 201), *drawn(sweep.calls[200:], 50, first=201)]
+    harmless = ["short@", "EINTR@"]
+    for kind, more, k in cases([(kind, more, k) for kind, more in [(error + "@", "") for error in ERRORS] + [("ENOSPC@", "+"), ("EIO@", "+")] +
+                                [(kind, "") for kind in harmless] for k in at], 12):
+        fault = f"{kind}{k}{more}"
+        sweep.fresh()
+        result = sweep.train(CAI_FAULT=fault)
+        outcomes[f"{kind}{more} exit {result.returncode}"] += 1
+        if kind not in harmless:
             sweep.told(fault, result, (0, 1))
-            outcomes[f"{kind}{more} exit {result.returncode}"] += 1
             sweep.goes_on(fault)
-    for kind in ["short", "EINTR"]:  # no failures at all
-        for k in Cases(0.1).of(len(sweep.calls), 200 if FULL else 2, rng):
-            sweep.fresh()
-            result = sweep.train(CAI_FAULT=f"{kind}@{k}")
-            if result.returncode != 0:
-                sweep.fail(f"{kind}@{k}", f"exit {result.returncode}: {result.stderr[-300:]}")
-            elif tiny.differences(sweep.expected, tiny.snapshot(sweep.run)):
-                sweep.fail(f"{kind}@{k}", "other content")
-            outcomes[f"{kind} exit {result.returncode}"] += 1
+        elif result.returncode != 0:
+            sweep.fail(fault, f"exit {result.returncode}: {result.stderr[-300:]}")
+        elif tiny.differences(sweep.expected, tiny.snapshot(sweep.run)):
+            sweep.fail(fault, "other content")
     print("faults:", json.dumps(outcomes), flush=True)
 
 
@@ -204,7 +212,8 @@ def main():
     with tiny.workplace() as folder:
         sweep = Sweep(folder)
         for part in wanted:
-            part(sweep, random.Random(SEED))
+            part(sweep)
+        sweep.setup.close()
         print(f"{len(sweep.failed)} failures")
         sys.exit(1 if sweep.failed else 0)
 

@@ -59,6 +59,14 @@ static void start(void) {
   if (log) log_file = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 }
 
+// For fork_server.c: a child's environment is another one.
+void fault_shim_forget(void) {
+  if (log_file >= 0) syscall(SYS_close, log_file);
+  log_file = -1;
+  at_call = calls = and_later = error_number = ready = 0;
+  folder[0] = mode[0] = call_name[0] = 0;
+}
+
 #define REAL(name) \
   static __typeof__(name)* real; \
   if (!real) real = (__typeof__(name)*)dlsym(RTLD_NEXT, #name)

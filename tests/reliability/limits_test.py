@@ -19,7 +19,6 @@ import tiny
 FULL = tiny.full()
 SEED = int(sys.argv[sys.argv.index("--seed") + 1]) if "--seed" in sys.argv else 1
 BINARY = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "build/cai").resolve()
-SHIM = BINARY.parent / "libfault_shim.so"
 
 
 class Limits(unittest.TestCase):
@@ -38,6 +37,7 @@ class Limits(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
+        cls.setup.close()
         cls.keeper.cleanup()
 
     def setUp(self):
@@ -77,7 +77,7 @@ class Limits(unittest.TestCase):
         self.goes_on()
 
     def test_without_locks_in_the_file_system_the_note_of_the_holder_counts(self):
-        no_locks = {"LD_PRELOAD": str(SHIM), "CAI_FAULT_FOLDER": str(self.run_folder), "CAI_FAULT": "ENOLCK=flock"}
+        no_locks = {"CAI_FAULT_FOLDER": str(self.run_folder), "CAI_FAULT": "ENOLCK=flock"}
         first = self.started("iter-01/ppo/stage.json")
         second = self.setup.train(self.run_folder, env=no_locks)
         first.kill(), first.communicate()
@@ -163,7 +163,7 @@ class Limits(unittest.TestCase):
         self.assertFalse(pathlib.Path("/proc/none").exists())
 
     def test_a_folder_that_cannot_be_written(self):
-        read_only = {"LD_PRELOAD": str(SHIM), "CAI_FAULT_FOLDER": str(self.run_folder), "CAI_FAULT": "EROFS@1+"}
+        read_only = {"CAI_FAULT_FOLDER": str(self.run_folder), "CAI_FAULT": "EROFS@1+"}
         self.told(self.setup.train(self.run_folder, env=read_only), 1, "Read-only file system")
         if os.getuid() == 0:  # and in earnest: as a user who may not write there
             closed = self.folder / "closed"
@@ -188,7 +188,7 @@ class Limits(unittest.TestCase):
         """In a stopped and in a finished run: `verify` tells it, or the run goes on, and what it ends with is right or it says what is damaged."""
         rng = random.Random(SEED)
         stopped = self.folder / "stopped"
-        result = self.setup.train(self.run_folder, env={"LD_PRELOAD": str(SHIM), "CAI_FAULT_FOLDER": str(self.run_folder), "CAI_FAULT": "kill@900"})
+        result = self.setup.train(self.run_folder, env={"CAI_FAULT_FOLDER": str(self.run_folder), "CAI_FAULT": "kill@900"})
         self.assertEqual(result.returncode, -signal.SIGKILL)
         shutil.copytree(self.run_folder, stopped)
         detected = harmless = 0

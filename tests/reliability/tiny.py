@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 
+import fork_server
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 STAGES = ["prompts", "generate", "critique-1", "revise-1", "sft", "exam", "candidates", "label", "reward", "ppo", "eval"]
 WORDS = (" the a it is not you I can can't help with that please ask tell friend house garden water bread money letter dog road key door "
@@ -139,6 +141,7 @@ class Setup:
         self.binary, self.folder = str(binary), pathlib.Path(folder)
         self.model, self.prompts, self.constitution = self.folder / "model", self.folder / "prompts.jsonl", self.folder / "tiny.yaml"
         self.suites = self.folder / "suites.jsonl"
+        self.server = fork_server.Server(binary, folder)
         if not self.model.exists():
             write_model(self.model)
             write_prompts(self.prompts)
@@ -151,12 +154,17 @@ class Setup:
                 "--out", str(run), *settings]
 
     def train(self, run, env=None, settings=None, **more):
-        return subprocess.run(self.command(run, **(settings or {})), capture_output=True, text=True, errors="replace", timeout=300,
-                              env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}, **more)
+        return self.cai(*self.command(run, **(settings or {}))[1:], env=env, **more)
 
     def cai(self, *arguments, env=None, **more):
+        """In a process of its own where `more` says how it is started, else by the server."""
+        if not more:
+            return self.server.run(arguments, env)
         return subprocess.run([self.binary, *map(str, arguments)], capture_output=True, text=True, errors="replace", timeout=300,
                               env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}, **more)
+
+    def close(self):
+        self.server.close()
 
 
 def full():
