@@ -85,10 +85,13 @@ def cases(everything, sample, share=1.0):
     """Everything with --full, else that many of it; in random order, the part that was asked for, until this share of the minutes is over."""
     end = time.monotonic() + 60 * MINUTES * share if MINUTES else None
     everything = list(everything)
-    drawn = of_seed("order").sample(everything, len(everything) if FULL else min(sample, len(everything)))
-    for case in drawn[PART - 1::PARTS]:
+    order = of_seed("order").sample(everything, len(everything) if FULL else min(sample, len(everything)))
+    part = order[PART - 1::PARTS]
+    for i, case in enumerate(part):
         if end and time.monotonic() > end:
             return
+        if i and i % 250 == 0:
+            print(f"{i} of {len(part)}", flush=True)
         yield case
 
 
