@@ -33,8 +33,10 @@ std::string refusal(const std::function<void()>& run) {
   return "accepted";
 }
 
+using namespace std::string_literals;
+
 TEST(Lines, ShowNothingHiddenAndReadBackTheSame) {
-  const std::string text = std::string("\0\x1b[31m\x7f \xc2\x9b \xe2\x80\xae \xef\xbb\xbf \xf3\xa0\x81\x81 \xf0\x9f\x8c\x8d \"\\/\n", 36);
+  const std::string text = "\0\x1b[31m\x7f \xc2\x9b \xe2\x80\xae \xef\xbb\xbf \xf3\xa0\x81\x81 \xf0\x9f\x8c\x8d \"\\/\n"s;
   const Json value = {{text, {text, 1.5, nullptr}}};
   for (const std::string& shown : {to_line(value), to_lines(value)}) {
     EXPECT_EQ(printable(shown), shown);
