@@ -133,7 +133,8 @@ std::vector<Field> declare() {
   d.add("keep_unrevised", AT(sft.keep_unrevised), yes_no(), "Answers to ordinary and borderline prompts join the data.");
   d.add("judge_turns", AT(sft.judge_turns), from_to(0, 1e6), "Turns that teach the model to judge, with answers known by the way they were made (docs/decisions.md), at most; 0: none.");
   d.add("held_out", AT(sft.held_out), from_to(0, 0.5), "Share of the examples kept for the held-out loss.");
-  d.add("opening_weight", AT(sft.opening_weight), from_to(0.01, 1000), "Weight in the loss of an answer's first four tokens, where it decides whether to decline; the others weigh 1.");
+  d.add("decision_weight", AT(sft.decision_weight), from_to(0, 1000), "Weight of the loss on whether an answer declines, read off its first token, beside the loss on all of its tokens; 0: none.");
+  d.add("answering_weight", AT(sft.answering_weight), from_to(0.01, 1000), "In that loss, weight of an answer that should not decline; one that should weighs 1. Higher: the model declines less, harmful requests too.");
   d.section = "candidates";
   d.add("per_prompt", AT(candidates.per_prompt), from_to(2, 64), "Answers a prompt (K).");
   d.add("plain", AT(candidates.plain), from_to(0, 64), "By contrast: answers a prompt without an instruction beside those K, compared where they differ in declining.");
@@ -174,6 +175,7 @@ std::vector<Field> declare() {
   d.add("epochs", AT(reward.epochs), from_to(0, 1000), "Passes over the pairs.");
   d.add("batch_size", AT(reward.batch_size), from_to(1, 1e5), "Pairs a step.");
   d.add("held_out", AT(reward.held_out), from_to(0, 0.5), "Share of the pairs kept to measure with.");
+  d.add("layers", AT(reward.layers), from_to(0, 1000), "Layers of the policy, from the bottom, that the reward model keeps, its head on the last of them; 0: all.");
   d.section = "hybrid";
   d.add("pairs", AT(hybrid.pairs), anything("a list of files"), "People's preference pairs that join the training of the reward model (docs/people.md).");
   d.add("decisions", AT(hybrid.decisions), anything("a list of runs or files"), "People's decisions (cai review): they stand over the AI's on the same pair, in label and reward.");

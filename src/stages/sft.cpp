@@ -18,6 +18,7 @@ namespace {
 
 struct Chosen {
   std::string id, prompt, answer, kind;
+  bool declines = false;
 };
 
 struct Selection {
@@ -32,13 +33,13 @@ struct Selection {
   }
 };
 
-void add_revisions(const Json& record, const std::string& id, const std::string& prompt, const std::string& kind, Selection& s) {
+void add_revisions(const Json& record, const std::string& id, const std::string& prompt, const std::string& kind, bool declines, Selection& s) {
   const std::string problem = record.contains("revision_problem") ? optional_text(record, "revision_problem") : "no revision";
   if (!problem.empty()) {
     s.leave_out(id, "revision " + problem);
     return;
   }
-  s.chosen.push_back({id, prompt, optional_text(record, "revision"), kind});
+  s.chosen.push_back({id, prompt, optional_text(record, "revision"), kind, declines});
   ++s.used["revision " + (kind.empty() ? "untagged" : kind)];
 }
 
@@ -47,9 +48,10 @@ Selection select(const SftConfig& config, const std::vector<Json>& records) {
   for (std::size_t i = 0; i < records.size(); ++i) {
     const Json& record = records[i];
     const std::string id = record_id(record, i), prompt = text_field(record, "prompt", i), kind = kind_of(record);
+    const bool declines = optional_flag(record, "decline");
     const bool was_revised = record.contains("revision_problem") && optional_text(record, "revision_problem") != "none-asked";
     if (was_revised) {
-      add_revisions(record, id, prompt, kind, s);
+      add_revisions(record, id, prompt, kind, declines, s);
     } else if (kind == "red-team") {
       s.leave_out(id, "red-team prompt without a revision");  // the unrevised answer is what should be unlearned
     } else if (!config.keep_unrevised) {
@@ -62,9 +64,34 @@ Selection select(const SftConfig& config, const std::vector<Json>& records) {
     }
     if (config.revisions == "all" && record.contains("history") && record["history"].is_array())
       for (const Json& earlier : record["history"])
-        if (earlier.is_object()) add_revisions(earlier, id + "#" + earlier.value("round", Json(0)).dump(), prompt, kind, s);
+        if (earlier.is_object()) add_revisions(earlier, id + "#" + earlier.value("round", Json(0)).dump(), prompt, kind, declines, s);
   }
   return s;
+}
+
+// The first tokens of at least a fiftieth of the declining answers (eight at most, the commonest first) that begin a smaller share of the others; and
+// which examples the decision loss can hold: those whose own first token is on their side.
+std::vector<int> decide_sides(const std::vector<Chosen>& chosen, std::vector<TrainExample>& examples) {
+  std::map<std::string, bool> declines;
+  for (const Chosen& c : chosen) declines[c.id] = c.declines;
+  std::map<int, long> begin_declining, begin_answering;
+  long declining = 0, answering = 0;
+  const auto first_token = [](const TrainExample& e) { return e.tokens[static_cast<std::size_t>(e.prompt_tokens)]; };
+  for (const TrainExample& e : examples)
+    if (declines[e.id]) ++declining, ++begin_declining[first_token(e)];
+    else ++answering, ++begin_answering[first_token(e)];
+  if (declining == 0 || answering == 0) return {};
+  std::vector<std::pair<long, int>> common;
+  for (const auto& [token, n] : begin_declining)
+    if (50 * n >= declining && n * answering > begin_answering[token] * declining) common.emplace_back(-n, token);
+  std::sort(common.begin(), common.end());
+  std::vector<int> tokens;
+  for (std::size_t i = 0; i < std::min<std::size_t>(8, common.size()); ++i) tokens.push_back(common[i].second);
+  for (TrainExample& e : examples) {
+    const bool begins_so = std::find(tokens.begin(), tokens.end(), first_token(e)) != tokens.end();
+    if (begins_so == declines[e.id]) e.side = begins_so ? TrainExample::Side::kDeclines : TrainExample::Side::kAnswers;
+  }
+  return tokens;
 }
 
 // Loss on the answer alone: with the opening it is one text to the tokenizer, as where the model is asked. A turn weighs as much as an answer of mean
@@ -88,7 +115,7 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
   std::vector<TrainExample> examples;
   for (const Chosen& one : selection.chosen) {
-    TrainExample e{.id = one.id, .opening_weight = config.opening_weight};
+    TrainExample e{.id = one.id};
     const std::vector<int> prompt = prompt_tokens(chat, one.prompt);
     e.tokens = answered_tokens(chat, prompt, one.answer, true);
     e.prompt_tokens = static_cast<int>(prompt.size());
@@ -97,6 +124,7 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   }
   if (examples.empty()) throw InputError("sft: none of the " + std::to_string(records.size()) + " records is fit to learn from");
 
+  const std::vector<int> declining = decide_sides(selection.chosen, examples);
   const std::vector<bool> is_held_out = draw_held_out(examples.size(), config.held_out, seed);
   std::string lines;
   for (std::size_t i = 0; i < examples.size(); ++i) selection.uses.push_back({{"id", examples[i].id}, {"use", is_held_out[i] ? "held-out" : "train"}, {"why", ""}});
@@ -120,13 +148,15 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   for (const Json& use : selection.uses) lines += to_line(use) + "\n";
   write_file(folder / "examples.jsonl", lines);
   const std::shared_ptr<Llama> policy = load_llama(model, uses_bfloat16(engine.dtype));
-  const Json trained = train_sft(*policy, train, held_out, config, seed, folder, step_progress("sft", progress));
+  const Json trained = train_sft(*policy, train, held_out, declining, config, seed, folder, step_progress("sft", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
   chat.tokenizer().save(checkpoint);
 
   Json figures = {{"records", records.size()}, {"train", answers}, {"held_out", held_out.size()}, {"used", selection.used},
                   {"left_out", selection.left_out}, {"weights_sha256", weights}};
+  figures["declining_openings"] = Json::array();
+  for (int token : declining) figures["declining_openings"].push_back(chat.tokenizer().decode(std::vector<int>{token}));
   if (!turns.empty()) figures["judge_turns"] = judged;
   figures.update(trained);
   return figures;

@@ -20,7 +20,7 @@ AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples) {
     for (int i = begin; i < static_cast<int>(e->tokens.size()); ++i) {
       rows.push_back(offset + i - 1);
       targets.push_back(e->tokens[static_cast<std::size_t>(i)]);
-      weights.push_back(static_cast<float>(e->weight * (i < begin + kOpeningTokens ? e->opening_weight : 1)));
+      weights.push_back(static_cast<float>(e->weight));
     }
     offset += static_cast<std::int64_t>(e->tokens.size()) - 1;
   }

@@ -27,7 +27,7 @@ std::int64_t shared_layers(const Llama& a, const Llama& b) {
   };
   if (!same(a.embedding, b.embedding)) return 0;
   std::int64_t n = 0;
-  for (; n < a.config.layers; ++n) {
+  for (; n < std::min(a.config.layers, b.config.layers); ++n) {
     const LlamaLayer &x = a.layers[static_cast<std::size_t>(n)], &y = b.layers[static_cast<std::size_t>(n)];
     if (!same(x.attention_norm, y.attention_norm) || !same(x.q, y.q) || !same(x.k, y.k) || !same(x.v, y.v) || !same(x.o, y.o) || !same(x.ffn_norm, y.ffn_norm) ||
         !same(x.gate, y.gate) || !same(x.up, y.up) || !same(x.down, y.down) || !same(x.q_bias, y.q_bias) || !same(x.k_bias, y.k_bias) || !same(x.v_bias, y.v_bias))

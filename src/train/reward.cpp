@@ -89,9 +89,14 @@ Json measure(const RewardModel& model, const std::vector<PreferencePair>& pairs)
 
 }  // namespace
 
-std::shared_ptr<RewardModel> new_reward_model(const Llama& trunk, std::uint64_t seed) {
+std::shared_ptr<RewardModel> new_reward_model(const Llama& trunk, std::uint64_t seed, long layers) {
   auto model = std::make_shared<RewardModel>();
   model->trunk = trunk;  // weights are shared until training takes its own copies
+  if (layers > 0 && layers < trunk.config.layers) {
+    model->trunk.config.layers = layers;
+    model->trunk.layers.resize(static_cast<std::size_t>(layers));
+    model->trunk.rounded = std::make_shared<RoundedWeights>();
+  }
   model->score = at::empty({1, trunk.config.width}, at::kFloat);
   Random random = Random(seed).derive("reward head");
   for (std::int64_t i = 0; i < model->score.numel(); ++i)

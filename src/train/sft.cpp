@@ -30,6 +30,29 @@ double mean_loss(const Llama& model, const std::vector<TrainExample>& examples) 
   return tokens > 0 ? sum / tokens : 0;
 }
 
+// Adds the rows that predict the first token of each example with a side, once for each of `declining`. Returns what each such example weighs, below
+// zero where it should not decline.
+std::vector<float> add_decisions(AnswerBatch& b, const std::vector<const TrainExample*>& examples, const std::vector<int>& declining, double answering_weight) {
+  std::vector<float> weights;
+  std::vector<std::int64_t> rows, targets;
+  std::int64_t offset = 0;
+  for (const TrainExample* e : examples) {
+    if (e->side != TrainExample::Side::kNone) {
+      weights.push_back(e->side == TrainExample::Side::kDeclines ? 1.0F : -static_cast<float>(answering_weight));
+      for (int token : declining) rows.push_back(offset + std::max(1, e->prompt_tokens) - 1), targets.push_back(token);
+    }
+    offset += static_cast<std::int64_t>(e->tokens.size()) - 1;
+  }
+  b.rows = at::cat({b.rows, at::tensor(rows, at::kLong)}), b.targets = at::cat({b.targets, at::tensor(targets, at::kLong)});
+  return weights;
+}
+
+// logs: [examples with a side * declining tokens], their log-probabilities as first token.
+at::Tensor decision_loss(const at::Tensor& logs, const std::vector<float>& weights) {
+  const at::Tensor w = at::tensor(weights, at::kFloat), declines = logs.view({w.size(0), -1}).logsumexp(1).clamp_max(-1e-6);
+  return at::where(w.gt(0), -declines, -at::log1p(-declines.exp()) * w.abs()).sum();
+}
+
 }  // namespace
 
 std::vector<double> example_log_probabilities(const Llama& model, const std::vector<TrainExample>& examples) {
@@ -53,7 +76,7 @@ std::vector<double> example_log_probabilities(const Llama& model, const std::vec
   return means;
 }
 
-Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out, const SftConfig& config,
+Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out, const std::vector<int>& declining, const SftConfig& config,
                std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
   check_examples(train);
   if (train.empty()) throw InputError("sft: no examples to train on");
@@ -61,6 +84,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
   const long batches = static_cast<long>((train.size() + static_cast<std::size_t>(config.batch_size) - 1) / static_cast<std::size_t>(config.batch_size));
   const long steps = batches * config.epochs;
   const std::int64_t first = first_trainable_layer(model.config, o.trainable_layers);
+  const bool decides = config.decision_weight > 0 && !declining.empty();
   AdamW optimiser(make_trainable(model, o.trainable_layers), 1e-8, o.weight_decay);
   TrainingState state(folder, o.checkpoint_seconds);
   const Json position = state.restore({{"sft", &optimiser}});
@@ -84,23 +108,33 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
       examples.push_back(&e);
       if (!states.empty()) below.push_back(states[order[i]]);
       const double n = static_cast<double>(e.tokens.size()) - std::max(1, e.prompt_tokens);
-      tokens += n, weight += e.weight * (n + (e.opening_weight - 1) * std::min<double>(n, kOpeningTokens));
+      tokens += n, weight += e.weight * n;
     }
-    double loss = 0;
+    double loss = 0, decision = 0;
     for (const auto& [from, to] : micro_batches(lengths_of(examples), kMicroBatchTokens)) {
-      const AnswerBatch b = answer_batch({examples.begin() + static_cast<std::ptrdiff_t>(from), examples.begin() + static_cast<std::ptrdiff_t>(to)});
+      const std::vector<const TrainExample*> some(examples.begin() + static_cast<std::ptrdiff_t>(from), examples.begin() + static_cast<std::ptrdiff_t>(to));
+      AnswerBatch b = answer_batch(some);
+      const std::int64_t answers = b.rows.size(0);
+      const std::vector<float> weights = decides ? add_decisions(b, some, declining, config.answering_weight) : std::vector<float>();
       const std::vector<at::Tensor> mine = below.empty() ? below : std::vector<at::Tensor>(below.begin() + static_cast<std::ptrdiff_t>(from), below.begin() + static_cast<std::ptrdiff_t>(to));
-      const at::Tensor part = -(answer_log_probabilities(model, head, b, first, mine) * b.weights).sum() / weight;  // token mean over the whole step
-      part.backward();
+      const at::Tensor logs = answer_log_probabilities(model, head, b, first, mine);
+      const at::Tensor part = -(logs.narrow(0, 0, answers) * b.weights).sum() / weight;  // token mean over the whole step
       loss += part.item<double>();
+      if (weights.empty()) {
+        part.backward();
+      } else {
+        const at::Tensor of_decisions = decision_loss(logs.narrow(0, answers, logs.size(0) - answers), weights) / static_cast<double>(examples.size());
+        decision += of_decisions.item<double>();
+        (part + config.decision_weight * of_decisions).backward();
+      }
     }
     const double rate = scheduled_rate(o, o.learning_rate, step, steps);
     const double norm = optimiser.step(rate, o.max_gradient_norm);
     if (model.head.requires_grad()) head = LmHead(model.head, model.bfloat16);
-    if (!std::isfinite(loss) || !std::isfinite(norm))
+    if (!std::isfinite(loss) || !std::isfinite(decision) || !std::isfinite(norm))
       throw TrainingError("sft: loss or gradient is not finite at step " + std::to_string(step + 1) + "; try a lower sft.learning_rate");
     tokens_seen += tokens;
-    const Json figures = {{"step", step + 1}, {"loss", loss}, {"gradient_norm", norm}, {"learning_rate", rate}, {"tokens", tokens}};
+    const Json figures = {{"step", step + 1}, {"loss", loss}, {"decision_loss", decision}, {"gradient_norm", norm}, {"learning_rate", rate}, {"tokens", tokens}};
     state.log(figures);
     if (observe) observe(step + 1, steps, figures);
   }

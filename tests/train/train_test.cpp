@@ -118,7 +118,7 @@ TEST(Sft, LowersTheLossAndLeavesFrozenLayersAlone) {
   const Llama before = model.clone();
   SftConfig config{.optimiser = {.learning_rate = 5e-3, .trainable_layers = 1}, .epochs = 6, .batch_size = 4};
   const Folder folder;
-  const Json figures = train_sft(model, examples(12), examples(3), config, 1, folder.path, {});
+  const Json figures = train_sft(model, examples(12), examples(3), {}, config, 1, folder.path, {});
   EXPECT_LT(figures["train_loss"].get<double>(), figures["first_loss"].get<double>());
   EXPECT_LT(figures["held_out_loss"].get<double>(), figures["held_out_loss_before"].get<double>());
   EXPECT_TRUE(at::equal(model.layers[0].q, before.layers[0].q));
@@ -134,21 +134,25 @@ TEST(Sft, ABatchHasTheGradientOfItsMicroBatches) {
   for (std::size_t i = 0; i < all.size(); ++i) EXPECT_NEAR(together[i], example_log_probabilities(model, {all[i]})[0], 1e-5);
 }
 
-TEST(Sft, AnOpeningMayWeighMore) {
-  TrainExample e = examples(1)[0];
-  e.opening_weight = 5, e.weight = 2;
-  const AnswerBatch batch = answer_batch({&e});
-  const std::int64_t answer = static_cast<std::int64_t>(e.tokens.size()) - e.prompt_tokens;
-  ASSERT_EQ(batch.weights.numel(), answer);
-  for (std::int64_t i = 0; i < answer; ++i) EXPECT_EQ(batch.weights[i].item<float>(), i < kOpeningTokens ? 10.0F : 2.0F) << i;
-  // The loss of a step is the weighted mean: that of one example is between its tokens' lowest and highest.
+TEST(Sft, TheDecisionLossIsTheMassOfDecliningOpenings) {
+  // Against the whole distribution at each example's first answer position, computed the plain way.
+  std::vector<TrainExample> all = examples(4);
+  all[0].side = TrainExample::Side::kDeclines, all[1].side = all[2].side = TrainExample::Side::kAnswers;
+  const std::vector<int> declining = {3, 7};
   Llama model = random_llama(tiny(), 2);
-  const at::Tensor logs = answer_log_probabilities(model, model.head, batch, 0);
-  const double expected = -(logs * batch.weights).sum().item<double>() / batch.weights.sum().item<double>();
+  double expected = 0;
+  for (const TrainExample& e : all) {
+    const at::Tensor p = logits(model, pack({e.tokens}))[e.prompt_tokens - 1].softmax(-1);
+    const double declines = p[3].item<double>() + p[7].item<double>();
+    if (e.side == TrainExample::Side::kDeclines) expected -= std::log(declines) / 4;
+    if (e.side == TrainExample::Side::kAnswers) expected -= 3 * std::log(1 - declines) / 4;
+  }
   const Folder folder;
-  double first = 0;
-  train_sft(model, {e}, {}, {.epochs = 1, .batch_size = 1, .opening_weight = 5}, 1, folder.path, [&](long, long, const Json& figures) { first = figures["loss"].get<double>(); });
-  EXPECT_NEAR(first, expected, 1e-5);
+  double before = 0, after = 0;
+  const SftConfig config = {.optimiser = {.learning_rate = 1e-2, .warmup_ratio = 0}, .epochs = 20, .batch_size = 4, .decision_weight = 2, .answering_weight = 3};
+  train_sft(model, all, {}, declining, config, 1, folder.path, [&](long step, long, const Json& figures) { (step == 1 ? before : after) = figures["decision_loss"].get<double>(); });
+  EXPECT_NEAR(before, expected, 1e-5);
+  EXPECT_LT(after, 0.5 * before);
 }
 
 // Runs `train` in a child process that is told to stop after `steps` observed steps, then again to the end.
@@ -220,7 +224,7 @@ TEST(Training, ADamagedStateIsNeverTrained) {
   const SftConfig config{.optimiser = {.learning_rate = 1e-3, .trainable_layers = 1}, .epochs = 1, .batch_size = 4};
   const auto train = [&](const fs::path& folder, const StepObserver& observe) {
     Llama model = start.clone();
-    train_sft(model, examples(16), {}, config, 1, folder, observe);
+    train_sft(model, examples(16), {}, {}, config, 1, folder, observe);
     return model;
   };
   const Folder whole, stopped, folder;
@@ -262,7 +266,7 @@ TEST(Training, AStopAnywhereChangesNothing) {
   }
   const auto run_sft = [&](const fs::path& folder, const StepObserver& observe) {
     Llama model = start.clone();
-    train_sft(model, examples(16), examples(2), sft, 1, folder, observe);
+    train_sft(model, examples(16), examples(2), {}, sft, 1, folder, observe);
     return model;
   };
   const auto run_reward = [&](const fs::path& folder, const StepObserver& observe) {

@@ -58,7 +58,8 @@ struct SftConfig {
   bool keep_unrevised = true;            // ordinary and borderline answers join the data
   long judge_turns = 0;                  // turns of a judge whose answer is known that join the data, at most
   double held_out = 0.05;                // share of examples kept for the held-out loss
-  double opening_weight = 1;             // of an answer's first tokens in the loss
+  double decision_weight = 1;            // of the loss on whether an answer declines, by its first token, beside the loss on its tokens
+  double answering_weight = 1;           // in that loss, of an answer that should not decline; one that should weighs 1
 };
 
 struct CandidatesConfig {
@@ -104,6 +105,7 @@ struct RewardConfig {
   long epochs = 1;
   long batch_size = 16;                  // pairs a step
   double held_out = 0.15;
+  long layers = 0;                       // of the policy, from the bottom, that the reward model keeps; 0: all
 };
 
 struct HybridConfig {

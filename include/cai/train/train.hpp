@@ -21,11 +21,8 @@ struct TrainExample {
   std::vector<int> tokens;
   int prompt_tokens = 0;
   double weight = 1;           // of each of those tokens
-  double opening_weight = 1;   // times that, of the first kOpeningTokens of them
+  enum class Side { kNone, kDeclines, kAnswers } side = Side::kNone;  // what the decision loss holds of it
 };
-
-/// An answer's first tokens, which decide whether it declines.
-constexpr int kOpeningTokens = 4;
 
 /// Two answers to one prompt and how likely `a` is the better one.
 struct PreferencePair {
@@ -50,8 +47,11 @@ using StepObserver = std::function<void(long step, long steps, const Json& figur
 /// called again on it continues from the last state, and the result is bit for bit that of an uninterrupted run.
 
 /// Supervised fine-tuning (Bai et al. 2022, section 3): packed sequences, token-mean cross-entropy. Trains `model` in place.
-/// Returns figures: train_loss, held_out_loss before and after, tokens, steps.
-Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out,
+/// Beside it the decision loss: whether an answer declines is decided in its first token, whatever words follow. With d the probability of
+/// `declining`, the first tokens of declining answers, it is -log d for an example that declines and answering_weight * -log(1 - d) for one
+/// that answers, in the mean over a step's examples, times decision_weight. No tokens: no such loss.
+/// Returns figures: train_loss, held_out_loss before and after (of tokens), tokens, steps.
+Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out, const std::vector<int>& declining,
                const SftConfig& config, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
 
 /// Bradley-Terry on soft labels. `model` comes in as a copy of the SL-CAI trunk with a fresh head.
@@ -66,7 +66,7 @@ Json train_dpo(Llama& policy, const std::vector<PreferencePair>& train, const st
                std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
 
 /// A fresh reward model on a copy of `trunk`.
-std::shared_ptr<RewardModel> new_reward_model(const Llama& trunk, std::uint64_t seed);
+std::shared_ptr<RewardModel> new_reward_model(const Llama& trunk, std::uint64_t seed, long layers = 0);
 
 /// Normalised rewards of whole sequences, in order.
 std::vector<double> score_rewards(const RewardModel& model, const std::vector<std::vector<int>>& sequences);
