@@ -155,6 +155,17 @@ TEST(Sft, TheDecisionLossIsTheMassOfDecliningOpenings) {
   EXPECT_LT(after, 0.5 * before);
 }
 
+TEST(Reward, MayKeepTheLowerLayersAlone) {
+  const Llama model = random_llama(tiny(), 2);
+  ASSERT_GT(model.config.layers, 1);
+  const auto reward = new_reward_model(model, 3, 1);
+  EXPECT_EQ(reward->trunk.config.layers, 1);
+  const std::vector<int> sequence = {3, 1, 4, 1, 5};
+  const Packed packed = pack({sequence});
+  const at::Tensor last = final_norm(model, run_layers(model, embed(model, packed.tokens), packed, 0, 1))[4];
+  EXPECT_NEAR(score_rewards(*reward, {sequence})[0], (last * reward->score[0]).sum().item<double>(), 1e-5);
+}
+
 // Runs `train` in a child process that is told to stop after `steps` observed steps, then again to the end.
 template <class Train>
 void stop_after(int steps, Train train) {
