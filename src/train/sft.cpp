@@ -47,7 +47,8 @@ std::vector<float> add_decisions(AnswerBatch& b, const std::vector<const TrainEx
   return weights;
 }
 
-// logs: [examples with a side * declining tokens], their log-probabilities as first token.
+// logs: [examples with a side * declining tokens], their log-probabilities as first token. Rounding may put their mass at one, where log(1 - mass) has
+// no gradient to leave it by: it is held below.
 at::Tensor decision_loss(const at::Tensor& logs, const std::vector<float>& weights) {
   const at::Tensor w = at::tensor(weights, at::kFloat), declines = logs.view({w.size(0), -1}).logsumexp(1).clamp_max(-1e-6);
   return at::where(w.gt(0), -declines, -at::log1p(-declines.exp()) * w.abs()).sum();
