@@ -9,6 +9,7 @@
 #include "cai/base/hash.hpp"
 #include "cai/base/random.hpp"
 #include "cai/engine/kernels.hpp"
+#include "cai/engine/products.hpp"
 #include "cai/engine/sampling.hpp"
 
 namespace {
@@ -25,12 +26,12 @@ void rate(benchmark::State& state, const char* name, double each) {
 }
 
 // The engine's product: rows x in -> out.
-void engine_product(benchmark::State& state, bool bfloat16) {
+void engine_product(benchmark::State& state, cai::Precision precision) {
   const std::int64_t rows = state.range(0), in = state.range(1), out = state.range(2);
   const std::vector<float> weights = numbers(in * out), x = numbers(rows * in);
   std::vector<float> y(static_cast<std::size_t>(rows * out));
   const float* part = weights.data();
-  const cai::PackedMatrix w({&part, 1}, {&out, 1}, in, bfloat16);
+  const cai::PackedMatrix w({&part, 1}, {&out, 1}, in, precision);
   for (auto _ : state) w.multiply(x.data(), rows, y.data()), benchmark::ClobberMemory();
   rate(state, "GFLOP/s", 2.0 * static_cast<double>(rows * in * out));
 }
@@ -49,8 +50,9 @@ void shapes(benchmark::internal::Benchmark* b) {
   b->UseRealTime()->MinTime(0.2);
 }
 
-BENCHMARK_CAPTURE(engine_product, bfloat16, true)->Apply(shapes);
-BENCHMARK_CAPTURE(engine_product, float32, false)->Apply(shapes);
+BENCHMARK_CAPTURE(engine_product, int8, cai::Precision::kInt8)->Apply(shapes);
+BENCHMARK_CAPTURE(engine_product, bfloat16, cai::Precision::kBfloat16)->Apply(shapes);
+BENCHMARK_CAPTURE(engine_product, float32, cai::Precision::kFloat32)->Apply(shapes);
 BENCHMARK_CAPTURE(library_product, bfloat16, true)->Apply(shapes)->Args({1024, 1024, 1024})->Args({2048, 2048, 2048});
 BENCHMARK_CAPTURE(library_product, float32, false)->Apply(shapes)->Args({1024, 1024, 1024})->Args({2048, 2048, 2048});
 

@@ -10,6 +10,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/stop.hpp"
 #include "cai/engine/kernels.hpp"
+#include "cai/engine/products.hpp"
 #include "cai/engine/sampling.hpp"
 #include "cai/model/llama.hpp"
 
@@ -77,7 +78,7 @@ std::vector<float> copy(const at::Tensor& t) {
   return {c.data_ptr<float>(), c.data_ptr<float>() + c.numel()};
 }
 
-PackedMatrix packed(std::initializer_list<at::Tensor> parts, bool bfloat16) {
+PackedMatrix packed(std::initializer_list<at::Tensor> parts, Precision precision) {
   std::vector<at::Tensor> kept;
   std::vector<const float*> data;
   std::vector<std::int64_t> outs;
@@ -86,7 +87,7 @@ PackedMatrix packed(std::initializer_list<at::Tensor> parts, bool bfloat16) {
     data.push_back(kept.back().data_ptr<float>());
     outs.push_back(t.size(0));
   }
-  return PackedMatrix(data, outs, kept.front().size(1), bfloat16);
+  return PackedMatrix(data, outs, kept.front().size(1), precision);
 }
 
 std::vector<float> joined(std::initializer_list<at::Tensor> parts) {
@@ -106,14 +107,25 @@ void add_bias(const std::vector<float>& bias, std::int64_t rows, std::int64_t wi
 
 }  // namespace
 
-bool uses_bfloat16(const std::string& dtype) {
-  if (dtype != "auto" && dtype != "float32" && dtype != "bfloat16") throw InputError("engine.dtype: " + dtype + "; accepted: auto, float32, bfloat16");
-  return dtype == "bfloat16" || (dtype == "auto" && has_bfloat16_products());
+Precision engine_precision(const std::string& dtype) {
+  if (dtype == "float32") return Precision::kFloat32;
+  if (dtype == "bfloat16") return Precision::kBfloat16;
+  if (dtype == "int8" && !has_int8_products()) throw InputError("engine.dtype: int8 needs a CPU with AVX512-VNNI; accepted here: auto, float32, bfloat16");
+  if (dtype == "int8") return Precision::kInt8;
+  if (dtype != "auto") throw InputError("engine.dtype: " + dtype + "; accepted: auto, float32, bfloat16, int8");
+  return Precision::kAuto;
 }
 
+bool trains_in_bfloat16(const std::string& dtype) { return dtype == "bfloat16" || (dtype != "float32" && has_bfloat16_products()); }
+
 std::string engine_arithmetic(const std::string& dtype) {
-  const bool bfloat16 = uses_bfloat16(dtype);
-  return std::string(!bfloat16 ? "float32, " : has_bfloat16_products() ? "bfloat16, " : "bfloat16 weights, float32 products, ") + kernel_name(bfloat16);
+  const auto named = [](Precision p) {
+    const char* name = p == Precision::kFloat32 ? "float32" : p == Precision::kInt8 ? "int8" : has_bfloat16_products() ? "bfloat16" : "bfloat16 weights, float32 products";
+    return std::string(name) + " (" + kernel_name(p) + ")";
+  };
+  const Precision precision = engine_precision(dtype), otherwise = has_bfloat16_products() ? Precision::kBfloat16 : Precision::kFloat32;
+  const std::string products = precision != Precision::kAuto ? named(precision) : has_int8_products() ? named(Precision::kInt8) + " where it keeps the weights, else " + named(otherwise) : named(otherwise);
+  return products + "; training in " + (trains_in_bfloat16(dtype) ? "bfloat16" : "float32");
 }
 
 struct Engine::Impl {
@@ -142,7 +154,7 @@ struct Engine::Impl {
 
 void Engine::Impl::load(const Llama& model) {
   config = model.config;
-  const bool bfloat16 = uses_bfloat16(options.dtype);
+  const Precision precision = engine_precision(options.dtype);
   embedding = copy(model.embedding);
   norm = copy(model.norm);
   layers.resize(model.layers.size());
@@ -155,12 +167,12 @@ void Engine::Impl::load(const Llama& model) {
     to.k_norm = copy(from.k_norm);
     to.qkv_bias = joined({from.q_bias, from.k_bias, from.v_bias});
     to.o_bias = copy(from.o_bias);
-    to.qkv = packed({from.q, from.k, from.v}, bfloat16);
-    to.o = packed({from.o}, bfloat16);
-    to.gate_up = packed({from.gate, from.up}, bfloat16);
-    to.down = packed({from.down}, bfloat16);
+    to.qkv = packed({from.q, from.k, from.v}, precision);
+    to.o = packed({from.o}, precision);
+    to.gate_up = packed({from.gate, from.up}, precision);
+    to.down = packed({from.down}, precision);
   }
-  head = packed({model.head}, bfloat16);
+  head = packed({model.head}, precision);
   prefixes.clear();
 
   // Rotary frequencies in float32 as the reference computes them, then "llama3" scaling (Llama 3.1 release, section on long context).

@@ -14,7 +14,7 @@ namespace {
 class BestOf : public Speaker {
  public:
   BestOf(const std::filesystem::path& policy, const std::filesystem::path& reward_model, int n, const EngineConfig& engine)
-      : policy_(local_speaker(policy, engine)), reward_(load_reward_model(reward_model, uses_bfloat16(engine.dtype))),
+      : policy_(local_speaker(policy, engine)), reward_(load_reward_model(reward_model, trains_in_bfloat16(engine.dtype))),
         chat_(load_chat(reward_model, read_model_config(reward_model).vocabulary)), n_(static_cast<std::size_t>(n)),
         fingerprint_(policy_->fingerprint() + " best of " + std::to_string(n) + " by " + model_fingerprint(reward_model)) {}
 

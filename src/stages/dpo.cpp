@@ -11,7 +11,7 @@ namespace cai {
 Json dpo(const DpoConfig& config, const EngineConfig& engine, const std::vector<Json>& labels, const HybridConfig& hybrid, const std::vector<Json>& human_pairs,
          const People& people, const std::filesystem::path& model, const std::filesystem::path& folder, std::uint64_t seed, const ProgressFn& progress) {
   const TrainingPairs pairs = training_pairs("dpo", labels, hybrid, human_pairs, people, model, config.held_out, folder, seed);
-  const std::shared_ptr<Llama> policy = load_llama(model, uses_bfloat16(engine.dtype));
+  const std::shared_ptr<Llama> policy = load_llama(model, trains_in_bfloat16(engine.dtype));
   const Json trained = train_dpo(*policy, pairs.train, pairs.held_out, config, seed, folder, step_progress("dpo", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);

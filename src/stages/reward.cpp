@@ -32,7 +32,7 @@ Json reward(const RewardConfig& config, const EngineConfig& engine, const std::v
   const TrainingPairs pairs = training_pairs("reward", labels, hybrid, human_pairs, people, model, config.held_out, folder, seed);
   std::vector<std::vector<int>> samples;
   for (std::size_t i = 0; i < pairs.train.size() && samples.size() < 64; ++i) samples.push_back(pairs.train[i].a), samples.push_back(pairs.train[i].b);
-  std::shared_ptr<RewardModel> reward_model = new_reward_model(*load_llama(model, uses_bfloat16(engine.dtype)), seed, config.layers);
+  std::shared_ptr<RewardModel> reward_model = new_reward_model(*load_llama(model, trains_in_bfloat16(engine.dtype)), seed, config.layers);
   const Json trained = train_reward(*reward_model, pairs.train, pairs.held_out, config, seed, folder, step_progress("reward", progress));
   normalise_rewards(*reward_model, samples);
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);

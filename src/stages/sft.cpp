@@ -147,7 +147,7 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   const std::size_t answers = examples.size() - held_out.size();
   for (const Json& use : selection.uses) lines += to_line(use) + "\n";
   write_file(folder / "examples.jsonl", lines);
-  const std::shared_ptr<Llama> policy = load_llama(model, uses_bfloat16(engine.dtype));
+  const std::shared_ptr<Llama> policy = load_llama(model, trains_in_bfloat16(engine.dtype));
   const Json trained = train_sft(*policy, train, held_out, declining, config, seed, folder, step_progress("sft", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);

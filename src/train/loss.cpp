@@ -4,7 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
-#include "cai/engine/kernels.hpp"
+#include "cai/engine/products.hpp"
 
 namespace cai {
 
@@ -21,7 +21,7 @@ LmHead::LmHead(const at::Tensor& weight, bool bfloat16) {
     const float* data = plain.data_ptr<float>();
     const std::int64_t out = weight.size(0);
     state->rounded = plain.to(at::kBFloat16);
-    state->packed = PackedMatrix(std::span(&data, 1), std::span(&out, 1), weight.size(1), true);
+    state->packed = PackedMatrix(std::span(&data, 1), std::span(&out, 1), weight.size(1), Precision::kBfloat16);
   }
   state_ = state;
 }

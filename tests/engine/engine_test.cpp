@@ -1,4 +1,5 @@
 #include "cai/engine/engine.hpp"
+#include "cai/engine/products.hpp"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/log_softmax.h>
@@ -68,7 +69,8 @@ void expect_same(const Completion& a, const Completion& b, std::size_t i) {
 TEST(Engine, ARequestDoesNotDependOnItsNeighboursTheBatchOrTheThreads) {
   const Llama model = model_of(tiny(), 1);
   const std::vector<Request> requests = requests_of(40, 97);
-  for (const char* dtype : {"float32", "bfloat16"}) {
+  for (const char* dtype : {"float32", "bfloat16", "int8", "auto"}) {
+    if (std::string(dtype) == "int8" && !has_int8_products()) continue;
     Engine wide(model, {.dtype = dtype, .max_sequences = 40}), narrow(model, {.dtype = dtype, .max_sequences = 3});
     const std::vector<Completion> expected = run(wide, requests);
     const std::vector<Completion> few = run(narrow, requests);

@@ -1,7 +1,6 @@
 #include "cai/engine/kernels.hpp"
 
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <cmath>
 #include <cstring>
@@ -15,71 +14,6 @@ std::vector<float> normals(std::size_t n, Random random) {
   std::vector<float> v(n);
   for (float& x : v) x = static_cast<float>(random.normal());
   return v;
-}
-
-PackedMatrix matrix(const std::vector<float>& w, std::int64_t out, std::int64_t in, bool bfloat16 = false) {
-  const float* p = w.data();
-  return PackedMatrix(std::span(&p, 1), std::span(&out, 1), in, bfloat16);
-}
-
-// Values that bfloat16 holds exactly, so that its products are those of float32.
-std::vector<float> coarse(std::vector<float> v) {
-  for (float& x : v) {
-    int exponent = 0;
-    const float fraction = std::frexp(x, &exponent);
-    x = std::ldexp(std::round(std::ldexp(fraction, 8)), exponent - 8);
-  }
-  return v;
-}
-
-TEST(PackedMatrix, AgreesWithSumsInDouble) {
-  for (auto [in, out] : {std::pair<std::int64_t, std::int64_t>{64, 96}, {576, 100}, {33, 7}, {1536, 31}}) {
-    for (const bool bfloat16 : {false, true}) {
-      std::vector<float> w = normals(static_cast<std::size_t>(in * out), Random(1)), x = normals(static_cast<std::size_t>(29 * in), Random(2));
-      if (bfloat16) w = coarse(w), x = coarse(x);
-      std::vector<float> y(static_cast<std::size_t>(29 * out));
-      matrix(w, out, in, bfloat16).multiply(x.data(), 29, y.data());
-      for (std::int64_t r = 0; r < 29; ++r)
-        for (std::int64_t j = 0; j < out; ++j) {
-          double sum = 0;
-          for (std::int64_t k = 0; k < in; ++k) sum += static_cast<double>(x[r * in + k]) * w[j * in + k];
-          ASSERT_NEAR(y[r * out + j], sum, 1e-5 * std::sqrt(in) * 4) << in << "x" << out << " row " << r << (bfloat16 ? " bfloat16" : "");
-        }
-    }
-  }
-}
-
-TEST(PackedMatrix, ARowHasTheSameBitsWhateverItsNeighboursAndThreads) {
-  const std::int64_t in = 576, out = 200;
-  const std::vector<float> x = normals(70 * in, Random(4));
-  std::vector<float> alone(out), together(70 * out);
-  const int threads = omp_get_max_threads();
-  for (const bool bfloat16 : {false, true}) {
-    const PackedMatrix m = matrix(normals(in * out, Random(3)), out, in, bfloat16);
-    for (int t : {1, 2, 3}) {
-      omp_set_num_threads(t);
-      for (std::int64_t rows : {1, 2, 5, 6, 7, 13, 64, 70}) {
-        m.multiply(x.data(), rows, together.data());
-        for (std::int64_t r = 0; r < rows; ++r) {
-          m.multiply(x.data() + r * in, 1, alone.data());
-          ASSERT_EQ(std::memcmp(alone.data(), together.data() + r * out, out * sizeof(float)), 0) << rows << " rows, row " << r;
-        }
-      }
-    }
-  }
-  omp_set_num_threads(threads);
-}
-
-TEST(PackedMatrix, StacksItsParts) {
-  const std::vector<float> a = normals(3 * 8, Random(5)), b = normals(2 * 8, Random(6)), x = normals(8, Random(7));
-  const float* parts[] = {a.data(), b.data()};
-  const std::int64_t outs[] = {3, 2};
-  std::vector<float> y(5), ya(3), yb(2);
-  PackedMatrix(parts, outs, 8).multiply(x.data(), 1, y.data());
-  matrix(a, 3, 8).multiply(x.data(), 1, ya.data());
-  matrix(b, 2, 8).multiply(x.data(), 1, yb.data());
-  EXPECT_EQ(std::vector<float>(y.begin(), y.begin() + 3), ya);
-  EXPECT_EQ(std::vector<float>(y.begin() + 3, y.end()), yb);
 }
 
 TEST(Kernels, ExponentialIsWithinTwoUnitsOfTheLastPlace) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kills, power losses and failing disks anywhere in a run of all stages: the same command goes on and ends with the same bytes.
 
-crash_test.py CAI [--full] [--seed N] [--minutes M] [--part I/N] [kill|power|records|faults ...]   --full: every case (an hour of an idle core),
+crash_test.py CAI [--full] [--seed N] [--minutes M] [--part I/N] [kill|reuse|power|records|faults ...]   --full: every case (an hour of an idle core),
 else a sample; --minutes: as many of them, in random order, as there is time for in each part; --part: every N-th of them, from the I-th on"""
 import collections
 import hashlib
@@ -126,6 +126,31 @@ def kill(sweep):
     print(f"killed at {killed['kill']} calls, in {killed['torn']} writes, at {killed['moment']} random moments, one run {killed['chain']} times in a row", flush=True)
 
 
+def reuse(sweep):
+    """A run that takes finished stages over from another (hard links): SIGKILL in place of each call up to the first stage of its own, and the other run stays what it was."""
+    sweep.fresh()
+    sweep.goes_on("the run whose stages are taken over")
+    other = sweep.folder / "other"
+    sweep.run.rename(other)
+    kept = tiny.snapshot(other)
+    command, log = sweep.setup.command(sweep.run, **{"ppo.updates": 2})[1:] + ["--reuse", str(other)], sweep.folder / "reuse-calls"
+    whole = sweep.setup.cai(*command, env={"CAI_FAULT_FOLDER": str(sweep.run), "CAI_FAULT_LOG": str(log)})
+    assert whole.returncode == 0, whole.stderr[-2000:]
+    expected, calls = tiny.snapshot(sweep.run), replay.read_log(log, sweep.run)
+    own = next(k for k, call in enumerate(calls) if any("iter-01/ppo" in str(part) for part in call))
+    killed = 0
+    for k in cases(range(1, own + 1), 6):
+        sweep.fresh()
+        killed += sweep.setup.cai(*command, env={"CAI_FAULT_FOLDER": str(sweep.run), "CAI_FAULT": f"kill@{k}"}).returncode == -signal.SIGKILL
+        result = sweep.setup.cai(*command)
+        if result.returncode != 0 or tiny.differences(expected, tiny.snapshot(sweep.run)):
+            sweep.fail(f"reuse, kill@{k}", result.stderr[-400:] or str(tiny.differences(expected, tiny.snapshot(sweep.run))[:5]))
+    if tiny.differences(kept, tiny.snapshot(other)):
+        sweep.fail("reuse", "the run whose stages were taken over has changed")
+    shutil.rmtree(other)
+    print(f"killed at {killed} of the {own} calls that take stages over", flush=True)
+
+
 def power(sweep):
     """The power goes at a call; what was not synced is kept, lost or torn in part."""
     count = 0
@@ -211,7 +236,7 @@ def faults(sweep):
 
 
 def main():
-    wanted = [f for f in (kill, power, records, faults) if f.__name__ in sys.argv] or [kill, power, records, faults]
+    wanted = [f for f in (kill, reuse, power, records, faults) if f.__name__ in sys.argv] or [kill, reuse, power, records, faults]
     with tiny.workplace() as folder:
         sweep = Sweep(folder)
         for part in wanted:

@@ -15,6 +15,7 @@
 namespace cai {
 
 struct Llama;
+enum class Precision;
 
 struct Request {
   std::vector<int> prompt;
@@ -53,11 +54,13 @@ struct EngineOptions {
   int max_sequences = 64;       // at once
 };
 
-/// Whether `dtype` ("auto", "float32", "bfloat16") means products of bfloat16: weights, and where the CPU multiplies bfloat16 the inputs of
-/// each product too, are rounded, sums stay float32. "auto": where the CPU multiplies it. Throws InputError on another name.
-bool uses_bfloat16(const std::string& dtype);
+/// What `dtype` ("auto", "float32", "bfloat16", "int8") means for the engine's products. Throws InputError on another name.
+Precision engine_precision(const std::string& dtype);
 
-/// The same in words with the kernel's name, e.g. "bfloat16, avx512-bf16".
+/// Whether it means products of bfloat16 in training, which knows no eight bits: "auto" and "int8" do where the CPU multiplies it.
+bool trains_in_bfloat16(const std::string& dtype);
+
+/// Both in words with the kernels' names, e.g. "bfloat16 (avx512-bf16); training in bfloat16".
 std::string engine_arithmetic(const std::string& dtype);
 
 class Engine {

@@ -1,5 +1,4 @@
-// The engine's arithmetic in plain float32 arrays. Every row of a result is computed on its own, in one fixed order of operations,
-// so it has the same bits whatever the other rows are, however many there are, and on any number of threads.
+// The engine's arithmetic between two products, in plain float32 arrays, one row at a time.
 #pragma once
 
 #include <cstdint>
@@ -7,41 +6,6 @@
 #include <vector>
 
 namespace cai {
-
-/// A weight matrix repacked for products with few rows: panels of `kPanel` output columns, each [in, kPanel] contiguous.
-/// One accumulator a result element, summed over `in` in order, is what makes rows independent of their neighbours.
-class PackedMatrix {
- public:
-  static constexpr std::int64_t kPanel = 32;
-
-  PackedMatrix() = default;
-
-  /// `parts`: matrices [out_i, in] float32, row-major, stacked along out (e.g. q, k, v). Not kept.
-  /// `bfloat16`: weights are held rounded to bfloat16, in half the memory. Where has_bfloat16_products(), rows of x are rounded too and
-  /// products are taken by pairs; elsewhere products stay float32. Sums are float32 in any case.
-  PackedMatrix(std::span<const float* const> parts, std::span<const std::int64_t> outs, std::int64_t in, bool bfloat16 = false);
-
-  /// y[row, 0..out) = x[row, 0..in) * W^T for `rows` rows; x and y have row strides of `in` and `out`.
-  void multiply(const float* x, std::int64_t rows, float* y) const { multiply(x, rows, 0, out_, y); }
-
-  /// Only the result's columns [first, first + count), y having a row stride of `count`; `first` is a multiple of kPanel.
-  void multiply(const float* x, std::int64_t rows, std::int64_t first, std::int64_t count, float* y) const;
-
-  std::int64_t in() const { return in_; }
-  std::int64_t out() const { return out_; }
-
- private:
-  std::int64_t in_ = 0, out_ = 0;
-  std::vector<float> panels_;                // one of the three holds the weights
-  std::vector<std::uint16_t> half_panels_;
-  std::vector<std::uint32_t> pair_panels_;   // two bfloat16 along `in`: [in / 2, kPanel] a panel
-};
-
-/// Whether this CPU multiplies pairs of bfloat16 (AVX512-BF16): twice the speed of float32 or more.
-bool has_bfloat16_products();
-
-/// Name of the instruction set that multiply() uses here: "avx512-bf16" (bfloat16 matrices only), "avx512", "avx2" or "plain".
-const char* kernel_name(bool bfloat16);
 
 /// y = x / rms(x) * weight, one row of `width`; the sum of squares runs in eight lanes. x and y may be the same.
 void rms_norm(const float* x, const float* weight, std::int64_t width, double epsilon, float* y);

@@ -1,0 +1,68 @@
+// The engine's matrix products. Every row of a result is computed on its own, in one fixed order of operations, so it has the same bits
+// whatever the other rows are, however many there are, and on any number of threads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <variant>
+#include <vector>
+
+namespace cai {
+
+/// What a product's two sides are rounded to; results and inputs are float32 arrays in any case.
+///   kBfloat16: both sides to bfloat16, summed in float32. Without AVX512-BF16 the weights alone, products stay float32.
+///   kInt8: both sides to eight bits in blocks of 32 along `in`, weights on up to 256 even steps from a block's lowest to its highest (those
+///     of GGUF's Q4_0, Q4_1 and Q8_0 are kept exactly so), inputs in steps of a block's magnitude. Blocks are summed exactly in int32,
+///     then in float32. Weights take 1.25 bytes. Only where has_int8_products().
+///   kAuto: kInt8 for a matrix whose weights it keeps exactly, if the CPU has instructions for it; else kBfloat16 if it has some for that;
+///     else kFloat32.
+enum class Precision { kFloat32, kBfloat16, kInt8, kAuto };
+
+/// Whether this CPU multiplies pairs of bfloat16 (AVX512-BF16): twice the speed of float32 or more.
+bool has_bfloat16_products();
+
+/// Whether it multiplies fours of eight bits (AVX512-VNNI): faster again by a third, and little more than half the memory to read.
+bool has_int8_products();
+
+/// Name of the instruction set that products of this precision (not kAuto) use here: "avx512-vnni", "avx512-bf16", "avx512", "avx2" or "plain".
+const char* kernel_name(Precision precision);
+
+/// A weight matrix repacked for products with few rows: panels of `kPanel` output columns, each contiguous along `in`.
+class PackedMatrix {
+ public:
+  static constexpr std::int64_t kPanel = 32;
+  static constexpr std::int64_t kBlock = 32;  // of kInt8
+
+  PackedMatrix() = default;
+
+  /// `parts`: matrices [out_i, in] float32, row-major, stacked along out (e.g. q, k, v). Not kept.
+  PackedMatrix(std::span<const float* const> parts, std::span<const std::int64_t> outs, std::int64_t in, Precision precision = Precision::kFloat32);
+
+  /// y[row, 0..out) = x[row, 0..in) * W^T for `rows` rows; x and y have row strides of `in` and `out`.
+  void multiply(const float* x, std::int64_t rows, float* y) const { multiply(x, rows, 0, out_, y); }
+
+  /// Only the result's columns [first, first + count), y having a row stride of `count`; `first` is a multiple of kPanel.
+  void multiply(const float* x, std::int64_t rows, std::int64_t first, std::int64_t count, float* y) const;
+
+  std::int64_t in() const { return in_; }
+  std::int64_t out() const { return out_; }
+  bool is_int8() const { return std::holds_alternative<Int8Blocks>(panels_); }
+
+ private:
+  using Floats = std::vector<float>;           // [in, kPanel] a panel
+  using Halves = std::vector<std::uint16_t>;   // the same in bfloat16
+  using Pairs = std::vector<std::uint32_t>;    // two bfloat16 along `in`: [in / 2, kPanel] a panel
+
+  // kBlock values of each column along `in`: base + step * value.
+  struct alignas(64) Int8Block {
+    std::uint8_t values[kBlock / 4][kPanel][4];
+    float steps[kPanel], bases[kPanel];
+  };
+  using Int8Blocks = std::vector<Int8Block>;   // [in / kBlock] a panel
+  friend struct Int8Products;
+
+  std::int64_t in_ = 0, out_ = 0;
+  std::variant<Floats, Halves, Pairs, Int8Blocks> panels_;
+};
+
+}  // namespace cai
