@@ -191,7 +191,7 @@ CAI_FUSED void attend(const float* queries, std::int64_t count, std::span<const 
   if (count == 1) attend_together<1>(queries, blocks, width, scale, total, scores, out);
 }
 
-CAI_LANES double log_sum_exp(const float* x, std::int64_t n) {
+CAI_LANES float largest(const float* x, std::int64_t n) {
   Lanes most = Lanes{} - INFINITY;
   std::int64_t k = 0;
   for (; k + 8 <= n; k += 8) {
@@ -201,18 +201,24 @@ CAI_LANES double log_sum_exp(const float* x, std::int64_t n) {
   float highest = -INFINITY;
   for (int lane = 0; lane < 8; ++lane) highest = std::max(highest, most[lane]);
   for (; k < n; ++k) highest = std::max(highest, x[k]);
+  return highest;
+}
+
+CAI_LANES float exp_sum(const float* x, std::int64_t n, float shift, float scale, float* y) {
+  exp_shifted(x, n, shift, scale, y);
+  Lanes lanes = {};
+  std::int64_t k = 0;
+  for (; k + 8 <= n; k += 8) lanes += load(y + k);
+  float sum = sum_lanes(lanes);
+  for (; k < n; ++k) sum += y[k];
+  return sum;
+}
+
+double log_sum_exp(const float* x, std::int64_t n) {
+  const float highest = largest(x, n);
   double sum = 0;
-  float part[512];
-  for (std::int64_t i = 0; i < n; i += 512) {
-    const std::int64_t m = std::min<std::int64_t>(512, n - i);
-    exp_shifted(x + i, m, highest, 1.0f, part);
-    Lanes lanes = {};
-    std::int64_t j = 0;
-    for (; j + 8 <= m; j += 8) lanes += load(part + j);
-    float block = sum_lanes(lanes);
-    for (; j < m; ++j) block += part[j];
-    sum += block;
-  }
+  float part[kSumBlock];
+  for (std::int64_t i = 0; i < n; i += kSumBlock) sum += exp_sum(x + i, std::min(kSumBlock, n - i), highest, 1.0f, part);
   return static_cast<double>(highest) + std::log(sum);
 }
 

@@ -37,7 +37,7 @@ inline float load1(const std::uint16_t* p) { return std::bit_cast<float>(static_
 // One tile: `Rows` rows of x against one panel of float32 or bfloat16 weights. The accumulators stay in registers, each summed
 // over k in order.
 template <int Rows, class Weight>
-__attribute__((target("avx512f"))) void tile_avx512(const float* x, std::int64_t in, const Weight* panel, float* y) {
+__attribute__((target("avx512f"))) void tile_avx512(const float* x, std::int64_t in, const Weight* panel, float* y, std::int64_t stride) {
   __m512 sum[Rows][2];
 #pragma GCC unroll 12
   for (int r = 0; r < Rows; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
@@ -52,14 +52,14 @@ __attribute__((target("avx512f"))) void tile_avx512(const float* x, std::int64_t
   }
 #pragma GCC unroll 12
   for (int r = 0; r < Rows; ++r) {
-    _mm512_storeu_ps(y + r * kPanel, sum[r][0]);
-    _mm512_storeu_ps(y + r * kPanel + 16, sum[r][1]);
+    _mm512_storeu_ps(y + r * stride, sum[r][0]);
+    _mm512_storeu_ps(y + r * stride + 16, sum[r][1]);
   }
 }
 
 // As above on pairs of bfloat16 along k: a product of two pairs and its sum is one instruction. x: [rows, pairs], panel: [pairs, kPanel].
 template <int Rows>
-__attribute__((target("avx512f,avx512bf16"))) void tile_pairs(const std::uint32_t* x, std::int64_t pairs, const std::uint32_t* panel, float* y) {
+__attribute__((target("avx512f,avx512bf16"))) void tile_pairs(const std::uint32_t* x, std::int64_t pairs, const std::uint32_t* panel, float* y, std::int64_t stride) {
   __m512 sum[Rows][2];
 #pragma GCC unroll 12
   for (int r = 0; r < Rows; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
@@ -74,14 +74,14 @@ __attribute__((target("avx512f,avx512bf16"))) void tile_pairs(const std::uint32_
   }
 #pragma GCC unroll 12
   for (int r = 0; r < Rows; ++r) {
-    _mm512_storeu_ps(y + r * kPanel, sum[r][0]);
-    _mm512_storeu_ps(y + r * kPanel + 16, sum[r][1]);
+    _mm512_storeu_ps(y + r * stride, sum[r][0]);
+    _mm512_storeu_ps(y + r * stride + 16, sum[r][1]);
   }
 }
 
 // Half a panel at a time: 6 rows x 16 columns fill the sixteen registers of AVX2.
 template <int Rows, class Weight>
-__attribute__((target("avx2,fma"))) void tile_avx2(const float* x, std::int64_t in, const Weight* panel, float* y) {
+__attribute__((target("avx2,fma"))) void tile_avx2(const float* x, std::int64_t in, const Weight* panel, float* y, std::int64_t stride) {
   for (int half = 0; half < 2; ++half) {
     const Weight* b = panel + half * 16;
     __m256 sum[Rows][2];
@@ -98,14 +98,14 @@ __attribute__((target("avx2,fma"))) void tile_avx2(const float* x, std::int64_t 
     }
 #pragma GCC unroll 6
     for (int r = 0; r < Rows; ++r) {
-      _mm256_storeu_ps(y + r * kPanel + half * 16, sum[r][0]);
-      _mm256_storeu_ps(y + r * kPanel + half * 16 + 8, sum[r][1]);
+      _mm256_storeu_ps(y + r * stride + half * 16, sum[r][0]);
+      _mm256_storeu_ps(y + r * stride + half * 16 + 8, sum[r][1]);
     }
   }
 }
 
 template <class Weight>
-void tile_plain(const float* x, std::int64_t in, const Weight* panel, float* y) {
+void tile_plain(const float* x, std::int64_t in, const Weight* panel, float* y, std::int64_t) {
   std::fill_n(y, kPanel, 0.0f);
   for (std::int64_t k = 0; k < in; ++k)
     for (std::int64_t j = 0; j < kPanel; ++j) y[j] += x[k] * load1(panel + k * kPanel + j);
@@ -123,7 +123,7 @@ Isa isa() {
 template <class X, class Weight>
 struct Tiles {
   int rows;                                                                  // of the largest tile
-  void (*by_rows[13])(const X*, std::int64_t, const Weight*, float*);        // [r]: a tile of exactly r rows
+  void (*by_rows[13])(const X*, std::int64_t, const Weight*, float*, std::int64_t);  // [r]: a tile of exactly r rows, `stride` apart in y
 };
 
 template <class W, int... R>
@@ -152,7 +152,11 @@ void multiply_panels(const Tiles<X, Weight>& t, const Weight* panels, std::int64
     alignas(64) float tile[12 * kPanel];
     for (std::int64_t first = 0; first < rows; first += t.rows) {
       const int n = static_cast<int>(std::min<std::int64_t>(t.rows, rows - first));
-      t.by_rows[n](x + first * row_size, depth, panel, tile);
+      if (columns == kPanel) {
+        t.by_rows[n](x + first * row_size, depth, panel, y + first * out + p * kPanel, out);
+        continue;
+      }
+      t.by_rows[n](x + first * row_size, depth, panel, tile, kPanel);
       for (int r = 0; r < n; ++r)
         std::memcpy(y + (first + r) * out + p * kPanel, tile + r * kPanel, static_cast<std::size_t>(columns) * sizeof(float));
     }
@@ -327,7 +331,7 @@ struct Int8Products {
   }
 
   template <int Rows>
-  __attribute__((target("avx512f,avx512vnni"))) static void tile(const Row* x, std::int64_t blocks, const Weights* panel, float* y) {
+  __attribute__((target("avx512f,avx512vnni"))) static void tile(const Row* x, std::int64_t blocks, const Weights* panel, float* y, std::int64_t stride) {
     __m512 sum[Rows][2];
 #pragma GCC unroll 6
     for (int r = 0; r < Rows; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
@@ -368,8 +372,8 @@ struct Int8Products {
         high1 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(d1), _mm512_load_ps(w.steps + 16), high1);
       }
       const __m512 step = _mm512_set1_ps(x[r].high_step);
-      _mm512_storeu_ps(y + r * kPanel, _mm512_fmadd_ps(step, high0, sum[r][0]));
-      _mm512_storeu_ps(y + r * kPanel + 16, _mm512_fmadd_ps(step, high1, sum[r][1]));
+      _mm512_storeu_ps(y + r * stride, _mm512_fmadd_ps(step, high0, sum[r][0]));
+      _mm512_storeu_ps(y + r * stride + 16, _mm512_fmadd_ps(step, high1, sum[r][1]));
     }
   }
 

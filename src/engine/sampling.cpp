@@ -1,6 +1,8 @@
 #include "cai/engine/sampling.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "cai/engine/kernels.hpp"
@@ -30,29 +32,42 @@ void keep_nucleus(std::vector<float>& probabilities, double total, double top_p)
 
 Sampled sample(std::span<const float> logits, double temperature, double top_p, Random& random) {
   const std::int64_t n = static_cast<std::int64_t>(logits.size());
-  const double normaliser = log_sum_exp(logits.data(), n);
-  std::size_t token = static_cast<std::size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-  if (temperature > 0) {
-    thread_local std::vector<float> probabilities;
-    probabilities.resize(logits.size());
-    exp_shifted(logits.data(), n, logits[token], static_cast<float>(1.0 / temperature), probabilities.data());
-    double total = 0;
-    for (float p : probabilities) total += p;
-    if (top_p < 1) {
-      keep_nucleus(probabilities, total, top_p);
-      total = 0;
-      for (float p : probabilities) total += p;
-    }
-    const double target = random.uniform() * total;
-    double sum = 0;
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-      sum += probabilities[i];
-      if (sum > target) {
-        token = i;
-        break;
-      }
-    }
+  const float highest = largest(logits.data(), n);
+  if (!(temperature > 0)) {
+    const auto found = std::find(logits.begin(), logits.end(), highest);
+    const std::size_t token = found == logits.end() ? 0 : static_cast<std::size_t>(found - logits.begin());
+    return {static_cast<int>(token), static_cast<float>(logits[token] - log_sum_exp(logits.data(), n))};
   }
+  thread_local std::vector<float> probabilities;  // not normalised
+  thread_local std::vector<double> sums;          // of each block of them
+  probabilities.resize(logits.size());
+  const float scale = static_cast<float>(1.0 / temperature);
+  const auto add_up = [&](const auto& sum_of) {
+    sums.clear();
+    double total = 0;
+    for (std::int64_t i = 0; i < n; i += kSumBlock) {
+      sums.push_back(sum_of(i, std::min(kSumBlock, n - i)));
+      total += sums.back();
+    }
+    return total;
+  };
+  double total = add_up([&](std::int64_t i, std::int64_t m) { return exp_sum(logits.data() + i, m, highest, scale, probabilities.data() + i); });
+  const double normaliser = scale == 1 ? static_cast<double>(highest) + std::log(total) : log_sum_exp(logits.data(), n);
+  if (top_p < 1) {
+    keep_nucleus(probabilities, total, top_p);
+    total = add_up([&](std::int64_t i, std::int64_t m) { return std::accumulate(probabilities.data() + i, probabilities.data() + i + m, 0.0); });
+  }
+  // The block, then the token in it, at which the sum passes a uniform share of the whole; rounding may leave the last likely one.
+  double rest = random.uniform() * total;
+  std::size_t block = 0;
+  while (block + 1 < sums.size() && rest >= sums[block]) rest -= sums[block++];
+  std::size_t token = static_cast<std::size_t>(std::find(logits.begin(), logits.end(), highest) - logits.begin());
+  for (std::size_t i = block * static_cast<std::size_t>(kSumBlock); i < std::min(logits.size(), (block + 1) * static_cast<std::size_t>(kSumBlock)); ++i) {
+    if (probabilities[i] <= 0) continue;
+    token = i;
+    if ((rest -= probabilities[i]) < 0) break;
+  }
+  if (token == logits.size()) token = 0;  // no logit is a number
   return {static_cast<int>(token), static_cast<float>(logits[token] - normaliser)};
 }
 

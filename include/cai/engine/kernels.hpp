@@ -28,7 +28,16 @@ struct AttentionBlock { const float* keys; const float* values; std::int64_t fir
 /// positions are split into blocks nor which queries come together changes a bit.
 void attend(const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out);
 
-/// log(sum(exp(x))) in double over lanes of float exponentials.
+/// -infinity for none.
+float largest(const float* x, std::int64_t n);
+
+/// Sums of many exponentials are those of such blocks in float32, added up in double.
+constexpr std::int64_t kSumBlock = 512;
+
+/// As exp_shifted; returns the sum of y, added up in eight lanes. For up to kSumBlock elements.
+float exp_sum(const float* x, std::int64_t n, float shift, float scale, float* y);
+
+/// log(sum(exp(x))).
 double log_sum_exp(const float* x, std::int64_t n);
 
 /// exp for all elements: y[i] = exp((x[i] - shift) * scale). Relative error below 2e-7 for results above 1e-37, else 0.
