@@ -163,13 +163,13 @@ int run(const std::string& file) {
     ready();
     d = records(work, folder);
   } else {
-    const auto model = load_llama(work.at("model").get<std::string>(), trains_in_bfloat16(engine_config.dtype));
     if (job == "generate" || job == "labels") {
-      Engine engine(*model, {.dtype = engine_config.dtype, .max_sequences = work.value("max_sequences", 64)});
+      Engine engine(LlamaReader(work.at("gguf").get<std::string>()), {.dtype = engine_config.dtype, .max_sequences = work.value("max_sequences", 64)});
       engine.generate(std::span<const Request>(requests_of(work, 1)).first(1), [](std::size_t, Completion) {});  // pages in
       ready();
       d = job == "generate" ? generate(engine, work) : labels(engine, work);
     } else {
+      const auto model = load_llama(work.at("model").get<std::string>(), trains_in_bfloat16(engine_config.dtype));
       ready();
       if (job == "sft") d = sft(*model, work, folder);
       else if (job == "reward") d = reward(*model, work, folder);

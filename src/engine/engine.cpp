@@ -12,6 +12,7 @@
 #include "cai/engine/kernels.hpp"
 #include "cai/engine/products.hpp"
 #include "cai/engine/sampling.hpp"
+#include "cai/model/checkpoint.hpp"
 #include "cai/model/llama.hpp"
 
 namespace cai {
@@ -131,7 +132,9 @@ std::string engine_arithmetic(const std::string& dtype) {
 struct Engine::Impl {
   ModelConfig config;
   EngineOptions options;
-  std::vector<float> embedding, norm, inverse_frequencies;
+  Precision precision = Precision::kFloat32;
+  at::Tensor embedding;  // [vocabulary, width] float32, of its own
+  std::vector<float> norm, inverse_frequencies;
   std::vector<PackedLayer> layers;
   PackedMatrix head;
   std::list<std::shared_ptr<Prefix>> prefixes;  // most recently used first
@@ -141,6 +144,9 @@ struct Engine::Impl {
   std::vector<float> hidden, normed, qkv, mixed, projected, gate_up, activated, logits, cosines, sines;
 
   void load(const Llama& model);
+  void load(LlamaReader reader);
+  void begin(const ModelConfig& c);
+  void add_layer(const LlamaLayer& from);
   void check_token(int token) const;
   void rotate(float* head, std::int64_t row) const;
   void forward(std::span<const Row> rows);
@@ -152,33 +158,44 @@ struct Engine::Impl {
   void read(std::size_t count, const List& list, const Visit& visit, const std::function<void(std::size_t)>& progress);
 };
 
-void Engine::Impl::load(const Llama& model) {
-  config = model.config;
-  const Precision precision = engine_precision(options.dtype);
-  embedding = copy(model.embedding);
-  norm = copy(model.norm);
-  layers.resize(model.layers.size());
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    const LlamaLayer& from = model.layers[i];
-    PackedLayer& to = layers[i];
-    to.attention_norm = copy(from.attention_norm);
-    to.ffn_norm = copy(from.ffn_norm);
-    to.q_norm = copy(from.q_norm);
-    to.k_norm = copy(from.k_norm);
-    to.qkv_bias = joined({from.q_bias, from.k_bias, from.v_bias});
-    to.o_bias = copy(from.o_bias);
-    to.qkv = packed({from.q, from.k, from.v}, precision);
-    to.o = packed({from.o}, precision);
-    to.gate_up = packed({from.gate, from.up}, precision);
-    to.down = packed({from.down}, precision);
-  }
-  head = packed({model.head}, precision);
+void Engine::Impl::begin(const ModelConfig& c) {
+  config = c;
+  precision = engine_precision(options.dtype);
+  layers.clear();
   prefixes.clear();
+  inverse_frequencies = copy(rotary_frequencies(config));
+}
 
-  // Rotary frequencies in float32 as the reference computes them, then "llama3" scaling (Llama 3.1 release, section on long context).
-  inverse_frequencies.clear();
-  const at::Tensor frequencies = rotary_frequencies(config);
-  inverse_frequencies = copy(frequencies);
+void Engine::Impl::add_layer(const LlamaLayer& from) {
+  PackedLayer to;
+  to.attention_norm = copy(from.attention_norm);
+  to.ffn_norm = copy(from.ffn_norm);
+  to.q_norm = copy(from.q_norm);
+  to.k_norm = copy(from.k_norm);
+  to.qkv_bias = joined({from.q_bias, from.k_bias, from.v_bias});
+  to.o_bias = copy(from.o_bias);
+  to.qkv = packed({from.q, from.k, from.v}, precision);
+  to.o = packed({from.o}, precision);
+  to.gate_up = packed({from.gate, from.up}, precision);
+  to.down = packed({from.down}, precision);
+  layers.push_back(std::move(to));
+}
+
+void Engine::Impl::load(const Llama& model) {
+  begin(model.config);
+  embedding = model.embedding.detach().clone();
+  for (const LlamaLayer& layer : model.layers) add_layer(layer);
+  norm = copy(model.norm);
+  head = packed({model.head}, precision);
+}
+
+void Engine::Impl::load(LlamaReader reader) {
+  begin(reader.config());
+  embedding = reader.embedding();
+  for (std::int64_t i = 0; i < config.layers; ++i) add_layer(reader.layer(i));
+  norm = copy(reader.norm());
+  head = packed({config.tied_head ? embedding : reader.head()}, precision);
+  reader.nothing_left();
 }
 
 void Engine::Impl::check_token(int token) const {
@@ -255,6 +272,7 @@ void Engine::Impl::forward(std::span<const Row> rows) {
   auto room = [](std::vector<float>& v, std::int64_t n) {
     if (static_cast<std::int64_t>(v.size()) < n) v.resize(static_cast<std::size_t>(n));
   };
+  const float* const embedded = embedding.data_ptr<float>();
   room(hidden, count * width), room(normed, count * width), room(qkv, count * qkv_width), room(mixed, count * mixed_width);
   room(projected, count * width), room(gate_up, count * 2 * ffn), room(activated, count * ffn), room(cosines, count * half), room(sines, count * half);
 
@@ -262,7 +280,7 @@ void Engine::Impl::forward(std::span<const Row> rows) {
   for (std::int64_t r = 0; r < count; ++r) {
     const Row& row = rows[static_cast<std::size_t>(r)];
     const int token = row.sequence->tokens[static_cast<std::size_t>(row.position)];
-    std::copy_n(embedding.data() + token * width, width, hidden.data() + r * width);
+    std::copy_n(embedded + token * width, width, hidden.data() + r * width);
     for (std::int64_t i = 0; i < half; ++i) {
       const float angle = static_cast<float>(row.position) * inverse_frequencies[static_cast<std::size_t>(i)];
       cosines[static_cast<std::size_t>(r * half + i)] = std::cos(angle);
@@ -348,6 +366,11 @@ std::unique_ptr<Sequence> Engine::Impl::start(std::size_t index, const std::vect
 Engine::Engine(const Llama& model, EngineOptions options) : impl_(std::make_unique<Impl>()) {
   impl_->options = std::move(options);
   impl_->load(model);
+}
+
+Engine::Engine(LlamaReader reader, EngineOptions options) : impl_(std::make_unique<Impl>()) {
+  impl_->options = std::move(options);
+  impl_->load(std::move(reader));
 }
 
 Engine::~Engine() = default;

@@ -16,10 +16,9 @@ namespace {
 class LocalSpeaker : public Speaker {
  public:
   LocalSpeaker(const std::filesystem::path& path, const EngineConfig& engine)
-      : chat_(load_chat(path, read_model_config(path).vocabulary)), model_(load_llama(path)), engine_(*model_, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}),
+      : chat_(load_chat(path, read_model_config(path).vocabulary)), engine_(LlamaReader(path), {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}),
         fingerprint_(model_fingerprint(path) + " " + chat_.tokenizer().fingerprint() + " " + engine_.arithmetic()) {
     log_debug(path.string() + ": " + engine_.arithmetic());
-    model_.reset();  // the engine has its own copy
   }
 
   void say(std::span<const Ask> asks, const std::function<void(std::size_t, Reply)>& done) override {
@@ -98,7 +97,6 @@ class LocalSpeaker : public Speaker {
 
  private:
   ChatTemplate chat_;
-  std::shared_ptr<Llama> model_;
   Engine engine_;
   std::string fingerprint_;
   std::int64_t requests_ = 0;

@@ -18,20 +18,54 @@ namespace cai {
 namespace {
 
 namespace fs = std::filesystem;
-using Weights = std::map<std::string, at::Tensor>;  // by HF name, float32
+// Where a weight lies in a file, by its HF name. It becomes float32 when it is taken.
+struct Stored {
+  GgufType type;
+  std::vector<std::int64_t> shape;
+  std::span<const std::byte> bytes;
+  std::int64_t interleaved_heads = 0;  // llama.cpp stores q and k of architecture llama with the two halves of each head interleaved
+};
 
-at::Tensor to_float(const SafeTensor& t, const std::string& file) {
-  std::int64_t count = 1;
-  for (auto d : t.shape) count *= d;
+struct Weights {
+  std::string file;                    // or folder; for messages
+  std::map<std::string, Stored> stored;
+  std::vector<std::shared_ptr<MappedFile>> maps;
+
+  at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape) {
+    const auto it = stored.find(name);
+    if (it == stored.end()) throw InputError(file + ": no tensor " + in_quotes(name));
+    const Stored from = std::move(it->second);
+    stored.erase(it);
+    if (from.shape != shape) {
+      std::string found, expected;
+      for (auto d : from.shape) found += (found.empty() ? "" : " x ") + std::to_string(d);
+      for (auto d : shape) expected += (expected.empty() ? "" : " x ") + std::to_string(d);
+      throw InputError(file + ": tensor " + in_quotes(name) + " is " + found + "; expected " + expected);
+    }
+    at::Tensor t = at::empty(from.shape, at::kFloat);
+    dequantise(from.type, from.bytes, t.numel(), t.data_ptr<float>());
+    if (!std::isfinite(t.sum().item<float>()) && !at::isfinite(t).all().item<bool>())
+      throw InputError(file + ": tensor " + in_quotes(name) + " holds values that are not finite");
+    if (from.interleaved_heads > 0) {
+      const auto rows = t.size(0), heads = from.interleaved_heads;
+      t = t.view({heads, rows / heads / 2, 2, -1}).transpose(1, 2).reshape({rows, -1});
+    }
+    return t;
+  }
+
+  void nothing_left() const {
+    if (!stored.empty()) throw InputError(file + ": tensor " + in_quotes(stored.begin()->first) + " is not one of this architecture");
+  }
+};
+
+Stored stored(const SafeTensor& t, const std::string& file) {
   const std::map<std::string, GgufType> same = {{"F32", GgufType::kF32}, {"F16", GgufType::kF16}, {"BF16", GgufType::kBF16}};
   const auto type = same.find(t.dtype);
   if (type == same.end()) throw InputError(file + ": tensor " + in_quotes(t.name) + " has dtype " + in_quotes(t.dtype) + "; accepted: F32, F16, BF16");
-  at::Tensor out = at::empty(t.shape, at::kFloat);
-  dequantise(type->second, t.bytes, count, out.data_ptr<float>());
-  return out;
+  return {type->second, t.shape, t.bytes};
 }
 
-Weights read_hf_weights(const fs::path& folder) {
+Weights hf_weights(const fs::path& folder) {
   std::set<std::string> files;
   const fs::path index = folder / "model.safetensors.index.json";
   if (fs::exists(folder / "model.safetensors")) {
@@ -48,20 +82,15 @@ Weights read_hf_weights(const fs::path& folder) {
   } else {
     throw InputError(folder.string(), 0, "neither model.safetensors nor model.safetensors.index.json here");
   }
-  Weights weights;
+  Weights weights{.file = folder.string(), .stored = {}, .maps = {}};
   for (const std::string& file : files) {
     const SafeTensorsFile shard = read_safetensors(folder / file);
+    weights.maps.push_back(shard.map);
     for (const SafeTensor& t : shard.tensors)
-      if (!weights.emplace(t.name, to_float(t, (folder / file).string())).second)
+      if (!weights.stored.emplace(t.name, stored(t, (folder / file).string())).second)
         throw InputError((folder / file).string() + ": tensor " + in_quotes(t.name) + " stands in two shards");
   }
   return weights;
-}
-
-// llama.cpp stores q and k of architecture llama with the two halves of each head interleaved.
-at::Tensor unpermuted(const at::Tensor& t, std::int64_t heads) {
-  const auto rows = t.size(0), half = rows / heads / 2;
-  return t.view({heads, half, 2, -1}).transpose(1, 2).reshape({rows, -1});
 }
 
 // GGUF names of a layer's tensors and their HF names.
@@ -87,74 +116,60 @@ std::string hf_name(const std::string& gguf) {
   return "";
 }
 
-Weights read_gguf_weights(const GgufFile& gguf, const ModelConfig& config, const std::string& file) {
-  Weights weights;
+Weights gguf_weights(const GgufFile& gguf, const ModelConfig& config, const std::string& file) {
+  Weights weights{.file = file, .stored = {}, .maps = {gguf.map}};
+  const bool interleaved = config.architecture == "LlamaForCausalLM";
   for (const GgufTensor& t : gguf.tensors) {
     const std::string name = hf_name(t.name);
     if (name.empty()) throw InputError(file + ": tensor " + in_quotes(t.name) + " is not one of a Llama-family model");
-    at::Tensor out = at::empty(t.shape, at::kFloat);
-    dequantise(t.type, t.bytes, out.numel(), out.data_ptr<float>());
-    const bool llama = config.architecture == "LlamaForCausalLM" && out.dim() == 2;
-    if (llama && t.name.ends_with("attn_q.weight")) out = unpermuted(out, config.heads);
-    if (llama && t.name.ends_with("attn_k.weight")) out = unpermuted(out, config.kv_heads);
-    weights.emplace(name, out);
+    Stored one{t.type, t.shape, t.bytes};
+    if (interleaved && t.name.ends_with("attn_q.weight")) one.interleaved_heads = config.heads;
+    if (interleaved && t.name.ends_with("attn_k.weight")) one.interleaved_heads = config.kv_heads;
+    weights.stored.emplace(name, std::move(one));
   }
   return weights;
 }
 
-// Takes every weight of the model out of `weights`; what is missing, of another shape or not finite is named.
-Llama build(const ModelConfig& c, Weights& weights, const std::string& file) {
-  const auto take = [&](const std::string& name, std::vector<std::int64_t> shape) {
-    const auto it = weights.find(name);
-    if (it == weights.end()) throw InputError(file + ": no tensor " + in_quotes(name));
-    at::Tensor t = it->second;
-    weights.erase(it);
-    if (t.sizes() != at::IntArrayRef(shape)) {
-      std::string found, expected;
-      for (auto d : t.sizes()) found += (found.empty() ? "" : " x ") + std::to_string(d);
-      for (auto d : shape) expected += (expected.empty() ? "" : " x ") + std::to_string(d);
-      throw InputError(file + ": tensor " + in_quotes(name) + " is " + found + "; expected " + expected);
-    }
-    if (!std::isfinite(t.sum().item<float>()) && !at::isfinite(t).all().item<bool>())
-      throw InputError(file + ": tensor " + in_quotes(name) + " holds values that are not finite");
-    return t.contiguous();
-  };
+LlamaLayer take_layer(Weights& weights, const ModelConfig& c, std::int64_t i) {
+  const auto take = [&, at = "model.layers." + std::to_string(i) + "."](const char* name, const std::vector<std::int64_t>& shape) { return weights.take(at + name, shape); };
+  const auto q = c.heads * c.head_width, kv = c.kv_heads * c.head_width;
+  LlamaLayer l;
+  l.attention_norm = take("input_layernorm.weight", {c.width});
+  l.q = take("self_attn.q_proj.weight", {q, c.width});
+  l.k = take("self_attn.k_proj.weight", {kv, c.width});
+  l.v = take("self_attn.v_proj.weight", {kv, c.width});
+  l.o = take("self_attn.o_proj.weight", {c.width, q});
+  if (c.qkv_bias) {
+    l.q_bias = take("self_attn.q_proj.bias", {q});
+    l.k_bias = take("self_attn.k_proj.bias", {kv});
+    l.v_bias = take("self_attn.v_proj.bias", {kv});
+  }
+  if (c.output_bias) l.o_bias = take("self_attn.o_proj.bias", {c.width});
+  if (c.qk_norm) {
+    l.q_norm = take("self_attn.q_norm.weight", {c.head_width});
+    l.k_norm = take("self_attn.k_norm.weight", {c.head_width});
+  }
+  l.ffn_norm = take("post_attention_layernorm.weight", {c.width});
+  l.gate = take("mlp.gate_proj.weight", {c.ffn_width, c.width});
+  l.up = take("mlp.up_proj.weight", {c.ffn_width, c.width});
+  l.down = take("mlp.down_proj.weight", {c.width, c.ffn_width});
+  return l;
+}
+
+at::Tensor take_embedding(Weights& weights, const ModelConfig& c) {
+  if (c.tied_head) weights.stored.erase("lm_head.weight");  // some files repeat the tied embedding
+  return weights.take("model.embed_tokens.weight", {c.vocabulary, c.width});
+}
+
+// All of the model; what is missing, of another shape, not finite or too much is named.
+Llama take_llama(Weights& weights, const ModelConfig& c) {
   Llama m;
   m.config = c;
-  m.embedding = take("model.embed_tokens.weight", {c.vocabulary, c.width});
-  const auto q = c.heads * c.head_width, kv = c.kv_heads * c.head_width;
-  for (std::int64_t i = 0; i < c.layers; ++i) {
-    const std::string at = "model.layers." + std::to_string(i) + ".";
-    LlamaLayer l;
-    l.attention_norm = take(at + "input_layernorm.weight", {c.width});
-    l.q = take(at + "self_attn.q_proj.weight", {q, c.width});
-    l.k = take(at + "self_attn.k_proj.weight", {kv, c.width});
-    l.v = take(at + "self_attn.v_proj.weight", {kv, c.width});
-    l.o = take(at + "self_attn.o_proj.weight", {c.width, q});
-    if (c.qkv_bias) {
-      l.q_bias = take(at + "self_attn.q_proj.bias", {q});
-      l.k_bias = take(at + "self_attn.k_proj.bias", {kv});
-      l.v_bias = take(at + "self_attn.v_proj.bias", {kv});
-    }
-    if (c.output_bias) l.o_bias = take(at + "self_attn.o_proj.bias", {c.width});
-    if (c.qk_norm) {
-      l.q_norm = take(at + "self_attn.q_norm.weight", {c.head_width});
-      l.k_norm = take(at + "self_attn.k_norm.weight", {c.head_width});
-    }
-    l.ffn_norm = take(at + "post_attention_layernorm.weight", {c.width});
-    l.gate = take(at + "mlp.gate_proj.weight", {c.ffn_width, c.width});
-    l.up = take(at + "mlp.up_proj.weight", {c.ffn_width, c.width});
-    l.down = take(at + "mlp.down_proj.weight", {c.width, c.ffn_width});
-    m.layers.push_back(std::move(l));
-  }
-  m.norm = take("model.norm.weight", {c.width});
-  if (c.tied_head) {
-    m.head = m.embedding;
-    weights.erase("lm_head.weight");  // some files repeat the tied embedding
-  } else {
-    m.head = take("lm_head.weight", {c.vocabulary, c.width});
-  }
-  if (!weights.empty()) throw InputError(file + ": tensor " + in_quotes(weights.begin()->first) + " is not one of this architecture");
+  m.embedding = take_embedding(weights, c);
+  for (std::int64_t i = 0; i < c.layers; ++i) m.layers.push_back(take_layer(weights, c, i));
+  m.norm = weights.take("model.norm.weight", {c.width});
+  m.head = c.tied_head ? m.embedding : weights.take("lm_head.weight", {c.vocabulary, c.width});
+  weights.nothing_left();
   return m;
 }
 
@@ -195,20 +210,36 @@ std::string save_weights(const Llama& model, const at::Tensor& score, const fs::
 
 }  // namespace
 
-std::shared_ptr<Llama> load_llama(const fs::path& path, bool bfloat16) {
-  const auto with_products = [&](Llama model) {
-    model.bfloat16 = bfloat16;
-    return std::make_shared<Llama>(std::move(model));
-  };
+struct LlamaReader::Impl {
+  ModelConfig config;
+  Weights weights;
+};
+
+LlamaReader::LlamaReader(const fs::path& path) {
   if (const fs::path file = gguf_in(path); !file.empty()) {
     const GgufFile gguf = read_gguf(file);
     const ModelConfig config = parse_model_config(gguf, file.string());
-    Weights weights = read_gguf_weights(gguf, config, file.string());
-    return with_products(build(config, weights, file.string()));
+    impl_ = std::make_unique<Impl>(Impl{config, gguf_weights(gguf, config, file.string())});
+  } else {
+    impl_ = std::make_unique<Impl>(Impl{parse_model_config(read_config(path), (path / "config.json").string()), hf_weights(path)});
   }
-  const ModelConfig config = parse_model_config(read_config(path), (path / "config.json").string());
-  Weights weights = read_hf_weights(path);
-  return with_products(build(config, weights, path.string()));
+}
+
+LlamaReader::~LlamaReader() = default;
+LlamaReader::LlamaReader(LlamaReader&&) noexcept = default;
+
+const ModelConfig& LlamaReader::config() const { return impl_->config; }
+at::Tensor LlamaReader::embedding() { return take_embedding(impl_->weights, impl_->config); }
+LlamaLayer LlamaReader::layer(std::int64_t i) { return take_layer(impl_->weights, impl_->config, i); }
+at::Tensor LlamaReader::norm() { return impl_->weights.take("model.norm.weight", {impl_->config.width}); }
+at::Tensor LlamaReader::head() { return impl_->weights.take("lm_head.weight", {impl_->config.vocabulary, impl_->config.width}); }
+void LlamaReader::nothing_left() const { impl_->weights.nothing_left(); }
+Llama LlamaReader::all() { return take_llama(impl_->weights, impl_->config); }
+
+std::shared_ptr<Llama> load_llama(const fs::path& path, bool bfloat16) {
+  auto model = std::make_shared<Llama>(LlamaReader(path).all());
+  model->bfloat16 = bfloat16;
+  return model;
 }
 
 std::string save_llama(const Llama& model, const fs::path& folder, const std::string& dtype) {
@@ -235,17 +266,14 @@ std::shared_ptr<RewardModel> load_reward_model(const fs::path& path, bool bfloat
   if (!fs::exists(file)) throw InputError(path.string(), 0, "not a reward checkpoint: no config.json");
   const Json json = read_config(path);
   const ModelConfig config = parse_model_config(json, file.string());
-  Weights weights = read_hf_weights(path);
-  const auto score = weights.find("score.weight");
-  if (score == weights.end()) throw InputError(path.string(), 0, "not a reward checkpoint: no tensor \"score.weight\"");
+  Weights weights = hf_weights(path);
+  if (!weights.stored.contains("score.weight")) throw InputError(path.string(), 0, "not a reward checkpoint: no tensor \"score.weight\"");
   auto model = std::make_shared<RewardModel>();
-  model->score = score->second;
-  if (model->score.sizes() != at::IntArrayRef({1, config.width})) throw InputError(path.string() + ": tensor \"score.weight\" must be 1 x " + std::to_string(config.width));
-  weights.erase(score);
+  model->score = weights.take("score.weight", {1, config.width});
   // The trunk has no head of its own; the tied embedding stands in, and nothing reads it.
   ModelConfig trunk = config;
   trunk.tied_head = true;
-  model->trunk = build(trunk, weights, path.string());
+  model->trunk = take_llama(weights, trunk);
   model->trunk.config.tied_head = config.tied_head;
   model->trunk.bfloat16 = bfloat16;
   if (const auto scale = json.find("cai_reward"); scale != json.end() && scale->is_object()) {

@@ -15,6 +15,7 @@
 namespace cai {
 
 struct Llama;
+class LlamaReader;
 enum class Precision;
 
 struct Request {
@@ -67,6 +68,7 @@ class Engine {
  public:
   /// Keeps packed copies of the weights; refresh() after they change. Throws InputError when `model` has something the engine lacks.
   explicit Engine(const Llama& model, EngineOptions options = {});
+  explicit Engine(LlamaReader reader, EngineOptions options = {});  ///< with no more than a layer in float32 at a time
   ~Engine();
   Engine(Engine&&) noexcept;
 

@@ -1,6 +1,9 @@
-// Loading and saving weights: HF folders (safetensors, sharded too) and GGUF in, HF folders (and GGUF on export) out. No torch here.
+// Loading and saving weights: HF folders (safetensors, sharded too) and GGUF in, HF folders (and GGUF on export) out.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -8,10 +11,33 @@
 namespace cai {
 
 struct Llama;
+struct LlamaLayer;
+struct ModelConfig;
 struct RewardModel;
 
-/// `path`: an HF folder, a .gguf file, or a folder that holds one. All weights become float32. Every tensor of the file must be known and
-/// of the right shape, every weight present and finite: else InputError naming file and tensor. `bfloat16`: see Llama.
+/// A model's weights as float32, each read from its file once, for who need not have all of them at a time. Throws InputError naming file
+/// and tensor where one is missing, of another shape or not finite.
+class LlamaReader {
+ public:
+  /// `path`: an HF folder, a .gguf file, or a folder that holds one.
+  explicit LlamaReader(const std::filesystem::path& path);
+  ~LlamaReader();
+  LlamaReader(LlamaReader&&) noexcept;
+
+  const ModelConfig& config() const;
+  at::Tensor embedding();
+  LlamaLayer layer(std::int64_t i);
+  at::Tensor norm();
+  at::Tensor head();          ///< not of a model whose head is tied to the embedding
+  void nothing_left() const;  ///< Throws InputError naming a tensor that is not one of this architecture.
+  Llama all();                ///< every weight, and nothing left
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// All of a model. Every tensor of the file must be known and of the right shape, every weight present and finite. `bfloat16`: see Llama.
 std::shared_ptr<Llama> load_llama(const std::filesystem::path& path, bool bfloat16 = false);
 
 /// Writes config.json and model.safetensors (dtype "float32" or "bfloat16"); the tokenizer's files are the caller's. Durable, deterministic bytes.
