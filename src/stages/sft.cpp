@@ -69,31 +69,6 @@ Selection select(const SftConfig& config, const std::vector<Json>& records) {
   return s;
 }
 
-// The first tokens of at least a fiftieth of the declining answers (eight at most, the commonest first) that begin a smaller share of the others; and
-// which examples the decision loss can hold: those whose own first token is on their side.
-std::vector<int> decide_sides(const std::vector<Chosen>& chosen, std::vector<TrainExample>& examples) {
-  std::map<std::string, bool> declines;
-  for (const Chosen& c : chosen) declines[c.id] = c.declines;
-  std::map<int, long> begin_declining, begin_answering;
-  long declining = 0, answering = 0;
-  const auto first_token = [](const TrainExample& e) { return e.tokens[static_cast<std::size_t>(e.prompt_tokens)]; };
-  for (const TrainExample& e : examples)
-    if (declines[e.id]) ++declining, ++begin_declining[first_token(e)];
-    else ++answering, ++begin_answering[first_token(e)];
-  if (declining == 0 || answering == 0) return {};
-  std::vector<std::pair<long, int>> common;
-  for (const auto& [token, n] : begin_declining)
-    if (50 * n >= declining && n * answering > begin_answering[token] * declining) common.emplace_back(-n, token);
-  std::sort(common.begin(), common.end());
-  std::vector<int> tokens;
-  for (std::size_t i = 0; i < std::min<std::size_t>(8, common.size()); ++i) tokens.push_back(common[i].second);
-  for (TrainExample& e : examples) {
-    const bool begins_so = std::find(tokens.begin(), tokens.end(), first_token(e)) != tokens.end();
-    if (begins_so == declines[e.id]) e.side = begins_so ? TrainExample::Side::kDeclines : TrainExample::Side::kAnswers;
-  }
-  return tokens;
-}
-
 // Loss on the answer alone: with the opening it is one text to the tokenizer, as where the model is asked. A turn weighs as much as an answer of mean
 // length: a letter is one token, and without that weight a step's loss would hardly know of it.
 TrainExample turn_example(const ChatTemplate& chat, const JudgeTurn& turn, double mean_answer_tokens) {
@@ -109,22 +84,45 @@ TrainExample turn_example(const ChatTemplate& chat, const JudgeTurn& turn, doubl
 
 }  // namespace
 
+std::vector<int> decide_sides(const std::vector<bool>& declines, std::vector<TrainExample>& examples) {
+  constexpr std::size_t kMost = 8;
+  std::map<int, long> begin_declining, begin_answering;
+  long declining = 0, answering = 0;
+  const auto first_token = [](const TrainExample& e) { return e.tokens[static_cast<std::size_t>(e.prompt_tokens)]; };
+  for (std::size_t i = 0; i < examples.size(); ++i)
+    if (declines[i]) ++declining, ++begin_declining[first_token(examples[i])];
+    else ++answering, ++begin_answering[first_token(examples[i])];
+  if (declining == 0 || answering == 0) return {};
+  std::vector<std::pair<long, int>> common;
+  for (const auto& [token, n] : begin_declining)
+    if (50 * n >= declining && n * answering > begin_answering[token] * declining) common.emplace_back(-n, token);
+  std::sort(common.begin(), common.end());
+  std::vector<int> tokens;
+  for (std::size_t i = 0; i < std::min(kMost, common.size()); ++i) tokens.push_back(common[i].second);
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    const bool begins_so = std::find(tokens.begin(), tokens.end(), first_token(examples[i])) != tokens.end();
+    if (begins_so == declines[i]) examples[i].side = begins_so ? TrainExample::Side::kDeclines : TrainExample::Side::kAnswers;
+  }
+  return tokens;
+}
+
 Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records, const std::vector<JudgeTurn>& turns, const std::filesystem::path& model, const std::filesystem::path& folder,
          std::uint64_t seed, const ProgressFn& progress) {
   Selection selection = select(config, records);
   const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
   std::vector<TrainExample> examples;
+  std::vector<bool> declines;
   for (const Chosen& one : selection.chosen) {
     TrainExample e{.id = one.id};
     const std::vector<int> prompt = prompt_tokens(chat, one.prompt);
     e.tokens = answered_tokens(chat, prompt, one.answer, true);
     e.prompt_tokens = static_cast<int>(prompt.size());
     if (static_cast<long>(e.tokens.size()) > config.max_tokens) selection.leave_out(one.id, "longer than sft.max_tokens");
-    else examples.push_back(std::move(e));
+    else examples.push_back(std::move(e)), declines.push_back(one.declines);
   }
   if (examples.empty()) throw InputError("sft: none of the " + std::to_string(records.size()) + " records is fit to learn from");
 
-  const std::vector<int> declining = decide_sides(selection.chosen, examples);
+  const std::vector<int> declining = decide_sides(declines, examples);
   const std::vector<bool> is_held_out = draw_held_out(examples.size(), config.held_out, seed);
   std::string lines;
   for (std::size_t i = 0; i < examples.size(); ++i) selection.uses.push_back({{"id", examples[i].id}, {"use", is_held_out[i] ? "held-out" : "train"}, {"why", ""}});

@@ -7,6 +7,7 @@
 #include "cai/config/config.hpp"
 #include "cai/io/json.hpp"
 #include "cai/stages/judge_turns.hpp"
+#include "cai/train/train.hpp"
 
 namespace cai {
 
@@ -15,5 +16,10 @@ namespace cai {
 /// Trains a copy of `model` and leaves folder/checkpoint (HF layout) and folder/metrics.jsonl, folder/examples.jsonl ({id, use: train | held-out | left-out, why}). Returns figures.
 Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records, const std::vector<JudgeTurn>& turns, const std::filesystem::path& model, const std::filesystem::path& folder,
          std::uint64_t seed, const ProgressFn& progress);
+
+/// What the decision loss (train/train.hpp) is about: the first tokens of at least a fiftieth of the declining answers (eight at most, the commonest
+/// first) that begin a smaller share of the others. Sets the side of each example whose own first token is on it; the rest have none.
+/// `declines`: of each example.
+std::vector<int> decide_sides(const std::vector<bool>& declines, std::vector<TrainExample>& examples);
 
 }  // namespace cai
