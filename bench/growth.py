@@ -12,12 +12,13 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt  # noqa: E402
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 matplotlib.rcParams.update({"svg.hashsalt": "cai", "font.size": 9, "figure.figsize": (4.6, 3.2)})
 
 
 def measure(options, prompts, prompt_tokens, new_tokens, threads=0, sequences=256):
     draw = random.Random(3)
-    work = {"job": "generate", "model": str(options.folder / "model"), "stops": [], "seed": 1, "temperature": 1.0, "threads": threads, "max_sequences": sequences,
+    work = {"job": "generate", "gguf": str(next((ROOT / ".deps/models").glob("*.gguf"))), "stops": [], "seed": 1, "temperature": 1.0, "threads": threads, "max_sequences": sequences,
             "prompts": [{"tokens": [draw.randrange(1000, 40000) for _ in range(prompt_tokens)], "max_new_tokens": new_tokens} for _ in range(prompts)]}
     file = options.folder / "growth.json"
     file.write_text(json.dumps(work))

@@ -106,9 +106,10 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   sub = command("exam", "Ask judges pairs of answers whose better one is known; the last one's result counts",
                 "  cai exam --model before=smollm2 --model after=sft --constitution constitutions/harmless.yaml --out exam");
   model(sub), constitution(sub), out(sub), settings(sub);
-  sub = command("candidates", "Sample answers to compare", "  cai candidates --model sft --prompts chosen --out candidates --contrast");
+  sub = command("candidates", "Sample answers to compare", "  cai candidates --model sft --initial smollm2 --prompts chosen --out candidates --contrast");
   model(sub), constitution(sub), prompts(sub, "Prompts"), out(sub), sampling(sub), settings(sub);
   sub->add_flag("--contrast", a.contrast, "One answer under a principle, one under its opposite");
+  sub->add_option("--initial", a.initial, "With --contrast: who gives the harmful answers, the model that the policy began as (as cai train does); without it --model")->type_name("MODEL");
   sub = command("label", "Judge which of two answers follows the constitution better",
                 "  cai label --model smollm2 --constitution constitutions/harmless.yaml --pairs pairs.jsonl --out labels");
   model(sub), constitution(sub), input(sub, "--pairs", "id, prompt, and candidates, or chosen and rejected"), out(sub), settings(sub);

@@ -54,10 +54,10 @@ int run_train(const Arguments& a) {
 }
 
 int run_plan(const Arguments& a) {
-  std::vector<PlanStep> steps = plan(config_of(a));
+  const Plan plan = cai::plan(config_of(a));
   double tokens = 0, seconds = 0;
   Json list = Json::array();
-  for (const PlanStep& step : steps) {
+  for (const PlanStep& step : plan.steps) {
     tokens += step.tokens, seconds += step.seconds;
     list.push_back({{"stage", step.stage},
                     {"folder", step.folder},
@@ -68,17 +68,17 @@ int run_plan(const Arguments& a) {
                     {"seconds", std::round(step.seconds)}});
   }
   if (a.json) {
-    std::cout << to_lines({{"steps", list}, {"tokens", std::round(tokens)}, {"seconds", std::round(seconds)}});
+    std::cout << to_lines({{"steps", list}, {"tokens", std::round(tokens)}, {"seconds", std::round(seconds)}, {"disk_bytes", std::round(plan.disk_bytes)}, {"memory_bytes", std::round(plan.memory_bytes)}});
     return kDone;
   }
   std::printf("%-24s %-8s %8s %10s %12s  %s\n", "stage", "state", "records", "tokens", "about", "why");
-  for (const PlanStep& step : steps) {
+  for (const PlanStep& step : plan.steps) {
     bool runs = step.state != "done";
     std::printf("%-24s %-8s %8s %10s %12s  %s\n", step.folder.c_str(), step.state.c_str(), runs ? std::to_string(step.records).c_str() : "",
                 runs ? std::to_string(std::lround(step.tokens)).c_str() : "", runs ? duration_text(step.seconds).c_str() : "",
                 printable(step.why).c_str());
   }
-  std::printf("in all about %.2g million tokens, %s (rough)\n", tokens / 1e6, duration_text(seconds).c_str());
+  std::printf("in all about %.2g million tokens, %s; up to %.1f GB of disk and %.1f GB of memory (rough)\n", tokens / 1e6, duration_text(seconds).c_str(), plan.disk_bytes / 1e9, plan.memory_bytes / 1e9);
   std::fflush(stdout);
   return kDone;
 }

@@ -137,8 +137,12 @@ class SingleStage {
       const Constitution& constitution = use_constitution();
       use_model();
       facts_["contrast"] = a_.contrast;
+      if (!a_.initial.empty() && !a_.contrast) throw UsageError("--initial is about --contrast");
+      const fs::path first = a_.initial.empty() ? fs::path() : find_model(a_.initial);
+      if (!first.empty()) facts_["initial"] = model_fingerprint(first);
       return recorded([&](RecordWriter& out) {
-        return candidates(config_.candidates, constitution, a_.contrast, records, out, *speaker(), of_round(0), progress_);
+        const std::unique_ptr<Speaker> initial = first.empty() ? nullptr : local_speaker(first, config_.engine);
+        return candidates(config_.candidates, constitution, a_.contrast, records, out, *speaker(), initial.get(), of_round(0), progress_);
       });
     }
     if (name == "label") {

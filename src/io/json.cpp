@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <set>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
@@ -16,22 +15,77 @@ long line_of(std::string_view text, std::size_t byte) {
   return 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(byte, text.size())), '\n');
 }
 
+// Builds a value of what the library's parser finds, and looks at keys that repeat: the last would win silently.
+template <class J>
+class Builder : public nlohmann::json_sax<J> {
+ public:
+  using typename nlohmann::json_sax<J>::number_integer_t, typename nlohmann::json_sax<J>::number_unsigned_t, typename nlohmann::json_sax<J>::number_float_t, typename nlohmann::json_sax<J>::string_t,
+      typename nlohmann::json_sax<J>::binary_t;
+
+  J root;
+  std::string problem;    // why building stopped; "" when the text is no JSON
+  std::size_t error_byte = 0;  // from 1, where parsing stopped
+
+  bool null() override { return put(nullptr); }
+  bool boolean(bool value) override { return put(value); }
+  bool number_integer(number_integer_t value) override { return put(value); }
+  bool number_unsigned(number_unsigned_t value) override { return put(value); }
+  bool number_float(number_float_t value, const string_t&) override { return put(value); }
+  bool string(string_t& value) override { return put(std::move(value)); }
+  bool binary(binary_t& value) override { return put(std::move(value)); }
+  bool start_object(std::size_t) override { return open(J::object()); }
+  bool start_array(std::size_t) override { return open(J::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+
+  bool key(string_t& name) override {
+    const auto [place, is_new] = open_.back()->emplace(name, nullptr);
+    if (!is_new) problem = "the field " + in_quotes(name) + " stands twice in one object";
+    next_ = &*place;
+    return is_new;
+  }
+
+  bool parse_error(std::size_t byte, const std::string&, const nlohmann::json::exception& e) override {
+    error_byte = byte;
+    if (dynamic_cast<const nlohmann::json::out_of_range*>(&e)) problem = "a number is out of range";
+    return false;
+  }
+
+ private:
+  template <class Value>
+  bool put(Value&& value) {
+    place() = std::forward<Value>(value);
+    return true;
+  }
+
+  bool open(J value) {
+    J& here = place();
+    here = std::move(value);
+    open_.push_back(&here);
+    return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  // Where the value that comes now belongs.
+  J& place() {
+    if (open_.empty()) return root;
+    if (open_.back()->is_object()) return *next_;
+    open_.back()->push_back(nullptr);
+    return open_.back()->back();
+  }
+
+  std::vector<J*> open_;  // objects and arrays, the innermost last; one that is open is the last of those around it, so it does not move
+  J* next_ = nullptr;     // of the innermost object's last key
+};
+
 template <class J>
 J parse(std::string_view text, const std::string& file, long line) {
   if (!is_utf8(text)) throw InputError(file, line, "not valid UTF-8");
-  // Looked at while parsing: the depth (the library's own dump recurses) and keys that repeat (the last would win silently).
-  std::vector<std::set<std::string>> keys;
-  std::string problem;
-  const auto watch = [&](int depth, typename J::parse_event_t event, J& value) {
-    if (depth > 200 && problem.empty()) problem = "nested deeper than 200 levels";
-    if (!problem.empty()) return false;
-    if (event == J::parse_event_t::object_start) keys.emplace_back();
-    if (event == J::parse_event_t::object_end) keys.pop_back();
-    if (event == J::parse_event_t::key && !keys.back().insert(value.template get<std::string>()).second)
-      problem = "the field " + in_quotes(value.template get<std::string>()) + " stands twice in one object";
-    return true;
-  };
-  // A bracket count first: the parser itself would recurse on hostile depth in its callback's bookkeeping.
+  // A bracket count first: the library's own dump and destructor recurse.
   int depth = 0;
   bool in_string = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -47,15 +101,11 @@ J parse(std::string_view text, const std::string& file, long line) {
       --depth;
     }
   }
-  try {
-    J value = J::parse(text.begin(), text.end(), watch);
-    if (!problem.empty()) throw InputError(file, line, problem);
-    return value;
-  } catch (const nlohmann::json::parse_error& e) {
-    throw InputError(file, line + line_of(text, e.byte > 0 ? e.byte - 1 : 0) - 1, "not valid JSON at byte " + std::to_string(e.byte));
-  } catch (const nlohmann::json::out_of_range&) {
-    throw InputError(file, line, "a number is out of range");
-  }
+  Builder<J> builder;
+  if (J::sax_parse(text.begin(), text.end(), &builder)) return std::move(builder.root);
+  if (!builder.problem.empty()) throw InputError(file, line, builder.problem);
+  const std::size_t byte = builder.error_byte;
+  throw InputError(file, line + line_of(text, byte > 0 ? byte - 1 : 0) - 1, "not valid JSON at byte " + std::to_string(byte));
 }
 
 // The library writes everything but ", \\ and characters below 0x20 as it is. Hidden ones stand in strings only, so an escape means the same.

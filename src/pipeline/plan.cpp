@@ -446,7 +446,7 @@ fs::path run_folder(const RunInputs& inputs) {
   return inputs.config.out.empty() ? choose_run_folder(inputs, "runs") : fs::path(inputs.config.out);
 }
 
-std::vector<PlanStep> plan(const Config& config) {
+Plan plan(const Config& config) {
   RunInputs inputs = check_inputs(config);
   fs::path out = run_folder(inputs);
   inputs.config.out = out.string();
@@ -456,7 +456,7 @@ std::vector<PlanStep> plan(const Config& config) {
   } catch (const InputError& damaged) {
     log_warning(damaged.what());
   }
-  std::vector<PlanStep> steps;
+  Plan plan{.steps = {}, .disk_bytes = disk_estimate(inputs), .memory_bytes = memory_estimate(inputs)};
   for (const Stage& stage : stages_of(inputs)) {
     PlanStep step{.stage = stage.name, .folder = stage.folder, .state = "run", .why = "not run yet"};
     Json before = earlier.contains("stages") && earlier["stages"].contains(stage.folder) ? earlier["stages"][stage.folder] : Json::object();
@@ -476,9 +476,9 @@ std::vector<PlanStep> plan(const Config& config) {
       Cost cost = estimate(inputs, stage);
       step.records = cost.records, step.tokens = cost.tokens, step.seconds = cost.seconds;
     }
-    steps.push_back(step);
+    plan.steps.push_back(step);
   }
-  return steps;
+  return plan;
 }
 
 }  // namespace cai

@@ -75,7 +75,7 @@ double memory_estimate(const RunInputs& inputs) {
     return 4 * tokens * learning_layers * (16 * width + 3 * static_cast<double>(m.ffn_width)) + 2 * 4 * tokens * static_cast<double>(m.vocabulary);
   };
   // Copies of what learns: weights, gradients, two moments.
-  const double speaks = weights + engine;
+  const double speaks = 2 * (engine + 4 * static_cast<double>(m.vocabulary) * width);  // with the embedding as it is; candidates have two engines
   const auto trains = [&](const OptimiserConfig& o) { return weights + 16 * learning(inputs, o) + activations(o) + 1.1e9; };  // and states below the learning layers
   double most = std::max(speaks, trains(c.sft.optimiser));
   if (policy_stage(c) == "dpo") most = std::max(most, trains(c.dpo.optimiser));

@@ -273,8 +273,9 @@ class Runner {
     }
     if (stage.name == "candidates") {
       return recorded([&](RecordWriter& out) {
-        return candidates(config_.candidates, constitution, by_contrast(iteration), read_records(iteration / "prompts"), out,
-                          speakers_.local(sl_cai()), random, progress_);
+        const bool contrast = by_contrast(iteration);
+        const std::unique_ptr<Speaker> initial = contrast ? local_speaker(inputs_.model, config_.engine) : nullptr;
+        return candidates(config_.candidates, constitution, contrast, read_records(iteration / "prompts"), out, speakers_.local(sl_cai()), initial.get(), random, progress_);
       });
     }
     if (stage.name == "label") {

@@ -52,23 +52,30 @@ std::string kind_of(const Json& record) {
 
 std::vector<Json> ask_records(const std::string& stage, std::size_t records, RecordWriter& out, Speaker& model, const ProgressFn& progress,
                               const std::function<std::vector<Ask>(std::size_t)>& asks_of,
-                              const std::function<Json(std::size_t, std::vector<Reply>)>& finish) {
-  constexpr std::size_t kWindow = 4096;  // bounds the memory of prompts; each end of a window lets the batch run empty
+                              const std::function<Json(std::size_t, std::vector<Reply>)>& finish, Speaker* initial) {
+  // Bounds the memory of prompts; each end of a window lets the batch run empty. Of two speakers the second begins when the first has said all
+  // of a window, and no record is whole before.
+  const std::size_t window = initial ? 128 : 4096;
   std::vector<Json> all = out.already_written();
   if (all.size() > records) throw InputError(stage + ": the folder holds " + std::to_string(all.size()) + " records, the input only " + std::to_string(records));
   const std::size_t first = all.size();
   all.resize(records);
-  const Usage before = model.usage();
+  const auto tokens_so_far = [&] {
+    const Usage first_one = model.usage(), second = initial ? initial->usage() : Usage{};
+    return first_one.prompt_tokens + first_one.tokens + second.prompt_tokens + second.tokens;
+  };
+  const std::int64_t before = tokens_so_far();
   const auto report = [&] {
-    const Usage now = model.usage();
-    if (progress) progress({stage, static_cast<long>(out.durable()), static_cast<long>(records), now.prompt_tokens + now.tokens - before.prompt_tokens - before.tokens, ""});
+    if (progress) progress({stage, static_cast<long>(out.durable()), static_cast<long>(records), tokens_so_far() - before, ""});
   };
   report();
   try {
-    for (std::size_t from = first; from < records; from += kWindow) {
-      const std::size_t to = std::min(records, from + kWindow);
-      std::vector<Ask> asks;
-      std::vector<std::pair<std::size_t, std::size_t>> place;  // of each ask: record, number in it
+    for (std::size_t from = first; from < records; from += window) {
+      const std::size_t to = std::min(records, from + window);
+      struct Asked {
+        std::vector<Ask> asks;
+        std::vector<std::pair<std::size_t, std::size_t>> place;  // of each ask: record, number in it
+      } of_model, of_initial;
       std::vector<std::vector<Reply>> replies(to - from);
       std::vector<std::size_t> missing(to - from);
       const auto complete = [&](std::size_t record) {
@@ -80,14 +87,22 @@ std::vector<Json> ask_records(const std::string& stage, std::size_t records, Rec
         std::vector<Ask> mine = asks_of(record);
         replies[record - from].resize(mine.size());
         missing[record - from] = mine.size();
-        for (std::size_t k = 0; k < mine.size(); ++k) asks.push_back(std::move(mine[k])), place.emplace_back(record, k);
+        for (std::size_t k = 0; k < mine.size(); ++k) {
+          Asked& asked = initial && mine[k].to_initial ? of_initial : of_model;
+          asked.asks.push_back(std::move(mine[k])), asked.place.emplace_back(record, k);
+        }
         if (mine.empty()) complete(record);
       }
-      model.say(asks, [&](std::size_t i, Reply reply) {
-        const auto [record, k] = place[i];
-        replies[record - from][k] = std::move(reply);
-        if (--missing[record - from] == 0) complete(record);
-      });
+      const auto say = [&](Speaker& speaker, const Asked& asked) {
+        if (asked.asks.empty()) return;
+        speaker.say(asked.asks, [&](std::size_t i, Reply reply) {
+          const auto [record, k] = asked.place[i];
+          replies[record - from][k] = std::move(reply);
+          if (--missing[record - from] == 0) complete(record);
+        });
+      };
+      say(model, of_model);
+      if (initial) say(*initial, of_initial);
     }
   } catch (...) {
     out.flush();

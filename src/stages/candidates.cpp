@@ -56,7 +56,7 @@ struct Side {
 }  // namespace
 
 Json candidates(const CandidatesConfig& config, const Constitution& constitution, bool contrast, const std::vector<Json>& prompts,
-                RecordWriter& out, Speaker& model, Random random, const ProgressFn& progress) {
+                RecordWriter& out, Speaker& model, Speaker* initial, Random random, const ProgressFn& progress) {
   for (std::size_t i = 0; i < prompts.size(); ++i) text_field(prompts[i], "prompt", i);
   const std::vector<Decline> declines = contrast ? decide_declines(prompts, model) : std::vector<Decline>(prompts.size());
   std::vector<std::size_t> usable;
@@ -100,7 +100,7 @@ Json candidates(const CandidatesConfig& config, const Constitution& constitution
     const std::vector<Side> sides = sides_of(drawn[n]);
     for (std::size_t k = 0; k < sides.size(); ++k) {
       Ask ask{.opening = sides[k].opening, .max_new_tokens = static_cast<int>(config.max_new_tokens), .temperature = config.temperature,
-              .random = mine.derive(static_cast<std::uint64_t>(k))};
+              .random = mine.derive(static_cast<std::uint64_t>(k)), .to_initial = sides[k].name == "opposite" && declines[drawn[n]].should};
       if (!sides[k].instruction.empty()) ask.messages.push_back({"system", sides[k].instruction}), ask.shared_messages = 1;
       ask.messages.push_back({"user", text_field(record, "prompt", drawn[n])});
       asks.push_back(std::move(ask));
@@ -124,7 +124,7 @@ Json candidates(const CandidatesConfig& config, const Constitution& constitution
     }
     return record;
   };
-  const std::vector<Json> records = ask_records("candidates", drawn.size(), out, model, progress, asks_of, finish);
+  const std::vector<Json> records = ask_records("candidates", drawn.size(), out, model, progress, asks_of, finish, initial);
 
   std::map<std::string, long> kinds, problems, principles;
   long tokens = 0, count = 0, refusals = 0;

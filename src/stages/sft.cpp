@@ -146,7 +146,11 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   for (const Json& use : selection.uses) lines += to_line(use) + "\n";
   write_file(folder / "examples.jsonl", lines);
   const std::shared_ptr<Llama> policy = load_llama(model, trains_in_bfloat16(engine.dtype));
-  const Json trained = train_sft(*policy, train, held_out, declining, config, seed, folder, step_progress("sft", progress));
+  // The trainer weighs single examples; the setting is about all of either side, however many there are.
+  SftConfig balanced = config;
+  const auto on_side = [&](TrainExample::Side side) { return static_cast<double>(std::count_if(train.begin(), train.end(), [&](const TrainExample& e) { return e.side == side; })); };
+  if (const double answering = on_side(TrainExample::Side::kAnswers); answering > 0) balanced.answering_weight *= on_side(TrainExample::Side::kDeclines) / answering;
+  const Json trained = train_sft(*policy, train, held_out, declining, balanced, seed, folder, step_progress("sft", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
   chat.tokenizer().save(checkpoint);

@@ -16,6 +16,21 @@
 
 namespace cai {
 
+namespace {
+
+// Pairs of requests to decline are to count as much as all others together, where there are both: what is commoner, declining or answering, would
+// be learned of the answers alone, and nothing of the request. Returns what one of them weighs beside one of the others, 1 where there is nothing to balance.
+double balance(std::vector<PreferencePair>& pairs, const std::vector<bool>& declined) {
+  double to_decline = 0, others = 0;
+  for (std::size_t i = 0; i < pairs.size(); ++i) (declined[i] ? to_decline : others) += pairs[i].weight;
+  if (to_decline == 0 || others == 0) return 1;
+  const double mean = (to_decline + others) / 2;
+  for (std::size_t i = 0; i < pairs.size(); ++i) pairs[i].weight *= mean / (declined[i] ? to_decline : others);
+  return others / to_decline;
+}
+
+}  // namespace
+
 TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& labels, const HybridConfig& hybrid, const std::vector<Json>& human_pairs, const People& people,
                              const std::filesystem::path& model, double held_out_share, const std::filesystem::path& folder, std::uint64_t seed) {
   const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
@@ -24,12 +39,13 @@ TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& 
   std::vector<PreferencePair> pairs;
   std::vector<std::string> prompts;
   std::vector<Json> uses;  // what became of each pair, for examples.jsonl
+  std::vector<bool> declined;  // of each pair: whether its request is one to decline, of those labelled by that rule
   long by_people = 0;
   const auto leave_out = [&](const std::string& id, const std::string& why) {
     ++left_out[why];
     uses.push_back({{"id", id}, {"use", "left-out"}, {"why", why}});
   };
-  const auto add = [&](const std::string& id, const std::string& prompt, const std::string& a, const std::string& b, double p, std::string tag, bool is_human) {
+  const auto add = [&](const std::string& id, const std::string& prompt, const std::string& a, const std::string& b, double p, std::string tag, bool is_human, bool is_declined) {
     if (!(p >= 0 && p <= 1)) throw InputError("record " + in_quotes(id) + ": p is not within 0 and 1");
     PreferencePair pair{.id = id, .p = p, .weight = is_human ? hybrid.weight : 1, .tag = std::move(tag)};
     const std::vector<int> start = prompt_tokens(chat, prompt);
@@ -40,6 +56,7 @@ TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& 
     ++kinds[pair.tag.empty() ? "untagged" : pair.tag];
     pairs.push_back(std::move(pair));
     prompts.push_back(prompt);
+    declined.push_back(is_declined);
     uses.push_back({{"id", id}, {"use", "train"}, {"why", ""}, {"by", is_human ? "people" : "ai"}});
   };
   for (std::size_t i = 0; i < labels.size(); ++i) {
@@ -52,7 +69,7 @@ TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& 
     else if (!human && optional_flag(label, "tie")) leave_out(id, "tie");
     else if (!human && (!label.contains("p") || !label["p"].is_number())) throw InputError("record " + in_quotes(id) + ": no number in the field \"p\"");
     else if (a == b) leave_out(id, "both answers the same");
-    else add(id, prompt, a, b, human ? *human : label["p"].get<double>(), kind_of(label), human.has_value());
+    else add(id, prompt, a, b, human ? *human : label["p"].get<double>(), kind_of(label), human.has_value(), optional_flag(label, "decline"));
   }
   // Pairs that people brought: as many as make up hybrid.share of all, drawn by seed.
   std::vector<Pair> brought;
@@ -68,9 +85,11 @@ TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& 
     const Pair& pair = brought[i];
     const std::string kind = kind_of(pair.record);
     if (static_cast<double>(joined) >= most) leave_out(pair.record.at("id").get<std::string>(), "more than hybrid.share");
-    else add(pair.record.at("id").get<std::string>(), pair.record.at("prompt").get<std::string>(), pair.a, pair.b, *pair.human, kind.empty() ? "human" : kind, true), ++joined;
+    else add(pair.record.at("id").get<std::string>(), pair.record.at("prompt").get<std::string>(), pair.a, pair.b, *pair.human, kind.empty() ? "human" : kind, true, false), ++joined;
   }
   if (pairs.size() < 2) throw InputError(stage + ": " + std::to_string(pairs.size()) + " of " + std::to_string(labels.size() + brought.size()) + " labels can be trained on; at least 2 are needed");
+
+  const double declining_weight = balance(pairs, declined);
 
   // Held out by prompt: pairs of one prompt share answers.
   std::map<std::string, std::size_t> number_of;
@@ -88,7 +107,7 @@ TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& 
   }
   write_file(folder / "examples.jsonl", lines);
   result.figures = {{"labels", labels.size()}, {"train", result.train.size()}, {"held_out", result.held_out.size()}, {"kinds", kinds}, {"by_people", by_people},
-                    {"human_pairs", joined}, {"left_out", left_out}};
+                    {"human_pairs", joined}, {"declining_weight", declining_weight}, {"left_out", left_out}};
   return result;
 }
 

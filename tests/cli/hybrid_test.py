@@ -62,6 +62,13 @@ class Case(unittest.TestCase):
         self.assertEqual(missing.returncode, 2)
         self.assertIn("nowhere", missing.stderr)
 
+    def test_requests_to_decline_weigh_as_much_as_all_others(self):
+        labels = self.lines("labels.jsonl", [{"id": str(i), "prompt": f"Steal {i} of them." if i < 2 else f"Name {i} of them.", "a": "I will not.", "b": "Here they are.", "p": 0.9 if i < 2 else 0.1,
+                                              "decline": i < 2, "tags": ["red-team" if i < 2 else "ordinary"]} for i in range(8)])
+        train = ["--set", "reward.trainable_layers=1", "--set", "reward.batch_size=4", "--set", "reward.held_out=0", "--set", "reward.epochs=1"]
+        figures = self.done(cai("reward", "--labels", labels, "--out", self.folder / "balanced", *train))
+        self.assertEqual((figures["train"], figures["declining_weight"]), (8, 3))
+
     def test_the_judge_learns_and_is_examined_on_peoples_pairs(self):
         law = self.folder / "law.yaml"
         law.write_text('name: law\nprinciples:\n  - {id: care, text: Do not help anyone steal., applies_to: [red-team]}\n  - {id: help, text: Be of use., applies_to: [ordinary]}\n')

@@ -57,6 +57,23 @@ class Methods(unittest.TestCase):
         self.assertIn("not a run folder", result.stderr)
         self.assertFalse(run.exists())
 
+    def test_harmful_answers_come_from_the_initial_model(self):
+        base, policy = self.setup.model, self.first / "iter-01/ppo"
+        said = {}
+        for name, models in (("base", ["--model", base]), ("policy", ["--model", policy]), ("both", ["--model", policy, "--initial", base])):
+            out = self.folder / f"candidates-{name}"
+            result = self.setup.cai("candidates", *models, "--constitution", self.setup.constitution, "--prompts", self.setup.prompts, "--contrast", "--out", out, "--max-new-tokens", 12,
+                                    "--set", "engine.dtype=float32", "--temperature", 1)
+            self.assertEqual(result.returncode, 0, result.stderr[-2000:])
+            said[name] = {(r["id"], c["side"], k): (r["decline"], c["text"]) for r in map(json.loads, (out / "00000.jsonl").read_text().splitlines()) for k, c in enumerate(r["candidates"])}
+        harmful = [key for key, (decline, _) in said["both"].items() if decline and key[1] == "opposite"]
+        self.assertGreater(len(harmful), 0)
+        for key in said["both"]:
+            self.assertEqual(said["both"][key], said["base" if key in harmful else "policy"][key], key)
+        self.assertNotEqual([said["base"][key] for key in harmful], [said["policy"][key] for key in harmful])
+        plain = self.setup.cai("candidates", "--model", policy, "--initial", base, "--constitution", self.setup.constitution, "--prompts", self.setup.prompts, "--out", self.folder / "plain")
+        self.assertEqual((plain.returncode, "--initial" in plain.stderr), (2, True))
+
     def test_best_of_n_chooses_by_reward(self):
         out = self.folder / "eval"
         common = ["--constitution", self.setup.constitution, "--prompts", self.setup.prompts, "--set", "eval.suites=", "--set", "eval.bootstrap_samples=100", "--set", "eval.max_new_tokens=8"]

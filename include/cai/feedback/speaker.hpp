@@ -23,6 +23,7 @@ struct Ask {
   double temperature = 1.0;
   double top_p = 1.0;
   Random random;
+  bool to_initial = false;      // for ask_records(), where it has a second speaker: this one is for that
 };
 
 struct Reply {

@@ -20,8 +20,13 @@ struct PlanStep {
   double tokens = 0, seconds = 0;  // estimates
 };
 
+struct Plan {
+  std::vector<PlanStep> steps;
+  double disk_bytes = 0, memory_bytes = 0;  // of the whole run at most, estimates
+};
+
 /// Checks config, constitution, model, prompts, disk: all problems together in one InputError, before anything is created.
-std::vector<PlanStep> plan(const Config& config);
+Plan plan(const Config& config);
 
 struct RunResult {
   int exit_code = 0;  // kDone, kStopped (a signal; resumable), kGateFailed (the failing gates are logged)

@@ -10,8 +10,10 @@
 
 namespace cai {
 
+/// `initial`: the model that the run began with; it answers where declining is right and the opposite is asked for, which a policy that has learned
+/// to decline no longer does (both sides would decline, and the signal die). Without it `model` does.
 /// Writes {id, prompt, tags, candidates: [{text, finish, side: "plain" | "principle" | "opposite", principle}]}, one a prompt.
 Json candidates(const CandidatesConfig& config, const Constitution& constitution, bool contrast, const std::vector<Json>& prompts,
-                RecordWriter& out, Speaker& model, Random random, const ProgressFn& progress);
+                RecordWriter& out, Speaker& model, Speaker* initial, Random random, const ProgressFn& progress);
 
 }  // namespace cai
