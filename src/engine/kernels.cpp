@@ -1,18 +1,8 @@
 #include "cai/engine/kernels.hpp"
 
-// GCC 12 warns about its own undefined-value intrinsics (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-
-#include <immintrin.h>
-#include <omp.h>
-
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
-#include <memory>
-#include <utility>
 
 #include "cai/base/lanes.hpp"
 

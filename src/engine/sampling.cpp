@@ -33,9 +33,12 @@ void keep_nucleus(std::vector<float>& probabilities, double total, double top_p)
 Sampled sample(std::span<const float> logits, double temperature, double top_p, Random& random) {
   const std::int64_t n = static_cast<std::int64_t>(logits.size());
   const float highest = largest(logits.data(), n);
-  if (!(temperature > 0)) {
+  const auto likeliest = [&] {
     const auto found = std::find(logits.begin(), logits.end(), highest);
-    const std::size_t token = found == logits.end() ? 0 : static_cast<std::size_t>(found - logits.begin());
+    return found == logits.end() ? 0 : static_cast<std::size_t>(found - logits.begin());  // 0: no logit is a number
+  };
+  if (!(temperature > 0)) {
+    const std::size_t token = likeliest();
     return {static_cast<int>(token), static_cast<float>(logits[token] - log_sum_exp(logits.data(), n))};
   }
   thread_local std::vector<float> probabilities;  // not normalised
@@ -61,13 +64,13 @@ Sampled sample(std::span<const float> logits, double temperature, double top_p, 
   double rest = random.uniform() * total;
   std::size_t block = 0;
   while (block + 1 < sums.size() && rest >= sums[block]) rest -= sums[block++];
-  std::size_t token = static_cast<std::size_t>(std::find(logits.begin(), logits.end(), highest) - logits.begin());
+  std::size_t token = logits.size();
   for (std::size_t i = block * static_cast<std::size_t>(kSumBlock); i < std::min(logits.size(), (block + 1) * static_cast<std::size_t>(kSumBlock)); ++i) {
     if (probabilities[i] <= 0) continue;
     token = i;
     if ((rest -= probabilities[i]) < 0) break;
   }
-  if (token == logits.size()) token = 0;  // no logit is a number
+  if (token == logits.size()) token = likeliest();
   return {static_cast<int>(token), static_cast<float>(logits[token] - normaliser)};
 }
 

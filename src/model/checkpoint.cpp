@@ -18,6 +18,7 @@ namespace cai {
 namespace {
 
 namespace fs = std::filesystem;
+
 // Where a weight lies in a file, by its HF name. It becomes float32 when it is taken.
 struct Stored {
   GgufType type;
