@@ -32,7 +32,7 @@ std::vector<float> coarse(std::vector<float> v, std::int64_t width, Precision pr
     const float fraction = std::frexp(x, &exponent);
     const std::size_t k = i % static_cast<std::size_t>(width);
     if (precision == Precision::kBfloat16) x = std::ldexp(std::round(std::ldexp(fraction, 8)), exponent - 8);
-    if (precision == Precision::kInt8) x = k % PackedMatrix::kBlock < 2 ? 127.0f / 32 : std::round(std::clamp(x, -3.9f, 3.9f) * 32) / 32;  // two of the largest: none is split
+    if (precision == Precision::kInt8) x = k % kInt8Block < 2 ? 127.0f / 32 : std::round(std::clamp(x, -3.9f, 3.9f) * 32) / 32;  // two of the largest: none is split
   }
   return v;
 }
@@ -142,14 +142,33 @@ TEST(PackedMatrix, ARowHasTheSameBitsWhateverItsNeighboursAndThreads) {
   omp_set_num_threads(threads);
 }
 
+TEST(PackedMatrix, WeightsArePackedTheSameOnAnyNumberOfThreads) {
+  const std::int64_t in = 64, out = 4 * kPanel;
+  std::vector<float> w = normals(in * out, Random(21));  // the second half of it on a grid, the first on none
+  for (std::size_t i = w.size() / 2; i < w.size(); ++i) w[i] = i % 32 == 0 ? -7.0f : i % 32 == 1 ? 7.0f : std::round(std::clamp(w[i], -3.0f, 3.0f) * 2);
+  const std::vector<float> x = normals(in, Random(22));
+  const int threads = omp_get_max_threads();
+  for (const Precision precision : kAll) {
+    std::vector<float> one(out), several(out);
+    omp_set_num_threads(1);
+    matrix(w, out, in, precision).multiply(x.data(), 1, one.data());
+    for (int t : {2, 3}) {
+      omp_set_num_threads(t);
+      matrix(w, out, in, precision).multiply(x.data(), 1, several.data());
+      EXPECT_EQ(one, several) << kernel_name(precision) << ", " << t << " threads";
+    }
+  }
+  omp_set_num_threads(threads);
+}
+
 TEST(PackedMatrix, APartOfTheColumnsIsThatPart) {
-  const std::int64_t in = 40, out = 3 * PackedMatrix::kPanel + 9, rows = 7;
+  const std::int64_t in = 40, out = 3 * kPanel + 9, rows = 7;
   const std::vector<float> w = normals(in * out, Random(16)), x = normals(rows * in, Random(17));
   for (const Precision precision : kAll) {
     const PackedMatrix m = matrix(w, out, in, precision);
     std::vector<float> whole(rows * out), part(rows * 41);
     m.multiply(x.data(), rows, whole.data());
-    m.multiply(x.data(), rows, 2 * PackedMatrix::kPanel, 41, part.data());
+    m.multiply(x.data(), rows, 2 * kPanel, 41, part.data());
     for (std::int64_t r = 0; r < rows; ++r)
       for (std::int64_t j = 0; j < 41; ++j) ASSERT_EQ(part[r * 41 + j], whole[r * out + 64 + j]) << kernel_name(precision);
   }

@@ -7,6 +7,8 @@
 #include <variant>
 #include <vector>
 
+#include "cai/engine/int8.hpp"
+
 namespace cai {
 
 /// What a product's two sides are rounded to; results and inputs are float32 arrays in any case.
@@ -30,9 +32,6 @@ const char* kernel_name(Precision precision);
 /// A weight matrix repacked for products with few rows: panels of `kPanel` output columns, each contiguous along `in`.
 class PackedMatrix {
  public:
-  static constexpr std::int64_t kPanel = 32;
-  static constexpr std::int64_t kBlock = 32;  // of kInt8
-
   PackedMatrix() = default;
 
   /// `parts`: matrices [out_i, in] float32, row-major, stacked along out (e.g. q, k, v). Not kept.
@@ -53,13 +52,7 @@ class PackedMatrix {
   using Halves = std::vector<std::uint16_t>;   // the same in bfloat16
   using Pairs = std::vector<std::uint32_t>;    // two bfloat16 along `in`: [in / 2, kPanel] a panel
 
-  // kBlock values of each column along `in`: base + step * value.
-  struct alignas(64) Int8Block {
-    std::uint8_t values[kBlock / 4][kPanel][4];
-    float steps[kPanel], bases[kPanel];
-  };
-  using Int8Blocks = std::vector<Int8Block>;   // [in / kBlock] a panel
-  friend struct Int8Products;
+  using Int8Blocks = std::vector<Int8Block>;   // [in / kInt8Block] a panel
 
   std::int64_t in_ = 0, out_ = 0;
   std::variant<Floats, Halves, Pairs, Int8Blocks> panels_;
