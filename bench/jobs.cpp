@@ -92,7 +92,7 @@ Done sft(Llama& model, const Json& work, const fs::path& folder) {
   SftConfig config;
   config.optimiser.checkpoint_seconds = 1e9;
   config.batch_size = work.at("batch_size").get<long>();
-  const Json figures = train_sft(model, examples_of(work), {}, {}, config, 1, folder, {});
+  const Json figures = train_sft(model, examples_of(work), {}, config, 1, folder, {});
   double tokens = 0;
   for (const Json& e : work.at("examples")) tokens += static_cast<double>(e.at("tokens").size());
   return {tokens, {{"loss", figures.at("train_loss")}}};

@@ -133,7 +133,7 @@ std::vector<Field> declare() {
   d.add("keep_unrevised", AT(sft.keep_unrevised), yes_no(), "Answers to ordinary and borderline prompts join the data.");
   d.add("judge_turns", AT(sft.judge_turns), from_to(0, 1e6), "Turns that teach the model to judge, with answers known by the way they were made (docs/decisions.md), at most; 0: none.");
   d.add("held_out", AT(sft.held_out), from_to(0, 0.5), "Share of the examples kept for the held-out loss.");
-  d.add("decision_weight", AT(sft.decision_weight), from_to(0, 1000), "Weight of the loss on whether an answer declines, read off its first token, beside the loss on all of its tokens; 0: none.");
+  d.add("decision_weight", AT(sft.decision_weight), from_to(0, 1000), "Weight of the loss on whether an answer declines, read off its first tokens, beside the loss on all of its tokens; 0: none.");
   d.add("answering_weight", AT(sft.answering_weight), from_to(0.01, 1000), "In that loss, what all decisions to answer weigh together beside all decisions to decline. Higher: the model declines less, harmful requests too.");
   d.section = "candidates";
   d.add("per_prompt", AT(candidates.per_prompt), from_to(2, 64), "Answers a prompt (K).");

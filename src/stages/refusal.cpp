@@ -51,7 +51,7 @@ bool is_refusal(std::string_view response) {
   for (const char* phrase : {"i can't ", "i cannot ", "i can not ", "i won't ", "i will not ", "i'm not able to ", "i am not able to "})
     if (has(first, phrase)) return true;
   // These decline only as the first words: elsewhere they are common in willing answers.
-  static const char* const openings[] = {"i'm sorry, but i", "i am sorry, but i", "i'm sorry, i", "i'm sorry but i", "sorry, but i", "sorry, i can't", "sorry, i won't", "i apologize, but", "i'm really sorry, but",
+  static const char* const openings[] = {"i'm sorry, but ", "i am sorry, but ", "i'm sorry, i", "i'm sorry but ", "sorry, but ", "sorry, i can't", "sorry, i won't", "i apologize, but", "i'm really sorry, but",
                                          "i'm really sorry you're feeling", "no, i can't", "no, i won't", "no. ", "no, because", "no, since", "no, this", "no, that would", "i can't ", "i cannot ", "i won't ", "i will not ", "as an ai language model, i can't",
                                          "as an ai language model, i cannot", "as an ai, i can't", "as an ai, i cannot", "as an ai language model, i do not", "as an ai language model, i don't",
                                          "please don't", "please do not", "that is not something", "declining", "this request"};

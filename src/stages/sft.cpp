@@ -19,6 +19,7 @@ namespace {
 struct Chosen {
   std::string id, prompt, answer, kind;
   bool declines = false;
+  bool ends = true;  // else it was cut: where it stops is not to be learned
 };
 
 struct Selection {
@@ -60,7 +61,7 @@ Selection select(const SftConfig& config, const std::vector<Json>& records) {
       std::string why;
       const std::string answer = own_answer(optional_text(record, "response"), optional_text(record, "finish"), why);
       if (!why.empty()) s.leave_out(id, "response " + why);
-      else s.chosen.push_back({id, prompt, answer, kind}), ++s.used["response " + (kind.empty() ? "untagged" : kind)];
+      else s.chosen.push_back({id, prompt, answer, kind, false, optional_text(record, "finish") == "stop"}), ++s.used["response " + (kind.empty() ? "untagged" : kind)];
     }
     if (config.revisions == "all" && record.contains("history") && record["history"].is_array())
       for (const Json& earlier : record["history"])
@@ -84,26 +85,41 @@ TrainExample turn_example(const ChatTemplate& chat, const JudgeTurn& turn, doubl
 
 }  // namespace
 
-std::vector<int> decide_sides(const std::vector<bool>& declines, std::vector<TrainExample>& examples) {
-  constexpr std::size_t kMost = 8;
-  std::map<int, long> begin_declining, begin_answering;
-  long declining = 0, answering = 0;
-  const auto first_token = [](const TrainExample& e) { return e.tokens[static_cast<std::size_t>(e.prompt_tokens)]; };
-  for (std::size_t i = 0; i < examples.size(); ++i)
-    if (declines[i]) ++declining, ++begin_declining[first_token(examples[i])];
-    else ++answering, ++begin_answering[first_token(examples[i])];
-  if (declining == 0 || answering == 0) return {};
-  std::vector<std::pair<long, int>> common;
-  for (const auto& [token, n] : begin_declining)
-    if (50 * n >= declining && n * answering > begin_answering[token] * declining) common.emplace_back(-n, token);
-  std::sort(common.begin(), common.end());
-  std::vector<int> tokens;
-  for (std::size_t i = 0; i < std::min(kMost, common.size()); ++i) tokens.push_back(common[i].second);
-  for (std::size_t i = 0; i < examples.size(); ++i) {
-    const bool begins_so = std::find(tokens.begin(), tokens.end(), first_token(examples[i])) != tokens.end();
-    if (begins_so == declines[i]) examples[i].side = begins_so ? TrainExample::Side::kDeclines : TrainExample::Side::kAnswers;
+std::vector<std::vector<int>> find_decisions(const std::vector<bool>& declines, std::vector<TrainExample>& examples) {
+  constexpr std::size_t kMostTokens = 4, kMostOpenings = 8;
+  const long all_declining = std::count(declines.begin(), declines.end(), true), all_answering = static_cast<long>(examples.size()) - all_declining;
+  if (all_declining == 0 || all_answering == 0) return {};
+  std::vector<std::vector<int>> found;
+  std::map<std::vector<int>, std::vector<std::size_t>> begin_alike;  // beginning: the examples that have it
+  for (std::size_t i = 0; i < examples.size(); ++i) begin_alike[{}].push_back(i);
+  for (std::size_t depth = 0; depth < kMostTokens; ++depth) {
+    std::map<std::vector<int>, std::vector<std::size_t>> longer;
+    for (const auto& [beginning, alike] : begin_alike) {
+      const auto next_token = [&](std::size_t i) { return examples[i].tokens[static_cast<std::size_t>(examples[i].prompt_tokens) + depth]; };
+      std::map<int, long> declining, answering;
+      long here = 0;
+      for (std::size_t i : alike)
+        if (declines[i]) ++here, ++declining[next_token(i)];
+        else ++answering[next_token(i)];
+      std::vector<std::pair<long, int>> common;
+      for (const auto& [token, n] : declining)
+        if (50 * n >= here && n * all_answering > answering[token] * all_declining) common.emplace_back(-n, token);
+      std::sort(common.begin(), common.end());
+      std::vector<int> openings;
+      for (std::size_t i = 0; i < std::min(kMostOpenings, common.size()); ++i) openings.push_back(common[i].second);
+      for (std::size_t i : alike) {
+        const bool goes_on = std::find(openings.begin(), openings.end(), next_token(i)) != openings.end();
+        if (!openings.empty() && goes_on == declines[i]) examples[i].decisions.push_back({static_cast<int>(depth), declines[i], openings});
+        if (!goes_on || examples[i].tokens.size() == static_cast<std::size_t>(examples[i].prompt_tokens) + depth + 1) continue;
+        std::vector<int> longer_beginning = beginning;
+        longer_beginning.push_back(next_token(i));
+        longer[longer_beginning].push_back(i);
+      }
+      for (int token : openings) found.push_back(beginning), found.back().push_back(token);
+    }
+    begin_alike = std::move(longer);
   }
-  return tokens;
+  return found;
 }
 
 Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records, const std::vector<JudgeTurn>& turns, const std::filesystem::path& model, const std::filesystem::path& folder,
@@ -115,14 +131,14 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   for (const Chosen& one : selection.chosen) {
     TrainExample e{.id = one.id};
     const std::vector<int> prompt = prompt_tokens(chat, one.prompt);
-    e.tokens = answered_tokens(chat, prompt, one.answer, true);
+    e.tokens = answered_tokens(chat, prompt, one.answer, one.ends);
     e.prompt_tokens = static_cast<int>(prompt.size());
     if (static_cast<long>(e.tokens.size()) > config.max_tokens) selection.leave_out(one.id, "longer than sft.max_tokens");
     else examples.push_back(std::move(e)), declines.push_back(one.declines);
   }
   if (examples.empty()) throw InputError("sft: none of the " + std::to_string(records.size()) + " records is fit to learn from");
 
-  const std::vector<int> declining = decide_sides(declines, examples);
+  const std::vector<std::vector<int>> openings = find_decisions(declines, examples);
   const std::vector<bool> is_held_out = draw_held_out(examples.size(), config.held_out, seed);
   std::string lines;
   for (std::size_t i = 0; i < examples.size(); ++i) selection.uses.push_back({{"id", examples[i].id}, {"use", is_held_out[i] ? "held-out" : "train"}, {"why", ""}});
@@ -148,9 +164,11 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   const std::shared_ptr<Llama> policy = load_llama(model, trains_in_bfloat16(engine.dtype));
   // The trainer weighs single examples; the setting is about all of either side, however many there are.
   SftConfig balanced = config;
-  const auto on_side = [&](TrainExample::Side side) { return static_cast<double>(std::count_if(train.begin(), train.end(), [&](const TrainExample& e) { return e.side == side; })); };
-  if (const double answering = on_side(TrainExample::Side::kAnswers); answering > 0) balanced.answering_weight *= on_side(TrainExample::Side::kDeclines) / answering;
-  const Json trained = train_sft(*policy, train, held_out, declining, balanced, seed, folder, step_progress("sft", progress));
+  const auto deciding = [&](bool to_decline) {
+    return static_cast<double>(std::count_if(train.begin(), train.end(), [&](const TrainExample& e) { return !e.decisions.empty() && e.decisions.back().declines == to_decline; }));
+  };
+  if (const double answering = deciding(false); answering > 0) balanced.answering_weight *= deciding(true) / answering;
+  const Json trained = train_sft(*policy, train, held_out, balanced, seed, folder, step_progress("sft", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
   chat.tokenizer().save(checkpoint);
@@ -158,7 +176,7 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   Json figures = {{"records", records.size()}, {"train", answers}, {"held_out", held_out.size()}, {"used", selection.used},
                   {"left_out", selection.left_out}, {"weights_sha256", weights}};
   figures["declining_openings"] = Json::array();
-  for (int token : declining) figures["declining_openings"].push_back(chat.tokenizer().decode(std::vector<int>{token}));
+  for (const std::vector<int>& opening : openings) figures["declining_openings"].push_back(chat.tokenizer().decode(opening));
   if (!turns.empty()) figures["judge_turns"] = judged;
   figures.update(trained);
   return figures;

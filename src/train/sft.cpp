@@ -30,28 +30,35 @@ double mean_loss(const Llama& model, const std::vector<TrainExample>& examples) 
   return tokens > 0 ? sum / tokens : 0;
 }
 
-// Adds the rows that predict the first token of each example with a side, once for each of `declining`. Returns what each such example weighs, below
-// zero where it should not decline.
-std::vector<float> add_decisions(AnswerBatch& b, const std::vector<const TrainExample*>& examples, const std::vector<int>& declining, double answering_weight) {
-  std::vector<float> weights;
+// Adds the row before each decision to the batch, once for each of its openings. Returns the decisions, in order.
+std::vector<const Decision*> add_decisions(AnswerBatch& b, const std::vector<const TrainExample*>& examples) {
+  std::vector<const Decision*> decisions;
   std::vector<std::int64_t> rows, targets;
   std::int64_t offset = 0;
   for (const TrainExample* e : examples) {
-    if (e->side != TrainExample::Side::kNone) {
-      weights.push_back(e->side == TrainExample::Side::kDeclines ? 1.0F : -static_cast<float>(answering_weight));
-      for (int token : declining) rows.push_back(offset + std::max(1, e->prompt_tokens) - 1), targets.push_back(token);
+    for (const Decision& d : e->decisions) {
+      decisions.push_back(&d);
+      for (int token : d.openings) rows.push_back(offset + std::max(1, e->prompt_tokens) - 1 + d.at), targets.push_back(token);
     }
     offset += static_cast<std::int64_t>(e->tokens.size()) - 1;
   }
   b.rows = at::cat({b.rows, at::tensor(rows, at::kLong)}), b.targets = at::cat({b.targets, at::tensor(targets, at::kLong)});
-  return weights;
+  return decisions;
 }
 
-// logs: [examples with a side * declining tokens], their log-probabilities as first token. Rounding may put their mass at one, where log(1 - mass) has
+// logs: the log-probabilities of the openings of `decisions`, one after the other. Rounding may put a decision's mass at one, where log(1 - mass) has
 // no gradient to leave it by: it is held below.
-at::Tensor decision_loss(const at::Tensor& logs, const std::vector<float>& weights) {
-  const at::Tensor w = at::tensor(weights, at::kFloat), declines = logs.view({w.size(0), -1}).logsumexp(1).clamp_max(-1e-6);
-  return at::where(w.gt(0), -declines, -at::log1p(-declines.exp()) * w.abs()).sum();
+at::Tensor decision_loss(const at::Tensor& logs, const std::vector<const Decision*>& decisions, double answering_weight) {
+  std::vector<std::int64_t> sizes;
+  std::vector<float> answering;
+  for (const Decision* d : decisions) {
+    sizes.push_back(static_cast<std::int64_t>(d->openings.size()));
+    answering.push_back(d->declines ? 0.0F : d->at == 0 ? static_cast<float>(answering_weight) : 1.0F);
+  }
+  std::vector<at::Tensor> masses;
+  for (const at::Tensor& openings : logs.split_with_sizes(sizes)) masses.push_back(openings.logsumexp(0));
+  const at::Tensor w = at::tensor(answering, at::kFloat), declines = at::stack(masses).clamp_max(-1e-6);
+  return at::where(w.gt(0), -at::log1p(-declines.exp()) * w, -declines).sum();
 }
 
 }  // namespace
@@ -77,7 +84,7 @@ std::vector<double> example_log_probabilities(const Llama& model, const std::vec
   return means;
 }
 
-Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out, const std::vector<int>& declining, const SftConfig& config,
+Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out, const SftConfig& config,
                std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
   check_examples(train);
   if (train.empty()) throw InputError("sft: no examples to train on");
@@ -85,7 +92,6 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
   const long batches = static_cast<long>((train.size() + static_cast<std::size_t>(config.batch_size) - 1) / static_cast<std::size_t>(config.batch_size));
   const long steps = batches * config.epochs;
   const std::int64_t first = first_trainable_layer(model.config, o.trainable_layers);
-  const bool decides = config.decision_weight > 0 && !declining.empty();
   AdamW optimiser(make_trainable(model, o.trainable_layers), 1e-8, o.weight_decay);
   TrainingState state(folder, o.checkpoint_seconds);
   const Json position = state.restore({{"sft", &optimiser}});
@@ -116,15 +122,15 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
       const std::vector<const TrainExample*> some(examples.begin() + static_cast<std::ptrdiff_t>(from), examples.begin() + static_cast<std::ptrdiff_t>(to));
       AnswerBatch b = answer_batch(some);
       const std::int64_t answers = b.rows.size(0);
-      const std::vector<float> weights = decides ? add_decisions(b, some, declining, config.answering_weight) : std::vector<float>();
+      const std::vector<const Decision*> decisions = config.decision_weight > 0 ? add_decisions(b, some) : std::vector<const Decision*>();
       const std::vector<at::Tensor> mine = below.empty() ? below : std::vector<at::Tensor>(below.begin() + static_cast<std::ptrdiff_t>(from), below.begin() + static_cast<std::ptrdiff_t>(to));
       const at::Tensor logs = answer_log_probabilities(model, head, b, first, mine);
       const at::Tensor part = -(logs.narrow(0, 0, answers) * b.weights).sum() / weight;  // token mean over the whole step
       loss += part.item<double>();
-      if (weights.empty()) {
+      if (decisions.empty()) {
         part.backward();
       } else {
-        const at::Tensor of_decisions = decision_loss(logs.narrow(0, answers, logs.size(0) - answers), weights) / static_cast<double>(examples.size());
+        const at::Tensor of_decisions = decision_loss(logs.narrow(0, answers, logs.size(0) - answers), decisions, config.answering_weight) / static_cast<double>(examples.size());
         decision += of_decisions.item<double>();
         (part + config.decision_weight * of_decisions).backward();
       }

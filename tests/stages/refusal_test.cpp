@@ -7,6 +7,7 @@
 
 #include "cai/base/hash.hpp"
 #include "cai/base/statistics.hpp"
+#include "cai/data/constitution.hpp"
 #include "cai/io/records.hpp"
 
 namespace cai {
@@ -25,6 +26,15 @@ TEST(Refusal, IsNotSeenInWillingAnswers) {
   for (const char* text : {"I can't wait to tell you about Paris!", "Beat the eggs with a fork until they are smooth.", "To kill a process, find its id with ps and run kill.", "I can't help but smile at this one: here it is.",
                            "Sure, here is a plan.", "", "You cannot use a fork here; take a whisk.", "Don't forget the salt."})
     EXPECT_FALSE(is_refusal(text)) << text;
+}
+
+// Candidates and revisions that begin with an opening are told from willing answers by this rule.
+TEST(Refusal, IsSeenInTheOpeningsOfTheShippedConstitutions) {
+  long openings = 0;
+  for (const char* name : {"harmless", "customer-service", "medical", "financial"})
+    for (const Principle& principle : read_constitution(fs::path(CAI_SOURCE_DIR) / "constitutions" / (std::string(name) + ".yaml")).principles)
+      for (const std::string& opening : principle.revision_openings) ++openings, EXPECT_TRUE(is_refusal(opening + " it would harm someone.")) << name << ": " << opening;
+  EXPECT_GT(openings, 100);
 }
 
 // People's verdicts on 995 completions (XSTest), when the measuring data lie beside the project. Half of them, by hash of the id, were

@@ -5,28 +5,58 @@
 namespace cai {
 namespace {
 
-using Side = TrainExample::Side;
+using Openings = std::vector<std::vector<int>>;
 
-// Answers of these first tokens, behind a prompt of two tokens.
-std::vector<TrainExample> beginning_with(const std::vector<int>& tokens) {
+// Answers behind a prompt of two tokens.
+std::vector<TrainExample> answers(const std::vector<std::vector<int>>& all) {
   std::vector<TrainExample> examples;
-  for (int token : tokens) examples.push_back({.id = std::to_string(examples.size()), .tokens = {1, 2, token, 3}, .prompt_tokens = 2});
+  for (const std::vector<int>& answer : all) {
+    examples.push_back({.id = std::to_string(examples.size()), .tokens = {1, 2}, .prompt_tokens = 2});
+    examples.back().tokens.insert(examples.back().tokens.end(), answer.begin(), answer.end());
+  }
   return examples;
 }
 
-std::vector<Side> sides(const std::vector<TrainExample>& examples) {
-  std::vector<Side> all;
-  for (const TrainExample& e : examples) all.push_back(e.side);
+std::vector<TrainExample> of_one_token(const std::vector<int>& tokens) {
+  std::vector<std::vector<int>> all;
+  for (int token : tokens) all.push_back({token});
+  return answers(all);
+}
+
+// "0-" for an example that answers at its first token, "0+1+" for one that declines at the first and at the second.
+std::vector<std::string> decisions(const std::vector<TrainExample>& examples) {
+  std::vector<std::string> all;
+  for (const TrainExample& e : examples) {
+    all.emplace_back();
+    for (const Decision& d : e.decisions) all.back() += std::to_string(d.at) + (d.declines ? "+" : "-");
+  }
   return all;
 }
 
 TEST(Sft, DecliningOpeningsAreThoseThatBeginDecliningAnswers) {
   // Declining: 10 three times, 11 twice, 20 once. The others: 20 twice, 21, 10 once.
-  std::vector<TrainExample> examples = beginning_with({10, 10, 10, 11, 11, 20, 20, 20, 21, 10});
-  const std::vector<bool> declines = {true, true, true, true, true, true, false, false, false, false};
-  EXPECT_EQ(decide_sides(declines, examples), (std::vector<int>{10, 11}));
-  EXPECT_EQ(sides(examples), (std::vector<Side>{Side::kDeclines, Side::kDeclines, Side::kDeclines, Side::kDeclines, Side::kDeclines, Side::kNone,  // 20 begins more of the others
-                                                Side::kAnswers, Side::kAnswers, Side::kAnswers, Side::kNone}));                                    // an answer that begins like a refusal
+  std::vector<TrainExample> examples = of_one_token({10, 10, 10, 11, 11, 20, 20, 20, 21, 10});
+  EXPECT_EQ(find_decisions({true, true, true, true, true, true, false, false, false, false}, examples), (Openings{{10}, {11}}));
+  // 20 begins more of the others, and the last answer begins like a refusal.
+  EXPECT_EQ(decisions(examples), (std::vector<std::string>{"0+", "0+", "0+", "0+", "0+", "", "0-", "0-", "0-", ""}));
+  EXPECT_EQ(examples[0].decisions[0].openings, (std::vector<int>{10, 11}));
+}
+
+TEST(Sft, BehindACommonBeginningTheNextTokensDecide) {
+  // "I can ' t", "I won ' t" decline; "I can help", "I love it" and "Sure" answer.
+  enum { kI = 10, kCan, kWon, kApostrophe, kHelp, kLove, kSure, kT, kIt };
+  std::vector<TrainExample> examples = answers({{kI, kCan, kApostrophe, kT}, {kI, kWon, kApostrophe, kT}, {kI, kCan, kApostrophe, kT}, {kI, kCan, kHelp, kIt}, {kI, kLove, kIt}, {kSure, kIt}, {kSure}, {kSure, kI, kCan}});
+  EXPECT_EQ(find_decisions({true, true, true, false, false, false, false, false}, examples),
+            (Openings{{kI}, {kI, kCan}, {kI, kWon}, {kI, kCan, kApostrophe}, {kI, kWon, kApostrophe}}));
+  EXPECT_EQ(decisions(examples), (std::vector<std::string>{"0+1+2+", "0+1+2+", "0+1+2+", "2-", "1-", "0-", "0-", "0-"}));
+  EXPECT_EQ(examples[0].decisions[1].openings, (std::vector<int>{kCan, kWon}));
+  EXPECT_EQ(examples[3].decisions[0].openings, (std::vector<int>{kApostrophe}));
+}
+
+TEST(Sft, AnAnswerThatEndsWithItsOpeningDecidesNoFurther) {
+  std::vector<TrainExample> examples = answers({{10}, {10, 11}, {20}});
+  EXPECT_EQ(find_decisions({true, true, false}, examples), (Openings{{10}, {10, 11}}));
+  EXPECT_EQ(decisions(examples), (std::vector<std::string>{"0+", "0+1+", "0-"}));
 }
 
 TEST(Sft, ARareOpeningIsNotOneAndThereAreEightAtMost) {
@@ -35,22 +65,22 @@ TEST(Sft, ARareOpeningIsNotOneAndThereAreEightAtMost) {
   tokens.push_back(30);
   std::vector<bool> declines(102, true);
   declines.push_back(false);
-  std::vector<TrainExample> examples = beginning_with(tokens);
-  EXPECT_EQ(decide_sides(declines, examples), (std::vector<int>{10}));
-  EXPECT_EQ(examples[50].side, Side::kNone);
+  std::vector<TrainExample> examples = of_one_token(tokens);
+  EXPECT_EQ(find_decisions(declines, examples), (Openings{{10}}));
+  EXPECT_TRUE(examples[50].decisions.empty());
 
   tokens = {10, 11, 12, 13, 14, 15, 16, 17, 18, 18, 30};
   declines.assign(10, true), declines.push_back(false);
-  examples = beginning_with(tokens);
-  EXPECT_EQ(decide_sides(declines, examples), (std::vector<int>{18, 10, 11, 12, 13, 14, 15, 16}));
-  EXPECT_EQ(examples[7].side, Side::kNone) << "17 is the ninth";
+  examples = of_one_token(tokens);
+  EXPECT_EQ(find_decisions(declines, examples), (Openings{{18}, {10}, {11}, {12}, {13}, {14}, {15}, {16}}));
+  EXPECT_TRUE(examples[7].decisions.empty()) << "17 is the ninth";
 }
 
 TEST(Sft, WithoutBothSidesThereIsNothingToDecide) {
   for (const bool one : {false, true}) {
-    std::vector<TrainExample> examples = beginning_with({10, 11});
-    EXPECT_TRUE(decide_sides({one, one}, examples).empty());
-    EXPECT_EQ(sides(examples), (std::vector<Side>{Side::kNone, Side::kNone}));
+    std::vector<TrainExample> examples = of_one_token({10, 11});
+    EXPECT_TRUE(find_decisions({one, one}, examples).empty());
+    EXPECT_EQ(decisions(examples), (std::vector<std::string>{"", ""}));
   }
 }
 

@@ -118,7 +118,7 @@ TEST(Sft, LowersTheLossAndLeavesFrozenLayersAlone) {
   const Llama before = model.clone();
   SftConfig config{.optimiser = {.learning_rate = 5e-3, .trainable_layers = 1}, .epochs = 6, .batch_size = 4};
   const Folder folder;
-  const Json figures = train_sft(model, examples(12), examples(3), {}, config, 1, folder.path, {});
+  const Json figures = train_sft(model, examples(12), examples(3), config, 1, folder.path, {});
   EXPECT_LT(figures["train_loss"].get<double>(), figures["first_loss"].get<double>());
   EXPECT_LT(figures["held_out_loss"].get<double>(), figures["held_out_loss_before"].get<double>());
   EXPECT_TRUE(at::equal(model.layers[0].q, before.layers[0].q));
@@ -135,22 +135,24 @@ TEST(Sft, ABatchHasTheGradientOfItsMicroBatches) {
 }
 
 TEST(Sft, TheDecisionLossIsTheMassOfDecliningOpenings) {
-  // Against the whole distribution at each example's first answer position, computed the plain way.
+  // Against the whole distribution where each decision is made, computed the plain way.
   std::vector<TrainExample> all = examples(4);
-  all[0].side = TrainExample::Side::kDeclines, all[1].side = all[2].side = TrainExample::Side::kAnswers;
-  const std::vector<int> declining = {3, 7};
+  all[0].decisions = {{0, true, {3, 7}}, {1, true, {5}}};
+  all[1].decisions = {{0, false, {3, 7}}};
+  all[2].decisions = {{1, false, {4, 5, 6}}};
   Llama model = random_llama(tiny(), 2);
   double expected = 0;
-  for (const TrainExample& e : all) {
-    const at::Tensor p = logits(model, pack({e.tokens}))[e.prompt_tokens - 1].softmax(-1);
-    const double declines = p[3].item<double>() + p[7].item<double>();
-    if (e.side == TrainExample::Side::kDeclines) expected -= std::log(declines) / 4;
-    if (e.side == TrainExample::Side::kAnswers) expected -= 3 * std::log(1 - declines) / 4;
-  }
+  for (const TrainExample& e : all)
+    for (const Decision& d : e.decisions) {
+      const at::Tensor p = logits(model, pack({e.tokens}))[e.prompt_tokens - 1 + d.at].softmax(-1);
+      double declines = 0;
+      for (int token : d.openings) declines += p[token].item<double>();
+      expected -= (d.declines ? std::log(declines) : 3 * std::log(1 - declines)) / 4;
+    }
   const Folder folder;
   double before = 0, after = 0;
   const SftConfig config = {.optimiser = {.learning_rate = 1e-2, .warmup_ratio = 0}, .epochs = 20, .batch_size = 4, .decision_weight = 2, .answering_weight = 3};
-  train_sft(model, all, {}, declining, config, 1, folder.path, [&](long step, long, const Json& figures) { (step == 1 ? before : after) = figures["decision_loss"].get<double>(); });
+  train_sft(model, all, {}, config, 1, folder.path, [&](long step, long, const Json& figures) { (step == 1 ? before : after) = figures["decision_loss"].get<double>(); });
   EXPECT_NEAR(before, expected, 1e-5);
   EXPECT_LT(after, 0.5 * before);
 }
@@ -235,7 +237,7 @@ TEST(Training, ADamagedStateIsNeverTrained) {
   const SftConfig config{.optimiser = {.learning_rate = 1e-3, .trainable_layers = 1}, .epochs = 1, .batch_size = 4};
   const auto train = [&](const fs::path& folder, const StepObserver& observe) {
     Llama model = start.clone();
-    train_sft(model, examples(16), {}, {}, config, 1, folder, observe);
+    train_sft(model, examples(16), {}, config, 1, folder, observe);
     return model;
   };
   const Folder whole, stopped, folder;
@@ -277,7 +279,7 @@ TEST(Training, AStopAnywhereChangesNothing) {
   }
   const auto run_sft = [&](const fs::path& folder, const StepObserver& observe) {
     Llama model = start.clone();
-    train_sft(model, examples(16), examples(2), {}, sft, 1, folder, observe);
+    train_sft(model, examples(16), examples(2), sft, 1, folder, observe);
     return model;
   };
   const auto run_reward = [&](const fs::path& folder, const StepObserver& observe) {

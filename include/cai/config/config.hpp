@@ -58,7 +58,7 @@ struct SftConfig {
   bool keep_unrevised = true;            // ordinary and borderline answers join the data
   long judge_turns = 0;                  // turns of a judge whose answer is known that join the data, at most
   double held_out = 0.05;                // share of examples kept for the held-out loss
-  double decision_weight = 1;            // of the loss on whether an answer declines, by its first token, beside the loss on its tokens
+  double decision_weight = 1;            // of the loss on whether an answer declines, by its first tokens, beside the loss on its tokens
   double answering_weight = 1;           // in that loss, of all decisions to answer beside all decisions to decline
 };
 

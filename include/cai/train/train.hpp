@@ -15,13 +15,20 @@ namespace cai {
 struct Llama;
 struct RewardModel;
 
+/// A place in an answer where going on decides whether it declines.
+struct Decision {
+  int at = 0;                 // tokens of the answer before it
+  bool declines = false;      // what the example does there
+  std::vector<int> openings;  // the tokens by which declining answers go on
+};
+
 /// Loss on tokens[prompt_tokens ..] only.
 struct TrainExample {
   std::string id;
   std::vector<int> tokens;
   int prompt_tokens = 0;
   double weight = 1;           // of each of those tokens
-  enum class Side { kNone, kDeclines, kAnswers } side = Side::kNone;  // what the decision loss holds of it
+  std::vector<Decision> decisions;
 };
 
 /// Two answers to one prompt and how likely `a` is the better one.
@@ -47,12 +54,12 @@ using StepObserver = std::function<void(long step, long steps, const Json& figur
 /// called again on it continues from the last state, and the result is bit for bit that of an uninterrupted run.
 
 /// Supervised fine-tuning (Bai et al. 2022, section 3): packed sequences, token-mean cross-entropy. Trains `model` in place.
-/// Beside it the decision loss: whether an answer declines is decided in its first token, whatever words follow. With d the probability of
-/// `declining`, the first tokens of declining answers, it is -log d for an example that declines and answering_weight * -log(1 - d) for one
-/// that answers, in the mean over a step's examples, times decision_weight. No tokens: no such loss.
+/// Beside it the decision loss: whether an answer declines is decided in its first tokens, whatever words follow. With d the probability of a
+/// decision's openings together, it is -log d where the example declines and answering_weight * -log(1 - d) where it answers, summed over an
+/// example's decisions, in the mean over a step's examples, times decision_weight.
 /// Returns figures: train_loss, held_out_loss before and after (of tokens), tokens, steps.
-Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out, const std::vector<int>& declining,
-               const SftConfig& config, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
+Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out, const SftConfig& config,
+               std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
 
 /// Bradley-Terry on soft labels. `model` comes in as a copy of the SL-CAI trunk with a fresh head.
 /// Returns figures: held-out accuracy with Wilson interval, by tag, loss minus label entropy, ECE, length baseline, length correlation.
