@@ -19,7 +19,6 @@ namespace {
 struct Chosen {
   std::string id, prompt, answer, kind;
   bool declines = false;
-  bool ends = true;  // else it was cut: where it stops is not to be learned
 };
 
 struct Selection {
@@ -61,7 +60,7 @@ Selection select(const SftConfig& config, const std::vector<Json>& records) {
       std::string why;
       const std::string answer = own_answer(optional_text(record, "response"), optional_text(record, "finish"), why);
       if (!why.empty()) s.leave_out(id, "response " + why);
-      else s.chosen.push_back({id, prompt, answer, kind, false, optional_text(record, "finish") == "stop"}), ++s.used["response " + (kind.empty() ? "untagged" : kind)];
+      else s.chosen.push_back({id, prompt, answer, kind}), ++s.used["response " + (kind.empty() ? "untagged" : kind)];
     }
     if (config.revisions == "all" && record.contains("history") && record["history"].is_array())
       for (const Json& earlier : record["history"])
@@ -131,7 +130,7 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   for (const Chosen& one : selection.chosen) {
     TrainExample e{.id = one.id};
     const std::vector<int> prompt = prompt_tokens(chat, one.prompt);
-    e.tokens = answered_tokens(chat, prompt, one.answer, one.ends);
+    e.tokens = answered_tokens(chat, prompt, one.answer, true);
     e.prompt_tokens = static_cast<int>(prompt.size());
     if (static_cast<long>(e.tokens.size()) > config.max_tokens) selection.leave_out(one.id, "longer than sft.max_tokens");
     else examples.push_back(std::move(e)), declines.push_back(one.declines);

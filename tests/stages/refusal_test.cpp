@@ -33,7 +33,10 @@ TEST(Refusal, IsSeenInTheOpeningsOfTheShippedConstitutions) {
   long openings = 0;
   for (const char* name : {"harmless", "customer-service", "medical", "financial"})
     for (const Principle& principle : read_constitution(fs::path(CAI_SOURCE_DIR) / "constitutions" / (std::string(name) + ".yaml")).principles)
-      for (const std::string& opening : principle.revision_openings) ++openings, EXPECT_TRUE(is_refusal(opening + " it would harm someone.")) << name << ": " << opening;
+      for (const std::string& opening : principle.revision_openings) {
+        EXPECT_TRUE(is_refusal(opening + " it would harm someone.")) << name << ": " << opening;
+        ++openings;
+      }
   EXPECT_GT(openings, 100);
 }
 

@@ -43,12 +43,12 @@ TEST(Sft, DecliningOpeningsAreThoseThatBeginDecliningAnswers) {
 }
 
 TEST(Sft, BehindACommonBeginningTheNextTokensDecide) {
-  // "I can ' t", "I won ' t" decline; "I can help", "I love it" and "Sure" answer.
-  enum { kI = 10, kCan, kWon, kApostrophe, kHelp, kLove, kSure, kT, kIt };
-  std::vector<TrainExample> examples = answers({{kI, kCan, kApostrophe, kT}, {kI, kWon, kApostrophe, kT}, {kI, kCan, kApostrophe, kT}, {kI, kCan, kHelp, kIt}, {kI, kLove, kIt}, {kSure, kIt}, {kSure}, {kSure, kI, kCan}});
+  // "I can ' t do it", "I won ' t do it" decline; "I can help", "I love it" and "Sure" answer. The fifth token decides nothing.
+  enum { kI = 10, kCan, kWon, kApostrophe, kHelp, kLove, kSure, kT, kDo, kIt };
+  std::vector<TrainExample> examples = answers({{kI, kCan, kApostrophe, kT, kDo, kIt}, {kI, kWon, kApostrophe, kT, kDo}, {kI, kCan, kApostrophe, kT, kDo}, {kI, kCan, kHelp, kIt}, {kI, kLove, kIt}, {kSure, kIt}, {kSure}, {kSure, kI, kCan}});
   EXPECT_EQ(find_decisions({true, true, true, false, false, false, false, false}, examples),
-            (Openings{{kI}, {kI, kCan}, {kI, kWon}, {kI, kCan, kApostrophe}, {kI, kWon, kApostrophe}}));
-  EXPECT_EQ(decisions(examples), (std::vector<std::string>{"0+1+2+", "0+1+2+", "0+1+2+", "2-", "1-", "0-", "0-", "0-"}));
+            (Openings{{kI}, {kI, kCan}, {kI, kWon}, {kI, kCan, kApostrophe}, {kI, kWon, kApostrophe}, {kI, kCan, kApostrophe, kT}, {kI, kWon, kApostrophe, kT}}));
+  EXPECT_EQ(decisions(examples), (std::vector<std::string>{"0+1+2+3+", "0+1+2+3+", "0+1+2+3+", "2-", "1-", "0-", "0-", "0-"}));
   EXPECT_EQ(examples[0].decisions[1].openings, (std::vector<int>{kCan, kWon}));
   EXPECT_EQ(examples[3].decisions[0].openings, (std::vector<int>{kApostrophe}));
 }

@@ -147,7 +147,7 @@ TEST(Sft, TheDecisionLossIsTheMassOfDecliningOpenings) {
       const at::Tensor p = logits(model, pack({e.tokens}))[e.prompt_tokens - 1 + d.at].softmax(-1);
       double declines = 0;
       for (int token : d.openings) declines += p[token].item<double>();
-      expected -= (d.declines ? std::log(declines) : 3 * std::log(1 - declines)) / 4;
+      expected -= (d.declines ? std::log(declines) : (d.at == 0 ? 3 : 1) * std::log(1 - declines)) / 4;
     }
   const Folder folder;
   double before = 0, after = 0;

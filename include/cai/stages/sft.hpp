@@ -19,7 +19,7 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
 
 /// What the decision loss (train/train.hpp) is about. An opening is one of the tokens that follow one beginning in at least a fiftieth of the declining
 /// answers that have it (eight at most, the commonest first), and begin a smaller share of all answering examples than of all declining ones. "I" alone
-/// decides little where a willing answer begins "I can help": so the second and the third token are looked at too, behind openings only.
+/// decides little where a willing answer begins "I can help": so the next tokens are looked at too, up to the fourth, behind openings only.
 /// Sets the decisions of each example: to decline at each opening that a declining one takes, to answer where an answering one leaves them.
 /// `declines`: of each example. Returns the openings, each with what comes before it; none without both sides.
 std::vector<std::vector<int>> find_decisions(const std::vector<bool>& declines, std::vector<TrainExample>& examples);

@@ -55,8 +55,8 @@ using StepObserver = std::function<void(long step, long steps, const Json& figur
 
 /// Supervised fine-tuning (Bai et al. 2022, section 3): packed sequences, token-mean cross-entropy. Trains `model` in place.
 /// Beside it the decision loss: whether an answer declines is decided in its first tokens, whatever words follow. With d the probability of a
-/// decision's openings together, it is -log d where the example declines and answering_weight * -log(1 - d) where it answers, summed over an
-/// example's decisions, in the mean over a step's examples, times decision_weight.
+/// decision's openings together, it is -log d where the example declines and -log(1 - d) where it answers (answering_weight times that at the first token), summed
+/// over an example's decisions, in the mean over a step's examples, times decision_weight.
 /// Returns figures: train_loss, held_out_loss before and after (of tokens), tokens, steps.
 Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out, const SftConfig& config,
                std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
