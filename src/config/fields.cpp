@@ -130,7 +130,8 @@ std::vector<Field> declare() {
   d.add("batch_size", AT(sft.batch_size), from_to(1, 1e5), "Examples a step.");
   d.add("max_tokens", AT(sft.max_tokens), from_to(8, 1e6), "Longer examples are left out and counted.");
   d.add("revisions", AT(sft.revisions), one_of({"last", "all"}), "Train on the last round's revisions, or on all rounds'.");
-  d.add("keep_unrevised", AT(sft.keep_unrevised), yes_no(), "Answers to ordinary and borderline prompts join the data.");
+  d.add("unrevised", AT(sft.unrevised), one_of({"distribution", "tokens", "none"}),
+        "What answers to ordinary and borderline prompts teach: distribution (to say of each next token what was said before), tokens (the answer's own), none.");
   d.add("judge_turns", AT(sft.judge_turns), from_to(0, 1e6), "Turns that teach the model to judge, with answers known by the way they were made (docs/decisions.md), at most; 0: none.");
   d.add("held_out", AT(sft.held_out), from_to(0, 0.5), "Share of the examples kept for the held-out loss.");
   d.add("decision_weight", AT(sft.decision_weight), from_to(0, 1000), "Weight of the loss on whether an answer declines, read off its first tokens, beside the loss on all of its tokens; 0: none.");
@@ -191,6 +192,8 @@ std::vector<Field> declare() {
   d.add("max_new_tokens", AT(ppo.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");
   d.add("temperature", AT(ppo.temperature), from_to(0.05, 10), "Sampling temperature; all log-probabilities are divided by it too.");
   d.add("kl_coefficient", AT(ppo.kl_coefficient), from_to(0, 10), "Weight of the per-token KL penalty against the reference.");
+  d.add("divergence_weight", AT(ppo.divergence_weight), from_to(0, 100),
+        "Weight in the loss of how far each next-token distribution has gone from the reference's, KL(reference || policy): holds what the reward does not ask to change; 0: none.");
   d.add("adaptive_kl", AT(ppo.adaptive_kl), yes_no(), "Steer the coefficient towards kl_target.");
   d.add("kl_target", AT(ppo.kl_target), from_to(0.01, 1000), "Target KL, nats a sequence.");
   d.add("kl_horizon", AT(ppo.kl_horizon), from_to(1, 1e9), "Episodes over which the coefficient adapts.");

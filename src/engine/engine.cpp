@@ -1,65 +1,18 @@
 #include "cai/engine/engine.hpp"
 
-#include <ATen/core/Tensor.h>
-
 #include <algorithm>
-#include <cmath>
 #include <list>
-#include <optional>
 
 #include "cai/base/error.hpp"
 #include "cai/base/stop.hpp"
 #include "cai/engine/kernels.hpp"
+#include "cai/engine/packed_model.hpp"
 #include "cai/engine/products.hpp"
 #include "cai/engine/sampling.hpp"
 #include "cai/model/checkpoint.hpp"
-#include "cai/model/llama.hpp"
 
 namespace cai {
 namespace {
-
-// Rows of one pass through the layers. Weights are read from memory once a pass: below about 64 rows that reading
-// shows, far above 256 a pass takes long enough to delay the sequences that decode.
-constexpr std::int64_t kMaxRows = 192;
-
-// Below so many rows a step between two products takes less time than waking the other threads for it.
-constexpr std::int64_t kFewRows = 8;
-
-// Keys and values of consecutive positions, for all layers: a block of `capacity` positions for each layer and head, the keys in lanes.
-struct KeyValues {
-  KeyValues(const ModelConfig& c, std::int64_t capacity)
-      : capacity(capacity), head_width(c.head_width), kv_heads(c.kv_heads),
-        keys(static_cast<std::size_t>(c.layers * c.kv_heads * key_room(capacity, c.head_width))),
-        values(static_cast<std::size_t>(c.layers * c.kv_heads * capacity * c.head_width)) {}
-
-  float* keys_of(std::int64_t layer, std::int64_t head) { return keys.data() + (layer * kv_heads + head) * key_room(capacity, head_width); }
-  float* values_of(std::int64_t layer, std::int64_t head) { return values.data() + (layer * kv_heads + head) * capacity * head_width; }
-
-  std::int64_t capacity, head_width, kv_heads;
-  std::vector<float> keys, values;
-};
-
-// A prefix that several requests share, computed once.
-struct Prefix {
-  std::vector<int> tokens;
-  KeyValues cache;
-};
-
-struct PackedLayer {
-  std::vector<float> attention_norm, ffn_norm, qkv_bias, o_bias, q_norm, k_norm;
-  PackedMatrix qkv, o, gate_up, down;
-};
-
-struct Sequence {
-  std::size_t index = 0;                   // of the request
-  std::vector<int> tokens;                 // all of it, the shared prefix included; grows while generating
-  std::shared_ptr<Prefix> prefix;          // covers tokens[0, prefix->tokens.size())
-  std::optional<KeyValues> cache;          // of the positions after the prefix
-  std::int64_t computed = 0;               // positions whose keys and values are in the caches
-  std::int64_t prompt = 0;                 // length of the prompt
-
-  std::int64_t prefix_length() const { return prefix ? static_cast<std::int64_t>(prefix->tokens.size()) : 0; }
-};
 
 // Tokens to read, and the first position whose logits are wanted.
 struct Reading {
@@ -67,44 +20,6 @@ struct Reading {
   int shared_prefix;
   std::int64_t first_wanted;
 };
-
-struct Row {
-  Sequence* sequence;
-  std::int64_t position;
-};
-
-std::vector<float> copy(const at::Tensor& t) {
-  if (!t.defined()) return {};
-  const at::Tensor c = t.detach().contiguous();
-  return {c.data_ptr<float>(), c.data_ptr<float>() + c.numel()};
-}
-
-PackedMatrix packed(std::initializer_list<at::Tensor> parts, Precision precision) {
-  std::vector<at::Tensor> kept;
-  std::vector<const float*> data;
-  std::vector<std::int64_t> outs;
-  for (const at::Tensor& t : parts) {
-    kept.push_back(t.detach().contiguous());
-    data.push_back(kept.back().data_ptr<float>());
-    outs.push_back(t.size(0));
-  }
-  return PackedMatrix(data, outs, kept.front().size(1), precision);
-}
-
-std::vector<float> joined(std::initializer_list<at::Tensor> parts) {
-  std::vector<float> all;
-  for (const at::Tensor& t : parts) {
-    const std::vector<float> one = copy(t);
-    all.insert(all.end(), one.begin(), one.end());
-  }
-  return all;
-}
-
-void add_bias(const std::vector<float>& bias, std::int64_t rows, std::int64_t width, float* y) {
-  if (bias.empty()) return;
-  for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t i = 0; i < width; ++i) y[r * width + i] += bias[static_cast<std::size_t>(i)];
-}
 
 }  // namespace
 
@@ -130,195 +45,22 @@ std::string engine_arithmetic(const std::string& dtype) {
 }
 
 struct Engine::Impl {
-  ModelConfig config;
+  explicit Impl(EngineOptions o) : options(std::move(o)), model(options.dtype) {}
+
   EngineOptions options;
-  Precision precision = Precision::kFloat32;
-  at::Tensor embedding;  // [vocabulary, width] float32, of its own
-  std::vector<float> norm, inverse_frequencies;
-  std::vector<PackedLayer> layers;
-  PackedMatrix head;
+  PackedModel model;
   std::list<std::shared_ptr<Prefix>> prefixes;  // most recently used first
   Counts counts;
 
-  // Buffers of one pass, kept between passes.
-  std::vector<float> hidden, normed, qkv, mixed, projected, gate_up, activated, logits, cosines, sines;
-
-  void load(const Llama& model);
-  void load(LlamaReader reader);
-  void begin(const ModelConfig& c);
-  void add_layer(const LlamaLayer& from);
   void check_token(int token) const;
-  void rotate(float* head, std::int64_t row) const;
-  void forward(std::span<const Row> rows);
-  void attention(std::span<const Row> rows, std::int64_t layer);
-  void head_logits(std::span<const std::int64_t> rows);  // into logits, [rows.size(), vocabulary]
   std::shared_ptr<Prefix> shared_prefix(const std::vector<int>& prompt, int length);
   std::unique_ptr<Sequence> start(std::size_t index, const std::vector<int>& prompt, int shared, std::int64_t more);
   template <class List, class Visit>
   void read(std::size_t count, const List& list, const Visit& visit, const std::function<void(std::size_t)>& progress);
 };
 
-void Engine::Impl::begin(const ModelConfig& c) {
-  config = c;
-  precision = engine_precision(options.dtype);
-  layers.clear();
-  prefixes.clear();
-  inverse_frequencies = copy(rotary_frequencies(config));
-}
-
-void Engine::Impl::add_layer(const LlamaLayer& from) {
-  PackedLayer to;
-  to.attention_norm = copy(from.attention_norm);
-  to.ffn_norm = copy(from.ffn_norm);
-  to.q_norm = copy(from.q_norm);
-  to.k_norm = copy(from.k_norm);
-  to.qkv_bias = joined({from.q_bias, from.k_bias, from.v_bias});
-  to.o_bias = copy(from.o_bias);
-  to.qkv = packed({from.q, from.k, from.v}, precision);
-  to.o = packed({from.o}, precision);
-  to.gate_up = packed({from.gate, from.up}, precision);
-  to.down = packed({from.down}, precision);
-  layers.push_back(std::move(to));
-}
-
-void Engine::Impl::load(const Llama& model) {
-  begin(model.config);
-  embedding = model.embedding.detach().clone();
-  for (const LlamaLayer& layer : model.layers) add_layer(layer);
-  norm = copy(model.norm);
-  head = packed({model.head}, precision);
-}
-
-void Engine::Impl::load(LlamaReader reader) {
-  begin(reader.config());
-  embedding = reader.embedding();
-  for (std::int64_t i = 0; i < config.layers; ++i) add_layer(reader.layer(i));
-  norm = copy(reader.norm());
-  head = packed({config.tied_head ? embedding : reader.head()}, precision);
-  reader.nothing_left();
-}
-
 void Engine::Impl::check_token(int token) const {
-  if (token < 0 || token >= config.vocabulary) throw Bug("token " + std::to_string(token) + " outside the vocabulary");
-}
-
-// Half-split rotation of one head at the row's position.
-void Engine::Impl::rotate(float* x, std::int64_t row) const {
-  const std::int64_t half = config.head_width / 2;
-  const float* c = cosines.data() + row * half;
-  const float* s = sines.data() + row * half;
-  for (std::int64_t i = 0; i < half; ++i) {
-    const float a = x[i], b = x[i + half];
-    x[i] = a * c[i] - b * s[i];
-    x[i + half] = b * c[i] + a * s[i];
-  }
-}
-
-void Engine::Impl::attention(std::span<const Row> rows, std::int64_t layer) {
-  const std::int64_t width = config.head_width, group = config.heads / config.kv_heads;
-  const std::int64_t stride = (config.heads + 2 * config.kv_heads) * width;
-  const PackedLayer& weights = layers[static_cast<std::size_t>(layer)];
-  const std::int64_t count = static_cast<std::int64_t>(rows.size());
-
-  // Keys and values of every row first: a row of a prompt sees the rows before it in the same pass.
-#pragma omp parallel for schedule(static) if (count >= kFewRows)
-  for (std::int64_t r = 0; r < count; ++r) {
-    float* row = qkv.data() + r * stride;
-    for (std::int64_t h = 0; h < config.heads + config.kv_heads; ++h) {
-      float* x = row + h * width;
-      const std::vector<float>& head_norm = h < config.heads ? weights.q_norm : weights.k_norm;
-      if (!head_norm.empty()) rms_norm(x, head_norm.data(), width, config.norm_epsilon, x);
-      rotate(x, r);
-    }
-    Sequence& s = *rows[static_cast<std::size_t>(r)].sequence;
-    const std::int64_t at = rows[static_cast<std::size_t>(r)].position - s.prefix_length();
-    for (std::int64_t h = 0; h < config.kv_heads; ++h) {
-      put_key(row + (config.heads + h) * width, at, width, s.cache->keys_of(layer, h));
-      std::copy_n(row + (config.heads + config.kv_heads + h) * width, width, s.cache->values_of(layer, h) + at * width);
-    }
-  }
-
-  const float scale = 1.0f / std::sqrt(static_cast<float>(width));
-  const std::int64_t tasks = count * config.kv_heads;
-  const int chunk = static_cast<int>(std::clamp<std::int64_t>(tasks / 32, 1, 8));
-#pragma omp parallel
-  {
-    std::vector<float> room;
-#pragma omp for schedule(dynamic, chunk)
-    for (std::int64_t task = 0; task < tasks; ++task) {
-      const std::int64_t r = task / config.kv_heads, h = task % config.kv_heads;
-      const Row& row = rows[static_cast<std::size_t>(r)];
-      Sequence& s = *row.sequence;
-      const std::int64_t end = row.position + 1, shared = s.prefix_length();
-      const std::int64_t begin = config.sliding_window > 0 ? std::max<std::int64_t>(0, end - config.sliding_window) : 0;
-      AttentionBlock blocks[2];
-      std::size_t n = 0;
-      if (begin < shared)
-        blocks[n++] = {s.prefix->cache.keys_of(layer, h), s.prefix->cache.values_of(layer, h), begin, std::min(end, shared) - begin};
-      const std::int64_t own = std::max(begin, shared);
-      if (own < end) blocks[n++] = {s.cache->keys_of(layer, h), s.cache->values_of(layer, h), own - shared, end - own};
-      room.resize(static_cast<std::size_t>(3 * end));
-      attend(qkv.data() + r * stride + h * group * width, group, std::span<const AttentionBlock>(blocks, n), width, scale, room.data(),
-             mixed.data() + (r * config.heads + h * group) * width);
-    }
-  }
-}
-
-// One pass of these rows through all layers; `hidden` holds the normed final states afterwards.
-void Engine::Impl::forward(std::span<const Row> rows) {
-  const std::int64_t count = static_cast<std::int64_t>(rows.size()), width = config.width, half = config.head_width / 2;
-  const std::int64_t qkv_width = (config.heads + 2 * config.kv_heads) * config.head_width;
-  const std::int64_t mixed_width = config.heads * config.head_width, ffn = config.ffn_width;
-  auto room = [](std::vector<float>& v, std::int64_t n) {
-    if (static_cast<std::int64_t>(v.size()) < n) v.resize(static_cast<std::size_t>(n));
-  };
-  const float* const embedded = embedding.data_ptr<float>();
-  room(hidden, count * width), room(normed, count * width), room(qkv, count * qkv_width), room(mixed, count * mixed_width);
-  room(projected, count * width), room(gate_up, count * 2 * ffn), room(activated, count * ffn), room(cosines, count * half), room(sines, count * half);
-
-#pragma omp parallel for schedule(static) if (count >= kFewRows)
-  for (std::int64_t r = 0; r < count; ++r) {
-    const Row& row = rows[static_cast<std::size_t>(r)];
-    const int token = row.sequence->tokens[static_cast<std::size_t>(row.position)];
-    std::copy_n(embedded + token * width, width, hidden.data() + r * width);
-    for (std::int64_t i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(row.position) * inverse_frequencies[static_cast<std::size_t>(i)];
-      cosines[static_cast<std::size_t>(r * half + i)] = std::cos(angle);
-      sines[static_cast<std::size_t>(r * half + i)] = std::sin(angle);
-    }
-  }
-  auto norm_rows = [&](const std::vector<float>& weight, float* to) {
-#pragma omp parallel for schedule(static) if (count >= kFewRows)
-    for (std::int64_t r = 0; r < count; ++r) rms_norm(hidden.data() + r * width, weight.data(), width, config.norm_epsilon, to + r * width);
-  };
-  auto add_projected = [&] {
-#pragma omp parallel for schedule(static) if (count >= kFewRows)
-    for (std::int64_t i = 0; i < count * width; ++i) hidden[static_cast<std::size_t>(i)] += projected[static_cast<std::size_t>(i)];
-  };
-  for (std::int64_t l = 0; l < config.layers; ++l) {
-    const PackedLayer& layer = layers[static_cast<std::size_t>(l)];
-    norm_rows(layer.attention_norm, normed.data());
-    layer.qkv.multiply(normed.data(), count, qkv.data());
-    add_bias(layer.qkv_bias, count, qkv_width, qkv.data());
-    attention(rows, l);
-    layer.o.multiply(mixed.data(), count, projected.data());
-    add_bias(layer.o_bias, count, width, projected.data());
-    add_projected();
-    norm_rows(layer.ffn_norm, normed.data());
-    layer.gate_up.multiply(normed.data(), count, gate_up.data());
-#pragma omp parallel for schedule(static) if (count >= kFewRows)
-    for (std::int64_t r = 0; r < count; ++r) silu_multiply(gate_up.data() + 2 * r * ffn, gate_up.data() + (2 * r + 1) * ffn, ffn, activated.data() + r * ffn);
-    layer.down.multiply(activated.data(), count, projected.data());
-    add_projected();
-  }
-  norm_rows(norm, hidden.data());
-}
-
-void Engine::Impl::head_logits(std::span<const std::int64_t> rows) {
-  const std::int64_t width = config.width, count = static_cast<std::int64_t>(rows.size());
-  for (std::int64_t i = 0; i < count; ++i) std::copy_n(hidden.data() + rows[static_cast<std::size_t>(i)] * width, width, normed.data() + i * width);
-  if (static_cast<std::int64_t>(logits.size()) < count * config.vocabulary) logits.resize(static_cast<std::size_t>(count * config.vocabulary));
-  head.multiply(normed.data(), count, logits.data());
+  if (token < 0 || token >= model.config().vocabulary) throw Bug("token " + std::to_string(token) + " outside the vocabulary");
 }
 
 // The cached prefix, computed now when it is new. A few stay, so that stages that alternate do not recompute them.
@@ -336,11 +78,11 @@ std::shared_ptr<Prefix> Engine::Impl::shared_prefix(const std::vector<int>& prom
   }
   Sequence s;
   s.tokens.assign(prompt.begin(), prompt.begin() + n);
-  s.cache.emplace(config, n);
+  s.cache.emplace(model.config(), n);
   while (s.computed < n) {
     std::vector<Row> rows;
     for (; s.computed < n && static_cast<std::int64_t>(rows.size()) < kMaxRows; ++s.computed) rows.push_back({&s, s.computed});
-    forward(rows);
+    model.forward(rows);
     if (stop_requested()) throw Stopped();
   }
   counts.prompt_tokens += n;
@@ -359,28 +101,25 @@ std::unique_ptr<Sequence> Engine::Impl::start(std::size_t index, const std::vect
   s->prompt = static_cast<std::int64_t>(prompt.size());
   s->prefix = shared > 0 ? shared_prefix(prompt, shared) : nullptr;
   s->computed = s->prefix_length();
-  s->cache.emplace(config, s->prompt - s->computed + more);
+  s->cache.emplace(model.config(), s->prompt - s->computed + more);
   return s;
 }
 
-Engine::Engine(const Llama& model, EngineOptions options) : impl_(std::make_unique<Impl>()) {
-  impl_->options = std::move(options);
-  impl_->load(model);
-}
+Engine::Engine(const Llama& model, EngineOptions options) : impl_(std::make_unique<Impl>(std::move(options))) { impl_->model.load(model); }
 
-Engine::Engine(LlamaReader reader, EngineOptions options) : impl_(std::make_unique<Impl>()) {
-  impl_->options = std::move(options);
-  impl_->load(std::move(reader));
-}
+Engine::Engine(LlamaReader reader, EngineOptions options) : impl_(std::make_unique<Impl>(std::move(options))) { impl_->model.load(std::move(reader)); }
 
 Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
 
-void Engine::refresh(const Llama& model) { impl_->load(model); }
+void Engine::refresh(const Llama& model) {
+  impl_->prefixes.clear();
+  impl_->model.load(model);
+}
 
 Engine::Counts Engine::counts() const { return impl_->counts; }
 
-std::int64_t Engine::context() const { return impl_->config.context; }
+std::int64_t Engine::context() const { return impl_->model.config().context; }
 
 std::string Engine::arithmetic() const { return engine_arithmetic(impl_->options.dtype); }
 
@@ -397,7 +136,7 @@ void Engine::generate(std::span<const Request> requests, const std::function<voi
     if (stop_requested()) throw Stopped();
     while (next < requests.size() && static_cast<long>(running.size()) < m.options.max_sequences) {
       const Request& request = requests[next];
-      const std::int64_t room = m.config.context - static_cast<std::int64_t>(request.prompt.size());
+      const std::int64_t room = m.model.config().context - static_cast<std::int64_t>(request.prompt.size());
       if (room <= 0 || request.max_new_tokens <= 0) {
         done(next++, Completion{.finish = room <= 0 ? Finish::kContext : Finish::kLength});
         continue;
@@ -426,17 +165,17 @@ void Engine::generate(std::span<const Request> requests, const std::function<voi
         }
       }
     }
-    m.forward(rows);
-    m.head_logits(sampled);
+    m.model.forward(rows);
+    const float* const logits = m.model.head_logits(sampled);
 
-    const std::int64_t count = static_cast<std::int64_t>(sampled.size()), vocabulary = m.config.vocabulary;
+    const std::int64_t count = static_cast<std::int64_t>(sampled.size()), vocabulary = m.model.config().vocabulary;
     std::vector<Sampled> drawn(sampled.size());
 #pragma omp parallel for schedule(dynamic, 1)
     for (std::int64_t i = 0; i < count; ++i) {
       Running& one = running[sampled_of[static_cast<std::size_t>(i)]];
       const Request& request = requests[one.sequence->index];
       drawn[static_cast<std::size_t>(i)] =
-          sample(std::span<const float>(m.logits.data() + i * vocabulary, static_cast<std::size_t>(vocabulary)), request.temperature,
+          sample(std::span<const float>(logits + i * vocabulary, static_cast<std::size_t>(vocabulary)), request.temperature,
                  request.top_p, one.random);
     }
     std::vector<std::size_t> finished;
@@ -448,7 +187,7 @@ void Engine::generate(std::span<const Request> requests, const std::function<voi
       one.sequence->tokens.push_back(drawn[i].token);
       ++m.counts.generated_tokens;
       const bool stopped = std::find(request.stops.begin(), request.stops.end(), drawn[i].token) != request.stops.end();
-      const bool full = static_cast<std::int64_t>(one.sequence->tokens.size()) >= m.config.context;
+      const bool full = static_cast<std::int64_t>(one.sequence->tokens.size()) >= m.model.config().context;
       if (!stopped && !full && static_cast<int>(one.completion.tokens.size()) < request.max_new_tokens) continue;
       one.completion.finish = stopped ? Finish::kStop
                               : static_cast<int>(one.completion.tokens.size()) >= request.max_new_tokens ? Finish::kLength
@@ -476,9 +215,9 @@ void Engine::Impl::read(std::size_t count, const List& list, const Visit& visit,
     while (static_cast<std::int64_t>(rows.size()) < kMaxRows && (open || next < count)) {
       if (!open) {
         const Reading reading = list(next);
-        if (static_cast<std::int64_t>(reading.tokens.size()) > config.context)
+        if (static_cast<std::int64_t>(reading.tokens.size()) > model.config().context)
           throw InputError("a text of " + std::to_string(reading.tokens.size()) + " tokens exceeds the model's context of " +
-                           std::to_string(config.context));
+                           std::to_string(model.config().context));
         open = start(next++, reading.tokens, std::min<int>(reading.shared_prefix, static_cast<int>(reading.first_wanted)), 0);
         open->prompt = reading.first_wanted + 1;
         counts.prompt_tokens += static_cast<std::int64_t>(reading.tokens.size()) - open->computed;
@@ -490,14 +229,14 @@ void Engine::Impl::read(std::size_t count, const List& list, const Visit& visit,
       }
       if (open->computed == length) complete.push_back(std::move(open));
     }
-    forward(rows);
+    model.forward(rows);
     for (std::size_t first = 0; first < wanted.size(); first += kHeadRows) {
       const std::span<const std::int64_t> part(wanted.data() + first, std::min(kHeadRows, wanted.size() - first));
-      head_logits(part);
+      const float* const logits = model.head_logits(part);
 #pragma omp parallel for schedule(dynamic, 1)
       for (std::size_t i = 0; i < part.size(); ++i) {
         const Row& row = rows[static_cast<std::size_t>(part[i])];
-        visit(row.sequence->index, row.position, logits.data() + static_cast<std::int64_t>(i) * config.vocabulary);
+        visit(row.sequence->index, row.position, logits + static_cast<std::int64_t>(i) * model.config().vocabulary);
       }
     }
     finished += complete.size();
@@ -519,7 +258,7 @@ std::vector<std::vector<float>> Engine::score(std::span<const ScoreRequest> requ
   };
   const auto visit = [&](std::size_t i, std::int64_t position, const float* logits) {
     const std::size_t at = static_cast<std::size_t>(position) + 1 - requests[i].prompt.size();
-    results[i][at] = static_cast<float>(logits[requests[i].continuation[at]] - log_sum_exp(logits, m.config.vocabulary));
+    results[i][at] = static_cast<float>(logits[requests[i].continuation[at]] - log_sum_exp(logits, m.model.config().vocabulary));
   };
   m.read(requests.size(), list, visit, progress);
   return results;
@@ -534,7 +273,7 @@ std::vector<std::vector<float>> Engine::choose(std::span<const ChoiceRequest> re
     return Reading{requests[i].prompt, requests[i].shared_prefix, static_cast<std::int64_t>(requests[i].prompt.size()) - 1};
   };
   const auto visit = [&](std::size_t i, std::int64_t, const float* logits) {
-    const double total = log_sum_exp(logits, m.config.vocabulary);
+    const double total = log_sum_exp(logits, m.model.config().vocabulary);
     for (int option : requests[i].options) results[i].push_back(static_cast<float>(logits[option] - total));
   };
   m.read(requests.size(), list, visit, progress);

@@ -161,6 +161,15 @@ fs::path move_aside(const fs::path& folder) {
   }
 }
 
+bool holds_nothing(const fs::path& folder) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename();
+    if (name != "run.json.tmp" && !name.starts_with(".")) return false;
+  }
+  return true;
+}
+
 std::string key_of(const Json& ingredients) { return sha256(to_line(ingredients)); }
 
 std::string hash_of(const std::vector<Json>& records) {

@@ -1,10 +1,8 @@
 #include "cai/pipeline/plan.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <map>
-#include <set>
 #include <thread>
 
 #include "cai/base/error.hpp"
@@ -14,9 +12,7 @@
 #include "cai/data/decisions.hpp"
 #include "cai/data/pair_import.hpp"
 #include "cai/engine/engine.hpp"
-#include "cai/feedback/speaker.hpp"
 #include "cai/io/file.hpp"
-#include "cai/io/gguf.hpp"
 #include "cai/io/manifest.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
@@ -25,116 +21,13 @@
 #include "cai/pipeline/judging.hpp"
 #include "cai/pipeline/resources.hpp"
 #include "cai/pipeline/run.hpp"
-#include "cai/stages/eval.hpp"
 #include "cai/stages/exam.hpp"
-#include "cai/stages/figures.hpp"
-#include "cai/text/chat.hpp"
-#include "cai/text/tokenizer.hpp"
 
 namespace cai {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kPackagedModel = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";  // as scripts/setup.sh has it
 constexpr int kFormat = 2;  // of what the stages write; raised when the same config gives other records
-
-/// Collects the lines of failures, so that all are told at once.
-class Problems {
- public:
-  template <typename Function>
-  void attempt(Function function) {
-    try {
-      function();
-    } catch (const InputError& error) { add(error.what()); } catch (const UsageError& error) {
-      add(error.what());
-    } catch (const EnvironmentError& error) {
-      add(error.what());
-    }
-  }
-  void add(const std::string& line) { lines_ += (lines_.empty() ? "" : "\n") + line; }
-  void throw_if_any() const {
-    if (!lines_.empty()) throw InputError(lines_);
-  }
-
- private:
-  std::string lines_;
-};
-
-double parameter_count(const ModelConfig& c) {
-  double attention = double(c.width) * c.head_width * (2 * c.heads + 2 * c.kv_heads);
-  double layer = attention + 3.0 * c.width * c.ffn_width + 2.0 * c.width;
-  return c.layers * layer + double(c.vocabulary) * c.width * (c.tied_head ? 1 : 2) + c.width;
-}
-
-/// A prompt that names no split is held out for one id in five.
-void draw_split(Prompt& prompt) {
-  if (prompt.split.empty()) prompt.split = std::stoul(sha256(prompt.id).substr(0, 4), nullptr, 16) % 5 == 0 ? "held-out" : "train";
-}
-
-void read_prompt_files(RunInputs& inputs, Problems& problems) {
-  std::vector<fs::path> files;
-  for (const std::string& name : inputs.config.prompts.files) files.push_back(find_shipped(name));
-  if (files.empty()) files = shipped_prompts();
-  if (files.empty())
-    problems.add("prompts.files: none given, and " + (home() / "prompts").string() + " holds no shipped sets; give --prompts FILE");
-  std::map<std::string, std::string> seen;
-  for (const fs::path& file : files) {
-    problems.attempt([&] {
-      std::vector<Prompt> prompts = read_prompts(file);
-      if (prompts.empty()) throw InputError(file.string(), 0, "holds no prompts");
-      inputs.prompt_files.push_back({file, sha256_file(file), static_cast<long>(prompts.size())});
-      for (Prompt& prompt : prompts) {
-        auto [other, is_new] = seen.emplace(prompt.id, file.string());
-        if (!is_new)
-          throw InputError(file.string(), 0,
-                           "id " + in_quotes(prompt.id) + " is also in " + other->second + "; ids must be unique in a run");
-        draw_split(prompt);
-        inputs.prompts.push_back(std::move(prompt));
-      }
-    });
-  }
-  auto of_split = [&](const char* split) {
-    return std::count_if(inputs.prompts.begin(), inputs.prompts.end(), [&](const Prompt& prompt) { return prompt.split == split; });
-  };
-  if (!inputs.prompts.empty() && of_split("train") == 0) problems.add("prompts.files: no prompt has split \"train\"");
-  if (!inputs.prompts.empty() && of_split("held-out") == 0)
-    problems.add("prompts.files: no prompt has split \"held-out\"; eval needs some");
-}
-
-/// The folder itself or its nearest parent that exists.
-fs::path existing_parent(fs::path folder) {
-  folder = fs::absolute(folder);
-  while (!fs::exists(folder) && folder.has_relative_path()) folder = folder.parent_path();
-  return folder;
-}
-
-/// A folder without files, the traces of a run apart that was stopped before its first file: its lock, run.json not yet published.
-bool holds_nothing(const fs::path& folder) {
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename();
-    if (name != "run.json.tmp" && !name.starts_with(".")) return false;
-  }
-  return true;
-}
-
-void check_out(const RunInputs& inputs, Problems& problems) {
-  fs::path out = inputs.config.out.empty() ? "runs" : inputs.config.out;
-  fs::path parent = existing_parent(out);
-  if (!fs::is_directory(parent)) {
-    problems.add(out.string() + ": " + parent.string() + " is not a folder");
-    return;
-  }
-  bool is_run = fs::exists(out / "run.json");
-  if (!inputs.config.out.empty() && fs::is_directory(out) && !is_run) {
-    if (!holds_nothing(out))
-      problems.add(out.string() +
-                   ": exists and is not a run folder (no run.json); accepted are a new name, an empty folder, a run to resume");
-  }
-  if (inputs.parameters == 0) return;
-  if (const std::string problem = disk_problem(inputs, out, parent); !problem.empty()) problems.add(problem);
-  if (const std::string problem = memory_problem(inputs); !problem.empty()) problems.add(problem);
-}
 
 std::string two_digits(int n) {
   char text[16];
@@ -142,62 +35,15 @@ std::string two_digits(int n) {
   return text;
 }
 
+// Part of each key. Raise a stage's number when it makes other records or weights from the same inputs and settings: what an earlier program made is made
+// anew then.
+int stage_format(const std::string& name) {
+  if (name == "exam") return kFormat + 1;   // one record a question
+  if (name == "label") return kFormat + 1;  // priorities decide conflicts
+  return kFormat;
+}
+
 }  // namespace
-
-long prompt_count(const RunInputs& inputs) {
-  const PromptsConfig& config = inputs.config.prompts;
-  long red_team = 0, borderline = 0, ordinary = 0;
-  for (const Prompt& prompt : inputs.prompts) {
-    if (prompt.split != "train") continue;
-    ++(prompt.has_tag("red-team") ? red_team : prompt.has_tag("borderline") ? borderline : ordinary);
-  }
-  return std::min(red_team, config.red_team) + std::min(borderline, config.borderline) + std::min(ordinary, config.ordinary) +
-         config.expand;
-}
-
-RunInputs check_inputs(const Config& config) {
-  RunInputs inputs{.config = config};
-  Problems problems;
-  problems.attempt([&] { inputs.constitution = read_constitution(find_shipped(config.constitution)); });
-  problems.attempt([&] {
-    inputs.model = find_model(config.model);
-    inputs.architecture = read_model_config(inputs.model);
-    inputs.parameters = parameter_count(inputs.architecture);
-    load_chat(inputs.model, inputs.architecture.vocabulary);
-    inputs.model_sha256 = model_fingerprint(inputs.model);
-    if (config.model == "smollm2" && inputs.model_sha256 != kPackagedModel)
-      throw InputError(inputs.model.string(), 0, "is damaged: its SHA-256 is " + inputs.model_sha256.substr(0, 12) + "..., not " +
-                       std::string(kPackagedModel).substr(0, 12) + "...; scripts/cai fetches it again");
-  });
-  read_prompt_files(inputs, problems);
-  if (const std::string& judge = config.label.feedback;
-      judge != "self" && !judge.starts_with("http://") && !judge.starts_with("https://")) {
-    problems.attempt([&] { find_model(judge); });
-  } else if (judge != "self") {
-    EndpointConfig endpoint = config.endpoint;
-    endpoint.url = judge;
-    problems.attempt([&] { check_endpoint(endpoint); });
-  }
-  bool has_suites = false;  // without them nobody knows which measures there are
-  problems.attempt([&] { inputs.suites = suites_of(config.eval), has_suites = true; });
-  for (const std::string& gate : config.eval.gates) {
-    if (has_suites) problems.attempt([&] { check_gate(gate, eval_measures(inputs.suites)); });
-  }
-  for (const std::string& path : config.hybrid.decisions) problems.attempt([&] { read_decisions(path); });
-  for (const std::string& path : config.hybrid.pairs) problems.attempt([&] { read_pairs(find_shipped(path)); });
-  for (const std::string& path : config.label.exam_pairs)
-    problems.attempt([&] {
-      const std::vector<Json> pairs = read_pairs(find_shipped(path)).records;
-      if (inputs.constitution.principles.empty()) return;  // told already
-      const std::vector<ExamItem> items = exam_items(config.label, inputs.constitution, pairs, Random(0));
-      if (std::none_of(items.begin(), items.end(), [](const ExamItem& item) { return item.part == "people"; })) throw InputError(path, 0, "holds no pair that a person decided");
-    });
-  problems.attempt([&] { check_out(inputs, problems); });
-  problems.throw_if_any();
-  return inputs;
-}
-
-std::string policy_stage(const Config& config) { return config.method == "dpo" ? "dpo" : config.ppo.updates > 0 ? "ppo" : "sft"; }
 
 std::vector<Stage> stages_of(const RunInputs& inputs) {
   const Config& config = inputs.config;
@@ -212,8 +58,8 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     }
     for (const Stage* stage : uses) used[stage->folder] = stage->key;
     std::string folder = "iter-" + two_digits(iteration) + "/" + name + (round > 0 ? "-" + std::to_string(round) : "");
-    Json ingredients = {{"stage", name},       {"format", kFormat}, {"iteration", iteration},
-                        {"seed", config.seed}, {"config", lines},   {"inputs", used}};
+    Json ingredients = {{"stage", name},       {"format", stage_format(name)}, {"iteration", iteration},
+                        {"seed", config.seed}, {"config", lines},              {"inputs", used}};
     if (std::find(sections.begin(), sections.end(), "engine") != sections.end()) ingredients["arithmetic"] = engine_arithmetic(config.engine.dtype);
     if (name == "sft" || name == "reward" || name == "ppo" || name == "dpo") ingredients["threads"] = thread_count(config);  // sums of training are split by them
     ingredients.update(facts);
@@ -241,9 +87,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
   if (config.label.feedback.starts_with("http")) judge_sections.push_back("endpoint");
   else if (config.label.feedback != "self") judge["judge"] = model_fingerprint(find_model(config.label.feedback));
 
-  Json label = judge;
-  label["format"] = kFormat + 1;  // priorities decide conflicts
-  Json reward = nothing;
+  Json label = judge, reward = nothing;
   std::vector<std::string> reward_sections{"reward", "engine"}, dpo_sections{"dpo", "engine"};
   if (!config.hybrid.decisions.empty()) {
     for (const std::string& path : config.hybrid.decisions) label["decisions"].push_back(hash_of(read_decisions(path)));
@@ -275,7 +119,6 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     add("sft", iteration, 0, {"sft", "engine"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), learned);
     if (trained != "sft") {
       Json examined = judge;
-      examined["format"] = kFormat + 1;  // one record a question
       examined["exam_pairs"] = exam_pairs_facts(config);
       if (config.label.feedback == "self") examined.update(model);
       add("exam", iteration, 0, judge_sections, config.label.feedback == "self" ? present({policy, last("sft")}) : present({}), examined);
@@ -329,62 +172,6 @@ std::string difference(const Json& before, const Json& after) {
   std::string line;
   for (const std::string& part : parts) line += (line.empty() ? "" : "; ") + part;
   return line.empty() ? "made with fewer or other settings" : line;
-}
-
-Cost estimate(const RunInputs& inputs, const Stage& stage) {
-  const Config& config = inputs.config;
-  // Measured shares of a modern core's bf16 speed: about 100 GFLOP/s a core in decoding, 250 in prefill, 120 in training.
-  double cores = config.engine.threads > 0 ? static_cast<double>(config.engine.threads) : std::max(1u, std::thread::hardware_concurrency());
-  double flop = 2 * inputs.parameters;
-  double decode = 100e9 * cores / flop, prefill = 250e9 * cores / flop, train = 120e9 * cores / (3 * flop);
-  constexpr double kPrompt = 40;  // tokens of a question with its template
-  auto spoken = [&](double records, double context, double answer) {
-    return Cost{std::lround(records), records * (context + answer), records * (context / prefill + answer / decode)};
-  };
-  auto trained = [&](double examples, double tokens) { return Cost{std::lround(examples), examples * tokens, examples * tokens / train}; };
-
-  double prompts = static_cast<double>(prompt_count(inputs));
-  double compared = std::min(prompts, static_cast<double>(config.candidates.prompts));
-  if (stage.name == "prompts")
-    return spoken(static_cast<double>(config.prompts.expand), 200, 40).records ? spoken(config.prompts.expand, 200, 40)
-                                                                               : Cost{std::lround(prompts), 0, 0};
-  if (stage.name == "generate") return spoken(prompts, kPrompt, config.generate.max_new_tokens);
-  if (stage.name == "critique") return spoken(prompts, 2 * kPrompt + config.generate.max_new_tokens, config.critique.max_new_tokens);
-  if (stage.name == "revise")
-    return spoken(prompts, 3 * kPrompt + config.generate.max_new_tokens + config.critique.max_new_tokens, config.revise.max_new_tokens);
-  if (stage.name == "sft") {
-    const Cost answers = trained(prompts * config.sft.epochs, kPrompt + config.revise.max_new_tokens);
-    const Cost turns = trained(static_cast<double>(config.sft.judge_turns * config.sft.epochs), kPrompt * (2 + 2 * config.label.examples) + 2 * config.generate.max_new_tokens);
-    return {answers.records + turns.records, answers.tokens + turns.tokens, answers.seconds + turns.seconds};
-  }
-  if (stage.name == "exam") return spoken((config.label.feedback == "self" ? 120 : 60) + (config.label.exam_pairs.empty() ? 0 : 400), 300, 0);
-  if (stage.name == "candidates") return spoken(compared * config.candidates.per_prompt, kPrompt, config.candidates.max_new_tokens);
-  if (stage.name == "label") {
-    double pairs = compared * config.candidates.per_prompt * (config.candidates.per_prompt - 1) / 2;
-    return spoken(pairs, 2 * config.label.principles * (2 * kPrompt + 2 * config.candidates.max_new_tokens),
-                  config.label.max_reason_tokens);
-  }
-  if (stage.name == "reward") return trained(compared * config.reward.epochs, 2 * (kPrompt + config.candidates.max_new_tokens));
-  if (stage.name == "dpo") return trained(compared * config.dpo.epochs, 3 * (kPrompt + config.candidates.max_new_tokens));  // a third of it for the reference
-  if (stage.name == "ppo") {
-    double rollouts = static_cast<double>(config.ppo.updates * config.ppo.prompts_per_update * config.ppo.samples_per_prompt);
-    Cost sampled = spoken(rollouts, kPrompt, config.ppo.max_new_tokens);
-    // Policy and value model learn each epoch; policy, reference, value and reward read once.
-    Cost learned = trained(rollouts * (2 * config.ppo.epochs + 4.0 / 3), kPrompt + config.ppo.max_new_tokens);
-    return {sampled.records, sampled.tokens + learned.tokens, sampled.seconds + learned.seconds};
-  }
-  if (stage.name == "eval") {
-    const EvalConfig& eval = config.eval;
-    std::set<std::string> attacks;
-    for (const Attack& attack : inputs.suites.attacks) attacks.insert(attack.name);
-    long harmful = std::min(eval.suite_prompts, eval.red_team), harmless = std::min(eval.suite_prompts, eval.borderline);
-    long plain = eval.red_team + eval.ordinary + eval.borderline, attacked = static_cast<long>(attacks.size()) * harmful;
-    long framed = inputs.suites.framings.empty() ? 0 : 2 * (harmful + harmless);
-    Cost asked = spoken(3 * static_cast<double>(plain + attacked + framed), 4 * kPrompt + eval.max_new_tokens, eval.max_new_tokens);
-    Cost scored = spoken(3 * static_cast<double>(inputs.suites.texts.size() + inputs.suites.questions.size()), 2 * kPrompt, 0);
-    return {asked.records + scored.records, asked.tokens + scored.tokens, asked.seconds + scored.seconds};
-  }
-  return {};
 }
 
 Json read_run_json(const fs::path& run) {
@@ -473,7 +260,7 @@ Plan plan(const Config& config) {
       step.state = "changed", step.why = "unfinished, and " + difference(ingredients, stage.ingredients);
     }
     if (step.state != "done") {
-      Cost cost = estimate(inputs, stage);
+      Cost cost = estimate(inputs, stage.name);
       step.records = cost.records, step.tokens = cost.tokens, step.seconds = cost.seconds;
     }
     plan.steps.push_back(step);

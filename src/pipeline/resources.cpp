@@ -4,8 +4,11 @@
 #include <sys/sysinfo.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <set>
+#include <thread>
 
 #include "cai/train/trainer.hpp"
 
@@ -78,6 +81,9 @@ double memory_estimate(const RunInputs& inputs) {
   const double speaks = 2 * (engine + 4 * static_cast<double>(m.vocabulary) * width);  // with the embedding as it is; candidates have two engines
   const auto trains = [&](const OptimiserConfig& o) { return weights + 16 * learning(inputs, o) + activations(o) + 1.1e9; };  // and states below the learning layers
   double most = std::max(speaks, trains(c.sft.optimiser));
+  if (c.sft.unrevised == "distribution")  // the weights from before stay, and the states that they give
+    most = std::max(most, trains(c.sft.optimiser) + 4 * learning(inputs, c.sft.optimiser) +
+                              std::min(1.1e9, 4 * width * static_cast<double>(prompt_count(inputs)) * static_cast<double>(c.generate.max_new_tokens)));
   if (policy_stage(c) == "dpo") most = std::max(most, trains(c.dpo.optimiser));
   if (policy_stage(c) == "ppo") {
     const double models = c.ppo.advantage == "gae" ? 2 : 1;
@@ -104,6 +110,62 @@ std::string memory_problem(const RunInputs& inputs) {
   return have < need ? "the run needs about " + gigabytes(need) + " of memory, there are " + gigabytes(have) +
                            "; a smaller model, fewer trainable_layers or a lower engine.max_sequences needs less"
                      : "";
+}
+
+Cost estimate(const RunInputs& inputs, const std::string& stage) {
+  const Config& config = inputs.config;
+  // Measured shares of a modern core's bf16 speed: about 100 GFLOP/s a core in decoding, 250 in prefill, 120 in training.
+  double cores = config.engine.threads > 0 ? static_cast<double>(config.engine.threads) : std::max(1u, std::thread::hardware_concurrency());
+  double flop = 2 * inputs.parameters;
+  double decode = 100e9 * cores / flop, prefill = 250e9 * cores / flop, train = 120e9 * cores / (3 * flop);
+  constexpr double kPrompt = 40;  // tokens of a question with its template
+  auto spoken = [&](double records, double context, double answer) {
+    return Cost{std::lround(records), records * (context + answer), records * (context / prefill + answer / decode)};
+  };
+  auto trained = [&](double examples, double tokens) { return Cost{std::lround(examples), examples * tokens, examples * tokens / train}; };
+
+  double prompts = static_cast<double>(prompt_count(inputs));
+  double compared = std::min(prompts, static_cast<double>(config.candidates.prompts));
+  if (stage == "prompts")
+    return spoken(static_cast<double>(config.prompts.expand), 200, 40).records ? spoken(config.prompts.expand, 200, 40)
+                                                                               : Cost{std::lround(prompts), 0, 0};
+  if (stage == "generate") return spoken(prompts, kPrompt, config.generate.max_new_tokens);
+  if (stage == "critique") return spoken(prompts, 2 * kPrompt + config.generate.max_new_tokens, config.critique.max_new_tokens);
+  if (stage == "revise")
+    return spoken(prompts, 3 * kPrompt + config.generate.max_new_tokens + config.critique.max_new_tokens, config.revise.max_new_tokens);
+  if (stage == "sft") {
+    const Cost answers = trained(prompts * config.sft.epochs, kPrompt + config.revise.max_new_tokens);
+    const Cost turns = trained(static_cast<double>(config.sft.judge_turns * config.sft.epochs), kPrompt * (2 + 2 * config.label.examples) + 2 * config.generate.max_new_tokens);
+    return {answers.records + turns.records, answers.tokens + turns.tokens, answers.seconds + turns.seconds};
+  }
+  if (stage == "exam") return spoken((config.label.feedback == "self" ? 120 : 60) + (config.label.exam_pairs.empty() ? 0 : 400), 300, 0);
+  if (stage == "candidates") return spoken(compared * config.candidates.per_prompt, kPrompt, config.candidates.max_new_tokens);
+  if (stage == "label") {
+    double pairs = compared * config.candidates.per_prompt * (config.candidates.per_prompt - 1) / 2;
+    return spoken(pairs, 2 * config.label.principles * (2 * kPrompt + 2 * config.candidates.max_new_tokens),
+                  config.label.max_reason_tokens);
+  }
+  if (stage == "reward") return trained(compared * config.reward.epochs, 2 * (kPrompt + config.candidates.max_new_tokens));
+  if (stage == "dpo") return trained(compared * config.dpo.epochs, 3 * (kPrompt + config.candidates.max_new_tokens));  // a third of it for the reference
+  if (stage == "ppo") {
+    double rollouts = static_cast<double>(config.ppo.updates * config.ppo.prompts_per_update * config.ppo.samples_per_prompt);
+    Cost sampled = spoken(rollouts, kPrompt, config.ppo.max_new_tokens);
+    // Policy and value model learn each epoch; policy, reference, value and reward read once.
+    Cost learned = trained(rollouts * (2 * config.ppo.epochs + 4.0 / 3), kPrompt + config.ppo.max_new_tokens);
+    return {sampled.records, sampled.tokens + learned.tokens, sampled.seconds + learned.seconds};
+  }
+  if (stage == "eval") {
+    const EvalConfig& eval = config.eval;
+    std::set<std::string> attacks;
+    for (const Attack& attack : inputs.suites.attacks) attacks.insert(attack.name);
+    long harmful = std::min(eval.suite_prompts, eval.red_team), harmless = std::min(eval.suite_prompts, eval.borderline);
+    long plain = eval.red_team + eval.ordinary + eval.borderline, attacked = static_cast<long>(attacks.size()) * harmful;
+    long framed = inputs.suites.framings.empty() ? 0 : 2 * (harmful + harmless);
+    Cost asked = spoken(3 * static_cast<double>(plain + attacked + framed), 4 * kPrompt + eval.max_new_tokens, eval.max_new_tokens);
+    Cost scored = spoken(3 * static_cast<double>(inputs.suites.texts.size() + inputs.suites.questions.size()), 2 * kPrompt, 0);
+    return {asked.records + scored.records, asked.tokens + scored.tokens, asked.seconds + scored.seconds};
+  }
+  return {};
 }
 
 }  // namespace cai

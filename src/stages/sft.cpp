@@ -18,7 +18,7 @@ namespace {
 
 struct Chosen {
   std::string id, prompt, answer, kind;
-  bool declines = false;
+  bool declines = false, unrevised = false;
 };
 
 struct Selection {
@@ -54,13 +54,13 @@ Selection select(const SftConfig& config, const std::vector<Json>& records) {
       add_revisions(record, id, prompt, kind, declines, s);
     } else if (kind == "red-team") {
       s.leave_out(id, "red-team prompt without a revision");  // the unrevised answer is what should be unlearned
-    } else if (!config.keep_unrevised) {
+    } else if (config.unrevised == "none") {
       s.leave_out(id, "not revised");
     } else {
       std::string why;
       const std::string answer = own_answer(optional_text(record, "response"), optional_text(record, "finish"), why);
       if (!why.empty()) s.leave_out(id, "response " + why);
-      else s.chosen.push_back({id, prompt, answer, kind}), ++s.used["response " + (kind.empty() ? "untagged" : kind)];
+      else s.chosen.push_back({id, prompt, answer, kind, false, true}), ++s.used["response " + (kind.empty() ? "untagged" : kind)];
     }
     if (config.revisions == "all" && record.contains("history") && record["history"].is_array())
       for (const Json& earlier : record["history"])
@@ -132,6 +132,7 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
     const std::vector<int> prompt = prompt_tokens(chat, one.prompt);
     e.tokens = answered_tokens(chat, prompt, one.answer, true);
     e.prompt_tokens = static_cast<int>(prompt.size());
+    e.as_before = one.unrevised && config.unrevised == "distribution";
     if (static_cast<long>(e.tokens.size()) > config.max_tokens) selection.leave_out(one.id, "longer than sft.max_tokens");
     else examples.push_back(std::move(e)), declines.push_back(one.declines);
   }

@@ -29,7 +29,7 @@ AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples) {
   return b;
 }
 
-at::Tensor answer_log_probabilities(const Llama& model, const LmHead& head, const AnswerBatch& b, std::int64_t first, const std::vector<at::Tensor>& frozen) {
+at::Tensor answer_states(const Llama& model, const AnswerBatch& b, std::int64_t first, const std::vector<at::Tensor>& frozen) {
   at::Tensor hidden;
   if (!frozen.empty()) {
     hidden = at::cat(frozen, 0);
@@ -39,7 +39,11 @@ at::Tensor answer_log_probabilities(const Llama& model, const LmHead& head, cons
   }
   if (first == 0) hidden = embed(model, b.packed.tokens);
   hidden = run_layers(model, hidden, b.packed, first, model.config.layers);
-  return token_log_probabilities(final_norm(model, hidden.index_select(0, b.rows)), head, b.targets).log_probabilities;
+  return final_norm(model, hidden.index_select(0, b.rows));
+}
+
+at::Tensor answer_log_probabilities(const Llama& model, const LmHead& head, const AnswerBatch& b, std::int64_t first, const std::vector<at::Tensor>& frozen) {
+  return token_log_probabilities(answer_states(model, b, first, frozen), head, b.targets).log_probabilities;
 }
 
 std::vector<std::int64_t> lengths_of(const std::vector<const TrainExample*>& examples) {

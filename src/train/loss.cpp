@@ -109,7 +109,64 @@ struct LogProbabilityFunction : torch::autograd::Function<LogProbabilityFunction
   }
 };
 
+// log-softmax of `logits` [n, vocabulary] in place; their logsumexp [n].
+at::Tensor normalise(at::Tensor& logits) {
+  const at::Tensor total = logits.logsumexp(-1);
+  logits.sub_(total.unsqueeze(1));
+  return total;
+}
+
+struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const LmHead& head, const at::Tensor& before_hidden,
+                            const LmHead& before_head) {
+    const auto n = hidden.size(0);
+    const bool is_frozen = !weight.requires_grad();
+    at::Tensor divergences = at::empty({n}, hidden.options()), totals = at::empty({n}, hidden.options()), before_totals = at::empty({n}, hidden.options());
+    at::Tensor slopes = at::empty({is_frozen ? n : 0, hidden.size(1)}, hidden.options());
+    for (std::int64_t from = 0; from < n; from += kChunk) {
+      const auto rows = std::min(kChunk, n - from);
+      at::Tensor now = head.logits(hidden.narrow(0, from, rows)), before = before_head.logits(before_hidden.narrow(0, from, rows));  // [rows, vocabulary]
+      totals.narrow(0, from, rows).copy_(normalise(now));
+      before_totals.narrow(0, from, rows).copy_(normalise(before));
+      const at::Tensor p = before.exp();
+      divergences.narrow(0, from, rows).copy_((p * before.sub_(now)).sum(-1));
+      if (is_frozen) slopes.narrow(0, from, rows).copy_(head.to_hidden(now.exp_().sub_(p)));
+    }
+    if (is_frozen) context->save_for_backward({slopes});
+    else {
+      context->save_for_backward({hidden, totals, before_hidden, before_totals});
+      context->saved_data["head"] = c10::IValue::make_capsule(c10::make_intrusive<KeptHead>(head));
+      context->saved_data["before_head"] = c10::IValue::make_capsule(c10::make_intrusive<KeptHead>(before_head));
+    }
+    return divergences;
+  }
+
+  // d KL(before || now) / d logits = softmax(now) - softmax(before).
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor none, slope = gradients[0].unsqueeze(1);
+    if (saved.size() == 1) return {saved[0] * slope, none, none, none, none};
+    const at::Tensor &hidden = saved[0], &before_hidden = saved[2], total = saved[1].unsqueeze(1), before_total = saved[3].unsqueeze(1);
+    const auto head_of = [&](const char* name) { return c10::static_intrusive_pointer_cast<KeptHead>(context->saved_data[name].toCapsule())->head; };
+    const LmHead head = head_of("head"), before_head = head_of("before_head");
+    at::Tensor d_hidden = at::zeros_like(hidden), d_weight = at::empty_like(head.weight());
+    const auto vocabulary = d_weight.size(0);
+    for (std::int64_t first = 0; first < vocabulary; first += kBlock) {
+      const auto count = std::min(kBlock, vocabulary - first);
+      at::Tensor d_logits = head.logits(hidden, first, count).sub_(total).exp_();
+      d_logits.sub_(before_head.logits(before_hidden, first, count).sub_(before_total).exp_()).mul_(slope);
+      d_hidden.add_(head.to_hidden(d_logits, first));
+      d_weight.narrow(0, first, count).copy_(head.to_weight(d_logits, hidden));
+    }
+    return {d_hidden, d_weight, none, none, none};
+  }
+};
+
 }  // namespace
+
+at::Tensor divergences(const at::Tensor& hidden, const LmHead& head, const at::Tensor& before_hidden, const LmHead& before_head) {
+  return DivergenceFunction::apply(hidden, head.weight(), head, before_hidden, before_head);
+}
 
 TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature) {
   const bool with_gradient = at::GradMode::is_enabled() && (hidden.requires_grad() || head.weight().requires_grad());

@@ -5,9 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <numeric>
-#include <set>
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
@@ -15,85 +13,11 @@
 #include "cai/engine/engine.hpp"
 #include "cai/train/guards.hpp"
 #include "cai/train/loss.hpp"
+#include "cai/train/rollouts.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
 namespace {
-
-// Leading layers (with the embedding) that hold the same values in both models.
-std::int64_t shared_layers(const Llama& a, const Llama& b) {
-  const auto same = [](const at::Tensor& x, const at::Tensor& y) {
-    return x.defined() == y.defined() && (!x.defined() || x.is_same(y) || (x.sizes() == y.sizes() && at::equal(x, y)));
-  };
-  if (!same(a.embedding, b.embedding)) return 0;
-  std::int64_t n = 0;
-  for (; n < std::min(a.config.layers, b.config.layers); ++n) {
-    const LlamaLayer &x = a.layers[static_cast<std::size_t>(n)], &y = b.layers[static_cast<std::size_t>(n)];
-    if (!same(x.attention_norm, y.attention_norm) || !same(x.q, y.q) || !same(x.k, y.k) || !same(x.v, y.v) || !same(x.o, y.o) || !same(x.ffn_norm, y.ffn_norm) ||
-        !same(x.gate, y.gate) || !same(x.up, y.up) || !same(x.down, y.down) || !same(x.q_bias, y.q_bias) || !same(x.k_bias, y.k_bias) || !same(x.v_bias, y.v_bias))
-      return n;
-  }
-  return n;
-}
-
-// A round's responses and what was measured on them; sequences lie end to end in the order of `sequences`.
-struct Rollouts {
-  std::vector<std::vector<int>> sequences;     // prompt and answer
-  std::vector<int> prompt_tokens;
-  std::vector<std::size_t> group;              // prompt of each
-  std::vector<Rollout> rollouts;
-  std::vector<std::vector<double>> sampler;    // log-probabilities as the sampler saw them
-  std::vector<double> raw_scores;
-  std::vector<at::Tensor> trunk;               // hidden states below the learning layers, one [length, width] a sequence
-};
-
-// Some sequences as one pass: the trunk's states, and the rows that predict answer tokens.
-struct Part {
-  Packed packed;
-  at::Tensor hidden, rows, targets;
-  std::int64_t tokens = 0;  // of answers
-};
-
-Part part_of(const Rollouts& r, const std::vector<std::size_t>& which) {
-  Part p;
-  std::vector<std::vector<int>> sequences;
-  std::vector<at::Tensor> hidden;
-  std::vector<std::int64_t> rows, targets;
-  std::int64_t offset = 0;
-  for (std::size_t i : which) {
-    const std::vector<int>& s = r.sequences[i];
-    sequences.push_back(s);
-    hidden.push_back(r.trunk[i]);
-    for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[i]); t < s.size(); ++t) rows.push_back(offset + static_cast<std::int64_t>(t) - 1), targets.push_back(s[t]);
-    offset += static_cast<std::int64_t>(s.size());
-  }
-  p.packed = pack(sequences);
-  p.hidden = at::cat(hidden, 0);
-  p.rows = at::tensor(rows, at::kLong), p.targets = at::tensor(targets, at::kLong);
-  p.tokens = static_cast<std::int64_t>(rows.size());
-  return p;
-}
-
-// `shared`: layers whose states are known already; where most layers learn, activations take the room of twice as many tokens.
-std::vector<std::vector<std::size_t>> parts_of(const Rollouts& r, const std::vector<std::size_t>& order, std::int64_t shared, std::int64_t layers) {
-  std::vector<std::int64_t> lengths;
-  for (std::size_t i : order) lengths.push_back(static_cast<std::int64_t>(r.sequences[i].size()));
-  std::vector<std::vector<std::size_t>> parts;
-  for (const auto& [from, to] : micro_batches(lengths, 2 * shared >= layers ? 2 * kMicroBatchTokens : kMicroBatchTokens))
-    parts.emplace_back(order.begin() + static_cast<std::ptrdiff_t>(from), order.begin() + static_cast<std::ptrdiff_t>(to));
-  return parts;
-}
-
-TokenLogProbabilities policy_log_probabilities(const Llama& model, const LmHead& head, const Part& p, std::int64_t shared, double temperature) {
-  const at::Tensor hidden = run_layers(model, p.hidden, p.packed, shared, model.config.layers);
-  return token_log_probabilities(final_norm(model, hidden.index_select(0, p.rows)), head, p.targets, temperature);
-}
-
-at::Tensor token_values(const RewardModel& model, const Part& p, std::int64_t shared) {
-  const at::Tensor hidden = run_layers(model.trunk, p.hidden, p.packed, shared, model.trunk.config.layers);
-  const at::Tensor raw = at::linear(final_norm(model.trunk, hidden.index_select(0, p.rows)), model.score).squeeze(-1);
-  return (raw - model.mean) / model.std;
-}
 
 // Spreads one pass's values over its sequences.
 template <class Put>
@@ -109,25 +33,6 @@ at::Tensor gather(const std::vector<std::vector<double>>& values, const std::vec
   for (std::size_t i : which)
     for (double v : values[i]) all.push_back(static_cast<float>(v));
   return at::tensor(all, at::kFloat);
-}
-
-double distinct_pairs(const Rollouts& r) {
-  std::set<std::pair<int, int>> kinds;
-  double pairs = 0;
-  for (std::size_t i = 0; i < r.sequences.size(); ++i)
-    for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[i]); t + 1 < r.sequences[i].size(); ++t) kinds.insert({r.sequences[i][t], r.sequences[i][t + 1]}), pairs += 1;
-  return pairs > 0 ? static_cast<double>(kinds.size()) / pairs : 0;
-}
-
-// Share of the answers that begin with the commonest four tokens.
-double common_opening(const Rollouts& r) {
-  std::map<std::vector<int>, int> count;
-  int most = 0;
-  for (std::size_t i = 0; i < r.sequences.size(); ++i) {
-    const auto begin = r.sequences[i].begin() + r.prompt_tokens[i];
-    most = std::max(most, ++count[{begin, begin + std::min<std::ptrdiff_t>(4, r.sequences[i].end() - begin)}]);
-  }
-  return static_cast<double>(most) / static_cast<double>(std::max<std::size_t>(1, r.sequences.size()));
 }
 
 // Slope of y in x by least squares, 0 when x does not vary.
@@ -245,7 +150,7 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
 
     // Measured by the training forward: old policy, reference, values.
     double entropy = 0, tokens = 0;
-    r.trunk.resize(r.sequences.size());
+    r.trunk.resize(r.sequences.size()), r.reference.resize(r.sequences.size());
     std::vector<at::Tensor> ended_trunk(shared > 0 ? ended.size() : 0);
     {
       const at::NoGradGuard no_gradients;
@@ -263,19 +168,27 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
     }
     const auto part = [&](const std::vector<std::size_t>& which, const Llama& model) {
       if (shared > 0) return part_of(r, which);
-      Rollouts embedded = {r.sequences, r.prompt_tokens, {}, {}, {}, {}, std::vector<at::Tensor>(r.sequences.size())};
+      Rollouts embedded = {r.sequences, r.prompt_tokens, {}, {}, {}, {}, std::vector<at::Tensor>(r.sequences.size()), {}};
       for (std::size_t i : which) embedded.trunk[i] = embed(model, at::tensor(std::vector<std::int64_t>(r.sequences[i].begin(), r.sequences[i].end()), at::kLong));
       return part_of(embedded, which);
     };
     {
       const at::NoGradGuard no_gradients;
       for (const auto& which : parts_of(r, order, shared, policy.config.layers)) {
-        const auto old_policy = policy_log_probabilities(policy, policy_head, part(which, policy), shared, config.temperature);
+        const Part of_policy = part(which, policy), of_reference = part(which, reference);
+        const auto old_policy = token_log_probabilities(answer_states(policy, of_policy, shared), policy_head, of_policy.targets, config.temperature);
         scatter(r, which, old_policy.log_probabilities, [&](std::size_t i, float v) { r.rollouts[i].log_probabilities.push_back(v); });
         entropy += old_policy.entropies.sum().item<double>();
         tokens += static_cast<double>(old_policy.entropies.numel());
-        scatter(r, which, policy_log_probabilities(reference, reference_head, part(which, reference), shared, config.temperature).log_probabilities,
+        const at::Tensor reference_states = answer_states(reference, of_reference, shared);
+        scatter(r, which, token_log_probabilities(reference_states, reference_head, of_reference.targets, config.temperature).log_probabilities,
                 [&](std::size_t i, float v) { r.rollouts[i].reference.push_back(v); });
+        std::int64_t row = 0;
+        for (std::size_t i : which) {
+          const auto n = static_cast<std::int64_t>(r.rollouts[i].reference.size());
+          if (config.divergence_weight > 0) r.reference[i] = reference_states.narrow(0, row, n);
+          row += n;
+        }
         if (with_critic)
           scatter(r, which, token_values(value, part(which, value.trunk), shared), [&](std::size_t i, float v) { r.rollouts[i].values.push_back(v); });
       }
@@ -331,7 +244,7 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
     // Updates.
     const double rate = scheduled_rate(o, o.learning_rate, update, config.updates), value_rate = scheduled_rate(o, config.value_learning_rate, update, config.updates);
     const bool policy_learns = !with_critic || update >= config.critic_warmup;
-    double policy_loss = 0, value_loss = 0, approximate_kl = 0, clip_share = 0, value_clip_share = 0, norm = 0, value_norm = 0, first_ratio_error = 0;
+    double policy_loss = 0, value_loss = 0, divergence = 0, approximate_kl = 0, clip_share = 0, value_clip_share = 0, norm = 0, value_norm = 0, first_ratio_error = 0;
     long optimiser_steps = 0;
     bool stop_epochs = false;
     for (long epoch = 0; epoch < config.epochs && !stop_epochs; ++epoch) {
@@ -343,16 +256,26 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
       const std::size_t per_batch = (epoch_order.size() + static_cast<std::size_t>(config.minibatches) - 1) / static_cast<std::size_t>(config.minibatches);
       for (std::size_t from = 0; from < epoch_order.size() && !stop_epochs; from += per_batch) {
         const std::vector<std::size_t> batch(epoch_order.begin() + static_cast<std::ptrdiff_t>(from), epoch_order.begin() + static_cast<std::ptrdiff_t>(std::min(epoch_order.size(), from + per_batch)));
-        double batch_tokens = 0, batch_kl = 0, batch_clipped = 0, batch_value_clipped = 0, batch_policy = 0, batch_value = 0;
+        double batch_tokens = 0, batch_kl = 0, batch_clipped = 0, batch_value_clipped = 0, batch_policy = 0, batch_value = 0, batch_divergence = 0;
         for (std::size_t i : batch) batch_tokens += static_cast<double>(old_logs[i].size());
         for (const auto& which : parts_of(r, batch, shared, policy.config.layers)) {
           // One model after the other, so that only one's activations are there.
           PpoLosses of_policy, of_value;
           if (policy_learns) {
-            const at::Tensor log_new = policy_log_probabilities(policy, policy_head, part(which, policy), shared, config.temperature).log_probabilities, log_old = gather(old_logs, which);
+            const Part p = part(which, policy);
+            const at::Tensor hidden = answer_states(policy, p, shared), log_old = gather(old_logs, which);
+            const at::Tensor log_new = token_log_probabilities(hidden, policy_head, p.targets, config.temperature).log_probabilities;
             of_policy = ppo_losses(log_new, log_old, gather(advantages, which), {}, {}, {}, config.clip_ratio, config.clip_value);
             if (epoch == 0 && from == 0) first_ratio_error = std::max(first_ratio_error, (log_new.detach() - log_old).abs().max().item<double>());
-            (of_policy.policy / batch_tokens).backward();
+            at::Tensor objective = of_policy.policy / batch_tokens;
+            if (config.divergence_weight > 0) {
+              std::vector<at::Tensor> before;
+              for (std::size_t i : which) before.push_back(r.reference[i]);
+              const at::Tensor divergence = divergences(hidden, policy_head, at::cat(before), reference_head).sum() / batch_tokens;
+              batch_divergence += divergence.item<double>();
+              objective = objective + config.divergence_weight * divergence;
+            }
+            objective.backward();
             batch_policy += of_policy.policy.item<double>() / batch_tokens;
           }
           if (with_critic) {
@@ -369,7 +292,7 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
         if (with_critic) value_norm = value_optimiser.step(value_rate, o.max_gradient_norm);
         if (!std::isfinite(norm) || !std::isfinite(value_norm))
           throw TrainingError("ppo: the gradient is not finite at update " + std::to_string(update + 1) + "; try a lower ppo.learning_rate");
-        policy_loss += batch_policy, value_loss += batch_value, clip_share += batch_clipped, value_clip_share += batch_value_clipped;
+        divergence += batch_divergence, policy_loss += batch_policy, value_loss += batch_value, clip_share += batch_clipped, value_clip_share += batch_value_clipped;
         approximate_kl = batch_kl;
         ++optimiser_steps;
         stop_epochs = batch_kl > config.stop_epochs_at_kl;
@@ -385,6 +308,7 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
                           {"learning_rate", policy_learns ? rate : 0.0}, {"tokens", tokens}, {"length", length.mean}, {"length_slope", slope(lengths, r.raw_scores)},
                           {"stop_rate", finished / static_cast<double>(r.rollouts.size())}, {"scores_clipped", clipped_scores}, {"distinct_2", distinct_pairs(r)},
                           {"common_opening", common_opening(r)}, {"optimiser_steps", optimiser_steps}};
+    if (config.divergence_weight > 0) figures["divergence"] = divergence / n;
     if (with_critic)
       figures.update({{"value_loss", value_loss / n}, {"explained_variance", explained_variance}, {"value_clip_share", value_clip_share / n}, {"value_gradient_norm", value_norm}});
     state.log(figures);

@@ -19,12 +19,14 @@ void check_examples(const std::vector<TrainExample>& examples) {
       throw Bug("example " + e.id + " has no token to learn");
 }
 
+std::int64_t answer_length(const TrainExample& e) { return static_cast<std::int64_t>(e.tokens.size()) - std::max(1, e.prompt_tokens); }
+
 // Token-mean loss without gradients.
 double mean_loss(const Llama& model, const std::vector<TrainExample>& examples) {
   const std::vector<double> sums = example_log_probabilities(model, examples);
   double sum = 0, tokens = 0;
   for (std::size_t i = 0; i < examples.size(); ++i) {
-    const double n = static_cast<double>(examples[i].tokens.size()) - std::max(1, examples[i].prompt_tokens);
+    const double n = static_cast<double>(answer_length(examples[i]));
     sum -= sums[i] * n, tokens += n;
   }
   return tokens > 0 ? sum / tokens : 0;
@@ -61,6 +63,96 @@ at::Tensor decision_loss(const at::Tensor& logs, const std::vector<const Decisio
   return at::where(w.gt(0), -at::log1p(-declines.exp()) * w, -declines).sum();
 }
 
+// Final normed states of the answers that are to stay as before, in `examples`' order; undefined for the others, and for all where they would be used
+// once or take more than a GB: each step computes its own then.
+std::vector<at::Tensor> states_before(const Llama& model, const std::vector<TrainExample>& examples, std::int64_t first, const std::vector<at::Tensor>& states, long epochs) {
+  const at::NoGradGuard no_gradients;
+  std::vector<const TrainExample*> kept;
+  std::vector<std::size_t> places;
+  std::int64_t tokens = 0;
+  for (std::size_t i = 0; i < examples.size(); ++i)
+    if (examples[i].as_before) kept.push_back(&examples[i]), places.push_back(i), tokens += answer_length(examples[i]);
+  std::vector<at::Tensor> before(examples.size());
+  if (epochs < 2 || tokens * model.config.width * 4 > (std::int64_t{1} << 30)) return before;
+  for (const auto& [from, to] : micro_batches(lengths_of(kept), kMicroBatchTokens)) {
+    std::vector<at::Tensor> below;
+    for (std::size_t k = from; k < to && !states.empty(); ++k) below.push_back(states[places[k]]);
+    const at::Tensor hidden = answer_states(model, answer_batch({kept.begin() + static_cast<std::ptrdiff_t>(from), kept.begin() + static_cast<std::ptrdiff_t>(to)}), first, below);
+    std::int64_t row = 0;
+    for (std::size_t k = from; k < to; ++k) {
+      before[places[k]] = hidden.narrow(0, row, answer_length(*kept[k])).clone();
+      row += answer_length(*kept[k]);
+    }
+  }
+  return before;
+}
+
+// An example as a step takes it.
+struct Item {
+  const TrainExample* example = nullptr;
+  at::Tensor below;   // its states below the learning layers; undefined where they are not kept
+  at::Tensor before;  // its answer's final states before training, where they are kept
+};
+
+// Sums over a step's examples, each already divided by what it is a mean of.
+struct StepLoss {
+  double tokens = 0, divergence = 0, decisions = 0;
+};
+
+// A model and its head.
+struct Speaking {
+  const Llama& model;
+  const LmHead& head;
+};
+
+// The final states of those of `items` that are to stay as before, end to end.
+at::Tensor before_of(const Speaking& before, const std::vector<Item>& items, std::int64_t first) {
+  std::vector<at::Tensor> known, below;
+  std::vector<const TrainExample*> examples;
+  for (const Item& item : items) {
+    if (!item.example->as_before) continue;
+    examples.push_back(item.example);
+    if (item.below.defined()) below.push_back(item.below);
+    if (item.before.defined()) known.push_back(item.before);
+  }
+  const at::NoGradGuard no_gradients;
+  return known.empty() ? answer_states(before.model, answer_batch(examples), first, below) : at::cat(known);
+}
+
+// One pass over `items`: adds their gradients to the model's and their losses to `loss`. `weight`: of all tokens of the step; `count`: its examples.
+void add_gradients(const Speaking& now, const Speaking& before, const std::vector<Item>& items, std::int64_t first, const SftConfig& config, double weight, double count, StepLoss& loss) {
+  std::vector<const TrainExample*> examples;
+  std::vector<at::Tensor> below;
+  std::vector<std::int64_t> learned, kept;  // rows
+  std::int64_t row = 0;
+  for (const Item& item : items) {
+    examples.push_back(item.example);
+    if (item.below.defined()) below.push_back(item.below);
+    for (std::int64_t i = 0; i < answer_length(*item.example); ++i) (item.example->as_before ? kept : learned).push_back(row++);
+  }
+  AnswerBatch b = answer_batch(examples);
+  const std::vector<const Decision*> decisions = config.decision_weight > 0 ? add_decisions(b, examples) : std::vector<const Decision*>();
+  const at::Tensor hidden = answer_states(now.model, b, first, below);
+  at::Tensor total = at::zeros({}, at::kFloat);
+  if (!learned.empty()) {
+    const at::Tensor rows = at::tensor(learned, at::kLong);
+    const at::Tensor logs = token_log_probabilities(hidden.index_select(0, rows), now.head, b.targets.index_select(0, rows)).log_probabilities;
+    const at::Tensor part = -(logs * b.weights.index_select(0, rows)).sum() / weight;
+    loss.tokens += part.item<double>(), total = total + part;
+  }
+  if (!kept.empty()) {
+    const at::Tensor rows = at::tensor(kept, at::kLong);
+    const at::Tensor part = (divergences(hidden.index_select(0, rows), now.head, before_of(before, items, first), before.head) * b.weights.index_select(0, rows)).sum() / weight;
+    loss.divergence += part.item<double>(), total = total + part;
+  }
+  if (!decisions.empty()) {
+    const std::int64_t n = hidden.size(0) - row;
+    const at::Tensor part = decision_loss(token_log_probabilities(hidden.narrow(0, row, n), now.head, b.targets.narrow(0, row, n)).log_probabilities, decisions, config.answering_weight) / count;
+    loss.decisions += part.item<double>(), total = total + config.decision_weight * part;
+  }
+  total.backward();
+}
+
 }  // namespace
 
 std::vector<double> example_log_probabilities(const Llama& model, const std::vector<TrainExample>& examples) {
@@ -75,10 +167,10 @@ std::vector<double> example_log_probabilities(const Llama& model, const std::vec
     const at::Tensor logs = answer_log_probabilities(model, head, answer_batch(part), 0).contiguous();
     const float* p = logs.data_ptr<float>();
     for (const TrainExample* e : part) {
-      const int n = static_cast<int>(e->tokens.size()) - std::max(1, e->prompt_tokens);
+      const std::int64_t n = answer_length(*e);
       double sum = 0;
-      for (int i = 0; i < n; ++i) sum += *p++;
-      means.push_back(sum / n);
+      for (std::int64_t i = 0; i < n; ++i) sum += *p++;
+      means.push_back(sum / static_cast<double>(n));
     }
   }
   return means;
@@ -92,67 +184,62 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
   const long batches = static_cast<long>((train.size() + static_cast<std::size_t>(config.batch_size) - 1) / static_cast<std::size_t>(config.batch_size));
   const long steps = batches * config.epochs;
   const std::int64_t first = first_trainable_layer(model.config, o.trainable_layers);
+  std::vector<std::vector<int>> read;
+  for (const TrainExample& e : train) read.emplace_back(e.tokens.begin(), e.tokens.end() - 1);
+  const std::vector<at::Tensor> states = frozen_states(model, read, first, config.epochs);
+  const std::vector<at::Tensor> before = states_before(model, train, first, states, config.epochs);
+  const Llama first_model = model;  // a shallow copy keeps the old tensors, make_trainable gives the model its own
+  const LmHead first_head(model.head, model.bfloat16);
+
   AdamW optimiser(make_trainable(model, o.trainable_layers), 1e-8, o.weight_decay);
   TrainingState state(folder, o.checkpoint_seconds);
   const Json position = state.restore({{"sft", &optimiser}});
   long step = position.is_null() ? 0 : position.at("step").get<long>();
-  double before = position.is_null() ? mean_loss(model, held_out) : position.at("held_out_before").get<double>();
+  double held_out_before = position.is_null() ? mean_loss(model, held_out) : position.at("held_out_before").get<double>();
   double tokens_seen = position.is_null() ? 0 : position.at("tokens").get<double>();
-
-  std::vector<std::vector<int>> read;
-  for (const TrainExample& e : train) read.emplace_back(e.tokens.begin(), e.tokens.end() - 1);
-  const std::vector<at::Tensor> states = step < steps ? frozen_states(model, read, first, config.epochs) : std::vector<at::Tensor>();
   LmHead head(model.head, model.bfloat16);
 
   for (; step < steps; ++step) {
-    state.maybe_save({{"step", step}, {"held_out_before", before}, {"tokens", tokens_seen}}, {{"sft", &optimiser}});
+    state.maybe_save({{"step", step}, {"held_out_before", held_out_before}, {"tokens", tokens_seen}}, {{"sft", &optimiser}});
     const std::vector<std::size_t> order = Random(seed).derive("epoch").derive(static_cast<std::uint64_t>(step / batches)).permutation(train.size());
-    std::vector<const TrainExample*> examples;
-    std::vector<at::Tensor> below;
-    double weight = 0, tokens = 0;
+    std::vector<Item> items;
+    std::vector<std::int64_t> lengths;
+    double weight = 0, kept_weight = 0, tokens = 0;
     for (std::size_t i = static_cast<std::size_t>(step % batches * config.batch_size); i < std::min(train.size(), static_cast<std::size_t>((step % batches + 1) * config.batch_size)); ++i) {
       const TrainExample& e = train[order[i]];
-      examples.push_back(&e);
-      if (!states.empty()) below.push_back(states[order[i]]);
-      const double n = static_cast<double>(e.tokens.size()) - std::max(1, e.prompt_tokens);
-      tokens += n, weight += e.weight * n;
+      items.push_back({&e, states.empty() ? at::Tensor() : states[order[i]], before[order[i]]});
+      lengths.push_back(static_cast<std::int64_t>(e.tokens.size()) - 1);
+      const double n = static_cast<double>(answer_length(e));
+      tokens += n, weight += e.weight * n, kept_weight += e.as_before ? e.weight * n : 0;
     }
-    double loss = 0, decision = 0;
-    for (const auto& [from, to] : micro_batches(lengths_of(examples), kMicroBatchTokens)) {
-      const std::vector<const TrainExample*> some(examples.begin() + static_cast<std::ptrdiff_t>(from), examples.begin() + static_cast<std::ptrdiff_t>(to));
-      AnswerBatch b = answer_batch(some);
-      const std::int64_t answers = b.rows.size(0);
-      const std::vector<const Decision*> decisions = config.decision_weight > 0 ? add_decisions(b, some) : std::vector<const Decision*>();
-      const std::vector<at::Tensor> mine = below.empty() ? below : std::vector<at::Tensor>(below.begin() + static_cast<std::ptrdiff_t>(from), below.begin() + static_cast<std::ptrdiff_t>(to));
-      const at::Tensor logs = answer_log_probabilities(model, head, b, first, mine);
-      const at::Tensor part = -(logs.narrow(0, 0, answers) * b.weights).sum() / weight;  // token mean over the whole step
-      loss += part.item<double>();
-      if (decisions.empty()) {
-        part.backward();
-      } else {
-        const at::Tensor of_decisions = decision_loss(logs.narrow(0, answers, logs.size(0) - answers), decisions, config.answering_weight) / static_cast<double>(examples.size());
-        decision += of_decisions.item<double>();
-        (part + config.decision_weight * of_decisions).backward();
-      }
-    }
+    StepLoss loss;
+    for (const auto& [from, to] : micro_batches(lengths, kMicroBatchTokens))
+      add_gradients({model, head}, {first_model, first_head}, {items.begin() + static_cast<std::ptrdiff_t>(from), items.begin() + static_cast<std::ptrdiff_t>(to)}, first, config, weight,
+                    static_cast<double>(items.size()), loss);
     const double rate = scheduled_rate(o, o.learning_rate, step, steps);
     const double norm = optimiser.step(rate, o.max_gradient_norm);
     if (model.head.requires_grad()) head = LmHead(model.head, model.bfloat16);
-    if (!std::isfinite(loss) || !std::isfinite(decision) || !std::isfinite(norm))
+    if (!std::isfinite(loss.tokens) || !std::isfinite(loss.divergence) || !std::isfinite(loss.decisions) || !std::isfinite(norm))
       throw TrainingError("sft: loss or gradient is not finite at step " + std::to_string(step + 1) + "; try a lower sft.learning_rate");
     tokens_seen += tokens;
-    const Json figures = {{"step", step + 1}, {"loss", loss}, {"decision_loss", decision}, {"gradient_norm", norm}, {"learning_rate", rate}, {"tokens", tokens}};
+    // For people each is a mean of its own kind of token; in the gradient both are parts of the mean over all.
+    const double learned_weight = weight - kept_weight;
+    const Json figures = {{"step", step + 1}, {"loss", learned_weight > 0 ? loss.tokens * weight / learned_weight : 0}, {"divergence", kept_weight > 0 ? loss.divergence * weight / kept_weight : 0},
+                          {"decision_loss", loss.decisions}, {"gradient_norm", norm}, {"learning_rate", rate}, {"tokens", tokens}};
     state.log(figures);
     if (observe) observe(step + 1, steps, figures);
   }
   Json figures = {{"steps", steps}, {"examples", train.size()}, {"tokens", tokens_seen}};
   const std::vector<Json> lines = state.history();
-  double last = 0;
-  const std::size_t window = std::min<std::size_t>(lines.size(), 5);
-  for (std::size_t i = lines.size() - window; i < lines.size(); ++i) last += lines[i].at("loss").get<double>() / static_cast<double>(window);
-  if (!lines.empty()) figures["first_loss"] = lines.front().at("loss"), figures["train_loss"] = last;
+  const auto last = [&](const char* name) {
+    const std::size_t window = std::min<std::size_t>(lines.size(), 5);
+    double mean = 0;
+    for (std::size_t i = lines.size() - window; i < lines.size(); ++i) mean += lines[i].at(name).get<double>() / static_cast<double>(window);
+    return mean;
+  };
+  if (!lines.empty()) figures["first_loss"] = lines.front().at("loss"), figures["train_loss"] = last("loss"), figures["divergence"] = last("divergence");
   figures["held_out_examples"] = held_out.size();
-  if (!held_out.empty()) figures["held_out_loss_before"] = before, figures["held_out_loss"] = mean_loss(model, held_out);
+  if (!held_out.empty()) figures["held_out_loss_before"] = held_out_before, figures["held_out_loss"] = mean_loss(model, held_out);
   state.finish();
   return figures;
 }

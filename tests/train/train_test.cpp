@@ -113,6 +113,73 @@ TEST(Loss, InBFloat16StaysNearFloat32) {
   for (const auto& pair : {logs, to_hidden, to_head, frozen}) EXPECT_LT(((pair[1] - pair[0]).norm() / pair[0].norm()).item<double>(), 1e-2);
 }
 
+TEST(Loss, DivergencesAgreeWithWholeDistributionsAndTheirGradients) {
+  at::manual_seed(3);
+  const at::Tensor before = at::randn({300, 32}), head_before = at::randn({40, 32}), weights = at::randn({300});
+  const at::Tensor hidden = at::randn({300, 32}).requires_grad_(true), head = at::randn({40, 32}).requires_grad_(true);
+  const at::Tensor got = divergences(hidden, head, before, head_before);
+  const at::Tensor logs = at::log_softmax(at::mm(hidden, head.t()), -1), logs_before = at::log_softmax(at::mm(before, head_before.t()), -1);
+  const at::Tensor expected = (logs_before.exp() * (logs_before - logs)).sum(-1);
+  EXPECT_TRUE(at::allclose(got, expected, 1e-4, 1e-4));
+  (got * weights).sum().backward();
+  const at::Tensor gh = hidden.grad().clone(), gw = head.grad().clone();
+  hidden.mutable_grad() = at::Tensor(), head.mutable_grad() = at::Tensor();
+  (expected * weights).sum().backward();
+  EXPECT_TRUE(at::allclose(gh, hidden.grad(), 1e-4, 1e-4));
+  EXPECT_TRUE(at::allclose(gw, head.grad(), 1e-4, 1e-4));
+  hidden.mutable_grad() = at::Tensor();
+  (divergences(hidden, head.detach(), before, head_before) * weights).sum().backward();  // a frozen head
+  EXPECT_TRUE(at::allclose(gh, hidden.grad(), 1e-4, 1e-4));
+}
+
+TEST(Sft, AnswersThatStayAsBeforeHoldTheModel) {
+  // Alone they have nothing to teach; beside others they keep the model nearer to what it was.
+  std::vector<TrainExample> kept = examples(8), others = examples(12);
+  others.erase(others.begin(), others.begin() + 8);
+  const auto divergence_after = [&](bool as_before) {
+    std::vector<TrainExample> all = others;
+    for (TrainExample e : kept) e.as_before = as_before, all.push_back(e);
+    Llama model = random_llama(tiny(), 1);
+    const Llama before = model.clone();
+    const Folder folder;
+    train_sft(model, all, {}, {.optimiser = {.learning_rate = 5e-3}, .epochs = 8, .batch_size = 4}, 1, folder.path, {});
+    const c10::NoGradGuard no_gradients;
+    std::vector<const TrainExample*> which;
+    for (const TrainExample& e : kept) which.push_back(&e);
+    const AnswerBatch batch = answer_batch(which);
+    return divergences(answer_states(model, batch, 0), model.head, answer_states(before, batch, 0), before.head).mean().item<double>();
+  };
+  EXPECT_LT(divergence_after(true), 0.5 * divergence_after(false));
+
+  for (TrainExample& e : kept) e.as_before = true;
+  // The states before training are kept where several epochs use them, and computed again in each step of a single one: the same losses.
+  std::vector<TrainExample> all = others;
+  all.insert(all.end(), kept.begin(), kept.end());
+  std::vector<Json> once, kept_states;
+  for (auto* figures : {&once, &kept_states}) {
+    Llama model = random_llama(tiny(), 1);
+    const Folder folder;
+    const SftConfig config{.optimiser = {.learning_rate = 5e-3, .warmup_ratio = 0, .schedule = "constant"}, .epochs = figures == &once ? 1 : 2, .batch_size = 4};
+    train_sft(model, all, {}, config, 1, folder.path, [&](long, long, const Json& f) { figures->push_back(f); });
+  }
+  ASSERT_EQ(once.size(), 3U);
+  for (std::size_t i = 0; i < once.size(); ++i) {
+    EXPECT_NEAR(once[i]["divergence"].get<double>(), kept_states[i]["divergence"].get<double>(), 1e-6);
+    EXPECT_NEAR(once[i]["loss"].get<double>(), kept_states[i]["loss"].get<double>(), 1e-5);
+  }
+  EXPECT_GT(once[2]["divergence"].get<double>(), 1e-4);
+
+  Llama model = random_llama(tiny(), 1);
+  const Folder folder;
+  std::vector<double> norms;
+  train_sft(model, kept, {}, {.optimiser = {.learning_rate = 1e-9, .trainable_layers = 2}, .epochs = 2, .batch_size = 4}, 1, folder.path, [&](long, long, const Json& figures) {
+    EXPECT_EQ(figures["loss"].get<double>(), 0);
+    EXPECT_NEAR(figures["divergence"].get<double>(), 0, 1e-6);
+    norms.push_back(figures["gradient_norm"].get<double>());
+  });
+  for (const double norm : norms) EXPECT_LT(norm, 1e-4);
+}
+
 TEST(Sft, LowersTheLossAndLeavesFrozenLayersAlone) {
   Llama model = random_llama(tiny(), 1);
   const Llama before = model.clone();
@@ -279,7 +346,9 @@ TEST(Training, AStopAnywhereChangesNothing) {
   }
   const auto run_sft = [&](const fs::path& folder, const StepObserver& observe) {
     Llama model = start.clone();
-    train_sft(model, examples(16), examples(2), sft, 1, folder, observe);
+    std::vector<TrainExample> all = examples(16);
+    for (std::size_t i = 0; i < all.size(); i += 3) all[i].as_before = true;
+    train_sft(model, all, examples(2), sft, 1, folder, observe);
     return model;
   };
   const auto run_reward = [&](const fs::path& folder, const StepObserver& observe) {
@@ -289,7 +358,9 @@ TEST(Training, AStopAnywhereChangesNothing) {
   };
   const auto run_ppo = [&](const fs::path& folder, const StepObserver& observe) {
     Llama model = start.clone();
-    train_ppo_with(model, toy_value(start), count_tokens(), prompts(), {}, toy_ppo(), {}, 1, folder, observe);
+    PpoConfig ppo = toy_ppo();
+    ppo.divergence_weight = 0.5;
+    train_ppo_with(model, toy_value(start), count_tokens(), prompts(), {}, ppo, {}, 1, folder, observe);
     return model;
   };
   const auto run_dpo = [&](const fs::path& folder, const StepObserver& observe) {
@@ -396,6 +467,25 @@ TEST(Ppo, StaysAtTheReferenceUnderAHeavyPenalty) {
   Json last;
   train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, [&](long, long, const Json& f) { last = f; });
   EXPECT_LT(std::abs(last["kl"].get<double>()), 0.5);
+}
+
+TEST(Ppo, ADivergenceInTheLossHoldsThePolicy) {
+  const auto after = [](double weight) {
+    Llama model = toy_policy(8);
+    PpoConfig config = toy_ppo();
+    config.updates = 20, config.prompts_per_update = 24, config.kl_coefficient = 0, config.optimiser.learning_rate = 2e-3, config.missing_stop_penalty = 0, config.divergence_weight = weight;
+    const Folder folder;
+    Json last;
+    train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, [&](long step, long, const Json& f) {
+      if (step == 1 && weight > 0) EXPECT_LT(f["divergence"].get<double>(), 0.1);
+      last = f;
+    });
+    return std::pair(last["kl_k3"].get<double>(), last["score"].get<double>());
+  };
+  const auto [free, free_score] = after(0);
+  const auto [held, held_score] = after(2);
+  EXPECT_LT(held, 0.5 * free);
+  EXPECT_LT(held_score, free_score);
 }
 
 // Rewards that a policy can hack, learned in earnest without a penalty: the guards stop it, and the line says why.

@@ -55,7 +55,7 @@ struct SftConfig {
   long batch_size = 16;                  // examples a step
   long max_tokens = 512;                 // longer examples are left out and counted
   std::string revisions = "last";        // last | all rounds
-  bool keep_unrevised = true;            // ordinary and borderline answers join the data
+  std::string unrevised = "distribution";  // distribution | tokens | none: what ordinary and borderline answers teach
   long judge_turns = 0;                  // turns of a judge whose answer is known that join the data, at most
   double held_out = 0.05;                // share of examples kept for the held-out loss
   double decision_weight = 1;            // of the loss on whether an answer declines, by its first tokens, beside the loss on its tokens
@@ -125,6 +125,7 @@ struct PpoConfig {
   long max_new_tokens = 64;
   double temperature = 1.0;              // no other sampler option: see docs
   double kl_coefficient = 0.05;
+  double divergence_weight = 0;          // of KL(reference || policy), whole next-token distributions, in the loss
   bool adaptive_kl = false;
   double kl_target = 6.0, kl_horizon = 10000;
   double clip_ratio = 0.2, clip_value = 0.2;

@@ -41,6 +41,9 @@ std::string unfinished_key(const std::filesystem::path& folder);
 /// Renames the folder to the first free <folder>.stale-N. Returns the new name.
 std::filesystem::path move_aside(const std::filesystem::path& folder);
 
+/// Whether a folder has no files but the traces of a run that was stopped before its first one: its lock, run.json not yet published.
+bool holds_nothing(const std::filesystem::path& folder);
+
 /// What determines a stage's output, as an object; its key is the SHA-256 of this object's line.
 std::string key_of(const Json& ingredients);
 

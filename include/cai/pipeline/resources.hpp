@@ -1,10 +1,10 @@
-// What a run needs of the machine, compared with what is there before anything is created.
+// What a run needs of the machine: disk and memory, compared with what is there before anything is created, and time.
 #pragma once
 
 #include <filesystem>
 #include <string>
 
-#include "cai/pipeline/plan.hpp"
+#include "cai/pipeline/inputs.hpp"
 
 namespace cai {
 
@@ -19,5 +19,12 @@ std::string disk_problem(const RunInputs& inputs, const std::filesystem::path& o
 
 /// The same for memory: against the machine's, the control group's and the process's limit (ulimit -v).
 std::string memory_problem(const RunInputs& inputs);
+
+/// Tokens (computed, prompts included) and seconds of one stage on this machine; rough.
+struct Cost {
+  long records = 0;
+  double tokens = 0, seconds = 0;
+};
+Cost estimate(const RunInputs& inputs, const std::string& stage);
 
 }  // namespace cai

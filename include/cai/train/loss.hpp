@@ -42,4 +42,8 @@ struct TokenLogProbabilities {
 /// each part of its gradient is written once.
 TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature = 1.0);
 
+/// KL(before || now) of the next-token distributions of each row, [n] float32, differentiable in hidden and head. hidden, before_hidden: [n, width]
+/// final normed states. By chunks, as above.
+at::Tensor divergences(const at::Tensor& hidden, const LmHead& head, const at::Tensor& before_hidden, const LmHead& before_head);
+
 }  // namespace cai

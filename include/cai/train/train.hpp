@@ -28,6 +28,7 @@ struct TrainExample {
   std::vector<int> tokens;
   int prompt_tokens = 0;
   double weight = 1;           // of each of those tokens
+  bool as_before = false;      // what the model said of each next token before training is learned, not the tokens
   std::vector<Decision> decisions;
 };
 
@@ -54,10 +55,11 @@ using StepObserver = std::function<void(long step, long steps, const Json& figur
 /// called again on it continues from the last state, and the result is bit for bit that of an uninterrupted run.
 
 /// Supervised fine-tuning (Bai et al. 2022, section 3): packed sequences, token-mean cross-entropy. Trains `model` in place.
+/// Examples that are to stay as before have in its place the divergence KL(before || now) of each next-token distribution from that of `model` as it comes in.
 /// Beside it the decision loss: whether an answer declines is decided in its first tokens, whatever words follow. With d the probability of a
 /// decision's openings together, it is -log d where the example declines and -log(1 - d) where it answers (answering_weight times that at the first token), summed
 /// over an example's decisions, in the mean over a step's examples, times decision_weight.
-/// Returns figures: train_loss, held_out_loss before and after (of tokens), tokens, steps.
+/// Returns figures: train_loss (of learned tokens), divergence (of those that stay), held_out_loss before and after (of all tokens), tokens, steps.
 Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out, const SftConfig& config,
                std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
 

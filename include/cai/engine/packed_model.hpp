@@ -1,0 +1,84 @@
+// A model's weights in the engine's order, and one pass of rows through them. No torch here.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cai/engine/kernels.hpp"
+#include "cai/model/config.hpp"
+
+namespace cai {
+
+struct Llama;
+class LlamaReader;
+
+/// Rows of one pass through the layers, at most. Weights are read from memory once a pass: below about 64 rows that reading
+/// shows, far above 256 a pass takes long enough to delay the sequences that decode.
+constexpr std::int64_t kMaxRows = 192;
+
+/// Keys and values of consecutive positions, for all layers: a block of `capacity` positions for each layer and head, the keys in lanes.
+struct KeyValues {
+  KeyValues(const ModelConfig& c, std::int64_t capacity)
+      : capacity(capacity), head_width(c.head_width), kv_heads(c.kv_heads),
+        keys(static_cast<std::size_t>(c.layers * c.kv_heads * key_room(capacity, c.head_width))),
+        values(static_cast<std::size_t>(c.layers * c.kv_heads * capacity * c.head_width)) {}
+
+  float* keys_of(std::int64_t layer, std::int64_t head) { return keys.data() + (layer * kv_heads + head) * key_room(capacity, head_width); }
+  float* values_of(std::int64_t layer, std::int64_t head) { return values.data() + (layer * kv_heads + head) * capacity * head_width; }
+
+  std::int64_t capacity, head_width, kv_heads;
+  std::vector<float> keys, values;
+};
+
+/// A prefix that several requests share, computed once.
+struct Prefix {
+  std::vector<int> tokens;
+  KeyValues cache;
+};
+
+/// A text that is read, or written and read.
+struct Sequence {
+  std::size_t index = 0;                   // of the request
+  std::vector<int> tokens;                 // all of it, the shared prefix included; grows while generating
+  std::shared_ptr<Prefix> prefix;          // covers tokens[0, prefix->tokens.size())
+  std::optional<KeyValues> cache;          // of the positions after the prefix
+  std::int64_t computed = 0;               // positions whose keys and values are in the caches
+  std::int64_t prompt = 0;                 // length of the prompt
+
+  std::int64_t prefix_length() const { return prefix ? static_cast<std::int64_t>(prefix->tokens.size()) : 0; }
+};
+
+/// One position of one sequence.
+struct Row {
+  Sequence* sequence;
+  std::int64_t position;
+};
+
+class PackedModel {
+ public:
+  explicit PackedModel(std::string dtype);  ///< as EngineOptions has it
+  ~PackedModel();
+  PackedModel(PackedModel&&) noexcept;
+
+  void load(const Llama& model);
+  void load(LlamaReader reader);  ///< with no more than a layer in float32 at a time
+
+  /// One pass of these rows through all layers; puts their keys and values into the sequences' caches.
+  void forward(std::span<const Row> rows);
+
+  /// Logits [rows.size(), vocabulary] of some rows of the last pass; valid until the next call of either.
+  const float* head_logits(std::span<const std::int64_t> rows);
+
+  const ModelConfig& config() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace cai

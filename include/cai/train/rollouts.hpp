@@ -1,0 +1,55 @@
+// A round of PPO's answers, and passes over some of them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "cai/model/llama.hpp"
+#include "cai/model/reward_model.hpp"
+#include "cai/train/ppo_math.hpp"
+
+namespace cai {
+
+/// Leading layers (with the embedding) that hold the same values in both models.
+std::int64_t shared_layers(const Llama& a, const Llama& b);
+
+/// A round's responses and what was measured on them; sequences lie end to end in the order of `sequences`.
+struct Rollouts {
+  std::vector<std::vector<int>> sequences;     // prompt and answer
+  std::vector<int> prompt_tokens;
+  std::vector<std::size_t> group;              // prompt of each
+  std::vector<Rollout> rollouts;
+  std::vector<std::vector<double>> sampler;    // log-probabilities as the sampler saw them
+  std::vector<double> raw_scores;
+  std::vector<at::Tensor> trunk;               // hidden states below the learning layers, one [length, width] a sequence
+  std::vector<at::Tensor> reference;           // the reference's final normed states, one [answer tokens, width] a sequence, where they are needed
+};
+
+/// Some sequences as one pass: the trunk's states, and the rows that predict answer tokens.
+struct Part {
+  Packed packed;
+  at::Tensor hidden, rows, targets;
+  std::int64_t tokens = 0;  // of answers
+};
+
+Part part_of(const Rollouts& rollouts, const std::vector<std::size_t>& which);
+
+/// `order` cut into passes. `shared`: layers whose states are known already; where most layers learn, activations take the room of twice as many tokens.
+std::vector<std::vector<std::size_t>> parts_of(const Rollouts& rollouts, const std::vector<std::size_t>& order, std::int64_t shared, std::int64_t layers);
+
+/// [answer tokens, width] final normed states of the rows that predict answer tokens.
+at::Tensor answer_states(const Llama& model, const Part& part, std::int64_t shared);
+
+/// [answer tokens] values, normalised.
+at::Tensor token_values(const RewardModel& model, const Part& part, std::int64_t shared);
+
+/// Share of different ones among all pairs of neighbouring answer tokens.
+double distinct_pairs(const Rollouts& rollouts);
+
+/// Share of the answers that begin with the commonest four tokens.
+double common_opening(const Rollouts& rollouts);
+
+}  // namespace cai

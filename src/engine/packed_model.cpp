@@ -1,0 +1,254 @@
+#include "cai/engine/packed_model.hpp"
+
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "cai/engine/engine.hpp"
+#include "cai/engine/products.hpp"
+#include "cai/model/checkpoint.hpp"
+#include "cai/model/llama.hpp"
+
+namespace cai {
+namespace {
+
+// Below so many rows a step between two products takes less time than waking the other threads for it.
+constexpr std::int64_t kFewRows = 8;
+
+struct PackedLayer {
+  std::vector<float> attention_norm, ffn_norm, qkv_bias, o_bias, q_norm, k_norm;
+  PackedMatrix qkv, o, gate_up, down;
+};
+
+std::vector<float> copy(const at::Tensor& t) {
+  if (!t.defined()) return {};
+  const at::Tensor c = t.detach().contiguous();
+  return {c.data_ptr<float>(), c.data_ptr<float>() + c.numel()};
+}
+
+PackedMatrix packed(std::initializer_list<at::Tensor> parts, Precision precision) {
+  std::vector<at::Tensor> kept;
+  std::vector<const float*> data;
+  std::vector<std::int64_t> outs;
+  for (const at::Tensor& t : parts) {
+    kept.push_back(t.detach().contiguous());
+    data.push_back(kept.back().data_ptr<float>());
+    outs.push_back(t.size(0));
+  }
+  return PackedMatrix(data, outs, kept.front().size(1), precision);
+}
+
+std::vector<float> joined(std::initializer_list<at::Tensor> parts) {
+  std::vector<float> all;
+  for (const at::Tensor& t : parts) {
+    const std::vector<float> one = copy(t);
+    all.insert(all.end(), one.begin(), one.end());
+  }
+  return all;
+}
+
+void add_bias(const std::vector<float>& bias, std::int64_t rows, std::int64_t width, float* y) {
+  if (bias.empty()) return;
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t i = 0; i < width; ++i) y[r * width + i] += bias[static_cast<std::size_t>(i)];
+}
+
+}  // namespace
+
+struct PackedModel::Impl {
+  std::string dtype;
+  ModelConfig config;
+  Precision precision = Precision::kFloat32;
+  at::Tensor embedding;  // [vocabulary, width] float32, of its own
+  std::vector<float> norm, inverse_frequencies;
+  std::vector<PackedLayer> layers;
+  PackedMatrix head;
+
+  // Buffers of one pass, kept between passes.
+  std::vector<float> hidden, normed, qkv, mixed, projected, gate_up, activated, logits, cosines, sines;
+
+  void load(const Llama& model);
+  void load(LlamaReader reader);
+  void begin(const ModelConfig& c);
+  void add_layer(const LlamaLayer& from);
+  void rotate(float* head, std::int64_t row) const;
+  void forward(std::span<const Row> rows);
+  void attention(std::span<const Row> rows, std::int64_t layer);
+  void head_logits(std::span<const std::int64_t> rows);  // into logits, [rows.size(), vocabulary]
+};
+
+void PackedModel::Impl::begin(const ModelConfig& c) {
+  config = c;
+  precision = engine_precision(dtype);
+  layers.clear();
+  inverse_frequencies = copy(rotary_frequencies(config));
+}
+
+void PackedModel::Impl::add_layer(const LlamaLayer& from) {
+  PackedLayer to;
+  to.attention_norm = copy(from.attention_norm);
+  to.ffn_norm = copy(from.ffn_norm);
+  to.q_norm = copy(from.q_norm);
+  to.k_norm = copy(from.k_norm);
+  to.qkv_bias = joined({from.q_bias, from.k_bias, from.v_bias});
+  to.o_bias = copy(from.o_bias);
+  to.qkv = packed({from.q, from.k, from.v}, precision);
+  to.o = packed({from.o}, precision);
+  to.gate_up = packed({from.gate, from.up}, precision);
+  to.down = packed({from.down}, precision);
+  layers.push_back(std::move(to));
+}
+
+void PackedModel::Impl::load(const Llama& model) {
+  begin(model.config);
+  embedding = model.embedding.detach().clone();
+  for (const LlamaLayer& layer : model.layers) add_layer(layer);
+  norm = copy(model.norm);
+  head = packed({model.head}, precision);
+}
+
+void PackedModel::Impl::load(LlamaReader reader) {
+  begin(reader.config());
+  embedding = reader.embedding();
+  for (std::int64_t i = 0; i < config.layers; ++i) add_layer(reader.layer(i));
+  norm = copy(reader.norm());
+  head = packed({config.tied_head ? embedding : reader.head()}, precision);
+  reader.nothing_left();
+}
+
+// Half-split rotation of one head at the row's position.
+void PackedModel::Impl::rotate(float* x, std::int64_t row) const {
+  const std::int64_t half = config.head_width / 2;
+  const float* c = cosines.data() + row * half;
+  const float* s = sines.data() + row * half;
+  for (std::int64_t i = 0; i < half; ++i) {
+    const float a = x[i], b = x[i + half];
+    x[i] = a * c[i] - b * s[i];
+    x[i + half] = b * c[i] + a * s[i];
+  }
+}
+
+void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer) {
+  const std::int64_t width = config.head_width, group = config.heads / config.kv_heads;
+  const std::int64_t stride = (config.heads + 2 * config.kv_heads) * width;
+  const PackedLayer& weights = layers[static_cast<std::size_t>(layer)];
+  const std::int64_t count = static_cast<std::int64_t>(rows.size());
+
+  // Keys and values of every row first: a row of a prompt sees the rows before it in the same pass.
+#pragma omp parallel for schedule(static) if (count >= kFewRows)
+  for (std::int64_t r = 0; r < count; ++r) {
+    float* row = qkv.data() + r * stride;
+    for (std::int64_t h = 0; h < config.heads + config.kv_heads; ++h) {
+      float* x = row + h * width;
+      const std::vector<float>& head_norm = h < config.heads ? weights.q_norm : weights.k_norm;
+      if (!head_norm.empty()) rms_norm(x, head_norm.data(), width, config.norm_epsilon, x);
+      rotate(x, r);
+    }
+    Sequence& s = *rows[static_cast<std::size_t>(r)].sequence;
+    const std::int64_t at = rows[static_cast<std::size_t>(r)].position - s.prefix_length();
+    for (std::int64_t h = 0; h < config.kv_heads; ++h) {
+      put_key(row + (config.heads + h) * width, at, width, s.cache->keys_of(layer, h));
+      std::copy_n(row + (config.heads + config.kv_heads + h) * width, width, s.cache->values_of(layer, h) + at * width);
+    }
+  }
+
+  const float scale = 1.0f / std::sqrt(static_cast<float>(width));
+  const std::int64_t tasks = count * config.kv_heads;
+  const int chunk = static_cast<int>(std::clamp<std::int64_t>(tasks / 32, 1, 8));
+#pragma omp parallel
+  {
+    std::vector<float> room;
+#pragma omp for schedule(dynamic, chunk)
+    for (std::int64_t task = 0; task < tasks; ++task) {
+      const std::int64_t r = task / config.kv_heads, h = task % config.kv_heads;
+      const Row& row = rows[static_cast<std::size_t>(r)];
+      Sequence& s = *row.sequence;
+      const std::int64_t end = row.position + 1, shared = s.prefix_length();
+      const std::int64_t begin = config.sliding_window > 0 ? std::max<std::int64_t>(0, end - config.sliding_window) : 0;
+      AttentionBlock blocks[2];
+      std::size_t n = 0;
+      if (begin < shared)
+        blocks[n++] = {s.prefix->cache.keys_of(layer, h), s.prefix->cache.values_of(layer, h), begin, std::min(end, shared) - begin};
+      const std::int64_t own = std::max(begin, shared);
+      if (own < end) blocks[n++] = {s.cache->keys_of(layer, h), s.cache->values_of(layer, h), own - shared, end - own};
+      room.resize(static_cast<std::size_t>(3 * end));
+      attend(qkv.data() + r * stride + h * group * width, group, std::span<const AttentionBlock>(blocks, n), width, scale, room.data(),
+             mixed.data() + (r * config.heads + h * group) * width);
+    }
+  }
+}
+
+// Leaves the normed final states in `hidden`.
+void PackedModel::Impl::forward(std::span<const Row> rows) {
+  const std::int64_t count = static_cast<std::int64_t>(rows.size()), width = config.width, half = config.head_width / 2;
+  const std::int64_t qkv_width = (config.heads + 2 * config.kv_heads) * config.head_width;
+  const std::int64_t mixed_width = config.heads * config.head_width, ffn = config.ffn_width;
+  auto room = [](std::vector<float>& v, std::int64_t n) {
+    if (static_cast<std::int64_t>(v.size()) < n) v.resize(static_cast<std::size_t>(n));
+  };
+  const float* const embedded = embedding.data_ptr<float>();
+  room(hidden, count * width), room(normed, count * width), room(qkv, count * qkv_width), room(mixed, count * mixed_width);
+  room(projected, count * width), room(gate_up, count * 2 * ffn), room(activated, count * ffn), room(cosines, count * half), room(sines, count * half);
+
+#pragma omp parallel for schedule(static) if (count >= kFewRows)
+  for (std::int64_t r = 0; r < count; ++r) {
+    const Row& row = rows[static_cast<std::size_t>(r)];
+    const int token = row.sequence->tokens[static_cast<std::size_t>(row.position)];
+    std::copy_n(embedded + token * width, width, hidden.data() + r * width);
+    for (std::int64_t i = 0; i < half; ++i) {
+      const float angle = static_cast<float>(row.position) * inverse_frequencies[static_cast<std::size_t>(i)];
+      cosines[static_cast<std::size_t>(r * half + i)] = std::cos(angle);
+      sines[static_cast<std::size_t>(r * half + i)] = std::sin(angle);
+    }
+  }
+  auto norm_rows = [&](const std::vector<float>& weight, float* to) {
+#pragma omp parallel for schedule(static) if (count >= kFewRows)
+    for (std::int64_t r = 0; r < count; ++r) rms_norm(hidden.data() + r * width, weight.data(), width, config.norm_epsilon, to + r * width);
+  };
+  auto add_projected = [&] {
+#pragma omp parallel for schedule(static) if (count >= kFewRows)
+    for (std::int64_t i = 0; i < count * width; ++i) hidden[static_cast<std::size_t>(i)] += projected[static_cast<std::size_t>(i)];
+  };
+  for (std::int64_t l = 0; l < config.layers; ++l) {
+    const PackedLayer& layer = layers[static_cast<std::size_t>(l)];
+    norm_rows(layer.attention_norm, normed.data());
+    layer.qkv.multiply(normed.data(), count, qkv.data());
+    add_bias(layer.qkv_bias, count, qkv_width, qkv.data());
+    attention(rows, l);
+    layer.o.multiply(mixed.data(), count, projected.data());
+    add_bias(layer.o_bias, count, width, projected.data());
+    add_projected();
+    norm_rows(layer.ffn_norm, normed.data());
+    layer.gate_up.multiply(normed.data(), count, gate_up.data());
+#pragma omp parallel for schedule(static) if (count >= kFewRows)
+    for (std::int64_t r = 0; r < count; ++r) silu_multiply(gate_up.data() + 2 * r * ffn, gate_up.data() + (2 * r + 1) * ffn, ffn, activated.data() + r * ffn);
+    layer.down.multiply(activated.data(), count, projected.data());
+    add_projected();
+  }
+  norm_rows(norm, hidden.data());
+}
+
+void PackedModel::Impl::head_logits(std::span<const std::int64_t> rows) {
+  const std::int64_t width = config.width, count = static_cast<std::int64_t>(rows.size());
+  for (std::int64_t i = 0; i < count; ++i) std::copy_n(hidden.data() + rows[static_cast<std::size_t>(i)] * width, width, normed.data() + i * width);
+  if (static_cast<std::int64_t>(logits.size()) < count * config.vocabulary) logits.resize(static_cast<std::size_t>(count * config.vocabulary));
+  head.multiply(normed.data(), count, logits.data());
+}
+
+PackedModel::PackedModel(std::string dtype) : impl_(std::make_unique<Impl>()) { impl_->dtype = std::move(dtype); }
+PackedModel::~PackedModel() = default;
+PackedModel::PackedModel(PackedModel&&) noexcept = default;
+
+void PackedModel::load(const Llama& model) { impl_->load(model); }
+void PackedModel::load(LlamaReader reader) { impl_->load(std::move(reader)); }
+void PackedModel::forward(std::span<const Row> rows) { impl_->forward(rows); }
+
+const float* PackedModel::head_logits(std::span<const std::int64_t> rows) {
+  impl_->head_logits(rows);
+  return impl_->logits.data();
+}
+
+const ModelConfig& PackedModel::config() const { return impl_->config; }
+
+}  // namespace cai

@@ -1,0 +1,85 @@
+#include "cai/train/rollouts.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "cai/train/trainer.hpp"
+
+namespace cai {
+
+std::int64_t shared_layers(const Llama& a, const Llama& b) {
+  const auto same = [](const at::Tensor& x, const at::Tensor& y) {
+    return x.defined() == y.defined() && (!x.defined() || x.is_same(y) || (x.sizes() == y.sizes() && at::equal(x, y)));
+  };
+  if (!same(a.embedding, b.embedding)) return 0;
+  std::int64_t n = 0;
+  for (; n < std::min(a.config.layers, b.config.layers); ++n) {
+    const LlamaLayer &x = a.layers[static_cast<std::size_t>(n)], &y = b.layers[static_cast<std::size_t>(n)];
+    if (!same(x.attention_norm, y.attention_norm) || !same(x.q, y.q) || !same(x.k, y.k) || !same(x.v, y.v) || !same(x.o, y.o) || !same(x.ffn_norm, y.ffn_norm) ||
+        !same(x.gate, y.gate) || !same(x.up, y.up) || !same(x.down, y.down) || !same(x.q_bias, y.q_bias) || !same(x.k_bias, y.k_bias) || !same(x.v_bias, y.v_bias))
+      return n;
+  }
+  return n;
+}
+
+Part part_of(const Rollouts& r, const std::vector<std::size_t>& which) {
+  Part p;
+  std::vector<std::vector<int>> sequences;
+  std::vector<at::Tensor> hidden;
+  std::vector<std::int64_t> rows, targets;
+  std::int64_t offset = 0;
+  for (std::size_t i : which) {
+    const std::vector<int>& s = r.sequences[i];
+    sequences.push_back(s);
+    hidden.push_back(r.trunk[i]);
+    for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[i]); t < s.size(); ++t) rows.push_back(offset + static_cast<std::int64_t>(t) - 1), targets.push_back(s[t]);
+    offset += static_cast<std::int64_t>(s.size());
+  }
+  p.packed = pack(sequences);
+  p.hidden = at::cat(hidden, 0);
+  p.rows = at::tensor(rows, at::kLong), p.targets = at::tensor(targets, at::kLong);
+  p.tokens = static_cast<std::int64_t>(rows.size());
+  return p;
+}
+
+std::vector<std::vector<std::size_t>> parts_of(const Rollouts& r, const std::vector<std::size_t>& order, std::int64_t shared, std::int64_t layers) {
+  std::vector<std::int64_t> lengths;
+  for (std::size_t i : order) lengths.push_back(static_cast<std::int64_t>(r.sequences[i].size()));
+  std::vector<std::vector<std::size_t>> parts;
+  for (const auto& [from, to] : micro_batches(lengths, 2 * shared >= layers ? 2 * kMicroBatchTokens : kMicroBatchTokens))
+    parts.emplace_back(order.begin() + static_cast<std::ptrdiff_t>(from), order.begin() + static_cast<std::ptrdiff_t>(to));
+  return parts;
+}
+
+at::Tensor answer_states(const Llama& model, const Part& p, std::int64_t shared) {
+  return final_norm(model, run_layers(model, p.hidden, p.packed, shared, model.config.layers).index_select(0, p.rows));
+}
+
+at::Tensor token_values(const RewardModel& model, const Part& p, std::int64_t shared) {
+  const at::Tensor hidden = run_layers(model.trunk, p.hidden, p.packed, shared, model.trunk.config.layers);
+  const at::Tensor raw = at::linear(final_norm(model.trunk, hidden.index_select(0, p.rows)), model.score).squeeze(-1);
+  return (raw - model.mean) / model.std;
+}
+
+double distinct_pairs(const Rollouts& r) {
+  std::set<std::pair<int, int>> kinds;
+  double pairs = 0;
+  for (std::size_t i = 0; i < r.sequences.size(); ++i)
+    for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[i]); t + 1 < r.sequences[i].size(); ++t) kinds.insert({r.sequences[i][t], r.sequences[i][t + 1]}), pairs += 1;
+  return pairs > 0 ? static_cast<double>(kinds.size()) / pairs : 0;
+}
+
+double common_opening(const Rollouts& r) {
+  std::map<std::vector<int>, int> count;
+  int most = 0;
+  for (std::size_t i = 0; i < r.sequences.size(); ++i) {
+    const auto begin = r.sequences[i].begin() + r.prompt_tokens[i];
+    most = std::max(most, ++count[{begin, begin + std::min<std::ptrdiff_t>(4, r.sequences[i].end() - begin)}]);
+  }
+  return static_cast<double>(most) / static_cast<double>(std::max<std::size_t>(1, r.sequences.size()));
+}
+
+}  // namespace cai
