@@ -57,40 +57,77 @@ struct KeptHead : torch::CustomClassHolder {
   LmHead head;
 };
 
-struct LogProbabilityFunction : torch::autograd::Function<LogProbabilityFunction> {
-  // `weight` is the head's: autograd sees a learning head through it.
-  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const LmHead& head,
-                                                const at::Tensor& targets, double temperature, bool with_gradient) {
+// log-softmax of `logits` [n, vocabulary] in place; their logsumexp [n].
+at::Tensor normalise(at::Tensor& logits) {
+  const at::Tensor total = logits.logsumexp(-1);
+  logits.sub_(total.unsqueeze(1));
+  return total;
+}
+
+c10::IValue kept(const LmHead& head) { return c10::IValue::make_capsule(c10::make_intrusive<KeptHead>(head)); }
+const LmHead& head_in(const c10::IValue& value) { return c10::static_intrusive_pointer_cast<KeptHead>(value.toCapsule())->head; }
+
+// A frozen head: what each row adds to the gradient of `hidden` is made in the forward pass, while the logits are there. With `before` the divergences
+// from it come out of the same logits.
+struct FrozenHeadFunction : torch::autograd::Function<FrozenHeadFunction> {
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature,
+                                                const NextTokens* before) {
     const auto n = hidden.size(0);
-    const bool is_frozen = with_gradient && !weight.requires_grad();
-    at::Tensor chosen = at::empty({n}, hidden.options()), entropies = at::empty({with_gradient ? 0 : n}, hidden.options());
-    at::Tensor slopes = at::empty({is_frozen ? n : 0, hidden.size(1)}, hidden.options());  // d log p(target) / d hidden
-    at::Tensor totals = at::empty({n}, hidden.options());
+    at::Tensor chosen = at::empty({n}, hidden.options()), slopes = at::empty_like(hidden);  // slopes: d log p(target) / d hidden
+    at::Tensor divergences = at::empty({before ? n : 0}, hidden.options()), divergence_slopes = at::empty({before ? n : 0, hidden.size(1)}, hidden.options());
     for (std::int64_t from = 0; from < n; from += kChunk) {
       const auto rows = std::min(kChunk, n - from);
-      at::Tensor logits = head.logits(hidden.narrow(0, from, rows));  // [rows, vocabulary]
+      const at::Tensor h = hidden.narrow(0, from, rows), target = targets.narrow(0, from, rows);
+      at::Tensor logits = head.logits(h);  // [rows, vocabulary]
       if (temperature != 1) logits.div_(temperature);
-      const at::Tensor total = logits.logsumexp(-1);  // [rows]
-      totals.narrow(0, from, rows).copy_(total);
-      chosen.narrow(0, from, rows).copy_(logits.gather(1, targets.narrow(0, from, rows).unsqueeze(1)).squeeze(1) - total);
-      const at::Tensor logs = logits.sub_(total.unsqueeze(1));
-      if (!with_gradient) entropies.narrow(0, from, rows).copy_(-(logs.exp() * logs).sum(-1));
-      if (is_frozen) slopes.narrow(0, from, rows).copy_(weight.index_select(0, targets.narrow(0, from, rows)).sub_(head.to_hidden(logs.exp_())).div_(temperature));
+      const at::Tensor total = normalise(logits);
+      chosen.narrow(0, from, rows).copy_(logits.gather(1, target.unsqueeze(1)).squeeze(1));
+      const at::Tensor expected = head.to_hidden(logits.exp_());  // of the policy's next token
+      slopes.narrow(0, from, rows).copy_(head.weight().index_select(0, target).sub_(expected).div_(temperature));
+      if (!before) continue;
+      const at::Tensor then = before->expected.narrow(0, from, rows);
+      divergences.narrow(0, from, rows).copy_(total - (h * then).sum(-1).div_(temperature) - before->offsets.narrow(0, from, rows));
+      divergence_slopes.narrow(0, from, rows).copy_((expected - then).div_(temperature));
     }
-    if (is_frozen) context->save_for_backward({slopes});
-    else context->save_for_backward({hidden, targets, totals}), context->saved_data["head"] = c10::IValue::make_capsule(c10::make_intrusive<KeptHead>(head));
-    context->saved_data["temperature"] = temperature;
-    context->mark_non_differentiable({entropies});
-    return {chosen, entropies};
+    context->save_for_backward({slopes, divergence_slopes});
+    return {chosen, divergences};
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    at::Tensor d_hidden;
+    if (gradients[0].defined()) d_hidden = saved[0] * gradients[0].unsqueeze(1);
+    if (saved[1].size(0) > 0 && gradients[1].defined()) {
+      const at::Tensor of_divergences = saved[1] * gradients[1].unsqueeze(1);
+      d_hidden = d_hidden.defined() ? d_hidden.add_(of_divergences) : of_divergences;
+    }
+    const at::Tensor none;
+    return {d_hidden, none, none, none, none};
+  }
+};
+
+// A learning head: logits are made again in backward. `weight` is the head's: autograd sees it through that.
+struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const LmHead& head, const at::Tensor& targets, double temperature) {
+    const auto n = hidden.size(0);
+    at::Tensor chosen = at::empty({n}, hidden.options()), totals = at::empty({n}, hidden.options());
+    for (std::int64_t from = 0; from < n; from += kChunk) {
+      const auto rows = std::min(kChunk, n - from);
+      at::Tensor logits = head.logits(hidden.narrow(0, from, rows));
+      if (temperature != 1) logits.div_(temperature);
+      totals.narrow(0, from, rows).copy_(normalise(logits));
+      chosen.narrow(0, from, rows).copy_(logits.gather(1, targets.narrow(0, from, rows).unsqueeze(1)).squeeze(1));
+    }
+    context->save_for_backward({hidden, targets, totals});
+    context->saved_data["head"] = kept(head), context->saved_data["temperature"] = temperature;
+    return chosen;
   }
 
   // d log p(target) / d logits = onehot - softmax.
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor none;
-    if (saved.size() == 1) return {saved[0] * gradients[0].unsqueeze(1), none, none, none, none, none};
-    const at::Tensor &hidden = saved[0], &targets = saved[1], &totals = saved[2];
-    const LmHead head = c10::static_intrusive_pointer_cast<KeptHead>(context->saved_data["head"].toCapsule())->head;
+    const at::Tensor none, &hidden = saved[0], &targets = saved[1], &totals = saved[2];
+    const LmHead head = head_in(context->saved_data["head"]);
     const double temperature = context->saved_data["temperature"].toDouble();
     const at::Tensor slope = gradients[0].unsqueeze(1) / temperature, total = totals.unsqueeze(1);  // [n, 1]
     at::Tensor d_hidden = at::zeros_like(hidden), d_weight = at::empty_like(head.weight());
@@ -105,73 +142,105 @@ struct LogProbabilityFunction : torch::autograd::Function<LogProbabilityFunction
       d_hidden.add_(head.to_hidden(d_logits, first));
       d_weight.narrow(0, first, count).copy_(head.to_weight(d_logits, hidden));
     }
-    return {d_hidden, d_weight, none, none, none, none};
+    return {d_hidden, d_weight, none, none, none};
   }
 };
 
-// log-softmax of `logits` [n, vocabulary] in place; their logsumexp [n].
-at::Tensor normalise(at::Tensor& logits) {
-  const at::Tensor total = logits.logsumexp(-1);
-  logits.sub_(total.unsqueeze(1));
-  return total;
-}
-
-struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
+// The same for KL(before || now).
+struct LearningHeadDivergenceFunction : torch::autograd::Function<LearningHeadDivergenceFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const LmHead& head, const at::Tensor& before_hidden,
-                            const LmHead& before_head) {
+                            const LmHead& before_head, double temperature) {
     const auto n = hidden.size(0);
-    const bool is_frozen = !weight.requires_grad();
     at::Tensor divergences = at::empty({n}, hidden.options()), totals = at::empty({n}, hidden.options()), before_totals = at::empty({n}, hidden.options());
-    at::Tensor slopes = at::empty({is_frozen ? n : 0, hidden.size(1)}, hidden.options());
     for (std::int64_t from = 0; from < n; from += kChunk) {
       const auto rows = std::min(kChunk, n - from);
-      at::Tensor now = head.logits(hidden.narrow(0, from, rows)), before = before_head.logits(before_hidden.narrow(0, from, rows));  // [rows, vocabulary]
+      at::Tensor now = head.logits(hidden.narrow(0, from, rows)).div_(temperature), before = before_head.logits(before_hidden.narrow(0, from, rows)).div_(temperature);
       totals.narrow(0, from, rows).copy_(normalise(now));
       before_totals.narrow(0, from, rows).copy_(normalise(before));
-      const at::Tensor p = before.exp();
-      divergences.narrow(0, from, rows).copy_((p * before.sub_(now)).sum(-1));
-      if (is_frozen) slopes.narrow(0, from, rows).copy_(head.to_hidden(now.exp_().sub_(p)));
+      divergences.narrow(0, from, rows).copy_((before.exp() * (before - now)).sum(-1));
     }
-    if (is_frozen) context->save_for_backward({slopes});
-    else {
-      context->save_for_backward({hidden, totals, before_hidden, before_totals});
-      context->saved_data["head"] = c10::IValue::make_capsule(c10::make_intrusive<KeptHead>(head));
-      context->saved_data["before_head"] = c10::IValue::make_capsule(c10::make_intrusive<KeptHead>(before_head));
-    }
+    context->save_for_backward({hidden, totals, before_hidden, before_totals});
+    context->saved_data["head"] = kept(head), context->saved_data["before_head"] = kept(before_head), context->saved_data["temperature"] = temperature;
     return divergences;
   }
 
   // d KL(before || now) / d logits = softmax(now) - softmax(before).
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor none, slope = gradients[0].unsqueeze(1);
-    if (saved.size() == 1) return {saved[0] * slope, none, none, none, none};
+    const double temperature = context->saved_data["temperature"].toDouble();
+    const at::Tensor none, slope = gradients[0].unsqueeze(1) / temperature;
     const at::Tensor &hidden = saved[0], &before_hidden = saved[2], total = saved[1].unsqueeze(1), before_total = saved[3].unsqueeze(1);
-    const auto head_of = [&](const char* name) { return c10::static_intrusive_pointer_cast<KeptHead>(context->saved_data[name].toCapsule())->head; };
-    const LmHead head = head_of("head"), before_head = head_of("before_head");
+    const LmHead head = head_in(context->saved_data["head"]), before_head = head_in(context->saved_data["before_head"]);
     at::Tensor d_hidden = at::zeros_like(hidden), d_weight = at::empty_like(head.weight());
     const auto vocabulary = d_weight.size(0);
     for (std::int64_t first = 0; first < vocabulary; first += kBlock) {
       const auto count = std::min(kBlock, vocabulary - first);
-      at::Tensor d_logits = head.logits(hidden, first, count).sub_(total).exp_();
-      d_logits.sub_(before_head.logits(before_hidden, first, count).sub_(before_total).exp_()).mul_(slope);
+      at::Tensor d_logits = head.logits(hidden, first, count).div_(temperature).sub_(total).exp_();
+      d_logits.sub_(before_head.logits(before_hidden, first, count).div_(temperature).sub_(before_total).exp_()).mul_(slope);
       d_hidden.add_(head.to_hidden(d_logits, first));
       d_weight.narrow(0, first, count).copy_(head.to_weight(d_logits, hidden));
     }
-    return {d_hidden, d_weight, none, none, none};
+    return {d_hidden, d_weight, none, none, none, none};
   }
 };
 
-}  // namespace
-
-at::Tensor divergences(const at::Tensor& hidden, const LmHead& head, const at::Tensor& before_hidden, const LmHead& before_head) {
-  return DivergenceFunction::apply(hidden, head.weight(), head, before_hidden, before_head);
+// Without gradients: entropies too.
+TokenLogProbabilities measured(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature) {
+  const auto n = hidden.size(0);
+  TokenLogProbabilities t{at::empty({n}, hidden.options()), at::empty({n}, hidden.options()), {}};
+  for (std::int64_t from = 0; from < n; from += kChunk) {
+    const auto rows = std::min(kChunk, n - from);
+    at::Tensor logits = head.logits(hidden.narrow(0, from, rows));
+    if (temperature != 1) logits.div_(temperature);
+    normalise(logits);
+    t.log_probabilities.narrow(0, from, rows).copy_(logits.gather(1, targets.narrow(0, from, rows).unsqueeze(1)).squeeze(1));
+    t.entropies.narrow(0, from, rows).copy_(-(logits.exp() * logits).sum(-1));
+  }
+  return t;
 }
 
-TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature) {
-  const bool with_gradient = at::GradMode::is_enabled() && (hidden.requires_grad() || head.weight().requires_grad());
-  const auto results = LogProbabilityFunction::apply(hidden, head.weight(), head, targets, temperature, with_gradient);
-  return {results[0], with_gradient ? at::Tensor() : results[1]};
+}  // namespace
+
+NextTokens next_tokens(const at::Tensor& hidden, const LmHead& head, double temperature, bool head_learns) {
+  if (head_learns) return {head, hidden, {}, {}};
+  const at::NoGradGuard no_gradients;
+  NextTokens t{head, {}, at::empty_like(hidden), at::empty({hidden.size(0)}, hidden.options())};
+  for (std::int64_t from = 0; from < hidden.size(0); from += kChunk) {
+    const auto rows = std::min(kChunk, hidden.size(0) - from);
+    const at::Tensor h = hidden.narrow(0, from, rows);
+    at::Tensor logits = head.logits(h);
+    if (temperature != 1) logits.div_(temperature);
+    const at::Tensor total = normalise(logits), expected = head.to_hidden(logits.exp_());
+    t.expected.narrow(0, from, rows).copy_(expected);
+    t.offsets.narrow(0, from, rows).copy_(total - (h * expected).sum(-1).div_(temperature));
+  }
+  return t;
+}
+
+NextTokens NextTokens::rows(std::int64_t first, std::int64_t count) const {
+  const auto part = [&](const at::Tensor& t) { return t.defined() ? t.narrow(0, first, count).clone() : t; };
+  return {head, part(hidden), part(expected), part(offsets)};
+}
+
+NextTokens joined(const std::vector<NextTokens>& parts) {
+  const auto all = [&](at::Tensor NextTokens::*member) {
+    std::vector<at::Tensor> tensors;
+    for (const NextTokens& p : parts) tensors.push_back(p.*member);
+    return tensors.front().defined() ? at::cat(tensors) : at::Tensor();
+  };
+  return {parts.front().head, all(&NextTokens::hidden), all(&NextTokens::expected), all(&NextTokens::offsets)};
+}
+
+TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature, const NextTokens* before) {
+  const bool head_learns = head.weight().requires_grad();
+  if (!at::GradMode::is_enabled() || (!hidden.requires_grad() && !head_learns)) return measured(hidden, head, targets, temperature);
+  if (!head_learns) {
+    const auto results = FrozenHeadFunction::apply(hidden, head, targets, temperature, before);
+    return {results[0], {}, before ? results[1] : at::Tensor()};
+  }
+  TokenLogProbabilities t{LearningHeadFunction::apply(hidden, head.weight(), head, targets, temperature), {}, {}};
+  if (before) t.divergences = LearningHeadDivergenceFunction::apply(hidden, head.weight(), head, before->hidden, before->head, temperature);
+  return t;
 }
 
 }  // namespace cai

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
@@ -150,7 +151,7 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
 
     // Measured by the training forward: old policy, reference, values.
     double entropy = 0, tokens = 0;
-    r.trunk.resize(r.sequences.size()), r.reference.resize(r.sequences.size());
+    r.trunk.resize(r.sequences.size()), r.reference.clear();
     std::vector<at::Tensor> ended_trunk(shared > 0 ? ended.size() : 0);
     {
       const at::NoGradGuard no_gradients;
@@ -183,11 +184,13 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
         const at::Tensor reference_states = answer_states(reference, of_reference, shared);
         scatter(r, which, token_log_probabilities(reference_states, reference_head, of_reference.targets, config.temperature).log_probabilities,
                 [&](std::size_t i, float v) { r.rollouts[i].reference.push_back(v); });
-        std::int64_t row = 0;
-        for (std::size_t i : which) {
-          const auto n = static_cast<std::int64_t>(r.rollouts[i].reference.size());
-          if (config.divergence_weight > 0) r.reference[i] = reference_states.narrow(0, row, n);
-          row += n;
+        if (config.divergence_weight > 0) {
+          const NextTokens said = next_tokens(reference_states, reference_head, config.temperature, policy.head.requires_grad());
+          std::int64_t row = 0;
+          for (std::size_t i : which) {  // parts follow the sequences' order here
+            r.reference.push_back(said.rows(row, static_cast<std::int64_t>(r.rollouts[i].reference.size())));
+            row += static_cast<std::int64_t>(r.rollouts[i].reference.size());
+          }
         }
         if (with_critic)
           scatter(r, which, token_values(value, part(which, value.trunk), shared), [&](std::size_t i, float v) { r.rollouts[i].values.push_back(v); });
@@ -263,17 +266,19 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
           PpoLosses of_policy, of_value;
           if (policy_learns) {
             const Part p = part(which, policy);
-            const at::Tensor hidden = answer_states(policy, p, shared), log_old = gather(old_logs, which);
-            const at::Tensor log_new = token_log_probabilities(hidden, policy_head, p.targets, config.temperature).log_probabilities;
-            of_policy = ppo_losses(log_new, log_old, gather(advantages, which), {}, {}, {}, config.clip_ratio, config.clip_value);
-            if (epoch == 0 && from == 0) first_ratio_error = std::max(first_ratio_error, (log_new.detach() - log_old).abs().max().item<double>());
+            const at::Tensor log_old = gather(old_logs, which);
+            std::vector<NextTokens> said;
+            for (std::size_t i : which)
+              if (config.divergence_weight > 0) said.push_back(r.reference[i]);
+            const std::optional<NextTokens> before = said.empty() ? std::nullopt : std::optional(joined(said));
+            const TokenLogProbabilities now = token_log_probabilities(answer_states(policy, p, shared), policy_head, p.targets, config.temperature, before ? &*before : nullptr);
+            of_policy = ppo_losses(now.log_probabilities, log_old, gather(advantages, which), {}, {}, {}, config.clip_ratio, config.clip_value);
+            if (epoch == 0 && from == 0) first_ratio_error = std::max(first_ratio_error, (now.log_probabilities.detach() - log_old).abs().max().item<double>());
             at::Tensor objective = of_policy.policy / batch_tokens;
-            if (config.divergence_weight > 0) {
-              std::vector<at::Tensor> before;
-              for (std::size_t i : which) before.push_back(r.reference[i]);
-              const at::Tensor divergence = divergences(hidden, policy_head, at::cat(before), reference_head).sum() / batch_tokens;
-              batch_divergence += divergence.item<double>();
-              objective = objective + config.divergence_weight * divergence;
+            if (before) {
+              const at::Tensor of_reference = now.divergences.sum() / batch_tokens;
+              batch_divergence += of_reference.item<double>();
+              objective = objective + config.divergence_weight * of_reference;
             }
             objective.backward();
             batch_policy += of_policy.policy.item<double>() / batch_tokens;

@@ -2,6 +2,7 @@
 #include <c10/core/GradMode.h>
 
 #include <cmath>
+#include <optional>
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
@@ -63,24 +64,26 @@ at::Tensor decision_loss(const at::Tensor& logs, const std::vector<const Decisio
   return at::where(w.gt(0), -at::log1p(-declines.exp()) * w, -declines).sum();
 }
 
-// Final normed states of the answers that are to stay as before, in `examples`' order; undefined for the others, and for all where they would be used
-// once or take more than a GB: each step computes its own then.
-std::vector<at::Tensor> states_before(const Llama& model, const std::vector<TrainExample>& examples, std::int64_t first, const std::vector<at::Tensor>& states, long epochs) {
+// What `model` says of each next token of the answers that are to stay as before, in `examples`' order; none for the others, and for all where it would be
+// used once or takes more than a GB: each step asks for its own then.
+std::vector<std::optional<NextTokens>> said_before(const Llama& model, const LmHead& head, const std::vector<TrainExample>& examples, std::int64_t first, const std::vector<at::Tensor>& states,
+                                                   long epochs) {
   const at::NoGradGuard no_gradients;
   std::vector<const TrainExample*> kept;
   std::vector<std::size_t> places;
   std::int64_t tokens = 0;
   for (std::size_t i = 0; i < examples.size(); ++i)
     if (examples[i].as_before) kept.push_back(&examples[i]), places.push_back(i), tokens += answer_length(examples[i]);
-  std::vector<at::Tensor> before(examples.size());
+  std::vector<std::optional<NextTokens>> before(examples.size());
   if (epochs < 2 || tokens * model.config.width * 4 > (std::int64_t{1} << 30)) return before;
   for (const auto& [from, to] : micro_batches(lengths_of(kept), kMicroBatchTokens)) {
     std::vector<at::Tensor> below;
     for (std::size_t k = from; k < to && !states.empty(); ++k) below.push_back(states[places[k]]);
     const at::Tensor hidden = answer_states(model, answer_batch({kept.begin() + static_cast<std::ptrdiff_t>(from), kept.begin() + static_cast<std::ptrdiff_t>(to)}), first, below);
+    const NextTokens all = next_tokens(hidden, head, 1, first == 0);
     std::int64_t row = 0;
     for (std::size_t k = from; k < to; ++k) {
-      before[places[k]] = hidden.narrow(0, row, answer_length(*kept[k])).clone();
+      before[places[k]] = all.rows(row, answer_length(*kept[k]));
       row += answer_length(*kept[k]);
     }
   }
@@ -90,8 +93,8 @@ std::vector<at::Tensor> states_before(const Llama& model, const std::vector<Trai
 // An example as a step takes it.
 struct Item {
   const TrainExample* example = nullptr;
-  at::Tensor below;   // its states below the learning layers; undefined where they are not kept
-  at::Tensor before;  // its answer's final states before training, where they are kept
+  at::Tensor below;                    // its states below the learning layers; undefined where they are not kept
+  const NextTokens* before = nullptr;  // what was said of its answer before training, where that is kept
 };
 
 // Sums over a step's examples, each already divided by what it is a mean of.
@@ -105,18 +108,20 @@ struct Speaking {
   const LmHead& head;
 };
 
-// The final states of those of `items` that are to stay as before, end to end.
-at::Tensor before_of(const Speaking& before, const std::vector<Item>& items, std::int64_t first) {
-  std::vector<at::Tensor> known, below;
+// What was said before of those of `items` that are to stay so, end to end.
+NextTokens before_of(const Speaking& before, const std::vector<Item>& items, std::int64_t first) {
+  std::vector<NextTokens> known;
+  std::vector<at::Tensor> below;
   std::vector<const TrainExample*> examples;
   for (const Item& item : items) {
     if (!item.example->as_before) continue;
     examples.push_back(item.example);
     if (item.below.defined()) below.push_back(item.below);
-    if (item.before.defined()) known.push_back(item.before);
+    if (item.before) known.push_back(*item.before);
   }
+  if (!known.empty()) return joined(known);
   const at::NoGradGuard no_gradients;
-  return known.empty() ? answer_states(before.model, answer_batch(examples), first, below) : at::cat(known);
+  return next_tokens(answer_states(before.model, answer_batch(examples), first, below), before.head, 1, first == 0);
 }
 
 // One pass over `items`: adds their gradients to the model's and their losses to `loss`. `weight`: of all tokens of the step; `count`: its examples.
@@ -142,7 +147,8 @@ void add_gradients(const Speaking& now, const Speaking& before, const std::vecto
   }
   if (!kept.empty()) {
     const at::Tensor rows = at::tensor(kept, at::kLong);
-    const at::Tensor part = (divergences(hidden.index_select(0, rows), now.head, before_of(before, items, first), before.head) * b.weights.index_select(0, rows)).sum() / weight;
+    const NextTokens then = before_of(before, items, first);
+    const at::Tensor part = (token_log_probabilities(hidden.index_select(0, rows), now.head, b.targets.index_select(0, rows), 1, &then).divergences * b.weights.index_select(0, rows)).sum() / weight;
     loss.divergence += part.item<double>(), total = total + part;
   }
   if (!decisions.empty()) {
@@ -187,9 +193,9 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
   std::vector<std::vector<int>> read;
   for (const TrainExample& e : train) read.emplace_back(e.tokens.begin(), e.tokens.end() - 1);
   const std::vector<at::Tensor> states = frozen_states(model, read, first, config.epochs);
-  const std::vector<at::Tensor> before = states_before(model, train, first, states, config.epochs);
   const Llama first_model = model;  // a shallow copy keeps the old tensors, make_trainable gives the model its own
   const LmHead first_head(model.head, model.bfloat16);
+  const std::vector<std::optional<NextTokens>> before = said_before(model, first_head, train, first, states, config.epochs);
 
   AdamW optimiser(make_trainable(model, o.trainable_layers), 1e-8, o.weight_decay);
   TrainingState state(folder, o.checkpoint_seconds);
@@ -207,7 +213,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
     double weight = 0, kept_weight = 0, tokens = 0;
     for (std::size_t i = static_cast<std::size_t>(step % batches * config.batch_size); i < std::min(train.size(), static_cast<std::size_t>((step % batches + 1) * config.batch_size)); ++i) {
       const TrainExample& e = train[order[i]];
-      items.push_back({&e, states.empty() ? at::Tensor() : states[order[i]], before[order[i]]});
+      items.push_back({&e, states.empty() ? at::Tensor() : states[order[i]], before[order[i]] ? &*before[order[i]] : nullptr});
       lengths.push_back(static_cast<std::int64_t>(e.tokens.size()) - 1);
       const double n = static_cast<double>(answer_length(e));
       tokens += n, weight += e.weight * n, kept_weight += e.as_before ? e.weight * n : 0;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 namespace cai {
 
@@ -34,16 +35,29 @@ class LmHead {
 struct TokenLogProbabilities {
   at::Tensor log_probabilities;  // [n] float32, differentiable in hidden and head
   at::Tensor entropies;          // [n] float32, of the whole next-token distribution; undefined where gradients are recorded
+  at::Tensor divergences;        // [n] float32, KL(before || now) of it, differentiable alike; undefined without `before`
 };
+
+/// What a model said of next tokens, row by row, as far as a divergence from it needs that. With a frozen head W, of the probabilities p only
+/// W^T p is needed: sum p log q = h W^T p - logsumexp(h W^T), so a later divergence costs no product of its own.
+struct NextTokens {
+  LmHead head;
+  at::Tensor hidden;    // [n, width] final states; where the head learns
+  at::Tensor expected;  // [n, width] W^T p; where it does not
+  at::Tensor offsets;   // [n] what makes the divergence of those states from themselves 0
+
+  NextTokens rows(std::int64_t first, std::int64_t count) const;  ///< a copy
+};
+
+/// Of final normed states [n, width]. `head_learns`: whether it will, in the model that is compared later.
+NextTokens next_tokens(const at::Tensor& hidden, const LmHead& head, double temperature, bool head_learns);
+
+NextTokens joined(const std::vector<NextTokens>& parts);
 
 /// hidden: [n, width] final normed states; targets: [n] int64. Logits are divided by `temperature`.
 /// Computed by chunks of rows: memory is one chunk's logits instead of n x vocabulary. A frozen head's gradient towards hidden is made in
 /// the forward pass, while the logits are there; a learning head computes them again in backward, by blocks of the vocabulary, so that
 /// each part of its gradient is written once.
-TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature = 1.0);
-
-/// KL(before || now) of the next-token distributions of each row, [n] float32, differentiable in hidden and head. hidden, before_hidden: [n, width]
-/// final normed states. By chunks, as above.
-at::Tensor divergences(const at::Tensor& hidden, const LmHead& head, const at::Tensor& before_hidden, const LmHead& before_head);
+TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature = 1.0, const NextTokens* before = nullptr);
 
 }  // namespace cai

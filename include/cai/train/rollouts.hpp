@@ -9,6 +9,7 @@
 
 #include "cai/model/llama.hpp"
 #include "cai/model/reward_model.hpp"
+#include "cai/train/loss.hpp"
 #include "cai/train/ppo_math.hpp"
 
 namespace cai {
@@ -25,7 +26,7 @@ struct Rollouts {
   std::vector<std::vector<double>> sampler;    // log-probabilities as the sampler saw them
   std::vector<double> raw_scores;
   std::vector<at::Tensor> trunk;               // hidden states below the learning layers, one [length, width] a sequence
-  std::vector<at::Tensor> reference;           // the reference's final normed states, one [answer tokens, width] a sequence, where they are needed
+  std::vector<NextTokens> reference;           // what the reference says of each answer's tokens, where that is needed
 };
 
 /// Some sequences as one pass: the trunk's states, and the rows that predict answer tokens.
