@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
 #include "cai/model/fused.hpp"
@@ -79,16 +82,64 @@ Llama Llama::clone() const {
 }
 
 Packed pack(const std::vector<std::vector<int>>& sequences) {
+  constexpr std::size_t kLeastShared = 8;  // tokens: a segment less is worth that many
   Packed p;
-  p.offsets.push_back(0);
-  for (const auto& s : sequences) p.offsets.push_back(p.offsets.back() + static_cast<std::int64_t>(s.size()));
-  p.tokens = at::empty({p.offsets.back()}, at::kLong);
-  p.positions = at::empty({p.offsets.back()}, at::kLong);
-  auto* t = p.tokens.data_ptr<std::int64_t>();
-  auto* q = p.positions.data_ptr<std::int64_t>();
+  std::vector<std::int64_t> tokens, positions;
+  p.ends.resize(sequences.size());
+  const auto add = [&](std::size_t owner, std::size_t start, std::size_t end, std::int64_t before) {
+    p.segments.push_back({static_cast<std::int64_t>(tokens.size()), static_cast<std::int64_t>(end - start), static_cast<std::int64_t>(start), before, owner});
+    for (std::size_t t = start; t < end; ++t) tokens.push_back(sequences[owner][t]), positions.push_back(static_cast<std::int64_t>(t));
+    return static_cast<std::int64_t>(p.segments.size()) - 1;
+  };
+  // Tokens that two sequences begin with alike, but for the last of either: each keeps one of its own.
+  const auto alike = [&](std::size_t a, std::size_t b) {
+    const auto &x = sequences[a], &y = sequences[b];
+    const std::size_t most = std::min(x.size(), y.size()) - 1;
+    return static_cast<std::size_t>(std::mismatch(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(most), y.begin()).first - x.begin());
+  };
+  // Lays out the sequences [from, to), which have their first `start` tokens in common in the segments up to `before`.
+  const std::function<void(std::size_t, std::size_t, std::size_t, std::int64_t)> lay_out = [&](std::size_t from, std::size_t to, std::size_t start, std::int64_t before) {
+    std::size_t shared = to - from > 1 ? sequences[from].size() : 0;
+    for (std::size_t i = from + 1; i < to; ++i) shared = std::min(shared, alike(i - 1, i));
+    if (shared >= start + kLeastShared) before = add(from, start, shared, before), start = shared;
+    for (std::size_t i = from; i < to;) {
+      std::size_t end = i + 1;
+      while (end < to && alike(end - 1, end) >= start + kLeastShared) ++end;
+      if (end - i > 1) lay_out(i, end, start, before);
+      else p.ends[i] = add(i, start, sequences[i].size(), before);
+      i = end;
+    }
+  };
   for (const auto& s : sequences)
-    for (std::size_t i = 0; i < s.size(); ++i) *t++ = s[i], *q++ = static_cast<std::int64_t>(i);
+    if (s.empty()) throw Bug("an empty sequence in a pack");
+  lay_out(0, sequences.size(), 0, -1);
+  p.tokens = at::tensor(tokens, at::kLong), p.positions = at::tensor(positions, at::kLong);
   return p;
+}
+
+namespace {
+
+// A segment and those before it, first one first.
+std::vector<std::size_t> path_to(const Packed& p, std::int64_t segment) {
+  std::vector<std::size_t> path;
+  for (; segment >= 0; segment = p.segments[static_cast<std::size_t>(segment)].before) path.push_back(static_cast<std::size_t>(segment));
+  std::reverse(path.begin(), path.end());
+  return path;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> rows_of(const Packed& p, std::size_t sequence) {
+  std::vector<std::int64_t> rows;
+  for (std::size_t s : path_to(p, p.ends[sequence]))
+    for (std::int64_t i = 0; i < p.segments[s].length; ++i) rows.push_back(p.segments[s].begin + i);
+  return rows;
+}
+
+at::Tensor packed_states(const Packed& p, const std::vector<at::Tensor>& of_sequences) {
+  std::vector<at::Tensor> parts;
+  for (const Packed::Segment& s : p.segments) parts.push_back(of_sequences[s.owner].narrow(0, s.start, s.length));
+  return at::cat(parts);
 }
 
 at::Tensor rotary_frequencies(const ModelConfig& c) {
@@ -108,17 +159,29 @@ at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed
   at::Tensor x = hidden;
   const at::Tensor angles = packed.positions.to(at::kFloat).unsqueeze(1) * rotary_frequencies(c).unsqueeze(0);
   const at::Tensor cosines = angles.cos(), sines = angles.sin();  // [n, head_width / 2]
+  std::vector<std::int64_t> lengths;
+  std::vector<std::vector<std::size_t>> paths;
+  for (std::size_t s = 0; s < packed.segments.size(); ++s) lengths.push_back(packed.segments[s].length), paths.push_back(path_to(packed, static_cast<std::int64_t>(s)));
   for (auto i = first_layer; i < last_layer; ++i) {
     const LlamaLayer& l = model.layers[static_cast<std::size_t>(i)];
     const at::Tensor y = rms_norm(x, l.attention_norm, c.norm_epsilon);
     auto [q, k, v] = query_key_value(model, l, y);
     if (c.qk_norm) q = rms_norm(q, l.q_norm, c.norm_epsilon), k = rms_norm(k, l.k_norm, c.norm_epsilon);
     q = rotate(q, cosines, sines), k = rotate(k, cosines, sines);
+    // Split at once: narrow() by segment would give each one a gradient of the whole pack's size, mostly zeros.
+    const std::vector<at::Tensor> queries = q.split_with_sizes(lengths, 0), keys = k.split_with_sizes(lengths, 0), values = v.split_with_sizes(lengths, 0);
     std::vector<at::Tensor> parts;
-    for (std::size_t s = 0; s + 1 < packed.offsets.size(); ++s) {
-      const auto from = packed.offsets[s], length = packed.offsets[s + 1] - from;
-      auto part = [&, from = from, length = length](const at::Tensor& t) { return t.narrow(0, from, length).transpose(0, 1); };
-      parts.push_back(attend_causally(c, part(q), part(k), part(v)).transpose(0, 1).reshape({length, c.heads * c.head_width}));
+    for (const std::vector<std::size_t>& path : paths) {
+      const std::int64_t own = lengths[path.back()];
+      // The queries before a segment come along, so that attention is that of a whole sequence: their results are those of their own segments again.
+      const auto whole = [&](const std::vector<at::Tensor>& segments) {
+        if (path.size() == 1) return segments[path[0]].transpose(0, 1);
+        std::vector<at::Tensor> chosen;
+        for (std::size_t s : path) chosen.push_back(segments[s]);
+        return at::cat(chosen).transpose(0, 1);
+      };
+      const at::Tensor attended = attend_causally(c, whole(queries), whole(keys), whole(values)).transpose(0, 1);
+      parts.push_back(attended.narrow(0, attended.size(0) - own, own).reshape({own, c.heads * c.head_width}));
     }
     const at::Tensor mixed = at::cat(parts, 0);
     const at::Tensor projected = model.bfloat16 ? products(mixed, {l.o}, *model.rounded) : at::linear(mixed, l.o);

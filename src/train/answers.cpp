@@ -12,19 +12,17 @@ AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples) {
   std::vector<std::vector<int>> sequences;
   std::vector<std::int64_t> rows, targets;
   std::vector<float> weights;
-  std::int64_t offset = 0;
-  for (const TrainExample* e : examples) {
-    // The last token is predicted, never read.
-    sequences.emplace_back(e->tokens.begin(), e->tokens.end() - 1);
-    const int begin = std::max(1, e->prompt_tokens);
-    for (int i = begin; i < static_cast<int>(e->tokens.size()); ++i) {
-      rows.push_back(offset + i - 1);
-      targets.push_back(e->tokens[static_cast<std::size_t>(i)]);
-      weights.push_back(static_cast<float>(e->weight));
-    }
-    offset += static_cast<std::int64_t>(e->tokens.size()) - 1;
-  }
+  for (const TrainExample* e : examples) sequences.emplace_back(e->tokens.begin(), e->tokens.end() - 1);  // the last token is predicted, never read
   b.packed = pack(sequences);
+  for (std::size_t k = 0; k < examples.size(); ++k) {
+    const TrainExample& e = *examples[k];
+    const std::vector<std::int64_t> own = rows_of(b.packed, k);
+    for (std::size_t i = static_cast<std::size_t>(std::max(1, e.prompt_tokens)); i < e.tokens.size(); ++i) {
+      rows.push_back(own[i - 1]);
+      targets.push_back(e.tokens[i]);
+      weights.push_back(static_cast<float>(e.weight));
+    }
+  }
   b.rows = at::tensor(rows, at::kLong), b.targets = at::tensor(targets, at::kLong), b.weights = at::tensor(weights, at::kFloat);
   return b;
 }
@@ -32,7 +30,7 @@ AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples) {
 at::Tensor answer_states(const Llama& model, const AnswerBatch& b, std::int64_t first, const std::vector<at::Tensor>& frozen) {
   at::Tensor hidden;
   if (!frozen.empty()) {
-    hidden = at::cat(frozen, 0);
+    hidden = packed_states(b.packed, frozen);
   } else if (first > 0) {
     const at::NoGradGuard no_gradients;  // nothing below learns
     hidden = run_layers(model, embed(model, b.packed.tokens), b.packed, 0, first);

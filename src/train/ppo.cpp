@@ -162,7 +162,7 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
         const at::Tensor hidden = run_layers(reference, embed(reference, packed.tokens), packed, 0, shared);
         for (std::size_t k = 0; k < which.size() && shared > 0; ++k) {  // with shared 0 the embedding may learn: nothing can be kept
           const std::size_t i = which[k];
-          ended_trunk[i] = hidden.narrow(0, packed.offsets[k], packed.offsets[k + 1] - packed.offsets[k]);
+          ended_trunk[i] = hidden.index_select(0, at::tensor(rows_of(packed, k), at::kLong));
           r.trunk[i] = ended_trunk[i].narrow(0, 0, static_cast<std::int64_t>(r.sequences[i].size()));
         }
       }
@@ -258,7 +258,8 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
       }
       const std::size_t per_batch = (epoch_order.size() + static_cast<std::size_t>(config.minibatches) - 1) / static_cast<std::size_t>(config.minibatches);
       for (std::size_t from = 0; from < epoch_order.size() && !stop_epochs; from += per_batch) {
-        const std::vector<std::size_t> batch(epoch_order.begin() + static_cast<std::ptrdiff_t>(from), epoch_order.begin() + static_cast<std::ptrdiff_t>(std::min(epoch_order.size(), from + per_batch)));
+        std::vector<std::size_t> batch(epoch_order.begin() + static_cast<std::ptrdiff_t>(from), epoch_order.begin() + static_cast<std::ptrdiff_t>(std::min(epoch_order.size(), from + per_batch)));
+        std::sort(batch.begin(), batch.end());  // answers to one prompt side by side: a pass reads it once
         double batch_tokens = 0, batch_kl = 0, batch_clipped = 0, batch_value_clipped = 0, batch_policy = 0, batch_value = 0, batch_divergence = 0;
         for (std::size_t i : batch) batch_tokens += static_cast<double>(old_logs[i].size());
         for (const auto& which : parts_of(r, batch, shared, policy.config.layers)) {

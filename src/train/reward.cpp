@@ -21,7 +21,7 @@ at::Tensor end_scores(const RewardModel& model, const std::vector<std::vector<in
   const Packed packed = pack(sequences);
   at::Tensor hidden;
   if (!frozen.empty()) {
-    hidden = at::cat(frozen, 0);
+    hidden = packed_states(packed, frozen);
   } else if (first > 0) {
     const at::NoGradGuard no_gradients;
     hidden = run_layers(model.trunk, embed(model.trunk, packed.tokens), packed, 0, first);
@@ -29,7 +29,7 @@ at::Tensor end_scores(const RewardModel& model, const std::vector<std::vector<in
   if (first == 0) hidden = embed(model.trunk, packed.tokens);
   hidden = run_layers(model.trunk, hidden, packed, first, model.trunk.config.layers);
   std::vector<std::int64_t> last;
-  for (std::size_t s = 1; s < packed.offsets.size(); ++s) last.push_back(packed.offsets[s] - 1);
+  for (std::size_t s = 0; s < sequences.size(); ++s) last.push_back(rows_of(packed, s).back());
   return at::linear(final_norm(model.trunk, hidden.index_select(0, at::tensor(last, at::kLong))), model.score).squeeze(-1);
 }
 

@@ -30,16 +30,13 @@ Part part_of(const Rollouts& r, const std::vector<std::size_t>& which) {
   std::vector<std::vector<int>> sequences;
   std::vector<at::Tensor> hidden;
   std::vector<std::int64_t> rows, targets;
-  std::int64_t offset = 0;
-  for (std::size_t i : which) {
-    const std::vector<int>& s = r.sequences[i];
-    sequences.push_back(s);
-    hidden.push_back(r.trunk[i]);
-    for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[i]); t < s.size(); ++t) rows.push_back(offset + static_cast<std::int64_t>(t) - 1), targets.push_back(s[t]);
-    offset += static_cast<std::int64_t>(s.size());
-  }
+  for (std::size_t i : which) sequences.push_back(r.sequences[i]), hidden.push_back(r.trunk[i]);
   p.packed = pack(sequences);
-  p.hidden = at::cat(hidden, 0);
+  p.hidden = packed_states(p.packed, hidden);
+  for (std::size_t k = 0; k < which.size(); ++k) {
+    const std::vector<std::int64_t> own = rows_of(p.packed, k);
+    for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[which[k]]); t < sequences[k].size(); ++t) rows.push_back(own[t - 1]), targets.push_back(sequences[k][t]);
+  }
   p.rows = at::tensor(rows, at::kLong), p.targets = at::tensor(targets, at::kLong);
   p.tokens = static_cast<std::int64_t>(rows.size());
   return p;

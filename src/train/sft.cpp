@@ -37,13 +37,12 @@ double mean_loss(const Llama& model, const std::vector<TrainExample>& examples) 
 std::vector<const Decision*> add_decisions(AnswerBatch& b, const std::vector<const TrainExample*>& examples) {
   std::vector<const Decision*> decisions;
   std::vector<std::int64_t> rows, targets;
-  std::int64_t offset = 0;
-  for (const TrainExample* e : examples) {
-    for (const Decision& d : e->decisions) {
+  for (std::size_t k = 0; k < examples.size(); ++k) {
+    const std::vector<std::int64_t> own = rows_of(b.packed, k);
+    for (const Decision& d : examples[k]->decisions) {
       decisions.push_back(&d);
-      for (int token : d.openings) rows.push_back(offset + std::max(1, e->prompt_tokens) - 1 + d.at), targets.push_back(token);
+      for (int token : d.openings) rows.push_back(own[static_cast<std::size_t>(std::max(1, examples[k]->prompt_tokens) - 1 + d.at)]), targets.push_back(token);
     }
-    offset += static_cast<std::int64_t>(e->tokens.size()) - 1;
   }
   b.rows = at::cat({b.rows, at::tensor(rows, at::kLong)}), b.targets = at::cat({b.targets, at::tensor(targets, at::kLong)});
   return decisions;

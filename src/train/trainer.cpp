@@ -205,7 +205,7 @@ std::vector<at::Tensor> frozen_states(const Llama& model, const std::vector<std:
     stop_if_requested();
     const Packed packed = pack({sequences.begin() + static_cast<std::ptrdiff_t>(from), sequences.begin() + static_cast<std::ptrdiff_t>(to)});
     const at::Tensor hidden = run_layers(model, embed(model, packed.tokens), packed, 0, first);
-    for (std::size_t k = 0; k < to - from; ++k) states.push_back(hidden.narrow(0, packed.offsets[k], packed.offsets[k + 1] - packed.offsets[k]));
+    for (std::size_t k = 0; k < to - from; ++k) states.push_back(hidden.index_select(0, at::tensor(rows_of(packed, k), at::kLong)));
   }
   std::vector<at::Tensor> of_all;
   for (const auto& s : all) of_all.push_back(states[number_of.at(s)]);

@@ -41,17 +41,31 @@ struct Llama {
   Llama clone() const;
 };
 
-/// Several sequences laid end to end, without padding.
+/// Several sequences as one pass, without padding. What neighbours begin with alike (a system prompt, a pair's or a group's prompt) is there once:
+/// sequences are made of segments, and a segment sees those before it in its sequences.
 struct Packed {
-  at::Tensor tokens;                          // [total] int64
-  at::Tensor positions;                       // [total] int64, from 0 in each sequence
-  std::vector<std::int64_t> offsets;          // [sequences + 1], offsets[0] = 0, offsets.back() = total
+  struct Segment {
+    std::int64_t begin = 0, length = 0;       // its rows
+    std::int64_t start = 0;                   // position of its first token in its sequences
+    std::int64_t before = -1;                 // the segment before it in them; -1: none
+    std::size_t owner = 0;                    // the first of its sequences
+  };
+  at::Tensor tokens;                          // [rows] int64
+  at::Tensor positions;                       // [rows] int64, from 0 in each sequence
+  std::vector<Segment> segments;              // in the order of their rows; one comes after those before it
+  std::vector<std::int64_t> ends;             // [sequences] the segment that each ends in; no other ends there
 };
 
 Packed pack(const std::vector<std::vector<int>>& sequences);
 
+/// The rows of one sequence's tokens, in order.
+std::vector<std::int64_t> rows_of(const Packed& packed, std::size_t sequence);
+
+/// [rows, width] from the states of whole sequences, [length or more, width] each.
+at::Tensor packed_states(const Packed& packed, const std::vector<at::Tensor>& of_sequences);
+
 /// Hidden states after layers [first_layer, last_layer) of the trunk, without the final norm.
-/// `hidden`: [total, width] float32, the state before first_layer; for first_layer 0 pass embed(). Differentiable.
+/// `hidden`: [rows, width] float32, the state before first_layer; for first_layer 0 pass embed(). Differentiable.
 at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed& packed, std::int64_t first_layer, std::int64_t last_layer);
 
 /// Angle per position of each rotary pair, [head_width / 2] float32, "llama3" scaling applied (Llama 3.1 model card, rope_scaling).
@@ -60,7 +74,7 @@ at::Tensor rotary_frequencies(const ModelConfig& config);
 at::Tensor embed(const Llama& model, const at::Tensor& tokens);         // [n] -> [n, width]
 at::Tensor final_norm(const Llama& model, const at::Tensor& hidden);    // [n, width] -> [n, width]
 
-/// Whole forward: logits of every position, [total, vocabulary] float32. For tests and small inputs; training never builds this tensor.
+/// Whole forward: logits of every position, [rows, vocabulary] float32. For tests and small inputs; training never builds this tensor.
 at::Tensor logits(const Llama& model, const Packed& packed);
 
 /// A model with random weights N(0, 0.02) of this shape (seeded), for tests.
