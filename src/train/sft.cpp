@@ -66,7 +66,7 @@ at::Tensor decision_loss(const at::Tensor& logs, const std::vector<const Decisio
 // What `model` says of each next token of the answers that are to stay as before, in `examples`' order; none for the others, and for all where it would be
 // used once or takes more than a GB: each step asks for its own then.
 std::vector<std::optional<NextTokens>> said_before(const Llama& model, const LmHead& head, const std::vector<TrainExample>& examples, std::int64_t first, const std::vector<at::Tensor>& states,
-                                                   long epochs) {
+                                                   long epochs, bool head_learns) {
   const at::NoGradGuard no_gradients;
   std::vector<const TrainExample*> kept;
   std::vector<std::size_t> places;
@@ -79,7 +79,7 @@ std::vector<std::optional<NextTokens>> said_before(const Llama& model, const LmH
     std::vector<at::Tensor> below;
     for (std::size_t k = from; k < to && !states.empty(); ++k) below.push_back(states[places[k]]);
     const at::Tensor hidden = answer_states(model, answer_batch({kept.begin() + static_cast<std::ptrdiff_t>(from), kept.begin() + static_cast<std::ptrdiff_t>(to)}), first, below);
-    const NextTokens all = next_tokens(hidden, head, 1, first == 0);
+    const NextTokens all = next_tokens(hidden, head, 1, head_learns);
     std::int64_t row = 0;
     for (std::size_t k = from; k < to; ++k) {
       before[places[k]] = all.rows(row, answer_length(*kept[k]));
@@ -108,7 +108,7 @@ struct Speaking {
 };
 
 // What was said before of those of `items` that are to stay so, end to end.
-NextTokens before_of(const Speaking& before, const std::vector<Item>& items, std::int64_t first) {
+NextTokens before_of(const Speaking& before, const std::vector<Item>& items, std::int64_t first, bool head_learns) {
   std::vector<NextTokens> known;
   std::vector<at::Tensor> below;
   std::vector<const TrainExample*> examples;
@@ -120,7 +120,7 @@ NextTokens before_of(const Speaking& before, const std::vector<Item>& items, std
   }
   if (!known.empty()) return joined(known);
   const at::NoGradGuard no_gradients;
-  return next_tokens(answer_states(before.model, answer_batch(examples), first, below), before.head, 1, first == 0);
+  return next_tokens(answer_states(before.model, answer_batch(examples), first, below), before.head, 1, head_learns);
 }
 
 // One pass over `items`: adds their gradients to the model's and their losses to `loss`. `weight`: of all tokens of the step; `count`: its examples.
@@ -146,7 +146,7 @@ void add_gradients(const Speaking& now, const Speaking& before, const std::vecto
   }
   if (!kept.empty()) {
     const at::Tensor rows = at::tensor(kept, at::kLong);
-    const NextTokens then = before_of(before, items, first);
+    const NextTokens then = before_of(before, items, first, now.head.weight().requires_grad());
     const at::Tensor part = (token_log_probabilities(hidden.index_select(0, rows), now.head, b.targets.index_select(0, rows), 1, &then).divergences * b.weights.index_select(0, rows)).sum() / weight;
     loss.divergence += part.item<double>(), total = total + part;
   }
@@ -194,7 +194,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
   const std::vector<at::Tensor> states = frozen_states(model, read, first, config.epochs);
   const Llama first_model = model;  // a shallow copy keeps the old tensors, make_trainable gives the model its own
   const LmHead first_head(model.head, model.bfloat16);
-  const std::vector<std::optional<NextTokens>> before = said_before(model, first_head, train, first, states, config.epochs);
+  const std::vector<std::optional<NextTokens>> before = said_before(model, first_head, train, first, states, config.epochs, o.trainable_layers <= 0);
 
   AdamW optimiser(make_trainable(model, o.trainable_layers), 1e-8, o.weight_decay);
   TrainingState state(folder, o.checkpoint_seconds);
