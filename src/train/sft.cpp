@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -192,9 +193,16 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
   std::vector<std::vector<int>> read;
   for (const TrainExample& e : train) read.emplace_back(e.tokens.begin(), e.tokens.end() - 1);
   const std::vector<at::Tensor> states = frozen_states(model, read, first, config.epochs);
-  const Llama first_model = model;  // a shallow copy keeps the old tensors, make_trainable gives the model its own
-  const LmHead first_head(model.head, model.bfloat16);
-  const std::vector<std::optional<NextTokens>> before = said_before(model, first_head, train, first, states, config.epochs, o.trainable_layers <= 0);
+  // Of the model before training no more is kept than is asked later: its head, and where each step asks again, its old tensors (make_trainable gives
+  // the model its own).
+  std::optional<LmHead> first_head;
+  std::optional<Llama> first_model;
+  std::vector<std::optional<NextTokens>> before(train.size());
+  if (std::any_of(train.begin(), train.end(), [](const TrainExample& e) { return e.as_before; })) {
+    first_head.emplace(model.head, model.bfloat16);
+    before = said_before(model, *first_head, train, first, states, config.epochs, o.trainable_layers <= 0);
+    if (std::none_of(before.begin(), before.end(), [](const auto& b) { return b.has_value(); })) first_model = model;
+  }
 
   AdamW optimiser(make_trainable(model, o.trainable_layers), 1e-8, o.weight_decay);
   TrainingState state(folder, o.checkpoint_seconds);
@@ -219,7 +227,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
     }
     StepLoss loss;
     for (const auto& [from, to] : micro_batches(lengths, kMicroBatchTokens))
-      add_gradients({model, head}, {first_model, first_head}, {items.begin() + static_cast<std::ptrdiff_t>(from), items.begin() + static_cast<std::ptrdiff_t>(to)}, first, config, weight,
+      add_gradients({model, head}, {first_model ? *first_model : model, first_head ? *first_head : head}, {items.begin() + static_cast<std::ptrdiff_t>(from), items.begin() + static_cast<std::ptrdiff_t>(to)}, first, config, weight,
                     static_cast<double>(items.size()), loss);
     const double rate = scheduled_rate(o, o.learning_rate, step, steps);
     const double norm = optimiser.step(rate, o.max_gradient_norm);
