@@ -38,7 +38,6 @@ Part part_of(const Rollouts& r, const std::vector<std::size_t>& which) {
     for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[which[k]]); t < sequences[k].size(); ++t) rows.push_back(own[t - 1]), targets.push_back(sequences[k][t]);
   }
   p.rows = at::tensor(rows, at::kLong), p.targets = at::tensor(targets, at::kLong);
-  p.tokens = static_cast<std::int64_t>(rows.size());
   return p;
 }
 

@@ -227,8 +227,8 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
     }
     StepLoss loss;
     for (const auto& [from, to] : micro_batches(lengths, kMicroBatchTokens))
-      add_gradients({model, head}, {first_model ? *first_model : model, first_head ? *first_head : head}, {items.begin() + static_cast<std::ptrdiff_t>(from), items.begin() + static_cast<std::ptrdiff_t>(to)}, first, config, weight,
-                    static_cast<double>(items.size()), loss);
+      add_gradients({model, head}, {first_model ? *first_model : model, first_head ? *first_head : head},
+                    {items.begin() + static_cast<std::ptrdiff_t>(from), items.begin() + static_cast<std::ptrdiff_t>(to)}, first, config, weight, static_cast<double>(items.size()), loss);
     const double rate = scheduled_rate(o, o.learning_rate, step, steps);
     const double norm = optimiser.step(rate, o.max_gradient_norm);
     if (model.head.requires_grad()) head = LmHead(model.head, model.bfloat16);

@@ -56,6 +56,7 @@ struct Packed {
   std::vector<std::int64_t> ends;             // [sequences] the segment that each ends in; no other ends there
 };
 
+/// Throws Bug when a sequence is empty.
 Packed pack(const std::vector<std::vector<int>>& sequences);
 
 /// The rows of one sequence's tokens, in order.

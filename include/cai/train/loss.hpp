@@ -52,12 +52,13 @@ struct NextTokens {
 /// Of final normed states [n, width]. `head_learns`: whether it will, in the model that is compared later.
 NextTokens next_tokens(const at::Tensor& hidden, const LmHead& head, double temperature, bool head_learns);
 
+/// End to end; of the same head, and at least one.
 NextTokens joined(const std::vector<NextTokens>& parts);
 
 /// hidden: [n, width] final normed states; targets: [n] int64. Logits are divided by `temperature`.
 /// Computed by chunks of rows: memory is one chunk's logits instead of n x vocabulary. A frozen head's gradient towards hidden is made in
 /// the forward pass, while the logits are there; a learning head computes them again in backward, by blocks of the vocabulary, so that
-/// each part of its gradient is written once.
+/// each part of its gradient is written once. `before`: [n] rows at the same temperature, made for a head that learns or not as this one does.
 TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature = 1.0, const NextTokens* before = nullptr);
 
 }  // namespace cai

@@ -17,7 +17,7 @@ namespace cai {
 /// Leading layers (with the embedding) that hold the same values in both models.
 std::int64_t shared_layers(const Llama& a, const Llama& b);
 
-/// A round's responses and what was measured on them; sequences lie end to end in the order of `sequences`.
+/// A round's responses and what was measured on them, one entry a sequence.
 struct Rollouts {
   std::vector<std::vector<int>> sequences;     // prompt and answer
   std::vector<int> prompt_tokens;
@@ -32,8 +32,8 @@ struct Rollouts {
 /// Some sequences as one pass: the trunk's states, and the rows that predict answer tokens.
 struct Part {
   Packed packed;
-  at::Tensor hidden, rows, targets;
-  std::int64_t tokens = 0;  // of answers
+  at::Tensor hidden;         // [rows, width] below the learning layers
+  at::Tensor rows, targets;  // [answer tokens] int64: the row that predicts each, and its id
 };
 
 Part part_of(const Rollouts& rollouts, const std::vector<std::size_t>& which);
