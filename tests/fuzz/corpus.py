@@ -136,6 +136,7 @@ def main():
     shutil.rmtree(OUT, ignore_errors=True)
     put("config", "fields.yaml", "seed: 3\nppo:\n  updates: 4\n  kl_coefficient: 0.05\nprompts:\n  files: [a.jsonl, b.txt]\neval:\n  gates: []\n")
     put("config", "hostile.yaml", "seed: &a [*a]\nppo: {updates: 1e400, updates: 010}\n\"\\e[31mkey\\nforged: line\": 1\n? [x]\n: y\nextends: c.yaml\n")
+    put("config", "extends", "extends: /no/such.yaml\n")
     put("config", "nul", "seed: 1\0\nppo:\n  updates: 4\n")
     put("constitution", "nul", "principles:\n  - {id: a, text: b}\0\n  - 3\n")
     put("config", "set", "label.feedback=http://user:secret@host/v1")
