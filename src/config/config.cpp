@@ -163,20 +163,21 @@ struct Loader {
     }
   }
 
-  void file(const fs::path& path) {
+  /// `named`: where a file that cannot be read is told, its path or the `extends` that names it.
+  void file(const fs::path& path, const std::string& named) {
     std::error_code ignored;
     const std::string identity = fs::weakly_canonical(path, ignored).string();
-    if (!open_files.insert(identity).second) return problem(path.string(), "extends itself");
+    if (!open_files.insert(identity).second) return problem(named, "goes round in a circle");
     std::ifstream in(path, std::ios::binary);
-    if (!in || fs::is_directory(path)) return problem(path.string(), "no such file");
+    if (!in || fs::is_directory(path)) return problem(named, "no such file");
     constexpr std::size_t kLargest = 1'000'000;
     std::string text(kLargest + 1, '\0');
     in.read(text.data(), static_cast<std::streamsize>(text.size()));
     text.resize(static_cast<std::size_t>(in.gcount()));
-    if (text.size() > kLargest) return problem(path.string(), "larger than 1 MB");
-    if (!is_utf8(text)) return problem(path.string(), "not valid UTF-8");
+    if (text.size() > kLargest) return problem(named, "larger than 1 MB");
+    if (!is_utf8(text)) return problem(named, "not valid UTF-8");
     if (!is_whole(text))
-      return problem(path.string(), "is not as cai wrote it (damaged, or changed by hand); if the change is yours, remove the last line, \"# sha256 ...\"");
+      return problem(named, "is not as cai wrote it (damaged, or changed by hand); if the change is yours, remove the last line, \"# sha256 ...\"");
     try {
       const YAML::Node root = YAML::Load(text);
       if (root.IsNull()) return;
@@ -184,7 +185,7 @@ struct Loader {
       if (const YAML::Node parent = root["extends"]) {
         const std::string where = path.string() + ":" + std::to_string(parent.Mark().line + 1);
         if (!parent.IsScalar()) problem(where, "extends: expected a file name");
-        else file(path.parent_path() / parent.Scalar());
+        else file(path.parent_path() / parent.Scalar(), where + ": extends " + in_quotes(parent.Scalar()));
       }
       section("", root, path.string());
     } catch (const YAML::Exception& e) {
@@ -218,7 +219,7 @@ std::string yaml_scalar(const FieldValue& value) {
 
 Config load_config(const fs::path& file, const std::vector<std::string>& sets) {
   Loader loader;
-  if (!file.empty()) loader.file(file);
+  if (!file.empty()) loader.file(file, file.string());
   for (const std::string& text : sets) loader.set(text);
   Config& c = loader.config;
   if (c.ppo.advantage != "gae" && c.ppo.samples_per_prompt < 2)
