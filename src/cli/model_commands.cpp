@@ -65,7 +65,7 @@ int run_export(const Arguments& a) {
   create_folders(files);
   tokenizer->save(files);
   export_gguf(*weights, files, file, dtype);
-  fs::remove_all(files);
+  remove_path(files);
   list_export(out, model, a.format, dtype);
   print_figures({{"out", file.string()}, {"sha256", sha256_file(file)}}, a.json);
   return kDone;

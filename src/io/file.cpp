@@ -102,15 +102,26 @@ void write_file(const fs::path& path, std::string_view bytes) {
   rename_durably(temporary, path);
 }
 
+void remove_path(const fs::path& path) {
+  std::error_code error;
+  do fs::remove_all(path, error);
+  while (error == std::errc::interrupted);
+  errno = error.value();
+  if (error) fail("remove", path);
+}
+
+void remove_if_possible(const fs::path& path) {
+  std::error_code error;
+  do fs::remove_all(path, error);
+  while (error == std::errc::interrupted);
+}
+
 void remove_unpublished(const fs::path& folder) {
   if (!fs::is_directory(folder)) return;
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(folder))
     if (entry.is_regular_file() && entry.path().extension() == ".tmp") leftovers.push_back(entry.path());
-  for (const fs::path& leftover : leftovers) {
-    std::error_code ignored;  // a folder that cannot be written says so at the first write
-    fs::remove(leftover, ignored);
-  }
+  for (const fs::path& leftover : leftovers) remove_if_possible(leftover);  // a folder that cannot be written says so at the first write
 }
 
 AppendFile::AppendFile(const fs::path& path, std::uint64_t keep_bytes) : path_(path) {
@@ -218,7 +229,7 @@ FolderLock::FolderLock(const fs::path& folder, bool beside) : path_(beside ? fol
 }
 
 FolderLock::~FolderLock() {
-  if (is_removed_) ::unlink(path_.c_str());
+  if (is_removed_) retrying([&] { return ::unlink(path_.c_str()); });
   else if (::ftruncate(fd_, 0) != 0) {}  // for file systems without locks; a note that stays is checked against the process
   ::close(fd_);
 }

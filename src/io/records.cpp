@@ -186,7 +186,7 @@ void RecordWriter::Impl::resume() {
     for (std::size_t at = 0; at + 17 <= text.size(); at += 17) expected.push_back(text.substr(at, 16));
   std::size_t index = 0;
   while (fs::exists(folder / shard_name(index)) && resume_shard(index, expected)) ++index;
-  for (++index; fs::exists(folder / shard_name(index)); ++index) fs::remove(folder / shard_name(index));
+  for (++index; fs::exists(folder / shard_name(index)); ++index) remove_path(folder / shard_name(index));
   next = durable = earlier.size();
 }
 
@@ -249,10 +249,8 @@ void RecordWriter::finish(const Json& figures, double seconds, const std::vector
 }
 
 void remove_progress(const fs::path& folder) {
-  for (const char* name : {"progress.json", "progress.hashes"}) {
-    std::error_code ignored;  // the manifest says that the folder is whole; these are looked at no more
-    fs::remove(folder / name, ignored);
-  }
+  // The manifest says that the folder is whole; these are looked at no more.
+  for (const char* name : {"progress.json", "progress.hashes"}) remove_if_possible(folder / name);
 }
 
 }  // namespace cai

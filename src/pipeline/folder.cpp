@@ -24,9 +24,8 @@ class Stopwatch {
 };
 
 void remove_training_progress(const fs::path& folder) {
-  std::error_code ignored;  // the manifest says that the stage is finished; these are looked at no more
-  fs::remove(folder / "stage.json", ignored);
-  fs::remove_all(folder / "state", ignored);
+  // The manifest says that the stage is finished; these are looked at no more.
+  for (const char* name : {"stage.json", "state"}) remove_if_possible(folder / name);
 }
 
 /// The finished manifest of this key, if there is one. A finished folder of another key is moved aside.
@@ -73,7 +72,7 @@ void undone_by_bad_input(const fs::path& folder, const std::function<void()>& bo
         has_work |= entry.is_regular_file() && name != "progress.json" && name != "stage.json" && entry.file_size() > 0;
       }
     }
-    if (is_new && error.exit_code() == kBadInput && !has_work) fs::remove_all(first);
+    if (is_new && error.exit_code() == kBadInput && !has_work) remove_if_possible(first);
     throw;
   }
 }
@@ -124,7 +123,7 @@ fs::path take_over(const std::vector<fs::path>& others, const fs::path& folder, 
       continue;
     }
     const fs::path begun = folder.string() + ".tmp";
-    fs::remove_all(begun);
+    remove_path(begun);
     std::vector<std::string> files{"manifest.json"};
     for (const ManifestFile& file : manifest->files) files.push_back(file.file);
     for (const std::string& file : files) {

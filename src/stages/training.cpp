@@ -45,7 +45,7 @@ StepObserver step_progress(const std::string& stage, const ProgressFn& progress)
 
 std::filesystem::path fresh_checkpoint(const std::filesystem::path& folder) {
   const std::filesystem::path checkpoint = folder / "checkpoint";
-  std::filesystem::remove_all(checkpoint);
+  remove_path(checkpoint);
   create_folders(checkpoint);
   return checkpoint;
 }

@@ -171,7 +171,7 @@ void TrainingState::maybe_save(const Json& position, const std::vector<std::pair
   const fs::path note = folder_ / "state" / "position.json";
   std::string file = "a.safetensors";
   if (file_ == file) file = "b.safetensors";
-  fs::remove(folder_ / "state" / file);  // two states on the disk, never three
+  remove_path(folder_ / "state" / file);  // two states on the disk, never three
   const std::string hash = write_safetensors(folder_ / "state" / file, tensors, {});
   write_sealed(note, {{"file", file}, {"sha256", hash}, {"metrics_bytes", metrics_->size()}, {"metrics_sha256", sha256_file(folder_ / "metrics.jsonl")}, {"position", position}});
   file_ = file;

@@ -23,6 +23,12 @@ void sync_folder(const std::filesystem::path& folder);
 /// Creates the folder and what is missing above it; each new name is durable in its parent.
 void create_folders(const std::filesystem::path& folder);
 
+/// Removes a file, or a folder with all in it; where nothing is there, nothing happens. Throws EnvironmentError.
+void remove_path(const std::filesystem::path& path);
+
+/// The same, of what does no harm where it stays.
+void remove_if_possible(const std::filesystem::path& path);
+
 /// Removes the temporary files that a killed write_file left in `folder` (not below it): nothing in them was ever
 /// reported as written. A folder that does not exist is fine.
 void remove_unpublished(const std::filesystem::path& folder);
