@@ -108,7 +108,7 @@ def kill(sweep):
         sweep.fresh()
         killed[mode] += sweep.train(CAI_FAULT=f"{mode}@{k}").returncode == -signal.SIGKILL
         sweep.goes_on(f"{mode}@{k}")
-    for i in cases(range(500), 3, 0.2):
+    for i in cases(range(550), 3, 0.2):  # some of them after the end: at least 500 are kills
         sweep.fresh()
         delay = of_seed("moment", i).uniform(0, sweep.seconds)
         pid = sweep.setup.server.begin(sweep.setup.command(sweep.run)[1:], {})
@@ -152,19 +152,24 @@ def reuse(sweep):
 
 
 def power(sweep):
-    """The power goes at a call; what was not synced is kept, lost or torn in part."""
-    count = 0
-    for k in cases(drawn(sweep.calls, 200), 8):
+    """The power goes at 200 calls of each stage (and of the run's own files); what was not synced is kept, lost or torn in part."""
+    stages = collections.defaultdict(list)
+    for k, (_, path, *_) in enumerate(sweep.calls, 1):
+        parts = path.split("/")
+        stages[parts[1].split(".")[0] if parts[0].startswith("iter-") and len(parts) > 1 else "run"].append(k)
+    states = [(stage, k, i) for stage, calls in stages.items() for i, k in enumerate(of_seed("power", stage).choices(calls, k=200))]
+    count = collections.Counter()
+    for stage, k, i in cases(states, 8):
         disk = replay.Disk()
         for call in sweep.calls[:k]:
             disk.apply(*call)
-        rng = of_seed("power", k)
+        rng = of_seed("power", k, i)
         mode = rng.choice(["none", "some", "some", "some", "all"])
         sweep.fresh()
         disk.write_out(sweep.run, rng, mode)
-        sweep.goes_on(f"power lost after call {k} ({mode} of the unsynced kept)")
-        count += 1
-    print(f"power lost at {count} calls", flush=True)
+        sweep.goes_on(f"power lost after call {k}, state {i} ({mode} of the unsynced kept)")
+        count[stage] += 1
+    print(f"power lost in {sum(count.values())} states:", json.dumps(count), flush=True)
 
 
 def acknowledged(calls):
