@@ -48,8 +48,12 @@ class Review {
     const fs::path run = a.run;
     queue_ = review_queue(read_constitution(run / "constitution.yaml"), read_labels(run), a.scores.empty() ? Margins() : read_margins(a.scores), a.all);
     std::map<std::string, std::string> decided;
-    for (const Json& d : read_decisions(file_)) decided[text_of(d, "id")] = text_of(d, "verdict");
-    for (const ReviewItem& item : queue_) verdicts_.push_back(decided[text_of(decision_on(item.label, "skip"), "id")]);
+    std::map<std::string, std::string> edited;
+    for (const Json& d : read_decisions(file_)) decided[text_of(d, "id")] = text_of(d, "verdict"), edited[text_of(d, "id")] = text_of(d, "edited");
+    for (const ReviewItem& item : queue_) {
+      const std::string id = text_of(decision_on(item.label, "skip"), "id");
+      verdicts_.push_back(decided[id]), edited_.push_back(edited[id]);
+    }
   }
 
   std::size_t size() const { return queue_.size(); }
@@ -58,9 +62,9 @@ class Review {
   long decided() const { return std::count_if(verdicts_.begin(), verdicts_.end(), [](const std::string& v) { return !v.empty(); }); }
 
   /// On disk when it returns.
-  void decide(std::size_t i, const std::string& verdict) {
-    decisions_.add(decision_on(queue_[i].label, verdict));
-    verdicts_[i] = verdict;
+  void decide(std::size_t i, const std::string& verdict, const std::string& edited = "") {
+    decisions_.add(decision_on(queue_[i].label, verdict, edited));
+    verdicts_[i] = verdict, edited_[i] = edited;
   }
 
   Json as_json() const {
@@ -68,7 +72,7 @@ class Review {
     for (std::size_t i = 0; i < queue_.size(); ++i) {
       const Json& label = queue_[i].label;
       list.push_back({{"number", i}, {"id", text_of(label, "id")}, {"prompt", text_of(label, "prompt")}, {"a", text_of(label, "a")}, {"b", text_of(label, "b")}, {"why", queue_[i].why},
-                      {"details", ai_view(label)}, {"verdict", verdicts_[i]}});
+                      {"details", ai_view(label)}, {"verdict", verdicts_[i]}, {"edited", edited_[i]}});
     }
     return list;
   }
@@ -79,7 +83,7 @@ class Review {
   fs::path file_;
   DecisionFile decisions_;
   std::vector<ReviewItem> queue_;
-  std::vector<std::string> verdicts_;  // "": not decided
+  std::vector<std::string> verdicts_, edited_;  // "": not decided; no answer of their own
 };
 
 void review_on_web(Review& review, int port) {
@@ -93,8 +97,8 @@ void review_on_web(Review& review, int port) {
         if (request.method == "POST" && request.path == "/decide") {
           const Json asked = parse_json(request.body, "decision");
           const bool is_sound = asked.is_object() && asked.contains("number") && asked["number"].is_number_unsigned() && asked["number"] < review.size() && asked.contains("verdict") && asked["verdict"].is_string();
-          if (!is_sound) throw InputError("accepted: {\"number\": a pair's number, \"verdict\": \"a\", \"b\", \"equal\" or \"skip\"}");
-          review.decide(asked["number"].get<std::size_t>(), asked["verdict"].get<std::string>());
+          if (!is_sound) throw InputError("accepted: {\"number\": a pair's number, \"verdict\": \"a\", \"b\", \"equal\", \"skip\", or \"edit\" with \"edited\"}");
+          review.decide(asked["number"].get<std::size_t>(), asked["verdict"].get<std::string>(), text_of(asked, "edited"));
           return {200, "application/json", "{\"saved\":true}"};
         }
         return {404, "text/plain", "nothing here\n"};
@@ -117,7 +121,7 @@ void review_in_terminal(Review& review) {
       std::cout << "\n[" << at + 1 << " of " << review.size() << "] " << printable(text_of(item.label, "prompt")) << "\n" << (why.empty() ? "" : "(" + printable(why) + ")\n") << "\nA: " << printable(text_of(item.label, "a"))
                 << "\n\nB: " << printable(text_of(item.label, "b")) << "\n" << std::flush;
       std::string word;
-      if (is_terminal) std::cerr << "a, b, e(qual), s(kip), u (back), d (the AI's view), q(uit)> ";
+      if (is_terminal) std::cerr << "a, b, e(qual), s(kip), w(rite a better one), u (back), d (the AI's view), q(uit)> ";
       if (!std::getline(std::cin, word)) return;
       word = lower_ascii(trim(word));
       if (word == "q") return;
@@ -127,7 +131,19 @@ void review_in_terminal(Review& review) {
         review.decide(at, word == "e" ? "equal" : word == "s" ? "skip" : word);
         std::cout << "saved\n" << std::flush;
         ++at, again = false;
-      } else std::cerr << "\"" << printable(word) << "\": accepted are a, b, e, s, u, d, q\n";
+      } else if (word == "w") {
+        std::string answer;
+        if (is_terminal) std::cerr << "your answer, on one line> ";
+        if (!std::getline(std::cin, answer)) return;
+        try {
+          review.decide(at, "edit", answer);
+        } catch (const InputError& problem) {
+          std::cerr << problem.what() << "\n";
+          continue;
+        }
+        std::cout << "saved\n" << std::flush;
+        ++at, again = false;
+      } else std::cerr << "\"" << printable(word) << "\": accepted are a, b, e, s, w, u, d, q\n";
     }
   }
 }

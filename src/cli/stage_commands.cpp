@@ -129,7 +129,8 @@ class SingleStage {
       use_model();
       const std::vector<JudgeTurn> turns = judge_turns_of(config_, config_.sft.judge_turns > 0 ? use_constitution() : constitution_, records, of_round(0).derive("judge"));
       if (!turns.empty()) facts_["judge_turns"] = judge_turns_facts(config_, constitution_);
-      return trained([&] { return sft(config_.sft, config_.engine, records, turns, model_, a_.out, seed, progress_); });
+      const std::vector<Json> edited = with_edits(records, use_people());
+      return trained([&] { return sft(config_.sft, config_.engine, edited, turns, model_, a_.out, seed, progress_); });
     }
     if (name == "exam") return take_exam(of_round(0));
     if (name == "candidates") {

@@ -21,10 +21,10 @@ std::vector<Json> read_decisions(const fs::path& path) {
     if (trim(text.substr(from, to - from)).empty()) continue;
     Json d = parse_json(std::string_view(text).substr(from, to - from), file.string(), line);
     const auto is_text = [&](const char* field) { return d.is_object() && d.contains(field) && d[field].is_string(); };
-    const bool is_whole = is_text("id") && is_text("prompt") && is_text("a") && is_text("b");
-    const bool has_human = is_whole && d.contains("human");
-    if (!is_whole || (has_human && !(d["human"].is_number() && d["human"] >= 0 && d["human"] <= 1)))
-      throw InputError(file.string(), line, "not a decision; accepted: id, prompt, a, b and human from 0 to 1");
+    const bool is_pair = is_text("a") && is_text("b"), is_edit = is_text("edited") && !trim(d["edited"].get<std::string>()).empty();
+    const bool is_whole = is_text("id") && is_text("prompt") && (is_edit || (is_pair && !d.contains("edited")));
+    if (!is_whole || (d.contains("human") && !(d["human"].is_number() && d["human"] >= 0 && d["human"] <= 1)))
+      throw InputError(file.string(), line, "not a decision; accepted: id, prompt, a, b and human from 0 to 1, or id, prompt and edited, an answer of a person's own");
     const auto [it, is_new] = place.emplace(d["id"].get<std::string>(), decisions.size());
     if (is_new) decisions.push_back(std::move(d));
     else decisions[it->second] = std::move(d);
@@ -51,7 +51,8 @@ void DecisionFile::add(const Json& decision) {
 
 People::People(const std::vector<Json>& decisions) {
   for (const Json& d : decisions) {
-    if (!d.contains("human")) continue;
+    if (d.contains("edited")) edits_.push_back(d);
+    if (!d.contains("human") || !d.contains("a") || !d.contains("b")) continue;
     const std::string &a = d["a"].get_ref<const std::string&>(), &b = d["b"].get_ref<const std::string&>();
     const double human = d["human"].get<double>();
     human_[{d["prompt"].get<std::string>(), std::min(a, b), std::max(a, b)}] = a <= b ? human : 1 - human;

@@ -65,7 +65,7 @@ std::vector<ReviewItem> review_queue(const Constitution& constitution, const std
   return queue;
 }
 
-Json decision_on(const Json& label, const std::string& verdict) {
+Json decision_on(const Json& label, const std::string& verdict, const std::string& edited) {
   const std::string iteration = text_of(label, "iteration");  // ids repeat from one iteration to the next
   Json d = {{"id", (iteration.empty() ? "" : iteration + "/") + text_of(label, "id")}};
   for (const char* field : {"iteration", "prompt", "tags", "a", "b"})
@@ -74,7 +74,10 @@ Json decision_on(const Json& label, const std::string& verdict) {
   if (verdict == "a") d["human"] = 1.0;
   else if (verdict == "b") d["human"] = 0.0;
   else if (verdict == "equal") d["human"] = 0.5;
-  else if (verdict != "skip") throw InputError("verdict " + in_quotes(verdict) + "; accepted: a, b, equal, skip");
+  else if (verdict == "edit") d["edited"] = trim(edited);
+  else if (verdict != "skip") throw InputError("verdict " + in_quotes(verdict) + "; accepted: a, b, equal, skip, edit");
+  if (verdict == "edit" && (d["edited"] == "" || d["edited"] == text_of(label, "a") || d["edited"] == text_of(label, "b")))
+    throw InputError("an answer of your own is needed, other than the two");
   d["ai"] = label.at("p");
   return d;
 }

@@ -18,6 +18,7 @@
 #include "cai/model/config.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
+#include "cai/pipeline/hybrid.hpp"
 #include "cai/pipeline/judging.hpp"
 #include "cai/pipeline/resources.hpp"
 #include "cai/pipeline/run.hpp"
@@ -93,6 +94,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     for (const std::string& path : config.hybrid.decisions) label["decisions"].push_back(hash_of(read_decisions(path)));
     reward["decisions"] = label["decisions"];
   }
+  const std::vector<Json> edits = people_of(config.hybrid).edits();
   for (const std::string& path : config.hybrid.pairs) reward["human_pairs"].push_back(hash_of(read_pairs(find_shipped(path)).records));
   if (!reward.empty()) reward_sections.push_back("hybrid"), dpo_sections.push_back("hybrid");
 
@@ -115,6 +117,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
       add("revise", iteration, round, {"revise", "engine"}, present({last("critique"), policy}), model_and_constitution);
     }
     Json learned = model;
+    if (!edits.empty()) learned["edits"] = hash_of(edits);
     if (const Json judging = judge_turns_facts(config, inputs.constitution); !judging.is_null()) learned["judge_turns"] = judging;
     add("sft", iteration, 0, {"sft", "engine"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), learned);
     if (trained != "sft") {

@@ -258,7 +258,8 @@ class Runner {
       fs::path from = config_.revise.rounds > 0 ? iteration / ("revise-" + std::to_string(config_.revise.rounds)) : iteration / "generate";
       return trained([&] {
         const std::vector<Json> records = read_records(from);
-        return sft(config_.sft, config_.engine, records, judge_turns_of(config_, constitution, records, random.derive("judge")), start(), folder, seed, progress_);
+        const std::vector<JudgeTurn> turns = judge_turns_of(config_, constitution, records, random.derive("judge"));
+        return sft(config_.sft, config_.engine, with_edits(records, people_of(config_.hybrid)), turns, start(), folder, seed, progress_);
       });
     }
     if (stage.name == "exam") {

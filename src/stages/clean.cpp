@@ -10,11 +10,6 @@
 namespace cai {
 namespace {
 
-bool is_word(char c) {
-  const auto u = static_cast<unsigned char>(c);
-  return u >= 0x80 || (u >= '0' && u <= '9') || (u >= 'a' && u <= 'z') || (u >= 'A' && u <= 'Z');
-}
-
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 std::uint64_t hash(const std::string* first, std::size_t n) {

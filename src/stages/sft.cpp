@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "cai/base/error.hpp"
 #include "cai/base/log.hpp"
@@ -11,6 +12,7 @@
 #include "cai/model/config.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
+#include "cai/stages/refusal.hpp"
 #include "cai/stages/training.hpp"
 
 namespace cai {
@@ -40,7 +42,7 @@ void add_revisions(const Json& record, const std::string& id, const std::string&
     return;
   }
   s.chosen.push_back({id, prompt, optional_text(record, "revision"), kind, declines});
-  ++s.used["revision " + (kind.empty() ? "untagged" : kind)];
+  ++s.used[(optional_flag(record, "edited") ? "edit " : "revision ") + (kind.empty() ? "untagged" : kind)];
 }
 
 Selection select(const SftConfig& config, const std::vector<Json>& records) {
@@ -83,6 +85,31 @@ TrainExample turn_example(const ChatTemplate& chat, const JudgeTurn& turn, doubl
 }
 
 }  // namespace
+
+std::vector<Json> with_edits(std::vector<Json> records, const People& people) {
+  std::map<std::string, const Json*> edit_of;  // by prompt
+  for (const Json& edit : people.edits()) edit_of[edit.at("prompt").get<std::string>()] = &edit;
+  const auto put = [](Json& record, const Json& edit) {
+    const std::string answer = edit.at("edited").get<std::string>();
+    record["revision"] = answer, record["revision_problem"] = "", record["decline"] = is_refusal(answer), record["edited"] = true;
+    record.erase("history");
+  };
+  std::set<std::string> known;
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    const std::string prompt = text_field(records[i], "prompt", i);
+    known.insert(prompt);
+    if (const auto edit = edit_of.find(prompt); edit != edit_of.end()) put(records[i], *edit->second);
+  }
+  for (const Json& edit : people.edits()) {
+    const std::string prompt = edit.at("prompt").get<std::string>();
+    if (!known.insert(prompt).second) continue;
+    Json record = {{"id", "edit:" + edit.at("id").get<std::string>()}, {"prompt", prompt}};
+    if (edit.contains("tags")) record["tags"] = edit["tags"];
+    put(record, *edit_of.at(prompt));
+    records.push_back(std::move(record));
+  }
+  return records;
+}
 
 std::vector<std::vector<int>> find_decisions(const std::vector<bool>& declines, std::vector<TrainExample>& examples) {
   constexpr std::size_t kMostTokens = 4, kMostOpenings = 8;

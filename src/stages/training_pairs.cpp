@@ -87,6 +87,18 @@ TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& 
     if (static_cast<double>(joined) >= most) leave_out(pair.record.at("id").get<std::string>(), "more than hybrid.share");
     else add(pair.record.at("id").get<std::string>(), pair.record.at("prompt").get<std::string>(), pair.a, pair.b, *pair.human, kind.empty() ? "human" : kind, true, false), ++joined;
   }
+  // An answer of a person's own is better than those that it was written against.
+  std::map<std::string, bool> is_to_decline;  // by prompt, as its labels say
+  for (const Json& label : labels) is_to_decline[label.at("prompt").get<std::string>()] = optional_flag(label, "decline");
+  long edited = 0;
+  for (const Json& edit : people.edits()) {
+    const std::string id = edit.at("id").get<std::string>(), prompt = edit.at("prompt").get<std::string>(), answer = edit.at("edited").get<std::string>();
+    for (const char* side : {"a", "b"}) {
+      const std::string other = optional_text(edit, side);
+      if (other.empty() || other == answer || (side[0] == 'b' && other == optional_text(edit, "a"))) continue;
+      add("edit:" + id + "#" + side, prompt, answer, other, 1, kind_of(edit), true, is_to_decline[prompt]), ++edited;
+    }
+  }
   if (pairs.size() < 2) throw InputError(stage + ": " + std::to_string(pairs.size()) + " of " + std::to_string(labels.size() + brought.size()) + " labels can be trained on; at least 2 are needed");
 
   const double declining_weight = balance(pairs, declined);
@@ -107,7 +119,7 @@ TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& 
   }
   write_file(folder / "examples.jsonl", lines);
   result.figures = {{"labels", labels.size()}, {"train", result.train.size()}, {"held_out", result.held_out.size()}, {"kinds", kinds}, {"by_people", by_people},
-                    {"human_pairs", joined}, {"declining_weight", declining_weight}, {"left_out", left_out}};
+                    {"human_pairs", joined}, {"edits", edited}, {"declining_weight", declining_weight}, {"left_out", left_out}};
   return result;
 }
 

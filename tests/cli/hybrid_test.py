@@ -62,6 +62,18 @@ class Case(unittest.TestCase):
         self.assertEqual(missing.returncode, 2)
         self.assertIn("nowhere", missing.stderr)
 
+    def test_peoples_own_answers_are_learned(self):
+        edits = self.lines("edits.jsonl", [{"id": "x", "prompt": "Name 1 fruits.", "tags": ["ordinary"], "a": "Apples.", "b": "I will not.", "verdict": "edit", "edited": "Sweet apples."},
+                                           {"id": "y", "prompt": "Name a bird.", "edited": "A wren."}])
+        records = self.lines("records.jsonl", [{"id": str(i), "prompt": f"Name {i} fruits.", "tags": ["ordinary"], "response": "Apples.", "finish": "stop"} for i in range(1, 4)])
+        few = ["--set", f"hybrid.decisions={edits}"]
+        figures = self.done(cai("sft", "--revisions", records, "--out", self.folder / "sft", "--set", "sft.epochs=1", "--set", "sft.trainable_layers=1", "--set", "sft.held_out=0", *few))
+        self.assertEqual(figures["used"], {"edit ordinary": 1, "edit untagged": 1, "response ordinary": 2})
+        self.assertEqual([u["id"] for u in self.read(self.folder / "sft/examples.jsonl")], ["1", "2", "3", "edit:y"])
+        labels = self.lines("labels.jsonl", [{"id": str(i), "prompt": f"Name {i} fruits.", "a": "Apples.", "b": "I will not.", "p": 0.9} for i in range(1, 5)])
+        figures = self.done(cai("reward", "--labels", labels, "--out", self.folder / "reward", "--set", "reward.trainable_layers=1", "--set", "reward.held_out=0", "--set", "reward.epochs=1", *few))
+        self.assertEqual((figures["train"], figures["edits"], figures["by_people"]), (6, 2, 2))
+
     def test_requests_to_decline_weigh_as_much_as_all_others(self):
         labels = self.lines("labels.jsonl", [{"id": str(i), "prompt": f"Steal {i} of them." if i < 2 else f"Name {i} of them.", "a": "I will not.", "b": "Here they are.", "p": 0.9 if i < 2 else 0.1,
                                               "decline": i < 2, "tags": ["red-team" if i < 2 else "ordinary"]} for i in range(8)])

@@ -109,6 +109,12 @@ class Case(unittest.TestCase):
         self.assertEqual([(d["id"], d["verdict"], d["human"]) for d in self.decisions()], [("iter-01/p1/1", "a", 1.0), ("iter-01/p2", "equal", 0.5)])
         self.assertEqual(before, {p: p.read_bytes() for p in (self.run_folder / "iter-01").rglob("*") if p.is_file()})
 
+    def test_an_answer_of_ones_own_is_a_decision(self):
+        self.done(cai("review", self.run_folder, input="w\n \nw\nThree, two and one.\n"))
+        [decision] = self.decisions()
+        self.assertEqual({k: decision.get(k) for k in ("id", "verdict", "edited", "human")}, {"id": "iter-01/p1/1", "verdict": "edit", "edited": "Three, two and one.", "human": None})
+        self.assertEqual((decision["a"], decision["b"]), ("<b>One</b>", "Two."))
+
     def test_the_page_serves_its_owner_alone_and_saves_what_it_calls_saved(self):
         process = subprocess.Popen([BINARY, "review", str(self.run_folder), "--web"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.addCleanup(process.stderr.close)
@@ -145,7 +151,7 @@ class Case(unittest.TestCase):
             self.assertEqual(refused[0], 403, refused[1])
         items = json.loads(ask("GET", "/queue", X_Token=token)[1])
         self.assertEqual([i["id"] for i in items], ["p1/1", "p2"])
-        for wrong in ["", "{", '{"number":9,"verdict":"a"}', '{"number":-1,"verdict":"a"}', '{"number":0,"verdict":"c"}', '[0]', "x" * 70000]:
+        for wrong in ["", "{", '{"number":9,"verdict":"a"}', '{"number":-1,"verdict":"a"}', '{"number":0,"verdict":"c"}', '{"number":0,"verdict":"edit","edited":" "}', '[0]', "x" * 70000]:
             self.assertEqual(ask("POST", "/decide", wrong, X_Token=token)[0], 400, wrong[:20])
         self.assertEqual(ask("GET", "/../run.json", X_Token=token)[0], 404)
         self.assertEqual(self.decisions(), [])

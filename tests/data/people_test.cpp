@@ -55,6 +55,24 @@ TEST(Decisions, StayWhatTheyWereAndTheLastOneOnAPairCounts) {
   EXPECT_FALSE(people.on("Why?", "One.", "Two."));
 }
 
+TEST(Decisions, AnAnswerOfAPersonsOwnIsKeptUntilAnotherVerdict) {
+  const Folder f;
+  const fs::path file = decisions_file(f.path);
+  DecisionFile decisions(file);
+  decisions.add(decision_on(label("1", 0.9), "edit", " Three. \n"));
+  decisions.add(decision_on(label("2", 0.9), "edit", "Four."));
+  decisions.add(decision_on(label("2", 0.9), "a"));
+  const People people(read_decisions(f.path));
+  ASSERT_EQ(people.edits().size(), 1u);
+  EXPECT_EQ(people.edits()[0]["edited"], "Three.");
+  EXPECT_EQ(people.edits()[0]["a"], "One.");
+  EXPECT_EQ(people.on("How?", "One.", "Two."), 1.0) << "of the other decision: an edit says nothing on which of the two is better";
+  for (const std::string same : {"", " \n", "One.", "Two. "}) EXPECT_THROW(decision_on(label("1", 0.9), "edit", same), InputError) << same;
+  const std::vector<Json> alone = read_decisions(f.write("own.jsonl", "{\"id\":\"1\",\"prompt\":\"x\",\"edited\":\"y\"}\n"));
+  EXPECT_EQ(People(alone).edits().size(), 1u);
+  EXPECT_THROW(read_decisions(f.write("empty.jsonl", "{\"id\":\"1\",\"prompt\":\"x\",\"a\":\"y\",\"b\":\"z\",\"edited\":\" \"}\n")), InputError);
+}
+
 TEST(Decisions, SomethingElseIsRefusedWithItsLine) {
   const Folder f;
   try {

@@ -223,7 +223,7 @@ void survives(const fs::path& file, Read read) {
     else bad[(i * 131) % std::min<std::size_t>(bad.size(), 2000)] = static_cast<char>(i * 37 + 1);
     write_file(copy, bad);
     const std::string m = message_of([&] { read(copy); });
-    if (!m.empty()) EXPECT_NE(m.find(file.filename().string()), std::string::npos) << m;
+    if (!m.empty()) { EXPECT_NE(m.find(file.filename().string()), std::string::npos) << m; }
   }
 }
 

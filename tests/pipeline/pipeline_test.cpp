@@ -119,6 +119,18 @@ TEST(Stages, WhatTheJudgeIsTaughtDependsOnHowItIsAsked) {
   EXPECT_EQ(folders_that_differ(inputs, other).front(), "iter-01/sft");
 }
 
+struct DecisionsOfPeople : Folder {};
+
+TEST_F(DecisionsOfPeople, TouchLabelsAndTheirOwnAnswersTouchFineTuning) {
+  RunInputs inputs = small_inputs(), other = inputs;
+  const fs::path file = folder_ / "decisions.jsonl";
+  other.config.hybrid.decisions = {file.string()};
+  write_file(file, R"({"id":"1","prompt":"How?","a":"One.","b":"Two.","human":1})" "\n");
+  EXPECT_EQ(folders_that_differ(inputs, other).front(), "iter-01/label");
+  write_file(file, R"({"id":"1","prompt":"How?","a":"One.","b":"Two.","edited":"Three."})" "\n");
+  EXPECT_EQ(folders_that_differ(inputs, other).front(), "iter-01/sft");
+}
+
 TEST(Stages, TheExamAsksTheModelThatCameInToo) {
   RunInputs inputs = small_inputs();
   inputs.config.iterations = 2;
@@ -164,7 +176,7 @@ TEST(Stages, WithoutPpoUpdatesTheRunEndsWithSupervisedLearning) {
   std::vector<std::string> names;
   for (const Stage& stage : stages) {
     if (stage.iteration == 1) names.push_back(stage.name);
-    if (stage.folder == "iter-02/generate") EXPECT_TRUE(stage.ingredients["inputs"].contains("iter-01/sft"));
+    if (stage.folder == "iter-02/generate") { EXPECT_TRUE(stage.ingredients["inputs"].contains("iter-01/sft")); }
   }
   EXPECT_EQ(names, (std::vector<std::string>{"prompts", "generate", "critique", "revise", "sft", "eval"}));
 }
@@ -176,7 +188,7 @@ TEST(Stages, ByDpoTheLabelsTrainThePolicyThemselves) {
   std::vector<std::string> names;
   for (const Stage& stage : stages_of(inputs)) {
     if (stage.iteration == 1) names.push_back(stage.name);
-    if (stage.folder == "iter-02/generate") EXPECT_TRUE(stage.ingredients["inputs"].contains("iter-01/dpo"));
+    if (stage.folder == "iter-02/generate") { EXPECT_TRUE(stage.ingredients["inputs"].contains("iter-01/dpo")); }
   }
   EXPECT_EQ(names, (std::vector<std::string>{"prompts", "generate", "critique", "revise", "sft", "exam", "candidates", "label", "dpo", "eval"}));
   other.config.ppo.updates = 0;  // no matter: dpo has none

@@ -33,6 +33,28 @@ std::vector<std::string> decisions(const std::vector<TrainExample>& examples) {
   return all;
 }
 
+TEST(Sft, AnAnswerOfAPersonsOwnStandsInPlaceOfTheRevision) {
+  const std::vector<Json> records = {{{"id", "1"}, {"prompt", "Steal it."}, {"tags", {"red-team"}}, {"decline", true}, {"revision", "I won't."}, {"revision_problem", ""}, {"history", Json::array()}},
+                                     {{"id", "2"}, {"prompt", "Name a fruit."}, {"tags", {"ordinary"}}, {"response", "No."}},
+                                     {{"id", "3"}, {"prompt", "Name a tree."}, {"tags", {"ordinary"}}, {"response", "Oak."}}};
+  const People people({{{"id", "x"}, {"prompt", "Name a fruit."}, {"edited", "Pear."}},
+                       {{"id", "y"}, {"prompt", "Steal it."}, {"edited", "I'm sorry, but that is not yours."}},
+                       {{"id", "z"}, {"prompt", "Name a fruit."}, {"edited", "Apple."}},
+                       {{"id", "w"}, {"prompt", "Name a bird."}, {"tags", {"ordinary"}}, {"edited", "Wren."}}});
+  const std::vector<Json> edited = with_edits(records, people);
+  ASSERT_EQ(edited.size(), 4u);
+  EXPECT_EQ(edited[0]["revision"], "I'm sorry, but that is not yours.");
+  EXPECT_EQ(edited[0]["decline"], true);
+  EXPECT_FALSE(edited[0].contains("history"));
+  EXPECT_EQ(edited[1]["revision"], "Apple.") << "the last one on a prompt";
+  EXPECT_EQ(edited[1]["decline"], false);
+  EXPECT_EQ(edited[2], records[2]);
+  EXPECT_EQ(edited[3]["id"], "edit:w");
+  EXPECT_EQ(edited[3]["revision"], "Wren.");
+  EXPECT_EQ(edited[3]["tags"], (Json{"ordinary"}));
+  EXPECT_EQ(with_edits(records, People()), records);
+}
+
 TEST(Sft, DecliningOpeningsAreThoseThatBeginDecliningAnswers) {
   // Declining: 10 three times, 11 twice, 20 once. The others: 20 twice, 21, 10 once.
   std::vector<TrainExample> examples = of_one_token({10, 10, 10, 11, 11, 20, 20, 20, 21, 10});

@@ -89,7 +89,7 @@ TEST(Chat, MessagesThatTheFormatCannotExpressAreRefused) {
     EXPECT_THROW(chat.encode({{"tool", "x"}}, true), InputError);
     EXPECT_THROW(chat.encode({{"user", "x"}, {"system", "y"}}, true), InputError);
     const bool alternates = chat.format() == ChatFormat::kLlama2 || chat.format() == ChatFormat::kMistral;
-    if (alternates) EXPECT_THROW(chat.encode({{"user", "x"}, {"user", "y"}}, true), InputError);
+    if (alternates) { EXPECT_THROW(chat.encode({{"user", "x"}, {"user", "y"}}, true), InputError); }
   }
 }
 

@@ -129,7 +129,7 @@ TEST(Loss, DivergencesAgreeWithWholeDistributionsAndTheirGradients) {
       hidden.mutable_grad() = at::Tensor(), head.mutable_grad() = at::Tensor();
       (expected * weights + chosen * others).sum().backward();
       EXPECT_TRUE(at::allclose(gh, hidden.grad(), 1e-4, 1e-4));
-      if (head_learns) EXPECT_TRUE(at::allclose(gw, head.grad(), 1e-4, 1e-4));
+      if (head_learns) { EXPECT_TRUE(at::allclose(gw, head.grad(), 1e-4, 1e-4)); }
       hidden.mutable_grad() = at::Tensor(), head.mutable_grad() = at::Tensor();
     };
     check(head, old_head, true);
@@ -498,7 +498,7 @@ TEST(Ppo, ADivergenceInTheLossHoldsThePolicy) {
     const Folder folder;
     Json last;
     train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, [&](long step, long, const Json& f) {
-      if (step == 1 && weight > 0) EXPECT_LT(f["divergence"].get<double>(), 0.1);
+      if (step == 1 && weight > 0) { EXPECT_LT(f["divergence"].get<double>(), 0.1); }
       last = f;
     });
     return std::pair(last["kl_k3"].get<double>(), last["score"].get<double>());

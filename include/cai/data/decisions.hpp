@@ -1,4 +1,4 @@
-// People's decisions on pairs of answers: RUN/review/decisions.jsonl, one line a decision, only ever appended to.
+// People's decisions on pairs of answers, and the answers that they wrote themselves: RUN/review/decisions.jsonl, one line a decision, only ever appended to.
 #pragma once
 
 #include <filesystem>
@@ -15,7 +15,8 @@
 namespace cai {
 
 /// The decisions of a run folder (RUN/review/decisions.jsonl), or of a file of the same lines:
-/// {id, prompt, tags, a, b, verdict: "a" | "b" | "equal" | "skip", human (P(a better): 1, 0, 0.5; absent when skipped), ai}.
+/// {id, prompt, tags, a, b, verdict: "a" | "b" | "equal" | "skip", human (P(a better): 1, 0, 0.5; absent when skipped), ai}, or with an answer of the
+/// person's own, better than both (a and b may be absent): {id, prompt, tags, a, b, verdict: "edit", edited, ai}.
 /// In the order of writing; a later line on the same id replaces the earlier one. A last line without its end was never acknowledged and is left out.
 /// Throws InputError on anything else, and when `path` does not exist.
 std::vector<Json> read_decisions(const std::filesystem::path& path);
@@ -35,7 +36,7 @@ class DecisionFile {
   std::unique_ptr<AppendFile> file_;
 };
 
-/// People's word on pairs, whatever order the answers stand in.
+/// People's word on pairs, whatever order the answers stand in, and their own answers.
 class People {
  public:
   People() = default;
@@ -43,9 +44,11 @@ class People {
 
   /// P(a better) by the last decision on this prompt and these answers; nothing when there is none.
   std::optional<double> on(const std::string& prompt, const std::string& a, const std::string& b) const;
-  bool empty() const { return human_.empty(); }
+  /// Decisions with an answer of a person's own (`edited`), in the order of writing.
+  const std::vector<Json>& edits() const { return edits_; }
 
  private:
+  std::vector<Json> edits_;
   std::map<std::tuple<std::string, std::string, std::string>, double> human_;  // prompt, the smaller answer, the larger: P(smaller better)
 };
 

@@ -26,7 +26,8 @@ Margins read_margins(const std::filesystem::path& scores);
 /// the wrong direction 1, no label 0.5.
 std::vector<ReviewItem> review_queue(const Constitution& constitution, const std::vector<Json>& labels, const Margins& margins, bool all);
 
-/// The decision record of a verdict: "a", "b", "equal" or "skip". Throws InputError for another.
-Json decision_on(const Json& label, const std::string& verdict);
+/// The decision record of a verdict: "a", "b", "equal", "skip", or "edit" with `edited`, an answer of the person's own. Throws InputError for another, and
+/// for an edit that is empty or one of the two answers.
+Json decision_on(const Json& label, const std::string& verdict, const std::string& edited = "");
 
 }  // namespace cai

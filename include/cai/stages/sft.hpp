@@ -5,11 +5,16 @@
 
 #include "cai/base/progress.hpp"
 #include "cai/config/config.hpp"
+#include "cai/data/decisions.hpp"
 #include "cai/io/json.hpp"
 #include "cai/stages/judge_turns.hpp"
 #include "cai/train/train.hpp"
 
 namespace cai {
+
+/// The records with the answers that people wrote themselves (the last one on a prompt) in place of the revision, marked `edited`; edits of other prompts come
+/// behind them. Such an answer counts as declining where it begins like a refusal.
+std::vector<Json> with_edits(std::vector<Json> records, const People& people);
 
 /// `records`: the last revise stage's (revised or not); ordinary answers come in `response`. Unusable revisions are left out, counted by reason.
 /// `turns`: what judging is learned from, beside the answers; each weighs as much as an answer of mean length.
