@@ -11,6 +11,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
 #include "cai/base/statistics.hpp"
+#include "cai/base/text.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/train/guards.hpp"
 #include "cai/train/loss.hpp"
@@ -27,6 +28,12 @@ void scatter(const Rollouts& r, const std::vector<std::size_t>& which, const at:
   const float* next = v.data_ptr<float>();
   for (std::size_t i : which)
     for (std::size_t t = 0; t < r.sequences[i].size() - static_cast<std::size_t>(r.prompt_tokens[i]); ++t) put(i, *next++);
+}
+
+std::vector<std::size_t> all_of(const Rollouts& r) {
+  std::vector<std::size_t> all(r.sequences.size());
+  std::iota(all.begin(), all.end(), 0);
+  return all;
 }
 
 at::Tensor gather(const std::vector<std::vector<double>>& values, const std::vector<std::size_t>& which) {
@@ -79,266 +86,357 @@ PpoLosses ppo_losses(const at::Tensor& log_new, const at::Tensor& log_old, const
   return l;
 }
 
-Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer& score, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
-                    const PpoConfig& config, const EngineConfig& engine_config, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
-  if (prompts.empty()) throw InputError("ppo: no prompts");
-  if (config.advantage != "gae" && config.samples_per_prompt < 2) throw InputError("ppo.advantage " + config.advantage + " needs ppo.samples_per_prompt of 2 or more");
-  const OptimiserConfig& o = config.optimiser;
-  const bool with_critic = config.advantage == "gae";
+namespace {
 
+// What an update learns from: by sequence and answer token.
+struct Estimates {
+  std::vector<std::vector<double>> old_logs, old_values, advantages, returns;
+  std::vector<double> totals;  // of each sequence's rewards
+  double explained_variance = 0;
+};
+
+// Of an update's optimiser steps: sums of their means over tokens, and what the last one said.
+struct Losses {
+  double policy = 0, value = 0, divergence = 0, clipped = 0, value_clipped = 0;
+  double approximate_kl = 0, norm = 0, value_norm = 0;
+  double first_log_ratio = 0;  // largest |log ratio| before anything was learned
+  long steps = 0;
+
+  void add(const Losses& step) {
+    policy += step.policy, value += step.value, divergence += step.divergence, clipped += step.clipped, value_clipped += step.value_clipped;
+    approximate_kl = step.approximate_kl, norm = step.norm, value_norm = step.value_norm;
+    first_log_ratio = std::max(first_log_ratio, step.first_log_ratio);
+    ++steps;
+  }
+};
+
+class Ppo {
+ public:
+  Ppo(Llama& policy, const RewardModel& start_value, const Scorer& score, const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder);
+  Json train(const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, const StepObserver& observe);
+
+ private:
+  using Indices = std::vector<std::size_t>;
+
+  Rollouts roll_out(const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, long update);
+  void measure(Rollouts& r, const std::vector<int>& stops);
+  std::vector<at::Tensor> keep_trunk(Rollouts& r, const std::vector<std::vector<int>>& ended) const;
+  Estimates estimate(const Rollouts& r) const;
+  Losses learn(const Rollouts& r, const Estimates& e, long update);
+  Losses learn_from(const Rollouts& r, const Estimates& e, const Indices& batch, long update);
+  Json figures_of(const Rollouts& r, const Estimates& e, const Losses& losses, long update) const;
+
+  Part part(const Rollouts& r, const Indices& which, const Llama& model) const;
+  std::vector<Indices> parts(const Rollouts& r, const Indices& order) const { return parts_of(r, order, shared_, policy_.config.layers); }
+  std::vector<std::pair<std::string, AdamW*>> groups() { return {{"policy", &policy_optimiser_}, {"value", &value_optimiser_}}; }
+  Random random(long update) const { return Random(seed_).derive("update").derive(static_cast<std::uint64_t>(update)); }
+  bool policy_learns(long update) const { return !with_critic_ || update >= config_.critic_warmup; }
+  double rate(long update) const { return scheduled_rate(config_.optimiser, config_.optimiser.learning_rate, update, config_.updates); }
+  double value_rate(long update) const { return scheduled_rate(config_.optimiser, config_.value_learning_rate, update, config_.updates); }
+
+  const PpoConfig& config_;
+  const Scorer& score_;
+  const std::uint64_t seed_;
+  const bool with_critic_;
   // The reference is the policy as it came in: a shallow copy keeps the old tensors, make_trainable gives the policy its own.
-  const Llama reference = policy;
-  AdamW policy_optimiser(make_trainable(policy, o.trainable_layers), 1e-5, o.weight_decay);
-  RewardModel value = start_value;
-  NamedTensors value_weights;
-  if (with_critic) {
-    value_weights = make_trainable(value.trunk, o.trainable_layers);
-    value.score = value.score.detach().clone().requires_grad_(true);
-    value_weights.emplace_back("score.weight", value.score);
+  Llama& policy_;
+  const Llama reference_;
+  RewardModel value_;
+  AdamW policy_optimiser_, value_optimiser_;
+  const std::int64_t shared_;  // layers below are the same frozen tensors in all models: their states are computed once a round
+  TrainingState state_;
+  const Json position_;
+  const LmHead reference_head_;
+  LmHead policy_head_;
+  Engine engine_;
+  std::vector<Json> history_;
+  double kl_coefficient_;
+};
+
+NamedTensors critic_weights(RewardModel& value, long layers) {
+  NamedTensors weights = make_trainable(value.trunk, layers);
+  value.score = value.score.detach().clone().requires_grad_(true);
+  weights.emplace_back("score.weight", value.score);
+  return weights;
+}
+
+Ppo::Ppo(Llama& policy, const RewardModel& start_value, const Scorer& score, const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder)
+    : config_(config),
+      score_(score),
+      seed_(seed),
+      with_critic_(config.advantage == "gae"),
+      policy_(policy),
+      reference_(policy),
+      value_(start_value),
+      policy_optimiser_(make_trainable(policy, config.optimiser.trainable_layers), 1e-5, config.optimiser.weight_decay),
+      value_optimiser_(with_critic_ ? critic_weights(value_, config.optimiser.trainable_layers) : NamedTensors(), 1e-5, config.optimiser.weight_decay),
+      shared_(config.optimiser.trainable_layers <= 0 ? 0 : std::min(first_trainable_layer(policy.config, config.optimiser.trainable_layers), shared_layers(reference_, start_value.trunk))),
+      state_(folder, config.optimiser.checkpoint_seconds),
+      position_(state_.restore(groups())),
+      reference_head_(reference_.head, reference_.bfloat16),
+      policy_head_(policy.head.requires_grad() ? LmHead(policy.head, policy.bfloat16) : reference_head_),  // frozen: the same tensor
+      engine_(policy, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}),
+      history_(state_.history()),
+      kl_coefficient_(position_.is_null() ? config.kl_coefficient : position_.at("kl_coefficient").get<double>()) {}
+
+// Answers to prompts in seeded order, a new order each time all were used.
+Rollouts Ppo::roll_out(const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, long update) {
+  Rollouts r;
+  std::vector<Request> requests;
+  std::vector<const PpoPrompt*> asked;
+  for (long i = 0; i < config_.prompts_per_update; ++i) {
+    const std::size_t drawn = static_cast<std::size_t>(update * config_.prompts_per_update + i);
+    const PpoPrompt& prompt = prompts[Random(seed_).derive("order").derive(drawn / prompts.size()).permutation(prompts.size())[drawn % prompts.size()]];
+    for (long s = 0; s < config_.samples_per_prompt; ++s) {
+      r.group.push_back(static_cast<std::size_t>(i));
+      asked.push_back(&prompt);
+      requests.push_back({.prompt = prompt.tokens, .max_new_tokens = static_cast<int>(config_.max_new_tokens), .temperature = config_.temperature, .stops = stops,
+                          .random = random(update).derive("rollout").derive(requests.size())});
+    }
   }
-  AdamW value_optimiser(value_weights, 1e-5, o.weight_decay);
+  if (update > 0) engine_.refresh(policy_);
+  std::vector<Completion> completions(requests.size());
+  engine_.generate(requests, [&](std::size_t i, Completion c) { completions[i] = std::move(c); });
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    if (completions[i].tokens.empty()) throw InputError("ppo: prompt " + in_quotes(asked[i]->id) + " leaves no room for an answer");
+    std::vector<int> sequence = requests[i].prompt;
+    sequence.insert(sequence.end(), completions[i].tokens.begin(), completions[i].tokens.end());
+    r.prompt_tokens.push_back(static_cast<int>(requests[i].prompt.size()));
+    r.sequences.push_back(std::move(sequence));
+    Rollout one;
+    one.is_finished = completions[i].finish == Finish::kStop;
+    r.rollouts.push_back(std::move(one));
+    r.sampler.emplace_back(completions[i].log_probabilities.begin(), completions[i].log_probabilities.end());
+  }
+  return r;
+}
 
-  // Layers below `shared` are the same frozen tensors in all models, so their states are computed once a round.
-  const std::int64_t shared = o.trainable_layers <= 0 ? 0 : std::min(first_trainable_layer(policy.config, o.trainable_layers), shared_layers(reference, start_value.trunk));
-
-  TrainingState state(folder, o.checkpoint_seconds);
-  const std::vector<std::pair<std::string, AdamW*>> groups = {{"policy", &policy_optimiser}, {"value", &value_optimiser}};
-  const Json position = state.restore(groups);
-  long update = position.is_null() ? 0 : position.at("update").get<long>();
-  double kl_coefficient = position.is_null() ? config.kl_coefficient : position.at("kl_coefficient").get<double>();
-  const LmHead reference_head(reference.head, reference.bfloat16);
-  LmHead policy_head = policy.head.requires_grad() ? LmHead(policy.head, policy.bfloat16) : reference_head;  // frozen: the same tensor
-  std::vector<Json> history = state.history();
-  Engine engine(policy, {.dtype = engine_config.dtype, .max_sequences = static_cast<int>(engine_config.max_sequences)});
-
-  for (; update < config.updates; ++update) {
-    state.maybe_save({{"update", update}, {"kl_coefficient", kl_coefficient}}, groups);
-    const Random random = Random(seed).derive("update").derive(static_cast<std::uint64_t>(update));
-
-    // Rollouts: prompts in seeded order, a new order each time all were used.
-    Rollouts r;
-    std::vector<Request> requests;
-    for (long i = 0; i < config.prompts_per_update; ++i) {
-      const std::size_t drawn = static_cast<std::size_t>(update * config.prompts_per_update + i);
-      const PpoPrompt& prompt = prompts[Random(seed).derive("order").derive(drawn / prompts.size()).permutation(prompts.size())[drawn % prompts.size()]];
-      for (long s = 0; s < config.samples_per_prompt; ++s) {
-        r.group.push_back(static_cast<std::size_t>(i));
-        requests.push_back({.prompt = prompt.tokens, .max_new_tokens = static_cast<int>(config.max_new_tokens), .temperature = config.temperature, .stops = stops,
-                            .random = random.derive("rollout").derive(requests.size())});
-      }
+// The states below the shared layers, of the sequences (kept in `r`) and of them with their end (returned; empty without shared layers, for then the embedding may learn).
+std::vector<at::Tensor> Ppo::keep_trunk(Rollouts& r, const std::vector<std::vector<int>>& ended) const {
+  r.trunk.resize(r.sequences.size());
+  if (shared_ == 0) return {};
+  const at::NoGradGuard no_gradients;
+  std::vector<at::Tensor> states(ended.size());
+  for (const Indices& which : parts(r, all_of(r))) {
+    std::vector<std::vector<int>> sequences;
+    for (std::size_t i : which) sequences.push_back(ended[i]);
+    const Packed packed = pack(sequences);
+    const at::Tensor hidden = run_layers(reference_, embed(reference_, packed.tokens), packed, 0, shared_);
+    for (std::size_t k = 0; k < which.size(); ++k) {
+      const std::size_t i = which[k];
+      states[i] = hidden.index_select(0, at::tensor(rows_of(packed, k), at::kLong));
+      r.trunk[i] = states[i].narrow(0, 0, static_cast<std::int64_t>(r.sequences[i].size()));
     }
-    if (update > 0) engine.refresh(policy);
-    std::vector<Completion> completions(requests.size());
-    engine.generate(requests, [&](std::size_t i, Completion c) { completions[i] = std::move(c); });
-    std::vector<std::size_t> order;
-    for (std::size_t i = 0; i < requests.size(); ++i) {
-      if (completions[i].tokens.empty()) throw InputError("ppo: prompt \"" + prompts[i % prompts.size()].id + "\" leaves no room for an answer");
-      std::vector<int> sequence = requests[i].prompt;
-      sequence.insert(sequence.end(), completions[i].tokens.begin(), completions[i].tokens.end());
-      r.prompt_tokens.push_back(static_cast<int>(requests[i].prompt.size()));
-      r.sequences.push_back(std::move(sequence));
-      Rollout one;
-      one.is_finished = completions[i].finish == Finish::kStop;
-      r.rollouts.push_back(std::move(one));
-      r.sampler.emplace_back(completions[i].log_probabilities.begin(), completions[i].log_probabilities.end());
-      order.push_back(i);
-    }
+  }
+  return states;
+}
 
-    // The reward was learned on answers that end: a cut one is scored as if it ended where it was cut.
-    std::vector<std::vector<int>> ended = r.sequences;
-    for (std::size_t i = 0; i < ended.size(); ++i)
-      if (!r.rollouts[i].is_finished && !stops.empty()) ended[i].push_back(stops.front());
+Part Ppo::part(const Rollouts& r, const Indices& which, const Llama& model) const {
+  if (shared_ > 0) return part_of(r, which);
+  Rollouts embedded = {.sequences = r.sequences, .prompt_tokens = r.prompt_tokens, .trunk = std::vector<at::Tensor>(r.sequences.size())};
+  for (std::size_t i : which) embedded.trunk[i] = embed(model, at::tensor(std::vector<std::int64_t>(r.sequences[i].begin(), r.sequences[i].end()), at::kLong));
+  return part_of(embedded, which);
+}
 
-    // Measured by the training forward: old policy, reference, values.
-    double entropy = 0, tokens = 0;
-    r.trunk.resize(r.sequences.size()), r.reference.clear();
-    std::vector<at::Tensor> ended_trunk(shared > 0 ? ended.size() : 0);
-    {
-      const at::NoGradGuard no_gradients;
-      for (const auto& which : parts_of(r, order, shared, policy.config.layers)) {
-        std::vector<std::vector<int>> sequences;
-        for (std::size_t i : which) sequences.push_back(ended[i]);
-        const Packed packed = pack(sequences);
-        const at::Tensor hidden = run_layers(reference, embed(reference, packed.tokens), packed, 0, shared);
-        for (std::size_t k = 0; k < which.size() && shared > 0; ++k) {  // with shared 0 the embedding may learn: nothing can be kept
-          const std::size_t i = which[k];
-          ended_trunk[i] = hidden.index_select(0, at::tensor(rows_of(packed, k), at::kLong));
-          r.trunk[i] = ended_trunk[i].narrow(0, 0, static_cast<std::int64_t>(r.sequences[i].size()));
+// What the old policy, the reference and the value model say of each answer token, all by the training forward, and the scores.
+void Ppo::measure(Rollouts& r, const std::vector<int>& stops) {
+  // The reward was learned on answers that end: a cut one is scored as if it ended where it was cut.
+  std::vector<std::vector<int>> ended = r.sequences;
+  for (std::size_t i = 0; i < ended.size(); ++i)
+    if (!r.rollouts[i].is_finished && !stops.empty()) ended[i].push_back(stops.front());
+  const std::vector<at::Tensor> ended_trunk = keep_trunk(r, ended);
+  {
+    const at::NoGradGuard no_gradients;
+    for (const Indices& which : parts(r, all_of(r))) {
+      const Part of_policy = part(r, which, policy_), of_reference = part(r, which, reference_);
+      const auto old_policy = token_log_probabilities(answer_states(policy_, of_policy, shared_), policy_head_, of_policy.targets, config_.temperature);
+      scatter(r, which, old_policy.log_probabilities, [&](std::size_t i, float v) { r.rollouts[i].log_probabilities.push_back(v); });
+      r.entropy += old_policy.entropies.sum().item<double>();
+      r.tokens += static_cast<double>(old_policy.entropies.numel());
+      const at::Tensor reference_states = answer_states(reference_, of_reference, shared_);
+      scatter(r, which, token_log_probabilities(reference_states, reference_head_, of_reference.targets, config_.temperature).log_probabilities,
+              [&](std::size_t i, float v) { r.rollouts[i].reference.push_back(v); });
+      if (config_.divergence_weight > 0) {
+        const NextTokens said = next_tokens(reference_states, reference_head_, config_.temperature, policy_.head.requires_grad());
+        std::int64_t row = 0;
+        for (std::size_t i : which) {  // parts follow the sequences' order here
+          r.reference.push_back(said.rows(row, static_cast<std::int64_t>(r.rollouts[i].reference.size())));
+          row += static_cast<std::int64_t>(r.rollouts[i].reference.size());
         }
       }
+      if (with_critic_) scatter(r, which, token_values(value_, part(r, which, value_.trunk), shared_), [&](std::size_t i, float v) { r.rollouts[i].values.push_back(v); });
     }
-    const auto part = [&](const std::vector<std::size_t>& which, const Llama& model) {
-      if (shared > 0) return part_of(r, which);
-      Rollouts embedded = {r.sequences, r.prompt_tokens, {}, {}, {}, {}, std::vector<at::Tensor>(r.sequences.size()), {}};
-      for (std::size_t i : which) embedded.trunk[i] = embed(model, at::tensor(std::vector<std::int64_t>(r.sequences[i].begin(), r.sequences[i].end()), at::kLong));
-      return part_of(embedded, which);
-    };
-    {
-      const at::NoGradGuard no_gradients;
-      for (const auto& which : parts_of(r, order, shared, policy.config.layers)) {
-        const Part of_policy = part(which, policy), of_reference = part(which, reference);
-        const auto old_policy = token_log_probabilities(answer_states(policy, of_policy, shared), policy_head, of_policy.targets, config.temperature);
-        scatter(r, which, old_policy.log_probabilities, [&](std::size_t i, float v) { r.rollouts[i].log_probabilities.push_back(v); });
-        entropy += old_policy.entropies.sum().item<double>();
-        tokens += static_cast<double>(old_policy.entropies.numel());
-        const at::Tensor reference_states = answer_states(reference, of_reference, shared);
-        scatter(r, which, token_log_probabilities(reference_states, reference_head, of_reference.targets, config.temperature).log_probabilities,
-                [&](std::size_t i, float v) { r.rollouts[i].reference.push_back(v); });
-        if (config.divergence_weight > 0) {
-          const NextTokens said = next_tokens(reference_states, reference_head, config.temperature, policy.head.requires_grad());
-          std::int64_t row = 0;
-          for (std::size_t i : which) {  // parts follow the sequences' order here
-            r.reference.push_back(said.rows(row, static_cast<std::int64_t>(r.rollouts[i].reference.size())));
-            row += static_cast<std::int64_t>(r.rollouts[i].reference.size());
-          }
-        }
-        if (with_critic)
-          scatter(r, which, token_values(value, part(which, value.trunk), shared), [&](std::size_t i, float v) { r.rollouts[i].values.push_back(v); });
-      }
-    }
-    r.raw_scores = score(ended, ended_trunk, shared);
-    double clipped_scores = 0, finished = 0;
-    std::vector<double> lengths, sequence_kl;
-    double kl3 = 0, sampler_k3 = 0;
-    for (std::size_t i = 0; i < r.rollouts.size(); ++i) {
-      Rollout& one = r.rollouts[i];
-      clipped_scores += std::abs(r.raw_scores[i]) > config.reward_clip;
-      one.score = std::clamp(r.raw_scores[i], -config.reward_clip, config.reward_clip) - (one.is_finished ? 0 : config.missing_stop_penalty);
-      finished += one.is_finished;
-      lengths.push_back(static_cast<double>(one.log_probabilities.size()));
-      double kl = 0;
-      for (std::size_t t = 0; t < one.log_probabilities.size(); ++t) {
-        kl += one.log_probabilities[t] - one.reference[t];
-        kl3 += k3(one.log_probabilities[t] - one.reference[t]) / tokens;
-        if (config.temperature == 1) sampler_k3 += k3(r.sampler[i][t] - one.log_probabilities[t]) / tokens;
-      }
-      sequence_kl.push_back(kl);
-    }
+  }
+  r.raw_scores = score_(ended, ended_trunk, shared_);
+  for (std::size_t i = 0; i < r.rollouts.size(); ++i) {
+    Rollout& one = r.rollouts[i];
+    one.score = std::clamp(r.raw_scores[i], -config_.reward_clip, config_.reward_clip) - (one.is_finished ? 0 : config_.missing_stop_penalty);
+  }
+}
 
-    // Advantages.
-    std::vector<std::vector<double>> rewards, advantages, returns, old_logs, old_values;
-    for (const Rollout& one : r.rollouts) rewards.push_back(token_rewards(one, kl_coefficient)), old_logs.push_back(one.log_probabilities), old_values.push_back(one.values);
-    if (config.whiten_rewards) whiten(rewards, true);
-    std::vector<double> totals;
-    for (const auto& row : rewards) totals.push_back(std::accumulate(row.begin(), row.end(), 0.0));
-    double explained_variance = 0;
-    if (with_critic) {
-      std::vector<double> all_returns, errors;
-      for (std::size_t i = 0; i < rewards.size(); ++i) {
-        Advantages a = estimate_advantages(rewards[i], r.rollouts[i].values, config.gamma, config.lambda);
-        for (std::size_t t = 0; t < a.returns.size(); ++t) all_returns.push_back(a.returns[t]), errors.push_back(a.returns[t] - r.rollouts[i].values[t]);
-        advantages.push_back(std::move(a.advantages)), returns.push_back(std::move(a.returns));
-      }
-      const double variance = std::pow(moments(all_returns).std, 2);
-      explained_variance = variance > 0 ? 1 - std::pow(moments(errors).std, 2) / variance : 0;
-    } else {
-      advantages.resize(rewards.size());
-      for (long g = 0; g < config.prompts_per_update; ++g) {
-        std::vector<std::size_t> members;
-        std::vector<double> scores;
-        for (std::size_t i = 0; i < r.group.size(); ++i)
-          if (r.group[i] == static_cast<std::size_t>(g)) members.push_back(i), scores.push_back(totals[i]);
-        const std::vector<double> a = config.advantage == "rloo" ? leave_one_out(scores) : group_relative(scores);
-        for (std::size_t k = 0; k < members.size(); ++k) advantages[members[k]].assign(rewards[members[k]].size(), a[k]);
-      }
+Estimates Ppo::estimate(const Rollouts& r) const {
+  Estimates e;
+  std::vector<std::vector<double>> rewards;
+  for (const Rollout& one : r.rollouts) rewards.push_back(token_rewards(one, kl_coefficient_)), e.old_logs.push_back(one.log_probabilities), e.old_values.push_back(one.values);
+  if (config_.whiten_rewards) whiten(rewards, true);
+  for (const auto& row : rewards) e.totals.push_back(std::accumulate(row.begin(), row.end(), 0.0));
+  if (with_critic_) {
+    std::vector<double> all_returns, errors;
+    for (std::size_t i = 0; i < rewards.size(); ++i) {
+      Advantages a = estimate_advantages(rewards[i], r.rollouts[i].values, config_.gamma, config_.lambda);
+      for (std::size_t t = 0; t < a.returns.size(); ++t) all_returns.push_back(a.returns[t]), errors.push_back(a.returns[t] - r.rollouts[i].values[t]);
+      e.advantages.push_back(std::move(a.advantages)), e.returns.push_back(std::move(a.returns));
     }
-    if (config.advantage != "grpo") whiten(advantages);
-
-    // Updates.
-    const double rate = scheduled_rate(o, o.learning_rate, update, config.updates), value_rate = scheduled_rate(o, config.value_learning_rate, update, config.updates);
-    const bool policy_learns = !with_critic || update >= config.critic_warmup;
-    double policy_loss = 0, value_loss = 0, divergence = 0, approximate_kl = 0, clip_share = 0, value_clip_share = 0, norm = 0, value_norm = 0, first_ratio_error = 0;
-    long optimiser_steps = 0;
-    bool stop_epochs = false;
-    for (long epoch = 0; epoch < config.epochs && !stop_epochs; ++epoch) {
-      std::vector<std::size_t> epoch_order = order;
-      if (config.minibatches > 1) {
-        const std::vector<std::size_t> shuffled = random.derive("epoch").derive(static_cast<std::uint64_t>(epoch)).permutation(order.size());
-        for (std::size_t i = 0; i < order.size(); ++i) epoch_order[i] = order[shuffled[i]];
-      }
-      const std::size_t per_batch = (epoch_order.size() + static_cast<std::size_t>(config.minibatches) - 1) / static_cast<std::size_t>(config.minibatches);
-      for (std::size_t from = 0; from < epoch_order.size() && !stop_epochs; from += per_batch) {
-        std::vector<std::size_t> batch(epoch_order.begin() + static_cast<std::ptrdiff_t>(from), epoch_order.begin() + static_cast<std::ptrdiff_t>(std::min(epoch_order.size(), from + per_batch)));
-        std::sort(batch.begin(), batch.end());  // answers to one prompt side by side: a pass reads it once
-        double batch_tokens = 0, batch_kl = 0, batch_clipped = 0, batch_value_clipped = 0, batch_policy = 0, batch_value = 0, batch_divergence = 0;
-        for (std::size_t i : batch) batch_tokens += static_cast<double>(old_logs[i].size());
-        for (const auto& which : parts_of(r, batch, shared, policy.config.layers)) {
-          // One model after the other, so that only one's activations are there.
-          PpoLosses of_policy, of_value;
-          if (policy_learns) {
-            const Part p = part(which, policy);
-            const at::Tensor log_old = gather(old_logs, which);
-            std::vector<NextTokens> said;
-            for (std::size_t i : which)
-              if (config.divergence_weight > 0) said.push_back(r.reference[i]);
-            const std::optional<NextTokens> before = said.empty() ? std::nullopt : std::optional(joined(said));
-            const TokenLogProbabilities now = token_log_probabilities(answer_states(policy, p, shared), policy_head, p.targets, config.temperature, before ? &*before : nullptr);
-            of_policy = ppo_losses(now.log_probabilities, log_old, gather(advantages, which), {}, {}, {}, config.clip_ratio, config.clip_value);
-            if (epoch == 0 && from == 0) first_ratio_error = std::max(first_ratio_error, (now.log_probabilities.detach() - log_old).abs().max().item<double>());
-            at::Tensor objective = of_policy.policy / batch_tokens;
-            if (before) {
-              const at::Tensor of_reference = now.divergences.sum() / batch_tokens;
-              batch_divergence += of_reference.item<double>();
-              objective = objective + config.divergence_weight * of_reference;
-            }
-            objective.backward();
-            batch_policy += of_policy.policy.item<double>() / batch_tokens;
-          }
-          if (with_critic) {
-            of_value = ppo_losses({}, {}, {}, token_values(value, part(which, value.trunk), shared), gather(old_values, which), gather(returns, which), config.clip_ratio, config.clip_value);
-            (of_value.value / batch_tokens).backward();
-            batch_value += of_value.value.item<double>() / batch_tokens;
-          }
-          batch_kl += of_policy.approximate_kl / batch_tokens, batch_clipped += of_policy.clipped / batch_tokens, batch_value_clipped += of_value.value_clipped / batch_tokens;
-        }
-        if (!std::isfinite(batch_policy) || !std::isfinite(batch_value))
-          throw TrainingError("ppo: the loss is not finite at update " + std::to_string(update + 1) + "; try a lower ppo.learning_rate");
-        if (policy_learns) norm = policy_optimiser.step(rate, o.max_gradient_norm);
-        if (policy_learns && policy.head.requires_grad()) policy_head = LmHead(policy.head, policy.bfloat16);
-        if (with_critic) value_norm = value_optimiser.step(value_rate, o.max_gradient_norm);
-        if (!std::isfinite(norm) || !std::isfinite(value_norm))
-          throw TrainingError("ppo: the gradient is not finite at update " + std::to_string(update + 1) + "; try a lower ppo.learning_rate");
-        divergence += batch_divergence, policy_loss += batch_policy, value_loss += batch_value, clip_share += batch_clipped, value_clip_share += batch_value_clipped;
-        approximate_kl = batch_kl;
-        ++optimiser_steps;
-        stop_epochs = batch_kl > config.stop_epochs_at_kl;
-      }
+    const double variance = std::pow(moments(all_returns).std, 2);
+    e.explained_variance = variance > 0 ? 1 - std::pow(moments(errors).std, 2) / variance : 0;
+  } else {
+    e.advantages.resize(rewards.size());
+    for (long g = 0; g < config_.prompts_per_update; ++g) {
+      Indices members;
+      std::vector<double> scores;
+      for (std::size_t i = 0; i < r.group.size(); ++i)
+        if (r.group[i] == static_cast<std::size_t>(g)) members.push_back(i), scores.push_back(e.totals[i]);
+      const std::vector<double> a = config_.advantage == "rloo" ? leave_one_out(scores) : group_relative(scores);
+      for (std::size_t k = 0; k < members.size(); ++k) e.advantages[members[k]].assign(rewards[members[k]].size(), a[k]);
     }
+  }
+  if (config_.advantage != "grpo") whiten(e.advantages);
+  return e;
+}
 
-    const double n = static_cast<double>(optimiser_steps);
-    const Moments kl = moments(sequence_kl), scores = moments(r.raw_scores), length = moments(lengths), total = moments(totals);
-    Json figures = {{"update", update + 1}, {"score", scores.mean}, {"score_std", scores.std}, {"reward", total.mean}, {"kl", kl.mean}, {"kl_k3", kl3},
-                          {"sampler_k3", sampler_k3}, {"kl_coefficient", kl_coefficient}, {"entropy", entropy / tokens}, {"policy_loss", policy_loss / n},
-                          {"approximate_kl", approximate_kl}, {"clip_share", clip_share / n},
-                          {"first_log_ratio", first_ratio_error}, {"gradient_norm", norm},
-                          {"learning_rate", policy_learns ? rate : 0.0}, {"tokens", tokens}, {"length", length.mean}, {"length_slope", slope(lengths, r.raw_scores)},
-                          {"stop_rate", finished / static_cast<double>(r.rollouts.size())}, {"scores_clipped", clipped_scores}, {"distinct_2", distinct_pairs(r)},
-                          {"common_opening", common_opening(r)}, {"optimiser_steps", optimiser_steps}};
-    if (config.divergence_weight > 0) figures["divergence"] = divergence / n;
-    if (with_critic)
-      figures.update({{"value_loss", value_loss / n}, {"explained_variance", explained_variance}, {"value_clip_share", value_clip_share / n}, {"value_gradient_norm", value_norm}});
-    state.log(figures);
-    history.push_back(figures);
-    if (observe) observe(update + 1, config.updates, figures);
-    if (const std::string problem = training_problem(history, config); !problem.empty())
+Losses Ppo::learn(const Rollouts& r, const Estimates& e, long update) {
+  Losses all;
+  for (long epoch = 0; epoch < config_.epochs; ++epoch) {
+    Indices order = all_of(r);
+    if (config_.minibatches > 1) order = random(update).derive("epoch").derive(static_cast<std::uint64_t>(epoch)).permutation(order.size());
+    const std::size_t per_batch = (order.size() + static_cast<std::size_t>(config_.minibatches) - 1) / static_cast<std::size_t>(config_.minibatches);
+    for (std::size_t from = 0; from < order.size(); from += per_batch) {
+      Indices batch(order.begin() + static_cast<std::ptrdiff_t>(from), order.begin() + static_cast<std::ptrdiff_t>(std::min(order.size(), from + per_batch)));
+      std::sort(batch.begin(), batch.end());  // answers to one prompt side by side: a pass reads it once
+      Losses step = learn_from(r, e, batch, update);
+      if (all.steps > 0) step.first_log_ratio = 0;
+      all.add(step);
+      if (step.approximate_kl > config_.stop_epochs_at_kl) return all;
+    }
+  }
+  return all;
+}
+
+// One step of the optimisers.
+Losses Ppo::learn_from(const Rollouts& r, const Estimates& e, const Indices& batch, long update) {
+  Losses step;
+  double tokens = 0;
+  for (std::size_t i : batch) tokens += static_cast<double>(e.old_logs[i].size());
+  for (const Indices& which : parts(r, batch)) {
+    // One model after the other, so that only one's activations are there.
+    if (policy_learns(update)) {
+      const Part p = part(r, which, policy_);
+      const at::Tensor log_old = gather(e.old_logs, which);
+      std::vector<NextTokens> said;
+      for (std::size_t i : which)
+        if (config_.divergence_weight > 0) said.push_back(r.reference[i]);
+      const std::optional<NextTokens> before = said.empty() ? std::nullopt : std::optional(joined(said));
+      const TokenLogProbabilities now = token_log_probabilities(answer_states(policy_, p, shared_), policy_head_, p.targets, config_.temperature, before ? &*before : nullptr);
+      const PpoLosses losses = ppo_losses(now.log_probabilities, log_old, gather(e.advantages, which), {}, {}, {}, config_.clip_ratio, config_.clip_value);
+      step.first_log_ratio = std::max(step.first_log_ratio, (now.log_probabilities.detach() - log_old).abs().max().item<double>());
+      at::Tensor objective = losses.policy / tokens;
+      if (before) {
+        const at::Tensor of_reference = now.divergences.sum() / tokens;
+        step.divergence += of_reference.item<double>();
+        objective = objective + config_.divergence_weight * of_reference;
+      }
+      objective.backward();
+      step.policy += losses.policy.item<double>() / tokens, step.approximate_kl += losses.approximate_kl / tokens, step.clipped += losses.clipped / tokens;
+    }
+    if (with_critic_) {
+      const PpoLosses losses = ppo_losses({}, {}, {}, token_values(value_, part(r, which, value_.trunk), shared_), gather(e.old_values, which), gather(e.returns, which), config_.clip_ratio, config_.clip_value);
+      (losses.value / tokens).backward();
+      step.value += losses.value.item<double>() / tokens, step.value_clipped += losses.value_clipped / tokens;
+    }
+  }
+  const auto must_be_finite = [&](double a, double b, const char* what) {
+    if (!std::isfinite(a) || !std::isfinite(b)) throw TrainingError("ppo: the " + std::string(what) + " is not finite at update " + std::to_string(update + 1) + "; try a lower ppo.learning_rate");
+  };
+  must_be_finite(step.policy, step.value, "loss");
+  const double longest = config_.optimiser.max_gradient_norm;
+  if (policy_learns(update)) step.norm = policy_optimiser_.step(rate(update), longest);
+  if (policy_learns(update) && policy_.head.requires_grad()) policy_head_ = LmHead(policy_.head, policy_.bfloat16);
+  if (with_critic_) step.value_norm = value_optimiser_.step(value_rate(update), longest);
+  must_be_finite(step.norm, step.value_norm, "gradient");
+  return step;
+}
+
+Json Ppo::figures_of(const Rollouts& r, const Estimates& e, const Losses& losses, long update) const {
+  double clipped_scores = 0, finished = 0, kl3 = 0, sampler_k3 = 0;
+  std::vector<double> lengths, sequence_kl;
+  for (std::size_t i = 0; i < r.rollouts.size(); ++i) {
+    const Rollout& one = r.rollouts[i];
+    clipped_scores += std::abs(r.raw_scores[i]) > config_.reward_clip;
+    finished += one.is_finished;
+    lengths.push_back(static_cast<double>(one.log_probabilities.size()));
+    double kl = 0;
+    for (std::size_t t = 0; t < one.log_probabilities.size(); ++t) {
+      kl += one.log_probabilities[t] - one.reference[t];
+      kl3 += k3(one.log_probabilities[t] - one.reference[t]) / r.tokens;
+      if (config_.temperature == 1) sampler_k3 += k3(r.sampler[i][t] - one.log_probabilities[t]) / r.tokens;
+    }
+    sequence_kl.push_back(kl);
+  }
+  const double n = static_cast<double>(losses.steps);
+  const Moments kl = moments(sequence_kl), scores = moments(r.raw_scores), length = moments(lengths), total = moments(e.totals);
+  Json figures = {{"update", update + 1}, {"score", scores.mean}, {"score_std", scores.std}, {"reward", total.mean}, {"kl", kl.mean}, {"kl_k3", kl3},
+                  {"sampler_k3", sampler_k3}, {"kl_coefficient", kl_coefficient_}, {"entropy", r.entropy / r.tokens}, {"policy_loss", losses.policy / n},
+                  {"approximate_kl", losses.approximate_kl}, {"clip_share", losses.clipped / n},
+                  {"first_log_ratio", losses.first_log_ratio}, {"gradient_norm", losses.norm},
+                  {"learning_rate", policy_learns(update) ? rate(update) : 0.0}, {"tokens", r.tokens}, {"length", length.mean}, {"length_slope", slope(lengths, r.raw_scores)},
+                  {"stop_rate", finished / static_cast<double>(r.rollouts.size())}, {"scores_clipped", clipped_scores}, {"distinct_2", distinct_pairs(r)},
+                  {"common_opening", common_opening(r)}, {"optimiser_steps", losses.steps}};
+  if (config_.divergence_weight > 0) figures["divergence"] = losses.divergence / n;
+  if (with_critic_)
+    figures.update({{"value_loss", losses.value / n}, {"explained_variance", e.explained_variance}, {"value_clip_share", losses.value_clipped / n}, {"value_gradient_norm", losses.value_norm}});
+  return figures;
+}
+
+Json Ppo::train(const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, const StepObserver& observe) {
+  for (long update = position_.is_null() ? 0 : position_.at("update").get<long>(); update < config_.updates; ++update) {
+    state_.maybe_save({{"update", update}, {"kl_coefficient", kl_coefficient_}}, groups());
+    Rollouts r = roll_out(prompts, stops, update);
+    measure(r, stops);
+    const Estimates estimates = estimate(r);
+    const Losses losses = learn(r, estimates, update);
+    const Json figures = figures_of(r, estimates, losses, update);
+    state_.log(figures);
+    history_.push_back(figures);
+    if (observe) observe(update + 1, config_.updates, figures);
+    if (const std::string problem = training_problem(history_, config_); !problem.empty())
       throw TrainingError("ppo: update " + std::to_string(update + 1) + ": " + problem);
-    if (config.adaptive_kl) kl_coefficient = adapt_kl_coefficient(kl_coefficient, kl.mean, config.kl_target, static_cast<double>(r.rollouts.size()), config.kl_horizon);
+    if (config_.adaptive_kl)
+      kl_coefficient_ = adapt_kl_coefficient(kl_coefficient_, figures.at("kl").get<double>(), config_.kl_target, static_cast<double>(r.rollouts.size()), config_.kl_horizon);
   }
-  state.finish();
+  state_.finish();
 
-  Json figures = {{"updates", config.updates}, {"shared_layers", shared}};
-  if (!history.empty()) {
+  Json figures = {{"updates", config_.updates}, {"shared_layers", shared_}};
+  if (!history_.empty()) {
     const auto mean_of = [&](std::size_t from, std::size_t to, const char* name) {
       double sum = 0;
-      for (std::size_t i = from; i < to; ++i) sum += history[i].at(name).get<double>() / static_cast<double>(to - from);
+      for (std::size_t i = from; i < to; ++i) sum += history_[i].at(name).get<double>() / static_cast<double>(to - from);
       return sum;
     };
-    const std::size_t third = std::max<std::size_t>(1, history.size() / 3);
+    const std::size_t third = std::max<std::size_t>(1, history_.size() / 3);
     for (const char* name : {"score", "kl", "entropy", "length", "stop_rate", "explained_variance"})
-      if (history.front().contains(name))
-      figures[name] = {{"first_third", mean_of(0, third, name)}, {"last_third", mean_of(history.size() - third, history.size(), name)}};
+      if (history_.front().contains(name))
+        figures[name] = {{"first_third", mean_of(0, third, name)}, {"last_third", mean_of(history_.size() - third, history_.size(), name)}};
   }
   return figures;
+}
+
+}  // namespace
+
+Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer& score, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
+                    const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
+  if (prompts.empty()) throw InputError("ppo: no prompts");
+  if (config.advantage != "gae" && config.samples_per_prompt < 2) throw InputError("ppo.advantage " + config.advantage + " needs ppo.samples_per_prompt of 2 or more");
+  return Ppo(policy, start_value, score, config, engine, seed, folder).train(prompts, stops, observe);
 }
 
 Json train_ppo(Llama& policy, const RewardModel& reward, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, const PpoConfig& config,

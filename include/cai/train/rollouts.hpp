@@ -27,6 +27,7 @@ struct Rollouts {
   std::vector<double> raw_scores;
   std::vector<at::Tensor> trunk;               // hidden states below the learning layers, one [length, width] a sequence
   std::vector<NextTokens> reference;           // what the reference says of each answer's tokens, where that is needed
+  double entropy = 0, tokens = 0;              // of the policy's next tokens, summed over the answer tokens; their number
 };
 
 /// Some sequences as one pass: the trunk's states, and the rows that predict answer tokens.
