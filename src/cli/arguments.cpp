@@ -144,13 +144,13 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   model(sub), sampling(sub), settings(sub);
   sub->add_option("--prompt", a.prompt, "Answer this one message and exit")->type_name("TEXT");
   sub->add_option("--system", a.system, "System message")->type_name("TEXT");
-  sub = command("explain", "Why an answer: what a run's records say of a prompt or pair, or how a model sees its own answer",
-                "  cai explain runs/first rt-001\n  cai explain --model runs/first --prompt 'How do I bake bread?'");
+  sub = command("explain", "Why an answer: what a run's records say of a prompt or pair, which principles' revisions moved it, or how a model sees it",
+                "  cai explain runs/first rt-001\n  cai explain runs/first --prompt 'How do I pick a lock?'\n  cai explain --model runs/first --prompt 'How do I bake bread?'");
   sub->add_option("run", a.run, "Run folder")->type_name("RUN");
   sub->add_option("id", a.other, "Id of a label or a prompt")->type_name("ID");
   model(sub), constitution(sub), settings(sub);
-  sub->add_option("--prompt", a.prompt, "Ask --model this")->type_name("TEXT");
-  sub->add_option("--against", a.against, "Compare the answer with this one; without it a second answer of the model")->type_name("TEXT");
+  sub->add_option("--prompt", a.prompt, "Ask --model this, or the models before and after a run's fine-tuning")->type_name("TEXT");
+  sub->add_option("--against", a.against, "Compare the answer with this one; without it with a second answer of the model, or the one from before")->type_name("TEXT");
   sub->add_option("--max-new-tokens", a.max_new_tokens, "Tokens of an answer, at most")->type_name("N");
   sub = command("review", "Decide the labels that are worth a person's look, in the terminal or on a local page",
                 "  cai review runs/first\n  cai review runs/first --web\n  cai train --set hybrid.decisions=runs/first");

@@ -18,12 +18,16 @@
 #include "cai/feedback/speaker.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/manifest.hpp"
+#include "cai/io/records.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
+#include "cai/pipeline/hybrid.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/explain.hpp"
+#include "cai/stages/explain_training.hpp"
 #include "cai/stages/infer.hpp"
+#include "cai/stages/sft.hpp"
 #include "cai/text/tokenizer.hpp"
 
 namespace cai {
@@ -107,9 +111,51 @@ int run_chat(const Arguments& a) {
   }
 }
 
+/// The first iteration's fine-tuning: the answers before and after, and whose revisions moved them.
+int run_explain_training(const Arguments& a) {
+  if (!a.other.empty()) throw UsageError("cai explain: either RUN and ID, or RUN and --prompt");
+  const fs::path run = a.run, stage = run / "iter-01/sft";
+  if (!fs::exists(stage / "manifest.json")) throw InputError(a.run + ": fine-tuning is not done there (no iter-01/sft/manifest.json)");
+  const Config config = load_config(run / "config.yaml", {});
+  set_threads(config.engine.threads);
+  FineTuning tuned{.config = config.sft, .before = find_model(config.model), .after = find_model(stage.string())};
+  tuned.records = with_edits(read_records(run / "iter-01" / (config.revise.rounds > 0 ? "revise-" + std::to_string(config.revise.rounds) : "generate")), people_of(config.hybrid));
+  for (const Json& use : read_records(stage / "examples.jsonl"))
+    if (use.value("use", "") == "train") tuned.trained.insert(use.value("id", ""));
+  const auto answer_of = [&](const fs::path& model) {
+    const Ask ask{.messages = {{"user", a.prompt}}, .max_new_tokens = a.max_new_tokens.empty() ? 48 : static_cast<int>(positive_integer(a.max_new_tokens, "--max-new-tokens")), .temperature = 0};
+    std::string text;
+    local_speaker(model, config.engine)->say({&ask, 1}, [&](std::size_t, Reply reply) { text = trim(reply.text); });
+    return text;
+  };
+  const std::string before = a.against.empty() ? answer_of(tuned.before) : a.against, after = answer_of(tuned.after);
+  if (before == after) {
+    std::cout << (a.json ? to_line({{"prompt", a.prompt}, {"before", before}, {"after", after}}) : "fine-tuning left this answer as it was: " + printable(after)) << std::endl;
+    return kDone;
+  }
+  const Json e = explain_training(tuned, read_constitution(run / "constitution.yaml"), a.prompt, before, after);
+  if (a.json) {
+    std::cout << to_lines(e);
+    return kDone;
+  }
+  const auto text = [&](const Json& j, const char* field) { return printable(j.at(field).get<std::string>()); };
+  std::printf("prompt  %s\nbefore  %s\nafter   %s\n\nlog p(after) - log p(before): %+.1f nats before fine-tuning, %+.1f after\n\n  share  influence [95 %%]            examples\n", text(e, "prompt").c_str(), text(e, "before").c_str(),
+              text(e, "after").c_str(), e["f_before"].get<double>(), e["f_after"].get<double>());
+  const auto row = [](const Json& p, const std::string& name) {
+    std::printf("%5.0f %%  %+8.2f [%+.2f, %+.2f]  %6ld  %s\n", 100 * p["share"].get<double>(), p["sum"].get<double>(), p["low"].get<double>(), p["high"].get<double>(), p["examples"].get<long>(), name.c_str());
+  };
+  for (const Json& p : e["principles"]) row(p, text(p, "principle"));
+  if (!e["harmless"].empty()) row(e["harmless"], "answers to harmless requests");
+  std::printf("\nthe five examples of largest influence\n");
+  for (const Json& x : e["examples"]) std::printf("%+7.3f  %s %s: %s\n", x["influence"].get<double>(), text(x, "id").c_str(), text(x, "principle").c_str(), text(x, "prompt").c_str());
+  std::printf("\n%s\n", kTrainingLimits);
+  std::fflush(stdout);
+  return kDone;
+}
+
 int run_explain(const Arguments& a) {
-  if (!a.run.empty()) throw UsageError("cai explain: either RUN and ID, or --model and --prompt");
   if (!is_utf8(a.prompt) || !is_utf8(a.against)) throw UsageError("--prompt: is not valid UTF-8");
+  if (!a.run.empty()) return run_explain_training(a);
   Config config = config_of(a);
   set_threads(config.engine.threads);
   const Constitution constitution = read_constitution(find_shipped(config.constitution));

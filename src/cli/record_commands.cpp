@@ -173,7 +173,7 @@ int run_review(const Arguments& a) {
 }
 
 int explain_run(const Arguments& a) {
-  if (a.other.empty()) throw UsageError("cai explain: a run needs an ID too, of a label or a prompt; or ask a model: --model M --prompt TEXT");
+  if (a.other.empty()) throw UsageError("cai explain: a run needs an ID too, of a label or a prompt, or --prompt TEXT; or ask a model: --model M --prompt TEXT");
   const Json explanation = explain_record(a.run, a.other);
   if (a.json) std::cout << to_lines(explanation);
   else std::cout << explanation_text(explanation);

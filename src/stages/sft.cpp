@@ -23,52 +23,41 @@ struct Chosen {
   bool declines = false, unrevised = false;
 };
 
-struct Selection {
-  std::vector<Chosen> chosen;
-  std::map<std::string, long> used;      // "revision red-team", "response ordinary", ...
-  std::map<std::string, long> left_out;  // by reason
-  std::vector<Json> uses;                // what became of each record, for examples.jsonl
-
-  void leave_out(const std::string& id, const std::string& why) {
-    ++left_out[why];
-    uses.push_back({{"id", id}, {"use", "left-out"}, {"why", why}});
-  }
-};
-
-void add_revisions(const Json& record, const std::string& id, const std::string& prompt, const std::string& kind, bool declines, Selection& s) {
+void add_revisions(const Json& record, const std::string& id, const std::string& prompt, const std::string& kind, bool declines, std::vector<Chosen>& chosen, SftExamples& made) {
   const std::string problem = record.contains("revision_problem") ? optional_text(record, "revision_problem") : "no revision";
   if (!problem.empty()) {
-    s.leave_out(id, "revision " + problem);
+    made.leave_out(id, "revision " + problem);
     return;
   }
-  s.chosen.push_back({id, prompt, optional_text(record, "revision"), kind, declines});
-  ++s.used[(optional_flag(record, "edited") ? "edit " : "revision ") + (kind.empty() ? "untagged" : kind)];
+  chosen.push_back({id, prompt, optional_text(record, "revision"), kind, declines});
+  ++made.used[(optional_flag(record, "edited") ? "edit " : "revision ") + (kind.empty() ? "untagged" : kind)];
 }
 
-Selection select(const SftConfig& config, const std::vector<Json>& records) {
-  Selection s;
+// What is learned from each record; `made` counts it.
+std::vector<Chosen> select(const SftConfig& config, const std::vector<Json>& records, SftExamples& made) {
+  std::vector<Chosen> chosen;
   for (std::size_t i = 0; i < records.size(); ++i) {
     const Json& record = records[i];
     const std::string id = record_id(record, i), prompt = text_field(record, "prompt", i), kind = kind_of(record);
     const bool declines = optional_flag(record, "decline");
     const bool was_revised = record.contains("revision_problem") && optional_text(record, "revision_problem") != "none-asked";
     if (was_revised) {
-      add_revisions(record, id, prompt, kind, declines, s);
+      add_revisions(record, id, prompt, kind, declines, chosen, made);
     } else if (kind == "red-team") {
-      s.leave_out(id, "red-team prompt without a revision");  // the unrevised answer is what should be unlearned
+      made.leave_out(id, "red-team prompt without a revision");  // the unrevised answer is what should be unlearned
     } else if (config.unrevised == "none") {
-      s.leave_out(id, "not revised");
+      made.leave_out(id, "not revised");
     } else {
       std::string why;
       const std::string answer = own_answer(optional_text(record, "response"), optional_text(record, "finish"), why);
-      if (!why.empty()) s.leave_out(id, "response " + why);
-      else s.chosen.push_back({id, prompt, answer, kind, false, true}), ++s.used["response " + (kind.empty() ? "untagged" : kind)];
+      if (!why.empty()) made.leave_out(id, "response " + why);
+      else chosen.push_back({id, prompt, answer, kind, false, true}), ++made.used["response " + (kind.empty() ? "untagged" : kind)];
     }
     if (config.revisions == "all" && record.contains("history") && record["history"].is_array())
       for (const Json& earlier : record["history"])
-        if (earlier.is_object()) add_revisions(earlier, id + "#" + earlier.value("round", Json(0)).dump(), prompt, kind, declines, s);
+        if (earlier.is_object()) add_revisions(earlier, id + "#" + earlier.value("round", Json(0)).dump(), prompt, kind, declines, chosen, made);
   }
-  return s;
+  return chosen;
 }
 
 // Loss on the answer alone: with the opening it is one text to the tokenizer, as where the model is asked. A turn weighs as much as an answer of mean
@@ -148,27 +137,36 @@ std::vector<std::vector<int>> find_decisions(const std::vector<bool>& declines, 
   return found;
 }
 
-Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records, const std::vector<JudgeTurn>& turns, const std::filesystem::path& model, const std::filesystem::path& folder,
-         std::uint64_t seed, const ProgressFn& progress) {
-  Selection selection = select(config, records);
-  const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
-  std::vector<TrainExample> examples;
+void SftExamples::leave_out(const std::string& id, const std::string& why) {
+  ++left_out[why];
+  uses.push_back({{"id", id}, {"use", "left-out"}, {"why", why}});
+}
+
+SftExamples sft_examples(const SftConfig& config, const std::vector<Json>& records, const ChatTemplate& chat) {
+  SftExamples made;
   std::vector<bool> declines;
-  for (const Chosen& one : selection.chosen) {
+  for (const Chosen& one : select(config, records, made)) {
     TrainExample e{.id = one.id};
     const std::vector<int> prompt = prompt_tokens(chat, one.prompt);
     e.tokens = answered_tokens(chat, prompt, one.answer, true);
     e.prompt_tokens = static_cast<int>(prompt.size());
     e.as_before = one.unrevised && config.unrevised == "distribution";
-    if (static_cast<long>(e.tokens.size()) > config.max_tokens) selection.leave_out(one.id, "longer than sft.max_tokens");
-    else examples.push_back(std::move(e)), declines.push_back(one.declines);
+    if (static_cast<long>(e.tokens.size()) > config.max_tokens) made.leave_out(one.id, "longer than sft.max_tokens");
+    else made.examples.push_back(std::move(e)), declines.push_back(one.declines);
   }
-  if (examples.empty()) throw InputError("sft: none of the " + std::to_string(records.size()) + " records is fit to learn from");
+  if (made.examples.empty()) throw InputError("sft: none of the " + std::to_string(records.size()) + " records is fit to learn from");
+  made.openings = find_decisions(declines, made.examples);
+  return made;
+}
 
-  const std::vector<std::vector<int>> openings = find_decisions(declines, examples);
+Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records, const std::vector<JudgeTurn>& turns, const std::filesystem::path& model, const std::filesystem::path& folder,
+         std::uint64_t seed, const ProgressFn& progress) {
+  const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
+  SftExamples made = sft_examples(config, records, chat);
+  std::vector<TrainExample>& examples = made.examples;
   const std::vector<bool> is_held_out = draw_held_out(examples.size(), config.held_out, seed);
   std::string lines;
-  for (std::size_t i = 0; i < examples.size(); ++i) selection.uses.push_back({{"id", examples[i].id}, {"use", is_held_out[i] ? "held-out" : "train"}, {"why", ""}});
+  for (std::size_t i = 0; i < examples.size(); ++i) made.uses.push_back({{"id", examples[i].id}, {"use", is_held_out[i] ? "held-out" : "train"}, {"why", ""}});
   std::vector<TrainExample> train, held_out;
   for (std::size_t i = 0; i < examples.size(); ++i) (is_held_out[i] ? held_out : train).push_back(std::move(examples[i]));
   // Turns of a judge are never held out: the held-out loss stays that of answers, and the exam measures what they taught.
@@ -179,14 +177,14 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   for (const JudgeTurn& turn : turns) {
     TrainExample e = turn_example(chat, turn, mean_answer_tokens);
     if (static_cast<long>(e.tokens.size()) > config.max_tokens) {
-      selection.leave_out(turn.id, "judge turn longer than sft.max_tokens");
+      made.leave_out(turn.id, "judge turn longer than sft.max_tokens");
       continue;
     }
-    selection.uses.push_back({{"id", turn.id}, {"use", "train"}, {"why", ""}});
+    made.uses.push_back({{"id", turn.id}, {"use", "train"}, {"why", ""}});
     train.push_back(std::move(e)), ++judged[turn.kind];
   }
   const std::size_t answers = examples.size() - held_out.size();
-  for (const Json& use : selection.uses) lines += to_line(use) + "\n";
+  for (const Json& use : made.uses) lines += to_line(use) + "\n";
   write_file(folder / "examples.jsonl", lines);
   const std::shared_ptr<Llama> policy = load_llama(model, trains_in_bfloat16(engine.dtype));
   // The trainer weighs single examples; the setting is about all of either side, however many there are.
@@ -200,10 +198,10 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   const std::string weights = save_llama(*policy, checkpoint);
   chat.tokenizer().save(checkpoint);
 
-  Json figures = {{"records", records.size()}, {"train", answers}, {"held_out", held_out.size()}, {"used", selection.used},
-                  {"left_out", selection.left_out}, {"weights_sha256", weights}};
+  Json figures = {{"records", records.size()}, {"train", answers}, {"held_out", held_out.size()}, {"used", made.used},
+                  {"left_out", made.left_out}, {"weights_sha256", weights}};
   figures["declining_openings"] = Json::array();
-  for (const std::vector<int>& opening : openings) figures["declining_openings"].push_back(chat.tokenizer().decode(opening));
+  for (const std::vector<int>& opening : made.openings) figures["declining_openings"].push_back(chat.tokenizer().decode(opening));
   if (!turns.empty()) figures["judge_turns"] = judged;
   figures.update(trained);
   return figures;

@@ -8,6 +8,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
 #include "cai/train/answers.hpp"
+#include "cai/train/decision_loss.hpp"
 #include "cai/train/loss.hpp"
 #include "cai/train/train.hpp"
 #include "cai/train/trainer.hpp"
@@ -32,36 +33,6 @@ double mean_loss(const Llama& model, const std::vector<TrainExample>& examples) 
     sum -= sums[i] * n, tokens += n;
   }
   return tokens > 0 ? sum / tokens : 0;
-}
-
-// Adds the row before each decision to the batch, once for each of its openings. Returns the decisions, in order.
-std::vector<const Decision*> add_decisions(AnswerBatch& b, const std::vector<const TrainExample*>& examples) {
-  std::vector<const Decision*> decisions;
-  std::vector<std::int64_t> rows, targets;
-  for (std::size_t k = 0; k < examples.size(); ++k) {
-    const std::vector<std::int64_t> own = rows_of(b.packed, k);
-    for (const Decision& d : examples[k]->decisions) {
-      decisions.push_back(&d);
-      for (int token : d.openings) rows.push_back(own[static_cast<std::size_t>(std::max(1, examples[k]->prompt_tokens) - 1 + d.at)]), targets.push_back(token);
-    }
-  }
-  b.rows = at::cat({b.rows, at::tensor(rows, at::kLong)}), b.targets = at::cat({b.targets, at::tensor(targets, at::kLong)});
-  return decisions;
-}
-
-// logs: the log-probabilities of the openings of `decisions`, one after the other. Rounding may put a decision's mass at one, where log(1 - mass) has
-// no gradient to leave it by: it is held below.
-at::Tensor decision_loss(const at::Tensor& logs, const std::vector<const Decision*>& decisions, double answering_weight) {
-  std::vector<std::int64_t> sizes;
-  std::vector<float> answering;
-  for (const Decision* d : decisions) {
-    sizes.push_back(static_cast<std::int64_t>(d->openings.size()));
-    answering.push_back(d->declines ? 0.0F : d->at == 0 ? static_cast<float>(answering_weight) : 1.0F);
-  }
-  std::vector<at::Tensor> masses;
-  for (const at::Tensor& openings : logs.split_with_sizes(sizes)) masses.push_back(openings.logsumexp(0));
-  const at::Tensor w = at::tensor(answering, at::kFloat), declines = at::stack(masses).clamp_max(-1e-6);
-  return at::where(w.gt(0), -at::log1p(-declines.exp()) * w, -declines).sum();
 }
 
 // What `model` says of each next token of the answers that are to stay as before, in `examples`' order; none for the others, and for all where it would be
@@ -153,7 +124,7 @@ void add_gradients(const Speaking& now, const Speaking& before, const std::vecto
   }
   if (!decisions.empty()) {
     const std::int64_t n = hidden.size(0) - row;
-    const at::Tensor part = decision_loss(token_log_probabilities(hidden.narrow(0, row, n), now.head, b.targets.narrow(0, row, n)).log_probabilities, decisions, config.answering_weight) / count;
+    const at::Tensor part = decision_losses(token_log_probabilities(hidden.narrow(0, row, n), now.head, b.targets.narrow(0, row, n)).log_probabilities, decisions, config.answering_weight).sum() / count;
     loss.decisions += part.item<double>(), total = total + config.decision_weight * part;
   }
   total.backward();

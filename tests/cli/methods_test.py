@@ -51,6 +51,20 @@ class Methods(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr[-2000:])
         self.assertEqual(tiny.differences(tiny.snapshot(alone), tiny.snapshot(run)), [])
 
+    def test_explain_says_whose_revisions_moved_an_answer(self):
+        result = self.setup.cai("explain", self.first, "--prompt", "steal money", "--against", "bread and water.", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr[-2000:])
+        e = json.loads(result.stdout)
+        self.assertEqual(e["before"], "bread and water.")
+        trained = [json.loads(line) for line in (self.first / "iter-01/sft/examples.jsonl").read_text().splitlines()]
+        groups = e["principles"] + ([e["harmless"]] if e["harmless"] else [])
+        self.assertEqual(sum(g["examples"] for g in groups), sum(use["use"] == "train" for use in trained))
+        self.assertAlmostEqual(sum(g["share"] for g in groups), 1, places=6)
+        self.assertTrue(all(g["low"] <= g["sum"] <= g["high"] for g in groups))
+        self.assertEqual([p["sum"] for p in e["principles"]], sorted((p["sum"] for p in e["principles"]), reverse=True))
+        refused = self.setup.cai("explain", self.folder, "--prompt", "steal money")
+        self.assertEqual((refused.returncode, "fine-tuning is not done there" in refused.stderr), (2, True), refused.stderr)
+
     def test_what_was_not_made_by_a_run_is_not_reused(self):
         run, result = self.by_dpo("nothing", "--reuse", self.folder / "model")
         self.assertEqual(result.returncode, 2, result.stderr)

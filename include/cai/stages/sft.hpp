@@ -2,12 +2,14 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 
 #include "cai/base/progress.hpp"
 #include "cai/config/config.hpp"
 #include "cai/data/decisions.hpp"
 #include "cai/io/json.hpp"
 #include "cai/stages/judge_turns.hpp"
+#include "cai/text/chat.hpp"
 #include "cai/train/train.hpp"
 
 namespace cai {
@@ -15,6 +17,20 @@ namespace cai {
 /// The records with the answers that people wrote themselves (the last one on a prompt) in place of the revision, marked `edited`; edits of other prompts come
 /// behind them. Such an answer counts as declining where it begins like a refusal.
 std::vector<Json> with_edits(std::vector<Json> records, const People& people);
+
+/// What records teach, in their order, before some are held out.
+struct SftExamples {
+  std::vector<TrainExample> examples;      // with their decisions; never empty
+  std::vector<std::vector<int>> openings;  // as find_decisions returns them
+  std::map<std::string, long> used;        // "revision red-team", "response ordinary", "edit ...", ...
+  std::map<std::string, long> left_out;    // by reason
+  std::vector<Json> uses;                  // {id, use, why} of each record left out
+
+  void leave_out(const std::string& id, const std::string& why);
+};
+
+/// Throws InputError when nothing is fit to learn from.
+SftExamples sft_examples(const SftConfig& config, const std::vector<Json>& records, const ChatTemplate& chat);
 
 /// `records`: the last revise stage's (revised or not); ordinary answers come in `response`. Unusable revisions are left out, counted by reason.
 /// `turns`: what judging is learned from, beside the answers; each weighs as much as an answer of mean length.
