@@ -17,8 +17,8 @@ namespace cai {
 
 const char* const kTrainingLimits =
     "An influence says how a small step on an example's loss would move the model from its old answer towards the new one, at its weights before and after fine-tuning. It leaves out "
-    "the optimiser's rescaling, the order of the examples and all that lies between, and examples that teach alike share what either would do alone. docs/people.md says how well such "
-    "figures foretold what leaving a principle out does.";
+    "the optimiser's rescaling, the order of the examples and all that lies between, and examples that teach alike share what either would do alone: it points to records worth reading, and is no proof of "
+    "what would be without them.";
 
 namespace {
 
