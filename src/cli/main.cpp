@@ -1,11 +1,13 @@
 // The front of the program: parses the command line and answers what needs no model. Everything else is cai-run, beside this
 // binary: the same command line with torch loaded. Loading torch takes 0.4 s, this takes 0.01 s.
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <string>
 
 #include "cai/base/error.hpp"
 #include "cai/cli/commands.hpp"
@@ -14,6 +16,10 @@ int main(int argc, char** argv) {
   return cai::guarded([&] {
     cai::Arguments arguments = cai::parse_arguments(argc, argv);
     if (cai::is_light(arguments)) return cai::run_light(arguments);
+    constexpr rlim_t kLeast = rlim_t{512} << 20;  // with less the loader, or torch before any of our code, ends the process in words of its own
+    rlimit space = {};
+    if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur < kLeast)
+      throw cai::EnvironmentError("the limit on address space (ulimit -v) is " + std::to_string(space.rlim_cur >> 20) + " MB; " + std::to_string(kLeast >> 20) + " MB are needed to load the program alone");
     std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "cai-run";
     // GNU OpenMP's threads wait for each other in a loop that never lets go of the core. Beside other busy processes that made a run twelve
     // times slower (47 s instead of 4 for 128 tokens); after so many turns they now sleep, which alone on the machine costs nothing that shows. The runtime reads this when it is loaded.

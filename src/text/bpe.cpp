@@ -161,8 +161,11 @@ std::shared_ptr<const Tokenizer> bpe_from_json(const SortedJson& j, const Json& 
     };
     for (const auto& [token, id] : vocab.items()) id_of(id, token);
     const std::string bos = config.contains("bos_token") ? token_text(config["bos_token"]) : "", eos = config.contains("eos_token") ? token_text(config["eos_token"]) : "";
+    std::set<int> ids;
     for (const SortedJson& t : added) {
       const std::string content = t.at("content").get<std::string>();
+      if (!ids.insert(id_of(t.at("id"), content)).second)  // one of them may be a control token, the other a space
+        throw InputError(file, 0, "two added tokens have the id " + t["id"].dump() + ", the second is " + in_quotes(content));
       bpe->added.push_back({content, id_of(t.at("id"), content), is_special(t.value("special", false) || content == bos || content == eos, content)});
     }
     std::vector<std::string> tokens(size);

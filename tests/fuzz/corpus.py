@@ -176,6 +176,7 @@ def main():
     put("tokenizer", "types", tokenizer_json(normalizer={"type": "NFC"}) + "\0" + json.dumps({"bos_token": {"content": 3}, "add_bos_token": "yes", "chat_template": 3}))
     put("tokenizer", "ids", '{"model": {"type": "BPE", "vocab": {"a": -1, "b": 9999999}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel"}}')
     put("tokenizer", "control", tokenizer_json(added_tokens=[{"id": 258, "content": "hell", "special": True}]))
+    put("tokenizer", "same-id", tokenizer_json(added_tokens=[{"id": 259, "content": "<|im_end|>", "special": True}, {"id": 259, "content": " ", "special": False}]))
     put("tokenizer", "pattern", tokenizer_json(pre_tokenizer={"type": "Split", "pattern": {"Regex": r"(a+)+\Kb|(?=(?<x>a))\C"}, "behavior": "Isolated"}))
     put("sentencepiece", "bpe", sentencepiece(spm_pieces()))
     put("sentencepiece", "unigram", sentencepiece(spm_pieces(), model_type=1, byte_fallback=False))

@@ -124,7 +124,7 @@ TOKENIZER = {
     "id negative": T(model={"type": "BPE", "vocab": {"a": -1}, "merges": []}), "id huge": T(model={"type": "BPE", "vocab": {"a": 9999999}, "merges": []}), "id word": T(model={"type": "BPE", "vocab": {"a": "1"}, "merges": []}), "merge unknown": T(model={"type": "BPE", "vocab": {"a": 0}, "merges": ["x y"]}),
     "merge one": T(model={"type": "BPE", "vocab": {"a": 0}, "merges": ["x"]}), "merge hostile": T(model={"type": "BPE", "vocab": {"a": 0}, "merges": ["\x1b[31m\nforged: y"]}), "merge control": T(added_tokens=[{"id": 258, "content": "hell", "special": True}]), "no pre-tokenizer": T(pre_tokenizer=None),
     "pre-tokenizer": T(pre_tokenizer={"type": "Metaspace"}), "pattern": T(pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a"}, "behavior": "Isolated"}), "pattern C": T(pre_tokenizer={"type": "Split", "pattern": {"Regex": "\\C"}, "behavior": "Isolated"}), "behaviour": T(pre_tokenizer={"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Removed"}),
-    "normalizer": T(normalizer={"type": "Lowercase"}), "normalizer word": T(normalizer="x"), "added word": T(added_tokens="x"), "added id": T(added_tokens=[{"id": 2 ** 33, "content": "x"}]),
+    "normalizer": T(normalizer={"type": "Lowercase"}), "normalizer word": T(normalizer="x"), "added word": T(added_tokens="x"), "added id": T(added_tokens=[{"id": 2 ** 33, "content": "x"}]), "added twice": T(added_tokens=[{"id": 259, "content": "<|im_end|>", "special": True}, {"id": 259, "content": " "}]),
 }
 TOKENIZER_CONFIG = {"not json": "hello", "template": {"chat_template": "{{ messages }}"}, "no end": {"chat_template": None, "eos_token": None}, "inst": {"chat_template": "[INST] x"}}
 
