@@ -30,8 +30,7 @@ def whole(run):
 
 def at_work(run):
     """The stage that has begun and has no manifest yet."""
-    begun = sorted(p.parent for p in run.glob("iter-*/*/stage.json"))
-    return next((p.name for p in begun if not (p / "manifest.json").exists()), "between stages")
+    return next((p.name for p in sorted(run.glob("iter-*/*")) if p.is_dir() and not (p / "manifest.json").exists()), "between stages")
 
 
 def main():
