@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """PPO of configs/quick.yaml on the default model, from one reward model, by many seeds: the guards must not stop a healthy run, nor warn of it.
 
-healthy_ppo.py CAI [RUNS]   RUNS: 20 unless given (a quarter of an hour of two cores). Beside each run: its score gained, KL and length."""
+healthy_ppo.py CAI [RUNS]   RUNS: 20 unless given (half an hour of two cores). Beside each run: its score gained, KL and length."""
 import json
 import pathlib
 import subprocess
