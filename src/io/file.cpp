@@ -111,9 +111,10 @@ void remove_path(const fs::path& path) {
 }
 
 void remove_if_possible(const fs::path& path) {
-  std::error_code error;
-  do fs::remove_all(path, error);
-  while (error == std::errc::interrupted);
+  try {
+    remove_path(path);
+  } catch (const EnvironmentError&) {
+  }
 }
 
 void remove_unpublished(const fs::path& folder) {

@@ -56,7 +56,10 @@ Json explain_training(const FineTuning& run, const Constitution& constitution, c
     for (std::size_t i = 0; i < here.size(); ++i) influence[i] += here[i] / 2;
   }
 
-  const auto record = [&](const TrainExample& e) -> const Json& { return *record_of.at(e.id.substr(0, e.id.find('#'))); };
+  const auto record = [&](const TrainExample& e) -> const Json& {
+    const auto found = record_of.find(e.id);  // else an earlier round's revision: ID#ROUND
+    return *(found != record_of.end() ? found->second : record_of.at(e.id.substr(0, e.id.rfind('#'))));
+  };
   std::map<std::string, std::vector<double>> by_principle;
   for (std::size_t i = 0; i < examples.size(); ++i) by_principle[optional_text(record(examples[i]), "principle")].push_back(influence[i]);
   Json principles = Json::array(), harmless = Json::object();
