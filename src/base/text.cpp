@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 namespace cai {
 namespace {
@@ -42,8 +43,21 @@ bool is_hidden(char32_t c) {
          (c >= 0x2060 && c <= 0x206f) || c == 0x3164 || c == 0xfeff || c == 0xffa0 || (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe007f);
 }
 
+std::size_t plain_ascii(std::string_view s, std::size_t from) {
+  // Eight bytes at once: one has its high bit when it is not ASCII, when it is below 0x20 (what is taken off it borrows), or when it is 0x7f (what is added carries).
+  constexpr std::uint64_t kHigh = 0x8080808080808080, kSpaces = 0x2020202020202020, kOnes = 0x0101010101010101;
+  std::size_t i = from;
+  for (std::uint64_t eight; i + 8 <= s.size(); i += 8) {
+    std::memcpy(&eight, s.data() + i, 8);
+    if ((eight | (eight - kSpaces) | (eight + kOnes)) & kHigh) break;
+  }
+  for (; i < s.size() && s[i] >= 0x20 && s[i] < 0x7f; ++i) {
+  }
+  return i;
+}
+
 bool is_utf8(std::string_view s) {
-  for (std::size_t i = 0, bad; i < s.size();) {
+  for (std::size_t i = 0, bad; (i = plain_ascii(s, i)) < s.size();) {
     std::uint32_t code;
     const std::size_t n = sequence(s.substr(i), bad, code);
     if (n == 0) return false;

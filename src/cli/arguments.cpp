@@ -135,10 +135,13 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
       command("score", "Score pairs with a reward model", "  cai score --model runs/first/iter-01/reward --pairs pairs.jsonl --out scores");
   sub->add_option("--model", a.models, "Reward model: its folder")->type_name("REWARD")->required()->allow_extra_args(false);
   input(sub, "--pairs", "id, prompt, and candidates, or chosen and rejected"), out(sub), settings(sub);
-  sub = command("export", "Write a model as an HF folder or a GGUF file", "  cai export --model runs/first --format gguf --out exported");
+  sub = command("export", "Write a model as an HF folder or a GGUF file, or a point between two models",
+                "  cai export --model runs/first --format gguf --out exported\n  cai export --model runs/first --towards smollm2 --share 0.3 --out softer");
   model(sub, true), out(sub);
   sub->add_option("--format", a.format, "hf or gguf")->type_name("hf|gguf");
   sub->add_option("--dtype", a.dtype, "hf: float32 or bfloat16; gguf: f32, f16 or bf16 (default: float32, f16)")->type_name("DTYPE");
+  sub->add_option("--towards", a.towards, "Each weight becomes its mean with this model's, which weighs --share: another operating point without training")->type_name("MODEL");
+  sub->add_option("--share", a.share, "From -1 (as far beyond --model again) to 1 (all of --towards)")->type_name("S");
   sub = command("chat", "Talk to a model",
                 "  cai chat --model runs/first\n  cai chat --prompt 'What is the capital of France?' --temperature 0");
   model(sub), sampling(sub), settings(sub);

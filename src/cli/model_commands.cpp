@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 
 #include "cai/base/error.hpp"
@@ -18,16 +19,15 @@
 #include "cai/feedback/speaker.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/manifest.hpp"
-#include "cai/io/records.hpp"
 #include "cai/model/checkpoint.hpp"
+#include "cai/model/llama.hpp"
+#include "cai/pipeline/fine_tuning.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
-#include "cai/pipeline/hybrid.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/explain.hpp"
 #include "cai/stages/explain_training.hpp"
 #include "cai/stages/infer.hpp"
-#include "cai/stages/sft.hpp"
 #include "cai/text/tokenizer.hpp"
 
 namespace cai {
@@ -35,12 +35,27 @@ namespace fs = std::filesystem;
 namespace {
 
 /// A manifest beside what was exported: `cai verify` and every later load compare the files with it.
-void list_export(const fs::path& out, const fs::path& model, const std::string& format, const std::string& dtype) {
-  Manifest manifest{"export", key_of({{"model", model_fingerprint(model)}, {"format", format}, {"dtype", dtype}}), {}, Json::object(), 0};
+void list_export(const fs::path& out, const fs::path& model, const std::string& format, const std::string& dtype, const Json& mixed) {
+  Json ingredients = {{"model", model_fingerprint(model)}, {"format", format}, {"dtype", dtype}};
+  ingredients.update(mixed);
+  Manifest manifest{"export", key_of(ingredients), {}, mixed, 0};
   for (const auto& entry : fs::directory_iterator(out))
     manifest.files.push_back({entry.path().filename().string(), -1, sha256_file(entry.path())});
   std::sort(manifest.files.begin(), manifest.files.end(), [](const auto& a, const auto& b) { return a.file < b.file; });
   write_manifest(out, manifest);
+}
+
+/// Moves `weights` towards the model that --towards names. Its fingerprint joins what the manifest's key is made of.
+Json mix(Llama& weights, const Arguments& a) {
+  char* end = nullptr;
+  const double share = std::strtod(a.share.c_str(), &end);
+  if (a.share.empty() || *end || !(share >= -1 && share <= 1)) throw UsageError("--share: " + in_quotes(a.share) + " is not accepted; a number from -1 to 1 is");
+  const fs::path other = find_model(a.towards);
+  const std::shared_ptr<Llama> to = load_llama(other);
+  if (!same_shape(weights, *to)) throw InputError("--towards " + a.towards + ": its weights have other names or shapes than those of " + a.model());
+  weights = weights.clone();
+  move_towards(weights, *to, share);
+  return {{"towards", model_fingerprint(other)}, {"share", share}};
 }
 
 int run_export(const Arguments& a) {
@@ -55,13 +70,15 @@ int run_export(const Arguments& a) {
   fs::path out = a.out, model = find_model(a.model());
   if (fs::exists(out) && (!fs::is_directory(out) || !fs::is_empty(out)))
     throw UsageError("--out " + out.string() + ": exists and is not empty; give a new name");
+  if (a.towards.empty() != a.share.empty()) throw UsageError("--towards and --share: give both or neither");
   std::shared_ptr<Llama> weights = load_llama(model);
+  const Json mixed = a.towards.empty() ? Json::object() : mix(*weights, a);
   std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(model);
   create_folders(out);
   if (a.format == "hf") {
     std::string hash = save_llama(*weights, out, dtype);
     tokenizer->save(out);
-    list_export(out, model, a.format, dtype);
+    list_export(out, model, a.format, dtype, mixed);
     print_figures({{"out", out.string()}, {"sha256", hash}}, a.json);
     return kDone;
   }
@@ -70,7 +87,7 @@ int run_export(const Arguments& a) {
   tokenizer->save(files);
   export_gguf(*weights, files, file, dtype);
   remove_path(files);
-  list_export(out, model, a.format, dtype);
+  list_export(out, model, a.format, dtype, mixed);
   print_figures({{"out", file.string()}, {"sha256", sha256_file(file)}}, a.json);
   return kDone;
 }
@@ -114,18 +131,13 @@ int run_chat(const Arguments& a) {
 /// The first iteration's fine-tuning: the answers before and after, and whose revisions moved them.
 int run_explain_training(const Arguments& a) {
   if (!a.other.empty()) throw UsageError("cai explain: either RUN and ID, or RUN and --prompt");
-  const fs::path run = a.run, stage = run / "iter-01/sft";
-  if (!fs::exists(stage / "manifest.json")) throw InputError(a.run + ": fine-tuning is not done there (no iter-01/sft/manifest.json)");
-  const Config config = load_config(run / "config.yaml", {});
-  set_threads(config.engine.threads);
-  FineTuning tuned{.config = config.sft, .before = find_model(config.model), .after = find_model(stage.string())};
-  tuned.records = with_edits(read_records(run / "iter-01" / (config.revise.rounds > 0 ? "revise-" + std::to_string(config.revise.rounds) : "generate")), people_of(config.hybrid));
-  for (const Json& use : read_records(stage / "examples.jsonl"))
-    if (use.value("use", "") == "train") tuned.trained.insert(use.value("id", ""));
+  const fs::path run = a.run;
+  const FineTuning tuned = fine_tuning_of(run);
+  set_threads(tuned.engine.threads);
   const auto answer_of = [&](const fs::path& model) {
     const Ask ask{.messages = {{"user", a.prompt}}, .max_new_tokens = a.max_new_tokens.empty() ? 48 : static_cast<int>(positive_integer(a.max_new_tokens, "--max-new-tokens")), .temperature = 0};
     std::string text;
-    local_speaker(model, config.engine)->say({&ask, 1}, [&](std::size_t, Reply reply) { text = trim(reply.text); });
+    local_speaker(model, tuned.engine)->say({&ask, 1}, [&](std::size_t, Reply reply) { text = trim(reply.text); });
     return text;
   };
   const std::string before = a.against.empty() ? answer_of(tuned.before) : a.against, after = answer_of(tuned.after);
@@ -145,6 +157,7 @@ int run_explain_training(const Arguments& a) {
     std::printf("%5.0f %%  %+8.2f [%+.2f, %+.2f]  %6ld  %s\n", 100 * p["share"].get<double>(), p["sum"].get<double>(), p["low"].get<double>(), p["high"].get<double>(), p["examples"].get<long>(), name.c_str());
   };
   for (const Json& p : e["principles"]) row(p, text(p, "principle"));
+  if (!e["people"].empty()) row(e["people"], "answers that people wrote");
   if (!e["harmless"].empty()) row(e["harmless"], "answers to harmless requests");
   std::printf("\nthe five examples of largest influence\n");
   for (const Json& x : e["examples"]) std::printf("%+7.3f  %s %s: %s\n", x["influence"].get<double>(), text(x, "id").c_str(), text(x, "principle").c_str(), text(x, "prompt").c_str());

@@ -136,6 +136,7 @@ std::vector<Field> declare() {
   d.add("held_out", AT(sft.held_out), from_to(0, 0.5), "Share of the examples kept for the held-out loss.");
   d.add("decision_weight", AT(sft.decision_weight), from_to(0, 1000), "Weight of the loss on whether an answer declines, read off its first tokens, beside the loss on all of its tokens; 0: none.");
   d.add("answering_weight", AT(sft.answering_weight), from_to(0.01, 1000), "In that loss, what all decisions to answer weigh together beside all decisions to decline. Higher: the model declines less, harmful requests too.");
+  d.add("before_share", AT(sft.before_share), from_to(0, 0.99), "Share of the weights from before training in the weights that come out (their mean, after the last step). Higher: less is learned, less of what the model could do is lost.");
   d.section = "candidates";
   d.add("per_prompt", AT(candidates.per_prompt), from_to(2, 64), "Answers a prompt (K).");
   d.add("plain", AT(candidates.plain), from_to(0, 64), "By contrast: answers a prompt without an instruction beside those K, compared where they differ in declining.");

@@ -82,7 +82,7 @@ std::shared_ptr<Prefix> Engine::Impl::shared_prefix(const std::vector<int>& prom
   while (s.computed < n) {
     std::vector<Row> rows;
     for (; s.computed < n && static_cast<std::int64_t>(rows.size()) < kMaxRows; ++s.computed) rows.push_back({&s, s.computed});
-    model.forward(rows);
+    model.forward(rows, {});
     if (stop_requested()) throw Stopped();
   }
   counts.prompt_tokens += n;
@@ -165,10 +165,9 @@ void Engine::generate(std::span<const Request> requests, const std::function<voi
         }
       }
     }
-    m.model.forward(rows);
-    const float* const logits = m.model.head_logits(sampled);
-
     const std::int64_t count = static_cast<std::int64_t>(sampled.size()), vocabulary = m.model.config().vocabulary;
+    m.model.forward(rows, sampled);
+    const float* const logits = m.model.head_logits(0, count);
     std::vector<Sampled> drawn(sampled.size());
 #pragma omp parallel for schedule(dynamic, 1)
     for (std::int64_t i = 0; i < count; ++i) {
@@ -229,10 +228,10 @@ void Engine::Impl::read(std::size_t count, const List& list, const Visit& visit,
       }
       if (open->computed == length) complete.push_back(std::move(open));
     }
-    model.forward(rows);
+    model.forward(rows, wanted);
     for (std::size_t first = 0; first < wanted.size(); first += kHeadRows) {
       const std::span<const std::int64_t> part(wanted.data() + first, std::min(kHeadRows, wanted.size() - first));
-      const float* const logits = model.head_logits(part);
+      const float* const logits = model.head_logits(static_cast<std::int64_t>(first), static_cast<std::int64_t>(part.size()));
 #pragma omp parallel for schedule(dynamic, 1)
       for (std::size_t i = 0; i < part.size(); ++i) {
         const Row& row = rows[static_cast<std::size_t>(part[i])];

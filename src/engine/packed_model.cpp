@@ -73,9 +73,9 @@ struct PackedModel::Impl {
   void begin(const ModelConfig& c);
   void add_layer(const LlamaLayer& from);
   void rotate(float* head, std::int64_t row) const;
-  void forward(std::span<const Row> rows);
+  void forward(std::span<const Row> rows, std::span<const std::int64_t> wanted);
   void attention(std::span<const Row> rows, std::int64_t layer);
-  void head_logits(std::span<const std::int64_t> rows);  // into logits, [rows.size(), vocabulary]
+  void head_logits(std::int64_t first, std::int64_t count);  // into logits, [count, vocabulary]
 };
 
 void PackedModel::Impl::begin(const ModelConfig& c) {
@@ -179,9 +179,10 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
   }
 }
 
-// Leaves the normed final states in `hidden`.
-void PackedModel::Impl::forward(std::span<const Row> rows) {
-  const std::int64_t count = static_cast<std::int64_t>(rows.size()), width = config.width, half = config.head_width / 2;
+// Leaves the normed final states of the wanted rows in `hidden`.
+void PackedModel::Impl::forward(std::span<const Row> rows, std::span<const std::int64_t> wanted) {
+  std::int64_t count = static_cast<std::int64_t>(rows.size());
+  const std::int64_t width = config.width, half = config.head_width / 2;
   const std::int64_t qkv_width = (config.heads + 2 * config.kv_heads) * config.head_width;
   const std::int64_t mixed_width = config.heads * config.head_width, ffn = config.ffn_width;
   auto room = [](std::vector<float>& v, std::int64_t n) {
@@ -216,6 +217,16 @@ void PackedModel::Impl::forward(std::span<const Row> rows) {
     layer.qkv.multiply(normed.data(), count, qkv.data());
     add_bias(layer.qkv_bias, count, qkv_width, qkv.data());
     attention(rows, l);
+    if (l == config.layers - 1) {  // of the others no more is needed than their keys and values
+      count = static_cast<std::int64_t>(wanted.size());
+      for (std::int64_t i = 0; i < count; ++i) {
+        const std::int64_t from = wanted[static_cast<std::size_t>(i)];
+        if (from == i) continue;
+        std::copy_n(mixed.data() + from * mixed_width, mixed_width, mixed.data() + i * mixed_width);
+        std::copy_n(hidden.data() + from * width, width, hidden.data() + i * width);
+      }
+      if (count == 0) return;
+    }
     layer.o.multiply(mixed.data(), count, projected.data());
     add_bias(layer.o_bias, count, width, projected.data());
     add_projected();
@@ -229,11 +240,9 @@ void PackedModel::Impl::forward(std::span<const Row> rows) {
   norm_rows(norm, hidden.data());
 }
 
-void PackedModel::Impl::head_logits(std::span<const std::int64_t> rows) {
-  const std::int64_t width = config.width, count = static_cast<std::int64_t>(rows.size());
-  for (std::int64_t i = 0; i < count; ++i) std::copy_n(hidden.data() + rows[static_cast<std::size_t>(i)] * width, width, normed.data() + i * width);
+void PackedModel::Impl::head_logits(std::int64_t first, std::int64_t count) {
   if (static_cast<std::int64_t>(logits.size()) < count * config.vocabulary) logits.resize(static_cast<std::size_t>(count * config.vocabulary));
-  head.multiply(normed.data(), count, logits.data());
+  head.multiply(hidden.data() + first * config.width, count, logits.data());
 }
 
 PackedModel::PackedModel(std::string dtype) : impl_(std::make_unique<Impl>()) { impl_->dtype = std::move(dtype); }
@@ -242,10 +251,10 @@ PackedModel::PackedModel(PackedModel&&) noexcept = default;
 
 void PackedModel::load(const Llama& model) { impl_->load(model); }
 void PackedModel::load(LlamaReader reader) { impl_->load(std::move(reader)); }
-void PackedModel::forward(std::span<const Row> rows) { impl_->forward(rows); }
+void PackedModel::forward(std::span<const Row> rows, std::span<const std::int64_t> wanted) { impl_->forward(rows, wanted); }
 
-const float* PackedModel::head_logits(std::span<const std::int64_t> rows) {
-  impl_->head_logits(rows);
+const float* PackedModel::head_logits(std::int64_t first, std::int64_t count) {
+  impl_->head_logits(first, count);
   return impl_->logits.data();
 }
 

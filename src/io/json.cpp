@@ -15,6 +15,28 @@ long line_of(std::string_view text, std::size_t byte) {
   return 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(byte, text.size())), '\n');
 }
 
+constexpr std::size_t kDeepest = 200;  // as the message says
+
+// Where the bracket stands that opens one level too many.
+std::size_t place_too_deep(std::string_view text) {
+  std::size_t depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      else if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kDeepest) return i;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return 0;
+}
+
 // Builds a value of what the library's parser finds, and looks at keys that repeat: the last would win silently.
 template <class J>
 class Builder : public nlohmann::json_sax<J> {
@@ -25,6 +47,7 @@ class Builder : public nlohmann::json_sax<J> {
   J root;
   std::string problem;    // why building stopped; "" when the text is no JSON
   std::size_t error_byte = 0;  // from 1, where parsing stopped
+  bool is_too_deep = false;
 
   bool null() override { return put(nullptr); }
   bool boolean(bool value) override { return put(value); }
@@ -59,6 +82,8 @@ class Builder : public nlohmann::json_sax<J> {
   }
 
   bool open(J value) {
+    is_too_deep = open_.size() == kDeepest;  // the library's own dump and destructor recurse
+    if (is_too_deep) return false;
     J& here = place();
     here = std::move(value);
     open_.push_back(&here);
@@ -85,24 +110,9 @@ class Builder : public nlohmann::json_sax<J> {
 template <class J>
 J parse(std::string_view text, const std::string& file, long line) {
   if (!is_utf8(text)) throw InputError(file, line, "not valid UTF-8");
-  // A bracket count first: the library's own dump and destructor recurse.
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      else if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > 200) throw InputError(file, line + line_of(text, i) - 1, "nested deeper than 200 levels");
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
   Builder<J> builder;
   if (J::sax_parse(text.begin(), text.end(), &builder)) return std::move(builder.root);
+  if (builder.is_too_deep) throw InputError(file, line + line_of(text, place_too_deep(text)) - 1, "nested deeper than 200 levels");
   if (!builder.problem.empty()) throw InputError(file, line, builder.problem);
   const std::size_t byte = builder.error_byte;
   throw InputError(file, line + line_of(text, byte > 0 ? byte - 1 : 0) - 1, "not valid JSON at byte " + std::to_string(byte));
@@ -124,7 +134,7 @@ std::string escape_hidden(std::string text) {
   };
   std::string out;
   std::size_t done = 0;
-  for (std::size_t i = 0; i < text.size();) {
+  for (std::size_t i = 0; (i = plain_ascii(text, i)) < text.size();) {
     const unsigned char b = static_cast<unsigned char>(text[i]);
     const std::size_t n = b < 0x80 ? 1 : b < 0xe0 ? 2 : b < 0xf0 ? 3 : 4;
     const char32_t c = n == 1 ? b : code_at(i);

@@ -6,7 +6,7 @@
 #include <chrono>
 #include <map>
 #include <optional>
-#include <set>
+#include <unordered_set>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
@@ -49,7 +49,7 @@ std::string text_or_nothing(const Json& record, const char* field) {
 }
 
 // Lines of a shard; a torn last line is an error here: only the writer's own folder may end so, and it cuts it first.
-void read_lines(const fs::path& path, std::vector<Json>& records, std::set<std::string>& ids) {
+void read_lines(const fs::path& path, std::vector<Json>& records, std::unordered_set<std::string>& ids) {
   std::string text = read_file(path);
   if (path.extension() == ".zst") text = decompress(text, path.string());
   long line = 0;
@@ -79,7 +79,7 @@ bool is_shard(const fs::path& path) {
 
 std::vector<Json> read_records(const fs::path& path) {
   std::vector<Json> records;
-  std::set<std::string> ids;
+  std::unordered_set<std::string> ids;
   if (!fs::exists(path)) throw InputError(path.string(), 0, "no such file or folder");
   if (!fs::is_directory(path)) {
     read_lines(path, records, ids);

@@ -1,6 +1,7 @@
 #include "cai/model/llama.hpp"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <functional>
@@ -64,6 +65,18 @@ std::vector<std::pair<std::string, at::Tensor>> Llama::named_weights() const {
   all.emplace_back("model.norm.weight", norm);
   if (!config.tied_head) all.emplace_back("lm_head.weight", head);
   return all;
+}
+
+bool same_shape(const Llama& a, const Llama& b) {
+  const auto x = a.named_weights(), y = b.named_weights();
+  return std::equal(x.begin(), x.end(), y.begin(), y.end(), [](const auto& one, const auto& other) { return one.first == other.first && one.second.sizes() == other.second.sizes(); });
+}
+
+void move_towards(const Llama& model, const Llama& to, double share) {
+  const at::NoGradGuard no_gradients;
+  const auto weights = model.named_weights(), others = to.named_weights();
+  for (std::size_t i = 0; i < weights.size(); ++i)
+    if (at::Tensor w = weights[i].second; !w.is_same(others[i].second)) w.lerp_(others[i].second, share);
 }
 
 Llama Llama::clone() const {

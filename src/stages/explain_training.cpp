@@ -6,8 +6,10 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/statistics.hpp"
+#include "cai/engine/engine.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
+#include "cai/model/llama.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/sft.hpp"
 #include "cai/stages/training.hpp"
@@ -16,7 +18,7 @@
 namespace cai {
 
 const char* const kTrainingLimits =
-    "An influence says how a small step on an example's loss would move the model from its old answer towards the new one, at its weights before and after fine-tuning. It leaves out "
+    "An influence says how a small step on an example's loss would move the model from its old answer towards the new one, at the weights half way through fine-tuning. It leaves out "
     "the optimiser's rescaling, the order of the examples and all that lies between, and examples that teach alike share what either would do alone: it points to records worth reading, and is no proof of "
     "what would be without them.";
 
@@ -45,38 +47,46 @@ Json explain_training(const FineTuning& run, const Constitution& constitution, c
     return e;
   };
   const TrainExample towards = answered(after), away = answered(before);
+  const SftConfig config = with_weight_of_one_decision(run.config, examples);
 
-  std::vector<double> influence(examples.size(), 0), f;
+  std::vector<double> f;
+  std::vector<std::shared_ptr<Llama>> models;
   for (const std::filesystem::path& folder : {run.before, run.after}) {
-    const std::shared_ptr<Llama> model = load_llama(folder, false);
-    const std::vector<double> means = example_log_probabilities(*model, {towards, away});
+    models.push_back(load_llama(folder));
+    const std::vector<double> means = example_log_probabilities(*models.back(), {towards, away});
     const auto tokens = [](const TrainExample& e) { return static_cast<double>(static_cast<int>(e.tokens.size()) - e.prompt_tokens); };
     f.push_back(means[0] * tokens(towards) - means[1] * tokens(away));
-    const std::vector<double> here = influences(*model, examples, towards, away, run.config);
-    for (std::size_t i = 0; i < here.size(); ++i) influence[i] += here[i] / 2;
   }
+  Llama half_way = models[1]->clone();
+  half_way.bfloat16 = trains_in_bfloat16(run.engine.dtype);
+  move_towards(half_way, *models[0], 0.5);
+  const std::vector<double> influence = influences(half_way, examples, towards, away, config);
 
   const auto record = [&](const TrainExample& e) -> const Json& {
     const auto found = record_of.find(e.id);  // else an earlier round's revision: ID#ROUND
     return *(found != record_of.end() ? found->second : record_of.at(e.id.substr(0, e.id.rfind('#'))));
   };
   std::map<std::string, std::vector<double>> by_principle;
-  for (std::size_t i = 0; i < examples.size(); ++i) by_principle[optional_text(record(examples[i]), "principle")].push_back(influence[i]);
-  Json principles = Json::array(), harmless = Json::object();
+  std::vector<double> of_people, of_harmless;
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    const Json& r = record(examples[i]);
+    const std::string principle = optional_text(r, "principle");  // of an edited one: of the revision that a person replaced
+    (optional_flag(r, "edited") ? of_people : principle.empty() ? of_harmless : by_principle[principle]).push_back(influence[i]);
+  }
+  Json principles = Json::array(), people = Json::object(), harmless = Json::object();
   double all = 0;
+  for (const auto& [values, into] : {std::pair(&of_people, &people), std::pair(&of_harmless, &harmless)})
+    if (!values->empty()) *into = summed(*values), all += std::abs((*into)["sum"].get<double>());
   for (const auto& [id, values] : by_principle) {
     Json one = summed(values);
     all += std::abs(one["sum"].get<double>());
-    if (id.empty()) {
-      harmless = one;
-      continue;
-    }
     const auto principle = std::find_if(constitution.principles.begin(), constitution.principles.end(), [&](const Principle& p) { return p.id == id; });
     one["principle"] = id, one["text"] = principle == constitution.principles.end() ? "" : principle->text;
     principles.push_back(std::move(one));
   }
   for (Json& one : principles) one["share"] = all > 0 ? std::abs(one["sum"].get<double>()) / all : 0;
-  if (!harmless.empty()) harmless["share"] = all > 0 ? std::abs(harmless["sum"].get<double>()) / all : 0;
+  for (Json* one : {&people, &harmless})
+    if (!one->empty()) (*one)["share"] = all > 0 ? std::abs((*one)["sum"].get<double>()) / all : 0;
   std::stable_sort(principles.begin(), principles.end(), [](const Json& x, const Json& y) { return x["sum"].get<double>() > y["sum"].get<double>(); });
 
   std::vector<std::size_t> order(examples.size());
@@ -89,7 +99,7 @@ Json explain_training(const FineTuning& run, const Constitution& constitution, c
     largest.push_back({{"id", examples[order[i]].id}, {"principle", optional_text(r, "principle")}, {"prompt", optional_text(r, "prompt")}, {"answer", optional_text(r, is_revised ? "revision" : "response")},
                        {"influence", influence[order[i]]}});
   }
-  return {{"prompt", prompt}, {"before", before}, {"after", after}, {"f_before", f[0]}, {"f_after", f[1]}, {"principles", principles}, {"harmless", harmless}, {"examples", largest}, {"limits", kTrainingLimits}};
+  return {{"prompt", prompt}, {"before", before}, {"after", after}, {"f_before", f[0]}, {"f_after", f[1]}, {"principles", principles}, {"people", people}, {"harmless", harmless}, {"examples", largest}, {"limits", kTrainingLimits}};
 }
 
 }  // namespace cai

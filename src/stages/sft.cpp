@@ -137,6 +137,14 @@ std::vector<std::vector<int>> find_decisions(const std::vector<bool>& declines, 
   return found;
 }
 
+SftConfig with_weight_of_one_decision(SftConfig config, const std::vector<TrainExample>& examples) {
+  const auto deciding = [&](bool to_decline) {
+    return static_cast<double>(std::count_if(examples.begin(), examples.end(), [&](const TrainExample& e) { return !e.decisions.empty() && e.decisions.front().at == 0 && e.decisions.front().declines == to_decline; }));
+  };
+  if (const double answering = deciding(false); answering > 0) config.answering_weight *= deciding(true) / answering;
+  return config;
+}
+
 void SftExamples::leave_out(const std::string& id, const std::string& why) {
   ++left_out[why];
   uses.push_back({{"id", id}, {"use", "left-out"}, {"why", why}});
@@ -187,13 +195,7 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   for (const Json& use : made.uses) lines += to_line(use) + "\n";
   write_file(folder / "examples.jsonl", lines);
   const std::shared_ptr<Llama> policy = load_llama(model, trains_in_bfloat16(engine.dtype));
-  // The trainer weighs single examples; the setting is about all of either side, however many there are.
-  SftConfig balanced = config;
-  const auto deciding = [&](bool to_decline) {
-    return static_cast<double>(std::count_if(train.begin(), train.end(), [&](const TrainExample& e) { return !e.decisions.empty() && e.decisions.back().declines == to_decline; }));
-  };
-  if (const double answering = deciding(false); answering > 0) balanced.answering_weight *= deciding(true) / answering;
-  const Json trained = train_sft(*policy, train, held_out, balanced, seed, folder, step_progress("sft", progress));
+  const Json trained = train_sft(*policy, train, held_out, with_weight_of_one_decision(config, train), seed, folder, step_progress("sft", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
   chat.tokenizer().save(checkpoint);

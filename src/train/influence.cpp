@@ -53,8 +53,8 @@ std::vector<double> losses(const Llama& model, const std::vector<TrainExample>& 
 }  // namespace
 
 std::vector<double> influences(const Llama& given, const std::vector<TrainExample>& examples, const TrainExample& towards, const TrainExample& away, const SftConfig& config) {
-  if (given.bfloat16) throw Bug("influences need float32: a small step would be lost in rounding");
   Llama model = given;
+  model.bfloat16 = false;  // a small step would be lost in rounding
   const NamedTensors weights = make_trainable(model, config.optimiser.trainable_layers);
   const std::int64_t first = first_trainable_layer(model.config, config.optimiser.trainable_layers);
   log_probability_with_gradient(model, towards, first, 1);
@@ -65,22 +65,28 @@ std::vector<double> influences(const Llama& given, const std::vector<TrainExampl
   if (!(square > 0) || !std::isfinite(square)) throw TrainingError("influence: the gradient between the two answers is zero or not finite");
 
   double weight = 0;
+  std::vector<TrainExample> asked;  // those with a loss here, no further than it reaches
+  std::vector<std::size_t> places;
   std::vector<std::vector<int>> read;
-  for (const TrainExample& e : examples) {
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    TrainExample e = examples[i];
     weight += e.weight * static_cast<double>(e.tokens.size() - static_cast<std::size_t>(std::max(1, e.prompt_tokens)));
+    if (e.as_before && (e.decisions.empty() || config.decision_weight <= 0)) continue;
+    if (e.as_before) e.tokens.resize(static_cast<std::size_t>(e.prompt_tokens + e.decisions.back().at + 1));
     read.emplace_back(e.tokens.begin(), e.tokens.end() - 1);
+    asked.push_back(std::move(e)), places.push_back(i);
   }
-  const std::vector<at::Tensor> states = frozen_states(model, read, first, 2);
+  const std::vector<at::Tensor> states = frozen_states(given, read, first, 2);
   const double step = kStep / square;  // along grad f itself: f changes by step times its square
   std::vector<std::vector<double>> sides;
   const at::NoGradGuard no_gradients;
   for (const double way : {step, -2 * step}) {
     for (const auto& [name, w] : weights)
       if (w.grad().defined()) at::Tensor(w).add_(w.grad(), way);
-    sides.push_back(losses(model, examples, states, first, weight / static_cast<double>(examples.size()), config));
+    sides.push_back(losses(model, asked, states, first, weight / static_cast<double>(examples.size()), config));
   }
-  std::vector<double> result(examples.size());
-  for (std::size_t i = 0; i < result.size(); ++i) result[i] = (sides[1][i] - sides[0][i]) / (2 * step);
+  std::vector<double> result(examples.size(), 0);
+  for (std::size_t k = 0; k < places.size(); ++k) result[places[k]] = (sides[1][k] - sides[0][k]) / (2 * step);
   return result;
 }
 

@@ -10,7 +10,6 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
-#include "cai/base/statistics.hpp"
 #include "cai/base/text.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/train/guards.hpp"
@@ -50,11 +49,6 @@ double slope(const std::vector<double>& x, const std::vector<double>& y) {
   double xy = 0, xx = 0;
   for (std::size_t i = 0; i < x.size(); ++i) xy += (x[i] - mx) * (y[i] - my), xx += (x[i] - mx) * (x[i] - mx);
   return xx > 0 ? xy / xx : 0;
-}
-
-// Answers before and after: what PPO gained is known to about 0.15 of a standard deviation. No more of them than of rollouts.
-std::size_t sample_count(const PpoConfig& config) {
-  return static_cast<std::size_t>(std::clamp(config.updates * config.prompts_per_update * config.samples_per_prompt, 16L, 160L));
 }
 
 struct Moments { double mean = 0, std = 0; };
@@ -437,43 +431,6 @@ Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer&
   if (prompts.empty()) throw InputError("ppo: no prompts");
   if (config.advantage != "gae" && config.samples_per_prompt < 2) throw InputError("ppo.advantage " + config.advantage + " needs ppo.samples_per_prompt of 2 or more");
   return Ppo(policy, start_value, score, config, engine, seed, folder).train(prompts, stops, observe);
-}
-
-Json train_ppo(Llama& policy, const RewardModel& reward, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, const PpoConfig& config,
-               const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
-  if (prompts.empty()) throw InputError("ppo: no prompts");
-  // The same prompts and random streams before and after: the reward's mean and spread become those of the policy that comes in, whatever
-  // answers its labels were made of, and the difference says what PPO has gained.
-  const auto answers = [&] {
-    const std::vector<std::size_t> order = Random(seed).derive("sampled prompts").permutation(prompts.size());
-    std::vector<Request> requests;
-    for (std::size_t i = 0; i < sample_count(config); ++i)
-      requests.push_back({.prompt = prompts[order[i % order.size()]].tokens, .max_new_tokens = static_cast<int>(config.max_new_tokens), .temperature = config.temperature,
-                          .stops = stops, .random = Random(seed).derive("sample").derive(i)});
-    std::vector<std::vector<int>> sequences(requests.size());
-    Engine(policy, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}).generate(requests, [&](std::size_t i, Completion c) {
-      sequences[i] = requests[i].prompt;
-      sequences[i].insert(sequences[i].end(), c.tokens.begin(), c.tokens.end());
-      if (c.finish != Finish::kStop && !stops.empty()) sequences[i].push_back(stops.front());
-    });
-    return sequences;
-  };
-  const std::vector<std::vector<int>> before = answers();
-  RewardModel judge = reward;
-  normalise_rewards(judge, before);
-
-  // The value model takes the reward model's trunk with a head of zero: between the tokens the reward model was never asked, and a start
-  // from "average" explains more than a start from noise.
-  RewardModel value = judge;
-  value.score = at::zeros_like(judge.score);
-  value.mean = 0, value.std = 1;
-  const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
-  Json figures = train_ppo_with(policy, value, score, prompts, stops, config, engine, seed, folder, observe);
-  const std::vector<double> first = score_rewards(judge, before), last = score_rewards(judge, answers());
-  const auto interval = [](const Interval& i) { return Json{{"value", i.value}, {"low", i.low}, {"high", i.high}, {"n", i.n}}; };
-  figures["score_gained"] = interval(bootstrap_difference(last, first, 2000, seed));
-  figures["normalisation"] = {{"mean", judge.mean}, {"std", judge.std}, {"samples", before.size()}};
-  return figures;
 }
 
 }  // namespace cai

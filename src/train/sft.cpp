@@ -175,6 +175,8 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
     if (std::none_of(before.begin(), before.end(), [](const auto& b) { return b.has_value(); })) first_model = model;
   }
 
+  std::optional<Llama> start;  // its tensors stay as they are: make_trainable gives the model its own
+  if (config.before_share > 0) start = model;
   AdamW optimiser(make_trainable(model, o.trainable_layers), 1e-8, o.weight_decay);
   TrainingState state(folder, o.checkpoint_seconds);
   const Json position = state.restore({{"sft", &optimiser}});
@@ -213,6 +215,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
     state.log(figures);
     if (observe) observe(step + 1, steps, figures);
   }
+  if (start) move_towards(model, *start, config.before_share);
   Json figures = {{"steps", steps}, {"examples", train.size()}, {"tokens", tokens_seen}};
   const std::vector<Json> lines = state.history();
   const auto last = [&](const char* name) {

@@ -27,6 +27,15 @@ TEST(Printable, NeverLeavesAHiddenCharacter) {
   }
 }
 
+TEST(PlainAscii, EndsAtEachByteThatIsNot) {
+  for (int c = 0; c < 256; ++c)
+    for (std::size_t at = 0; at < 20; ++at) {
+      std::string s = " ~ abcdefghijklmnop ";
+      s[at] = static_cast<char>(c);
+      for (std::size_t from = 0; from <= s.size(); ++from) EXPECT_EQ(plain_ascii(s, from), c >= 0x20 && c < 0x7f ? s.size() : at < from ? s.size() : at) << c;
+    }
+}
+
 TEST(InQuotes, StaysOnOneLineAndShort) {
   EXPECT_EQ(in_quotes("a\nforged: line\t\x1b"), "\"a\\nforged: line\\t\\x1b\"");
   EXPECT_EQ(in_quotes(std::string(1 << 20, 'x')), "\"" + std::string(100, 'x') + "...\" (1048576 bytes)");

@@ -65,6 +65,25 @@ class Methods(unittest.TestCase):
         refused = self.setup.cai("explain", self.folder, "--prompt", "steal money")
         self.assertEqual((refused.returncode, "fine-tuning is not done there" in refused.stderr), (2, True), refused.stderr)
 
+    def test_a_point_between_two_models_is_the_mean_of_their_weights(self):
+        tuned = self.first / "iter-01/sft/checkpoint"
+        for share in (0.25, -0.5):
+            out = self.folder / f"mixed{share}"
+            result = self.setup.cai("export", "--model", tuned, "--towards", self.setup.model, "--share", share, "--out", out)
+            self.assertEqual(result.returncode, 0, result.stderr[-2000:])
+            a, b, mixed = (tiny.read_model(folder) for folder in (tuned, self.setup.model, out))
+            self.assertEqual(a.keys(), mixed.keys())
+            self.assertNotEqual(a, b)
+            for name in a:
+                for x, y, z in zip(a[name], b[name], mixed[name], strict=True):
+                    self.assertAlmostEqual(z, (1 - share) * x + share * y, places=5)
+        refused = lambda *more: self.setup.cai("export", "--model", tuned, "--out", self.folder / "no", *more)
+        for problem, more in (("a number from -1 to 1", ["--towards", self.setup.model, "--share", "much"]), ("both or neither", ["--share", 0.5]),
+                              ("other names or shapes", ["--towards", "smollm2", "--share", 0.5])):
+            result = refused(*more)
+            self.assertEqual((result.returncode, problem in result.stderr, len(result.stderr.splitlines())), (2, True, 1), result.stderr)
+        self.assertFalse((self.folder / "no").exists())
+
     def test_what_was_not_made_by_a_run_is_not_reused(self):
         run, result = self.by_dpo("nothing", "--reuse", self.folder / "model")
         self.assertEqual(result.returncode, 2, result.stderr)

@@ -120,6 +120,15 @@ def write_model(folder, seed=1):
     return folder
 
 
+def read_model(folder):
+    """{name: values} of a float32 checkpoint."""
+    data = (pathlib.Path(folder) / "model.safetensors").read_bytes()
+    size, = struct.unpack_from("<Q", data)
+    header = json.loads(data[8:8 + size])
+    header.pop("__metadata__", None)
+    return {name: struct.unpack_from(f"<{(t['data_offsets'][1] - t['data_offsets'][0]) // 4}f", data, 8 + size + t["data_offsets"][0]) for name, t in header.items()}
+
+
 def write_prompts(path):
     rng = random.Random(5)
     lines = []

@@ -214,6 +214,28 @@ TEST(Sft, LowersTheLossAndLeavesFrozenLayersAlone) {
   EXPECT_FALSE(at::equal(model.layers[2].q, before.layers[2].q));
 }
 
+TEST(Sft, GoesBackByTheShareOfTheWeightsBefore) {
+  for (const long layers : {0, 1}) {
+    const Llama before = random_llama(tiny(), 1);
+    Llama learned = before.clone(), between = before.clone();
+    SftConfig config{.optimiser = {.learning_rate = 5e-3, .trainable_layers = layers}, .epochs = 3, .batch_size = 4};
+    const Folder one, other;
+    train_sft(learned, examples(12), examples(3), config, 1, one.path, {});
+    config.before_share = 0.25;
+    const Json figures = train_sft(between, examples(12), examples(3), config, 1, other.path, {});
+    const auto a = before.named_weights(), b = learned.named_weights(), c = between.named_weights();
+    ASSERT_FALSE(at::equal(a.back().second, b.back().second));
+    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::allclose(c[i].second, 0.25 * a[i].second + 0.75 * b[i].second, 1e-5, 1e-7)) << a[i].first;
+    const std::vector<double> losses = example_log_probabilities(between, examples(3));  // the held-out loss is that of the weights that come out
+    double sum = 0, tokens = 0;
+    for (std::size_t i = 0; i < losses.size(); ++i) {
+      const double n = static_cast<double>(examples(3)[i].tokens.size()) - examples(3)[i].prompt_tokens;
+      sum -= losses[i] * n, tokens += n;
+    }
+    EXPECT_NEAR(figures["held_out_loss"].get<double>(), sum / tokens, 1e-5);
+  }
+}
+
 TEST(Sft, ABatchHasTheGradientOfItsMicroBatches) {
   // One long pack against examples one by one: the token mean over the step is the same loss.
   Llama model = random_llama(tiny(), 2);

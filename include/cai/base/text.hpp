@@ -9,6 +9,9 @@ namespace cai {
 
 bool is_utf8(std::string_view bytes);
 
+/// The first place from `from` on that holds no printable ASCII character (0x20 to 0x7e), or bytes.size().
+std::size_t plain_ascii(std::string_view bytes, std::size_t from);
+
 /// Every invalid sequence replaced by U+FFFD (one per maximal invalid subpart, as Unicode and Python do).
 std::string to_utf8(std::string_view bytes);
 

@@ -60,6 +60,7 @@ struct SftConfig {
   double held_out = 0.05;                // share of examples kept for the held-out loss
   double decision_weight = 1;            // of the loss on whether an answer declines, by its first tokens, beside the loss on its tokens
   double answering_weight = 1;           // in that loss, of all decisions to answer beside all decisions to decline
+  double before_share = 0;               // of the weights from before training in those that come out
 };
 
 struct CandidatesConfig {

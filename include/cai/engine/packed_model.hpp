@@ -68,11 +68,12 @@ class PackedModel {
   void load(const Llama& model);
   void load(LlamaReader reader);  ///< with no more than a layer in float32 at a time
 
-  /// One pass of these rows through all layers; puts their keys and values into the sequences' caches.
-  void forward(std::span<const Row> rows);
+  /// One pass of these rows through all layers; puts their keys and values into the sequences' caches. `wanted`: the rows whose logits may be asked for,
+  /// ascending; nothing else is computed of the last layer's result.
+  void forward(std::span<const Row> rows, std::span<const std::int64_t> wanted);
 
-  /// Logits [rows.size(), vocabulary] of some rows of the last pass; valid until the next call of either.
-  const float* head_logits(std::span<const std::int64_t> rows);
+  /// Logits [count, vocabulary] of the wanted rows of the last pass from the `first` of them on; valid until the next call of either.
+  const float* head_logits(std::int64_t first, std::int64_t count);
 
   const ModelConfig& config() const;
 

@@ -29,6 +29,10 @@ struct SftExamples {
   void leave_out(const std::string& id, const std::string& why);
 };
 
+/// The setting is about all decisions of either side at the first token, the trainer weighs single ones: `config` with an answering_weight that makes the second
+/// do the first on these examples.
+SftConfig with_weight_of_one_decision(SftConfig config, const std::vector<TrainExample>& examples);
+
 /// Throws InputError when nothing is fit to learn from.
 SftExamples sft_examples(const SftConfig& config, const std::vector<Json>& records, const ChatTemplate& chat);
 

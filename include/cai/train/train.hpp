@@ -59,6 +59,7 @@ using StepObserver = std::function<void(long step, long steps, const Json& figur
 /// Beside it the decision loss: whether an answer declines is decided in its first tokens, whatever words follow. With d the probability of a
 /// decision's openings together, it is -log d where the example declines and -log(1 - d) where it answers (answering_weight times that at the first token), summed
 /// over an example's decisions, in the mean over a step's examples, times decision_weight.
+/// In the end each weight is before_share of its value before and the rest of what was learned (Wortsman et al. 2022, section 3).
 /// Returns figures: train_loss (of learned tokens), divergence (of those that stay), held_out_loss before and after (of all tokens), tokens, steps.
 Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out, const SftConfig& config,
                std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
