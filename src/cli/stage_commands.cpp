@@ -104,7 +104,7 @@ class SingleStage {
       if (expands) use_model();
       return recorded([&](RecordWriter& out) {
         std::unique_ptr<Speaker> model = expands ? speaker() : nullptr;
-        return prompts(config_.prompts, all, {}, out, model.get(), of_round(0), progress_);
+        return prompts(config_.prompts, all, out, model.get(), of_round(0), progress_);
       });
     }
     if (name == "generate") {
@@ -185,6 +185,7 @@ class SingleStage {
     if (name == "eval") {
       std::vector<Json> records = read_prompt_records(config_);
       if (config_.prompts.files.empty()) std::erase_if(records, [](const Json& r) { return optional_text(r, "split") == "train"; });  // of the shipped sets
+      if (!a_.prompts.empty()) ask_all(records.size());
       records = use("prompts", std::move(records));
       const Constitution& constitution = use_constitution();
       const Suites suites = suites_of(config_.eval);
@@ -264,6 +265,12 @@ class SingleStage {
       const Json& first = pair["candidates"].front();
       return first.is_object() && first.contains("side") && first["side"] != "plain";
     });
+  }
+
+  /// Prompts that are named are asked, all of them, unless --set says how many.
+  void ask_all(std::size_t prompts) {
+    for (const auto& [field, most] : {std::pair("eval.red_team=", &config_.eval.red_team), std::pair("eval.borderline=", &config_.eval.borderline), std::pair("eval.ordinary=", &config_.eval.ordinary)})
+      if (std::none_of(a_.sets.begin(), a_.sets.end(), [&](const std::string& set) { return set.starts_with(field); })) *most = static_cast<long>(prompts);
   }
 
   std::vector<EvalModel> eval_models() {

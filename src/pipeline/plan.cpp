@@ -107,7 +107,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     if (config.prompts.expand > 0) prompts.update(model);
     add("prompts", iteration, 0,
         config.prompts.expand > 0 ? std::vector<std::string>{"prompts", "engine"} : std::vector<std::string>{"prompts"},
-        present({last("eval"), config.prompts.expand > 0 ? policy : nullptr}), prompts);
+        present({config.prompts.expand > 0 ? policy : nullptr}), prompts);
     add("generate", iteration, 0, {"generate", "engine"}, present({last("prompts"), policy}), model);
     Json model_and_constitution = constitution;
     model_and_constitution.update(model);

@@ -32,6 +32,13 @@ double learning(const RunInputs& inputs, const OptimiserConfig& optimiser) {
   return static_cast<double>(c.layers - first) * layer + static_cast<double>(c.width);
 }
 
+/// Operations a token of an epoch of training: what learns goes forward and back (twice the forward pass), what lies below is passed once in all epochs.
+double training_operations(const RunInputs& inputs, const OptimiserConfig& optimiser, long epochs, bool with_head) {
+  const double learns = learning(inputs, optimiser), head = static_cast<double>(inputs.architecture.vocabulary * inputs.architecture.width);
+  if (first_trainable_layer(inputs.architecture, optimiser.trainable_layers) == 0) return 6 * inputs.parameters;
+  return 2 * std::max(0.0, inputs.parameters - learns - head) / static_cast<double>(std::max(1L, epochs)) + 6 * learns + (with_head ? 4 * head : 0);
+}
+
 double folder_bytes(const fs::path& folder) {
   double bytes = 0;
   std::error_code gone;
@@ -114,44 +121,55 @@ std::string memory_problem(const RunInputs& inputs) {
 
 Cost estimate(const RunInputs& inputs, const std::string& stage) {
   const Config& config = inputs.config;
-  // Measured shares of a modern core's bf16 speed: about 100 GFLOP/s a core in decoding, 250 in prefill, 120 in training.
+  // Measured on a core that multiplies bfloat16 (docs/performance.md), in operations a second: decoding, prompts, training.
   double cores = config.engine.threads > 0 ? static_cast<double>(config.engine.threads) : std::max(1u, std::thread::hardware_concurrency());
   double flop = 2 * inputs.parameters;
-  double decode = 100e9 * cores / flop, prefill = 250e9 * cores / flop, train = 120e9 * cores / (3 * flop);
+  double decode = 170e9 * cores / flop, prefill = 250e9 * cores / flop, train = 150e9 * cores;
   constexpr double kPrompt = 40;  // tokens of a question with its template
   auto spoken = [&](double records, double context, double answer) {
     return Cost{std::lround(records), records * (context + answer), records * (context / prefill + answer / decode)};
   };
-  auto trained = [&](double examples, double tokens) { return Cost{std::lround(examples), examples * tokens, examples * tokens / train}; };
+  auto trained = [&](double examples, double tokens, double operations) { return Cost{std::lround(examples), examples * tokens, examples * tokens * operations / train}; };
 
   double prompts = static_cast<double>(prompt_count(inputs));
+  const double red_team = std::min(static_cast<double>(config.prompts.red_team), static_cast<double>(std::count_if(inputs.prompts.begin(), inputs.prompts.end(), [](const Prompt& p) {
+    return p.split == "train" && p.has_tag("red-team");
+  })));
+  const double criticised = config.critique.harmless ? prompts : std::min(prompts, red_team + static_cast<double>(config.prompts.expand));
   double compared = std::min(prompts, static_cast<double>(config.candidates.prompts));
   if (stage == "prompts")
     return spoken(static_cast<double>(config.prompts.expand), 200, 40).records ? spoken(config.prompts.expand, 200, 40)
                                                                                : Cost{std::lround(prompts), 0, 0};
   if (stage == "generate") return spoken(prompts, kPrompt, config.generate.max_new_tokens);
-  if (stage == "critique") return spoken(prompts, 2 * kPrompt + config.generate.max_new_tokens, config.critique.max_new_tokens);
+  // Worked examples cost about two questions each: a few principles' are kept.
+  if (stage == "critique") return spoken(criticised, kPrompt * (2 + 2 * config.critique.examples) + config.generate.max_new_tokens, config.critique.max_new_tokens);
   if (stage == "revise")
-    return spoken(prompts, 3 * kPrompt + config.generate.max_new_tokens + config.critique.max_new_tokens, config.revise.max_new_tokens);
+    return spoken(criticised, kPrompt * (3 + 2 * config.revise.examples) + config.generate.max_new_tokens + config.critique.max_new_tokens, config.revise.max_new_tokens);
   if (stage == "sft") {
-    const Cost answers = trained(prompts * config.sft.epochs, kPrompt + config.revise.max_new_tokens);
-    const Cost turns = trained(static_cast<double>(config.sft.judge_turns * config.sft.epochs), kPrompt * (2 + 2 * config.label.examples) + 2 * config.generate.max_new_tokens);
+    const double operations = training_operations(inputs, config.sft.optimiser, config.sft.epochs, true);
+    const Cost answers = trained(prompts * config.sft.epochs, kPrompt + config.revise.max_new_tokens, operations);
+    const Cost turns = trained(static_cast<double>(config.sft.judge_turns * config.sft.epochs), kPrompt * (2 + 2 * config.label.examples) + 2 * config.generate.max_new_tokens, operations);
     return {answers.records + turns.records, answers.tokens + turns.tokens, answers.seconds + turns.seconds};
   }
   if (stage == "exam") return spoken((config.label.feedback == "self" ? 120 : 60) + (config.label.exam_pairs.empty() ? 0 : 400), 300, 0);
-  if (stage == "candidates") return spoken(compared * config.candidates.per_prompt, kPrompt, config.candidates.max_new_tokens);
+  const double answers = static_cast<double>(config.candidates.per_prompt + (config.label.method == "choice" ? 0 : config.candidates.plain));
+  if (stage == "candidates") return spoken(compared * answers, 3 * kPrompt, config.candidates.max_new_tokens);
   if (stage == "label") {
     double pairs = compared * config.candidates.per_prompt * (config.candidates.per_prompt - 1) / 2;
+    if (config.label.method == "contrast") return {std::lround(pairs), 0, 0};  // known by construction; "auto" may turn out so
     return spoken(pairs, 2 * config.label.principles * (2 * kPrompt + 2 * config.candidates.max_new_tokens),
                   config.label.max_reason_tokens);
   }
-  if (stage == "reward") return trained(compared * config.reward.epochs, 2 * (kPrompt + config.candidates.max_new_tokens));
-  if (stage == "dpo") return trained(compared * config.dpo.epochs, 3 * (kPrompt + config.candidates.max_new_tokens));  // a third of it for the reference
+  const double pairs = compared * std::max(1.0, answers / 2), pair = 2 * (kPrompt + static_cast<double>(config.candidates.max_new_tokens));
+  if (stage == "reward") return trained(pairs * config.reward.epochs, pair, training_operations(inputs, config.reward.optimiser, config.reward.epochs, false));
+  if (stage == "dpo") return trained(pairs * config.dpo.epochs, 1.5 * pair, training_operations(inputs, config.dpo.optimiser, config.dpo.epochs, true));  // a third of it for the reference
   if (stage == "ppo") {
     double rollouts = static_cast<double>(config.ppo.updates * config.ppo.prompts_per_update * config.ppo.samples_per_prompt);
-    Cost sampled = spoken(rollouts, kPrompt, config.ppo.max_new_tokens);
-    // Policy and value model learn each epoch; policy, reference, value and reward read once.
-    Cost learned = trained(rollouts * (2 * config.ppo.epochs + 4.0 / 3), kPrompt + config.ppo.max_new_tokens);
+    Cost sampled = spoken(rollouts + 2 * std::clamp(rollouts, 16.0, 160.0), kPrompt, config.ppo.max_new_tokens);  // answers before and after too
+    // The policy, and with GAE the value model, learn each epoch; they, the reference and the reward model read once.
+    const double models = config.ppo.advantage == "gae" ? 2 : 1, tokens = kPrompt + static_cast<double>(config.ppo.max_new_tokens);
+    Cost learned = trained(rollouts * models * config.ppo.epochs, tokens, training_operations(inputs, config.ppo.optimiser, config.ppo.epochs, true));
+    learned.seconds += rollouts * tokens * (models + 2) * (flop / 2) / train;  // about half: lower layers are shared
     return {sampled.records, sampled.tokens + learned.tokens, sampled.seconds + learned.seconds};
   }
   if (stage == "eval") {

@@ -231,10 +231,7 @@ class Runner {
 
     if (stage.name == "prompts") {
       return recorded([&](RecordWriter& out) {
-        std::vector<Json> failures;
-        if (stage.iteration > 1) failures = failures_of(stage.iteration - 1);
-        return prompts(config_.prompts, inputs_.prompts, failures, out, config_.prompts.expand > 0 ? &speakers_.local(start()) : nullptr,
-                       random, progress_);
+        return prompts(config_.prompts, inputs_.prompts, out, config_.prompts.expand > 0 ? &speakers_.local(start()) : nullptr, random, progress_);
       });
     }
     if (stage.name == "generate") {
@@ -305,20 +302,15 @@ class Runner {
       });
     }
     if (stage.name == "eval") {
-      // Failures of earlier iterations were trained on: they no longer measure anything.
-      std::set<std::string> trained_on;
-      for (int earlier = 1; earlier < stage.iteration; ++earlier) {
-        for (const Json& failure : failures_of(earlier)) trained_on.insert(failure.value("id", ""));
-      }
       std::set<std::string> topics;
       for (int one = 1; one <= stage.iteration; ++one) {
         for (const Json& prompt : read_records(iteration_folder(one) / "prompts"))
           if (const std::string topic = topic_of(prompt); !topic.empty()) topics.insert(topic);
       }
+      // The same in every iteration: a prompt that is left out because a model failed on it makes the next one look better.
       std::vector<Json> held_out;
-      for (const Prompt& prompt : inputs_.prompts) {
-        if (prompt.split == "held-out" && !trained_on.contains(prompt.id)) held_out.push_back(to_json(prompt));
-      }
+      for (const Prompt& prompt : inputs_.prompts)
+        if (prompt.split == "held-out") held_out.push_back(to_json(prompt));
       speakers_.release();
       return recorded(
           [&](RecordWriter& out) {
@@ -356,13 +348,6 @@ class Runner {
       if (stage.iteration == iteration) return out_ / fs::path(stage.folder).parent_path();
     }
     throw Bug("no iteration " + std::to_string(iteration));
-  }
-
-  /// Plain prompts on which an iteration's last model failed. Those of suites are not trained on: attacks stay unseen.
-  std::vector<Json> failures_of(int iteration) const {
-    std::vector<Json> failures = read_records(iteration_folder(iteration) / "eval/failures.jsonl");
-    std::erase_if(failures, [](const Json& failure) { return failure.contains("suite"); });
-    return failures;
   }
 
   void set_state(const std::string& state) {

@@ -19,8 +19,8 @@ namespace cai {
 
 const char* const kTrainingLimits =
     "An influence says how a small step on an example's loss would move the model from its old answer towards the new one, at the weights half way through fine-tuning. It leaves out "
-    "the optimiser's rescaling, the order of the examples and all that lies between, and examples that teach alike share what either would do alone: it points to records worth reading, and is no proof of "
-    "what would be without them.";
+    "the optimiser's rescaling, the order of the examples and all that lies between, and examples that teach alike share what either would do alone. It points to records worth reading, no more: against "
+    "fine-tunings without each principle's revisions its order was no better than chance (docs/people.md).";
 
 namespace {
 

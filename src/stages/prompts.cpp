@@ -125,8 +125,7 @@ struct Expansion {
 
 }  // namespace
 
-Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, const std::vector<Json>& extra, RecordWriter& out,
-             Speaker* model, Random random, const ProgressFn& progress) {
+Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, RecordWriter& out, Speaker* model, Random random, const ProgressFn& progress) {
   NearDuplicates known(config.near_duplicate), held_out(config.near_duplicate);
   for (const Prompt& p : all)
     if (p.split == "held-out") held_out.add(p.text);
@@ -153,25 +152,7 @@ Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, const 
       records.push_back(std::move(record));
     }
   }
-  // Failures are prompts that eval held out. They come in because they failed; their names say so, and what is measured on them later
-  // is no longer held out.
-  long failures = 0;
-  for (std::size_t i = 0; i < extra.size(); ++i) {
-    Json record = extra[i];
-    const std::string id = record_id(record, i), text = text_field(record, "prompt", i);
-    std::vector<std::string> tags = tags_of(record);
-    if (known.has_like(text)) {
-      ++left_out["near-duplicate"];
-      continue;
-    }
-    known.add(text);
-    if (std::find(tags.begin(), tags.end(), "failure") == tags.end()) tags.push_back("failure");
-    record["id"] = id.starts_with("failure-") ? id : "failure-" + id;
-    record["tags"] = tags;
-    record["split"] = "train";
-    if (ids.insert(record["id"].get<std::string>()).second) records.push_back(std::move(record)), ++failures;
-  }
-  Json figures = {{"records", 0}, {"red-team", kinds[0].drawn.size()}, {"borderline", kinds[1].drawn.size()}, {"ordinary", kinds[2].drawn.size()}, {"failures", failures}};
+  Json figures = {{"records", 0}, {"red-team", kinds[0].drawn.size()}, {"borderline", kinds[1].drawn.size()}, {"ordinary", kinds[2].drawn.size()}};
   if (config.expand > 0) {
     if (!model) throw Bug("prompts.expand without a model");
     for (const Prompt& p : all)

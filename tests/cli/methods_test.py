@@ -51,6 +51,18 @@ class Methods(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr[-2000:])
         self.assertEqual(tiny.differences(tiny.snapshot(alone), tiny.snapshot(run)), [])
 
+    def test_each_iteration_is_asked_the_same_and_trained_on_none_of_it(self):
+        run = self.folder / "two"
+        result = self.setup.cai(*self.setup.command(run, iterations=2)[1:], "--reuse", self.first)
+        self.assertEqual(result.returncode, 0, result.stderr[-2000:])
+        def records(iteration, stage):
+            return [json.loads(line) for line in (run / f"iter-0{iteration}" / stage / "00000.jsonl").read_text().splitlines()]
+        asked = [sorted((r["id"], r.get("suite", ""), r["prompt"]) for r in records(i, "eval") if r["model"] == "base" and "prompt" in r) for i in (1, 2)]
+        self.assertEqual(asked[0], asked[1])
+        self.assertGreater(sum("failure" in json.loads(line) for line in (run / "iter-01/eval/failures.jsonl").read_text().splitlines()), 0)
+        for i in (1, 2):
+            self.assertFalse({prompt for _, _, prompt in asked[0]} & {r["prompt"] for r in records(i, "prompts")})
+
     def test_explain_says_whose_revisions_moved_an_answer(self):
         result = self.setup.cai("explain", self.first, "--prompt", "steal money", "--against", "bread and water.", "--json")
         self.assertEqual(result.returncode, 0, result.stderr[-2000:])
@@ -109,7 +121,9 @@ class Methods(unittest.TestCase):
 
     def test_best_of_n_chooses_by_reward(self):
         out = self.folder / "eval"
-        common = ["--constitution", self.setup.constitution, "--prompts", self.setup.prompts, "--set", "eval.suites=", "--set", "eval.bootstrap_samples=100", "--set", "eval.max_new_tokens=8"]
+        few = self.folder / "few.yaml"
+        few.write_text("eval: {red_team: 1, ordinary: 1, borderline: 1}\n")  # prompts that are named are asked all the same
+        common = ["--config", few, "--constitution", self.setup.constitution, "--prompts", self.setup.prompts, "--set", "eval.suites=", "--set", "eval.bootstrap_samples=100", "--set", "eval.max_new_tokens=8"]
         models = ["--model", f"base={self.setup.model}", "--model", f"sl={self.first / 'iter-01/sft'}"]
         result = self.setup.cai("eval", *models, "--best-of", 4, "--reward", self.first / "iter-01/reward", *common, "--out", out)
         self.assertEqual(result.returncode, 0, result.stderr[-2000:])
@@ -118,6 +132,7 @@ class Methods(unittest.TestCase):
         for record in records:
             by_model.setdefault(record["model"], []).append({"id": record["id"], "prompt": record["prompt"], "a": record["response"]})
         self.assertEqual(list(by_model), ["base", "sl", "sl, best of 4"])
+        self.assertEqual(sum(r["model"] == "sl" and r["tags"] == ["red-team"] for r in records), 9)
         # What it gives is scored higher than what the same policy says first, on average.
         pairs = self.folder / "pairs.jsonl"
         with pairs.open("w") as lines:

@@ -9,10 +9,9 @@
 
 namespace cai {
 
-/// Draws prompts of split "train" of each kind by seed (at most as many as configured), then `extra` (failures of an earlier iteration,
-/// tagged "failure"), then config.expand generated ones (tagged "generated"; `model` may be null when expand is 0).
+/// Draws prompts of split "train" of each kind by seed (at most as many as configured), then config.expand generated ones (tagged "generated";
+/// `model` may be null when expand is 0). What eval asks is never among them: neither in a run's first iteration nor in later ones.
 /// Near-duplicates (Jaccard of word 3-grams) of earlier ones and of any held-out prompt are dropped and counted.
-Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, const std::vector<Json>& extra, RecordWriter& out,
-             Speaker* model, Random random, const ProgressFn& progress);
+Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, RecordWriter& out, Speaker* model, Random random, const ProgressFn& progress);
 
 }  // namespace cai
