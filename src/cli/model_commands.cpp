@@ -20,7 +20,6 @@
 #include "cai/io/file.hpp"
 #include "cai/io/manifest.hpp"
 #include "cai/model/checkpoint.hpp"
-#include "cai/model/llama.hpp"
 #include "cai/pipeline/fine_tuning.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
@@ -45,16 +44,13 @@ void list_export(const fs::path& out, const fs::path& model, const std::string& 
   write_manifest(out, manifest);
 }
 
-/// Moves `weights` towards the model that --towards names. Its fingerprint joins what the manifest's key is made of.
-Json mix(Llama& weights, const Arguments& a) {
+/// Replaces `weights` by those on the way to the model that --towards names. Its fingerprint joins what the manifest's key is made of.
+Json go_towards(std::shared_ptr<Llama>& weights, const Arguments& a) {
   char* end = nullptr;
   const double share = std::strtod(a.share.c_str(), &end);
   if (a.share.empty() || *end || !(share >= -1 && share <= 1)) throw UsageError("--share: " + in_quotes(a.share) + " is not accepted; a number from -1 to 1 is");
   const fs::path other = find_model(a.towards);
-  const std::shared_ptr<Llama> to = load_llama(other);
-  if (!same_shape(weights, *to)) throw InputError("--towards " + a.towards + ": its weights have other names or shapes than those of " + a.model());
-  weights = weights.clone();
-  move_towards(weights, *to, share);
+  weights = between(*weights, *load_llama(other), share);
   return {{"towards", model_fingerprint(other)}, {"share", share}};
 }
 
@@ -72,7 +68,7 @@ int run_export(const Arguments& a) {
     throw UsageError("--out " + out.string() + ": exists and is not empty; give a new name");
   if (a.towards.empty() != a.share.empty()) throw UsageError("--towards and --share: give both or neither");
   std::shared_ptr<Llama> weights = load_llama(model);
-  const Json mixed = a.towards.empty() ? Json::object() : mix(*weights, a);
+  const Json mixed = a.towards.empty() ? Json::object() : go_towards(weights, a);
   std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(model);
   create_folders(out);
   if (a.format == "hf") {

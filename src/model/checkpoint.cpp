@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -239,6 +240,16 @@ Llama LlamaReader::all() { return take_llama(impl_->weights, impl_->config); }
 
 std::shared_ptr<Llama> load_llama(const fs::path& path, bool bfloat16) {
   auto model = std::make_shared<Llama>(LlamaReader(path).all());
+  model->bfloat16 = bfloat16;
+  return model;
+}
+
+std::shared_ptr<Llama> between(const Llama& a, const Llama& b, double share, bool bfloat16) {
+  const auto x = a.named_weights(), y = b.named_weights();
+  if (!std::equal(x.begin(), x.end(), y.begin(), y.end(), [](const auto& one, const auto& other) { return one.first == other.first && one.second.sizes() == other.second.sizes(); }))
+    throw InputError("two models with weights of other names or shapes have none between them");
+  auto model = std::make_shared<Llama>(a.clone());
+  move_towards(*model, b, share);
   model->bfloat16 = bfloat16;
   return model;
 }

@@ -67,11 +67,6 @@ std::vector<std::pair<std::string, at::Tensor>> Llama::named_weights() const {
   return all;
 }
 
-bool same_shape(const Llama& a, const Llama& b) {
-  const auto x = a.named_weights(), y = b.named_weights();
-  return std::equal(x.begin(), x.end(), y.begin(), y.end(), [](const auto& one, const auto& other) { return one.first == other.first && one.second.sizes() == other.second.sizes(); });
-}
-
 void move_towards(const Llama& model, const Llama& to, double share) {
   const at::NoGradGuard no_gradients;
   const auto weights = model.named_weights(), others = to.named_weights();

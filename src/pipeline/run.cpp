@@ -209,10 +209,10 @@ class Runner {
 
   StageResult dispatch(const Stage& stage, const fs::path& folder, double spent) {
     const fs::path iteration = out_ / fs::path(stage.folder).parent_path();
-    const Random random = Random(static_cast<std::uint64_t>(config_.seed))
-                              .derive(static_cast<std::uint64_t>(stage.iteration))
-                              .derive(stage.name)
-                              .derive(static_cast<std::uint64_t>(stage.round));
+    const auto random_of = [&](int iteration_number) {
+      return Random(static_cast<std::uint64_t>(config_.seed)).derive(static_cast<std::uint64_t>(iteration_number)).derive(stage.name).derive(static_cast<std::uint64_t>(stage.round));
+    };
+    const Random random = random_of(stage.iteration);
     const std::uint64_t seed = Random(random).next();
     const Constitution& constitution = inputs_.constitution;
     auto recorded = [&](const std::function<Json(RecordWriter&)>& body, const std::vector<std::string>& extras = {}) {
@@ -307,7 +307,7 @@ class Runner {
         for (const Json& prompt : read_records(iteration_folder(one) / "prompts"))
           if (const std::string topic = topic_of(prompt); !topic.empty()) topics.insert(topic);
       }
-      // The same in every iteration: a prompt that is left out because a model failed on it makes the next one look better.
+      // The same in every iteration, what is drawn of them too: a prompt that is left out because a model failed on it makes the next one look better.
       std::vector<Json> held_out;
       for (const Prompt& prompt : inputs_.prompts)
         if (prompt.split == "held-out") held_out.push_back(to_json(prompt));
@@ -316,7 +316,7 @@ class Runner {
           [&](RecordWriter& out) {
             std::vector<EvalModel> models{{"base", inputs_.model}, {"sl-cai", sl_cai()}};
             if (policy != "sft") models.push_back({policy == "dpo" ? "dpo" : "rl-cai", checkpoint_of(iteration / policy)});
-            return eval(config_.eval, constitution, held_out, inputs_.suites, topics, models, config_.engine, folder, out, random, progress_);
+            return eval(config_.eval, constitution, held_out, inputs_.suites, topics, models, config_.engine, folder, out, random_of(1), progress_);
           },
           {"failures.jsonl"});
     }

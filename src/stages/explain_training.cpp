@@ -9,7 +9,6 @@
 #include "cai/engine/engine.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
-#include "cai/model/llama.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/sft.hpp"
 #include "cai/stages/training.hpp"
@@ -57,10 +56,8 @@ Json explain_training(const FineTuning& run, const Constitution& constitution, c
     const auto tokens = [](const TrainExample& e) { return static_cast<double>(static_cast<int>(e.tokens.size()) - e.prompt_tokens); };
     f.push_back(means[0] * tokens(towards) - means[1] * tokens(away));
   }
-  Llama half_way = models[1]->clone();
-  half_way.bfloat16 = trains_in_bfloat16(run.engine.dtype);
-  move_towards(half_way, *models[0], 0.5);
-  const std::vector<double> influence = influences(half_way, examples, towards, away, config);
+  const std::shared_ptr<Llama> half_way = between(*models[1], *models[0], 0.5, trains_in_bfloat16(run.engine.dtype));
+  const std::vector<double> influence = influences(*half_way, examples, towards, away, config);
 
   const auto record = [&](const TrainExample& e) -> const Json& {
     const auto found = record_of.find(e.id);  // else an earlier round's revision: ID#ROUND

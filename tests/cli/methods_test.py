@@ -91,7 +91,7 @@ class Methods(unittest.TestCase):
                     self.assertAlmostEqual(z, (1 - share) * x + share * y, places=5)
         refused = lambda *more: self.setup.cai("export", "--model", tuned, "--out", self.folder / "no", *more)
         for problem, more in (("a number from -1 to 1", ["--towards", self.setup.model, "--share", "much"]), ("both or neither", ["--share", 0.5]),
-                              ("other names or shapes", ["--towards", "smollm2", "--share", 0.5])):
+                              ("weights of other names or shapes", ["--towards", "smollm2", "--share", 0.5])):
             result = refused(*more)
             self.assertEqual((result.returncode, problem in result.stderr, len(result.stderr.splitlines())), (2, True, 1), result.stderr)
         self.assertFalse((self.folder / "no").exists())

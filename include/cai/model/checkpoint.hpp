@@ -40,6 +40,9 @@ class LlamaReader {
 /// All of a model. Every tensor of the file must be known and of the right shape, every weight present and finite. `bfloat16`: see Llama.
 std::shared_ptr<Llama> load_llama(const std::filesystem::path& path, bool bfloat16 = false);
 
+/// The model between two: each weight is the mean of both, `b`'s weighing `share`. `bfloat16`: see Llama. Throws InputError unless both have the same weights by name and shape.
+std::shared_ptr<Llama> between(const Llama& a, const Llama& b, double share, bool bfloat16 = false);
+
 /// Writes config.json and model.safetensors (dtype "float32" or "bfloat16"); the tokenizer's files are the caller's. Durable, deterministic bytes.
 /// Returns the SHA-256 of model.safetensors.
 std::string save_llama(const Llama& model, const std::filesystem::path& folder, const std::string& dtype = "float32");

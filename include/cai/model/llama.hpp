@@ -41,9 +41,6 @@ struct Llama {
   Llama clone() const;
 };
 
-/// Whether both have the same weights by name and shape.
-bool same_shape(const Llama& a, const Llama& b);
-
 /// Each weight of `model` becomes its mean with that of `to`, a model of the same shape, which weighs `share`; in place. What both share stays as it is.
 void move_towards(const Llama& model, const Llama& to, double share);
 
