@@ -13,9 +13,11 @@ import json
 import math
 import pathlib
 import random
+import statistics
 import subprocess
 import sys
 
+import pandas
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -34,26 +36,11 @@ def read_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def ranks(values):
-    """Mean ranks: equal values share theirs."""
-    order = sorted(range(len(values)), key=values.__getitem__)
-    result, i = [0.0] * len(values), 0
-    while i < len(order):
-        j = i
-        while j + 1 < len(order) and values[order[j + 1]] == values[order[i]]:
-            j += 1
-        for k in order[i:j + 1]:
-            result[k] = (i + j) / 2
-        i = j + 1
-    return result
-
-
 def spearman(x, y):
     """None where one side does not vary."""
-    x, y = ranks(x), ranks(y)
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    spread = math.sqrt(sum((a - mean_x) ** 2 for a in x) * sum((b - mean_y) ** 2 for b in y))
-    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y)) / spread if spread else None
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        return None
+    return statistics.correlation(list(pandas.Series(x).rank()), list(pandas.Series(y).rank()))
 
 
 def interval(values):
