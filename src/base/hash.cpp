@@ -15,7 +15,8 @@ struct Sha256::Impl {
 };
 
 Sha256::Sha256() : impl_(std::make_unique<Impl>()) {
-  if (EVP_DigestInit_ex(impl_->context, EVP_sha256(), nullptr) != 1) throw Bug("SHA-256 is not available");
+  static EVP_MD* const kind = EVP_MD_fetch(nullptr, "SHA256", nullptr);  // looked for once, not for each line
+  if (!kind || EVP_DigestInit_ex(impl_->context, kind, nullptr) != 1) throw Bug("SHA-256 is not available");
 }
 
 Sha256::~Sha256() = default;

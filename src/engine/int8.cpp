@@ -12,8 +12,8 @@
 #include <cstring>
 #include <memory>
 
-// Compiled for each width of vector registers, chosen at load time; no contraction, so all give the same bits.
-#define CAI_WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
+// All of it runs where has_int8_products().
+#define CAI_VNNI __attribute__((target("avx512f,avx512vnni")))
 
 namespace cai {
 namespace {
@@ -76,73 +76,88 @@ struct Int8Products {
   struct Magnitudes { float largest, second; };  // equal when the largest occurs twice
 
   // As bits, which order magnitudes, infinity and NaN on top.
-  [[gnu::always_inline]] static Magnitudes magnitudes(const float* x) {
-    const Words a = (Words)load(x) & 0x7fffffffu, b = (Words)load(x + 16) & 0x7fffffffu;
-    Words first = a > b ? a : b, second = a > b ? b : a;
-    const auto merge = [&](Words f, Words s) __attribute__((always_inline)) {
-      const Words lower = first > f ? f : first, higher = second > s ? second : s;
-      first = first > f ? first : f, second = lower > higher ? lower : higher;
+  CAI_VNNI static Magnitudes magnitudes(const float* x) {
+    const __m512i a = _mm512_and_epi32(_mm512_loadu_si512(x), _mm512_set1_epi32(0x7fffffff)), b = _mm512_and_epi32(_mm512_loadu_si512(x + 16), _mm512_set1_epi32(0x7fffffff));
+    const __m512i first16 = _mm512_max_epu32(a, b), second16 = _mm512_min_epu32(a, b);
+    const __m256i f = _mm512_castsi512_si256(first16), g = _mm512_extracti64x4_epi64(first16, 1);
+    const __m256i first8 = _mm256_max_epu32(f, g);
+    const __m256i second8 = _mm256_max_epu32(_mm256_min_epu32(f, g), _mm256_max_epu32(_mm512_castsi512_si256(second16), _mm512_extracti64x4_epi64(second16, 1)));
+    __m128i first = _mm256_castsi256_si128(first8), second = _mm256_castsi256_si128(second8);
+    const auto merge = [&](__m128i other_first, __m128i other_second) CAI_VNNI {
+      second = _mm_max_epu32(_mm_min_epu32(first, other_first), _mm_max_epu32(second, other_second));
+      first = _mm_max_epu32(first, other_first);
     };
-    merge(turned<8>(first), turned<8>(second)), merge(turned<4>(first), turned<4>(second));
-    merge(turned<2>(first), turned<2>(second)), merge(turned<1>(first), turned<1>(second));
-    return {std::bit_cast<float>(first[0]), std::bit_cast<float>(second[0])};
+    merge(_mm256_extracti128_si256(first8, 1), _mm256_extracti128_si256(second8, 1));
+    merge(_mm_shuffle_epi32(first, 0x4e), _mm_shuffle_epi32(second, 0x4e));
+    merge(_mm_shuffle_epi32(first, 0xb1), _mm_shuffle_epi32(second, 0xb1));
+    return {std::bit_cast<float>(_mm_cvtsi128_si32(first)), std::bit_cast<float>(_mm_cvtsi128_si32(second))};
   }
 
   // block = x in steps of which the magnitude `largest` is 127; its total as their number. What is infinite or not a number makes the step
   // not a number, and so all that comes of the block.
-  [[gnu::always_inline]] static void quantise(const float* x, float largest, Block& block) {
+  CAI_VNNI static void quantise(const float* x, float largest, float step, float inverse, Block& block) {
     const bool finite = std::isfinite(largest), some = finite && largest > kNothing;
-    block.step = some ? largest / 127.0f : finite ? 0.0f : NAN;
+    block.step = some ? step : finite ? 0.0f : NAN;
     if (!some) {
       std::memset(block.values, 0, sizeof block.values), block.total = 0;
       return;
     }
-    const float inverse = 127.0f / largest;
-    Ints sum = {};
-    for (int half = 0; half < 2; ++half) {
-      Floats v = whole(load(x + 16 * half) * inverse);
-      v = v > 127.0f ? Floats{} + 127.0f : v < -127.0f ? Floats{} - 127.0f : v;
-      const Ints places = __builtin_convertvector(v, Ints);
-      const Bytes bytes = __builtin_convertvector(places, Bytes);
-      std::memcpy(block.values + 16 * half, &bytes, sizeof bytes);
-      sum += places;
-    }
-    sum += turned<8>(sum), sum += turned<4>(sum), sum += turned<2>(sum), sum += turned<1>(sum);
-    block.total = static_cast<float>(sum[0]);
+    const __m512 scale = _mm512_set1_ps(inverse), most = _mm512_set1_ps(127), least = _mm512_set1_ps(-127);
+    const auto places = [&](const float* from) CAI_VNNI { return _mm512_cvtps_epi32(_mm512_max_ps(_mm512_min_ps(_mm512_mul_ps(_mm512_loadu_ps(from), scale), most), least)); };
+    const __m512i low = places(x), high = places(x + 16);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(block.values), _mm512_cvtepi32_epi8(low));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(block.values + 16), _mm512_cvtepi32_epi8(high));
+    block.total = static_cast<float>(_mm512_reduce_add_epi32(_mm512_add_epi32(low, high)));
   }
 
   // Returns the step of the high parts.
-  CAI_WIDE static float quantise_row(const float* x, std::int64_t width, Block* blocks, Outlier* outliers) {
-    const std::int64_t count = (width + kBlock - 1) / kBlock;
+  CAI_VNNI static float quantise_row(const float* x, std::int64_t width, Block* blocks, Outlier* outliers) {
+    const std::int64_t count = (width + kBlock - 1) / kBlock, room = (count + 15) / 16 * 16;
     float last[kBlock] = {};
     if (width % kBlock) std::memcpy(last, x + width / kBlock * kBlock, static_cast<std::size_t>(width % kBlock) * sizeof(float));
-    const auto input = [&](std::int64_t b) __attribute__((always_inline)) { return (b + 1) * kBlock <= width ? x + b * kBlock : last; };
-    // The blocks that gain most, in order: a block's error is in proportion to the square of its largest magnitude.
-    struct Gain { float gain; std::int64_t block; Magnitudes magnitudes; } best[kOutliers + 1];
-    const int kept = outliers_in(count);
-    for (Gain& g : best) g = {-1, 0, {}};
+    const auto input = [&](std::int64_t b) { return (b + 1) * kBlock <= width ? x + b * kBlock : last; };
+    thread_local std::vector<float> numbers;
+    numbers.assign(static_cast<std::size_t>(5 * room), 0.0f);
+    float *const largest = numbers.data(), *const second = largest + room, *const gains = second + room, *const steps = gains + room, *const inverses = steps + room;
     for (std::int64_t b = 0; b < count; ++b) {
       const Magnitudes m = magnitudes(input(b));
-      quantise(input(b), m.largest, blocks[b]);
-      const float gain = m.largest * m.largest - m.second * m.second;
-      if (!(gain > best[kept - 1].gain) || !std::isfinite(m.largest)) continue;
-      int at = kept - 1;
-      for (; at > 0 && gain > best[at - 1].gain; --at) best[at] = best[at - 1];
-      best[at] = {gain, b, m};
+      largest[b] = m.largest, second[b] = m.second;
     }
+    const __m512 none = _mm512_set1_ps(-1), seven_bits = _mm512_set1_ps(127);
+    for (std::int64_t b = 0; b < room; b += 16) {
+      const __m512 l = _mm512_loadu_ps(largest + b), s = _mm512_loadu_ps(second + b), gain = _mm512_sub_ps(_mm512_mul_ps(l, l), _mm512_mul_ps(s, s));
+      const __mmask16 is_one = _mm512_cmp_ps_mask(gain, _mm512_setzero_ps(), _CMP_GE_OQ) & _mm512_cmp_ps_mask(l, _mm512_set1_ps(INFINITY), _CMP_LT_OQ) & (b + 16 <= count ? 0xffff : (1 << (count - b)) - 1);
+      _mm512_storeu_ps(gains + b, _mm512_mask_mov_ps(none, is_one, gain));
+      _mm512_storeu_ps(steps + b, _mm512_div_ps(l, seven_bits)), _mm512_storeu_ps(inverses + b, _mm512_div_ps(seven_bits, l));
+    }
+    for (std::int64_t b = 0; b < count; ++b) quantise(input(b), largest[b], steps[b], inverses[b], blocks[b]);
+    // The blocks that gain most, in order: a block's error is in proportion to the square of its largest magnitude.
+    struct { float gain; std::int64_t block; } best[kOutliers];
+    const int kept = outliers_in(count);
     float step = 0;
-    for (int i = 0; i < kept; ++i) step = std::max(step, best[i].magnitudes.largest / 127.0f);
+    for (int i = 0; i < kept; ++i) {
+      __m512 most = none;
+      for (std::int64_t b = 0; b < room; b += 16) most = _mm512_max_ps(most, _mm512_loadu_ps(gains + b));
+      best[i] = {_mm512_reduce_max_ps(most), 0};
+      if (best[i].gain < 0) continue;
+      std::int64_t from = 0;
+      __mmask16 equal;
+      while (!(equal = _mm512_cmp_ps_mask(_mm512_loadu_ps(gains + from), _mm512_set1_ps(best[i].gain), _CMP_EQ_OQ))) from += 16;
+      best[i].block = from + std::countr_zero(static_cast<unsigned>(equal));
+      gains[best[i].block] = -1;
+      step = std::max(step, steps[best[i].block]);
+    }
     float highs[kOutliers];
     for (int i = 0; i < kept; ++i) {
-      const auto& [gain, b, m] = best[i];
+      const auto [gain, b] = best[i];
       outliers[i] = {static_cast<std::int32_t>(b), 0, 0};
       highs[i] = 0;
-      if (!(gain > 0) || !(m.largest > kNothing)) continue;
+      if (!(gain > 0) || !(largest[b] > kNothing)) continue;
       Block& block = blocks[b];
       const float* in = input(b);
-      quantise(in, m.second, block);
+      quantise(in, second[b], second[b] / 127.0f, 127.0f / second[b], block);
       std::int64_t k = 0;
-      while (std::fabs(in[k]) != m.largest) ++k;
+      while (std::fabs(in[k]) != largest[b]) ++k;
       highs[i] = whole(in[k] / step);
       const float low = block.step > 0 ? std::clamp(whole((in[k] - highs[i] * step) / block.step), -127.0f, 127.0f) : 0.0f;
       block.total += low - static_cast<float>(block.values[k]);
@@ -156,7 +171,7 @@ struct Int8Products {
   }
 
   template <int Rows>
-  __attribute__((target("avx512f,avx512vnni"))) static void tile(const Row* x, std::int64_t blocks, const Weights* panel, float* y, std::int64_t stride) {
+  CAI_VNNI static void tile(const Row* x, std::int64_t blocks, const Weights* panel, float* y, std::int64_t stride) {
     __m512 sum[Rows][2];
 #pragma GCC unroll 6
     for (int r = 0; r < Rows; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
@@ -229,7 +244,7 @@ struct Int8Products {
 
   // The column on the grid it lies on: on `likely` steps, on those of eight bits with a sign (its largest magnitude is 127 of them) or of up to
   // five bits; else (false) on the finest one.
-  CAI_WIDE static bool quantise_weights(const float* weights, int likely, Column& c) {
+  CAI_VNNI static bool quantise_weights(const float* weights, int likely, Column& c) {
     const Floats a = load(weights), b = load(weights + 16);
     Floats low = a < b ? a : b, high = a < b ? b : a;
     const auto merge = [&](Floats l, Floats h) __attribute__((always_inline)) { low = l < low ? l : low, high = h > high ? h : high; };

@@ -1,15 +1,20 @@
 #include "cai/engine/kernels.hpp"
 
+// GCC 12 warns about its own undefined-value intrinsics (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "cai/base/lanes.hpp"
+#include "cai/engine/bfloat16.hpp"
 
 // Functions on eight lanes, compiled for AVX2 and for any x86-64, chosen at load time. No fused multiply-add here (the build
 // forbids contraction), so both give the same bits.
 #define CAI_LANES __attribute__((target_clones("avx2", "default")))
-// On sixteen lanes, with fused multiply-add where there is one: products of matrices have it too, so results differ by instruction set.
+// With fused multiply-add where there is one: products of matrices have it too, so results differ by instruction set.
 #define CAI_FUSED __attribute__((target_clones("avx512f", "avx2,fma", "default"), optimize("fp-contract=fast")))
 
 namespace cai {
@@ -22,8 +27,6 @@ namespace {
 }
 
 [[gnu::always_inline]] inline void store(float* p, Lanes v) { std::memcpy(p, &v, sizeof v); }
-
-typedef float WideLanes __attribute__((vector_size(64)));
 
 [[gnu::always_inline]] inline WideLanes load_wide(const float* p) {
   WideLanes v;
@@ -51,15 +54,38 @@ CAI_LANES void rms_norm(const float* x, const float* weight, std::int64_t width,
   for (i = 0; i < width; ++i) y[i] = x[i] * scale * weight[i];
 }
 
-CAI_LANES void exp_shifted(const float* x, std::int64_t n, float shift, float scale, float* y) {
+namespace {
+
+// What is left at the end is filled up, so each element meets the same operations wherever it stands.
+template <class V>
+[[gnu::always_inline]] inline void exp_all(const float* x, std::int64_t n, float shift, float scale, float* y) {
+  constexpr std::int64_t kLanes = sizeof(V) / sizeof(float);
+  V v;
   std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8) store(y + i, exp_lanes((load(x + i) - shift) * scale));
-  if (i < n) {
-    float rest[8] = {};
-    std::memcpy(rest, x + i, static_cast<std::size_t>(n - i) * sizeof(float));
-    store(rest, exp_lanes((load(rest) - shift) * scale));
-    std::memcpy(y + i, rest, static_cast<std::size_t>(n - i) * sizeof(float));
+  for (; i + kLanes <= n; i += kLanes) {
+    std::memcpy(&v, x + i, sizeof v);
+    v = exp_lanes((v - shift) * scale);
+    std::memcpy(y + i, &v, sizeof v);
   }
+  if (i < n) {
+    v = V{};
+    std::memcpy(&v, x + i, static_cast<std::size_t>(n - i) * sizeof(float));
+    v = exp_lanes((v - shift) * scale);
+    std::memcpy(y + i, &v, static_cast<std::size_t>(n - i) * sizeof(float));
+  }
+}
+
+// Not one of the clones: sixteen lanes would be taken apart by those without AVX-512.
+__attribute__((target("avx512f"), noinline)) void exp_wide(const float* x, std::int64_t n, float shift, float scale, float* y) { exp_all<WideLanes>(x, n, shift, scale, y); }
+
+CAI_LANES void exp_narrow(const float* x, std::int64_t n, float shift, float scale, float* y) { exp_all<Lanes>(x, n, shift, scale, y); }
+
+}  // namespace
+
+void exp_shifted(const float* x, std::int64_t n, float shift, float scale, float* y) {
+  static const bool is_wide = __builtin_cpu_supports("avx512f");
+  if (is_wide) exp_wide(x, n, shift, scale, y);
+  else exp_narrow(x, n, shift, scale, y);
 }
 
 CAI_LANES void silu_multiply(const float* gate, const float* up, std::int64_t n, float* y) {
@@ -71,31 +97,73 @@ CAI_LANES void silu_multiply(const float* gate, const float* up, std::int64_t n,
   for (; i < n; ++i) y[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
 }
 
-void put_key(const float* key, std::int64_t position, std::int64_t width, float* keys) {
-  float* lane = keys + position / kKeyLane * kKeyLane * width + position % kKeyLane;
-  for (std::int64_t i = 0; i < width; ++i) lane[i * kKeyLane] = key[i];
+void put_key(Cached kind, const float* key, std::int64_t position, std::int64_t width, std::byte* keys) {
+  if (kind == Cached::kFloat32) {
+    float* lane = reinterpret_cast<float*>(keys) + position / kKeyLane * kKeyLane * width + position % kKeyLane;
+    for (std::int64_t i = 0; i < width; ++i) lane[i * kKeyLane] = key[i];
+  } else {
+    Pair* lane = reinterpret_cast<Pair*>(keys) + position / kKeyLane * kKeyLane * (width / 2) + position % kKeyLane;
+    Pair pairs[kWidestPairs / 2];
+    to_pairs(key, width, pairs);
+    for (std::int64_t i = 0; i < width / 2; ++i) lane[i * kKeyLane] = pairs[i];
+  }
+}
+
+void put_value(Cached kind, const float* value, std::int64_t position, std::int64_t width, std::byte* values) {
+  if (kind == Cached::kFloat32) {
+    std::copy_n(value, width, reinterpret_cast<float*>(values) + position * width);
+  } else {
+    Pair pairs[kWidestPairs / 2];
+    to_pairs(value, width, pairs);
+    std::uint16_t* to = reinterpret_cast<std::uint16_t*>(values) + position / 2 * 2 * width + position % 2;
+    for (std::int64_t i = 0; i < width; ++i) to[2 * i] = static_cast<std::uint16_t>(pairs[i / 2] >> 16 * (i % 2));
+  }
+}
+
+namespace {
+
+// Products of `Queries` query heads with the lane of keys at `from` become scores, those inside the block; `done` of each query are there.
+template <int Queries>
+[[gnu::always_inline]] inline void keep(const WideLanes (&sums)[Queries], std::int64_t from, const AttentionBlock& block, float scale, std::int64_t total, float* scores, std::int64_t& done) {
+  const std::int64_t first = std::max(from, block.first), last = std::min(from + kKeyLane, block.first + block.count);
+  for (int q = 0; q < Queries; ++q) {
+    const WideLanes scaled = sums[q] * scale;
+    if (last - first == kKeyLane) store_wide(scores + q * total + done, scaled);
+    else
+      for (std::int64_t p = first; p < last; ++p) scores[q * total + done + p - first] = scaled[p - from];
+  }
+  done += last - first;
+}
+
+// One query's scores become weights; returns what to multiply with so that they sum to 1.
+[[gnu::always_inline]] inline float weights_of(float* scores, std::int64_t total) {
+  float highest = -INFINITY;
+  WideLanes most = WideLanes{} - INFINITY;
+  std::int64_t k = 0;
+  for (; k + 16 <= total; k += 16) {
+    const WideLanes v = load_wide(scores + k);
+    most = v > most ? v : most;
+  }
+  for (int lane = 0; lane < 16; ++lane) highest = std::max(highest, most[lane]);
+  for (; k < total; ++k) highest = std::max(highest, scores[k]);
+  exp_shifted(scores, total, highest, 1.0f, scores);
+  WideLanes parts = {};
+  for (k = 0; k + 16 <= total; k += 16) parts += load_wide(scores + k);
+  float sum = 0;
+  for (int lane = 0; lane < 16; ++lane) sum += parts[lane];
+  for (; k < total; ++k) sum += scores[k];
+  return 1.0f / sum;
 }
 
 // `Queries` query heads that share their keys and values: each lane is loaded once for all of them.
 template <int Queries>
-[[gnu::always_inline]] inline void attend_together(const float* queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total,
-                                                   float* scores, float* out) {
+[[gnu::always_inline]] inline void attend_floats(const float* queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, float* out) {
   std::int64_t done = 0;
   for (const AttentionBlock& block : blocks) {
     const std::int64_t end = block.first + block.count, lane_size = kKeyLane * width;
-    const auto keep = [&](const WideLanes (&sums)[Queries], std::int64_t from) __attribute__((always_inline)) {
-      const std::int64_t first = std::max(from, block.first), last = std::min(from + kKeyLane, end);
-      for (int q = 0; q < Queries; ++q) {
-        const WideLanes scaled = sums[q] * scale;
-        if (last - first == kKeyLane) store_wide(scores + q * total + done, scaled);
-        else
-          for (std::int64_t p = first; p < last; ++p) scores[q * total + done + p - first] = scaled[p - from];
-      }
-      done += last - first;
-    };
     std::int64_t from = block.first / kKeyLane * kKeyLane;
     for (; from + 3 * kKeyLane < end; from += 4 * kKeyLane) {  // four lanes at once: their sums do not wait for each other
-      const float* lane = block.keys + from * width;
+      const float* lane = reinterpret_cast<const float*>(block.keys) + from * width;
       WideLanes a[Queries] = {}, b[Queries] = {}, c[Queries] = {}, d[Queries] = {};
       for (std::int64_t i = 0; i < width; ++i) {
         const float* at = lane + i * kKeyLane;
@@ -106,43 +174,27 @@ template <int Queries>
           a[q] += x * k0, b[q] += x * k1, c[q] += x * k2, d[q] += x * k3;
         }
       }
-      keep(a, from), keep(b, from + kKeyLane), keep(c, from + 2 * kKeyLane), keep(d, from + 3 * kKeyLane);
+      keep(a, from, block, scale, total, scores, done), keep(b, from + kKeyLane, block, scale, total, scores, done);
+      keep(c, from + 2 * kKeyLane, block, scale, total, scores, done), keep(d, from + 3 * kKeyLane, block, scale, total, scores, done);
     }
     for (; from < end; from += kKeyLane) {
-      const float* lane = block.keys + from * width;
+      const float* lane = reinterpret_cast<const float*>(block.keys) + from * width;
       WideLanes a[Queries] = {};
       for (std::int64_t i = 0; i < width; ++i) {
         const WideLanes key = load_wide(lane + i * kKeyLane);
 #pragma GCC unroll 4
         for (int q = 0; q < Queries; ++q) a[q] += queries[q * width + i] * key;
       }
-      keep(a, from);
+      keep(a, from, block, scale, total, scores, done);
     }
   }
   float inverse[Queries];
-  for (int q = 0; q < Queries; ++q) {
-    float *mine = scores + q * total, highest = -INFINITY;
-    WideLanes most = WideLanes{} - INFINITY;
-    std::int64_t k = 0;
-    for (; k + 16 <= total; k += 16) {
-      const WideLanes v = load_wide(mine + k);
-      most = v > most ? v : most;
-    }
-    for (int lane = 0; lane < 16; ++lane) highest = std::max(highest, most[lane]);
-    for (; k < total; ++k) highest = std::max(highest, mine[k]);
-    exp_shifted(mine, total, highest, 1.0f, mine);
-    WideLanes parts = {};
-    for (k = 0; k + 16 <= total; k += 16) parts += load_wide(mine + k);
-    float sum = 0;
-    for (int lane = 0; lane < 16; ++lane) sum += parts[lane];
-    for (; k < total; ++k) sum += mine[k];
-    inverse[q] = 1.0f / sum;
-  }
+  for (int q = 0; q < Queries; ++q) inverse[q] = weights_of(scores + q * total, total);
 
   std::fill_n(out, Queries * width, 0.0f);
   std::int64_t first = 0;
   for (const AttentionBlock& block : blocks) {
-    const float* values = block.values + block.first * width;
+    const float* values = reinterpret_cast<const float*>(block.values) + block.first * width;
     std::int64_t i = 0;
     for (; i + 64 <= width; i += 64) {  // four accumulators a query over all positions, so that out is written once a block
       WideLanes a[Queries], b[Queries], c[Queries], d[Queries];
@@ -173,12 +225,137 @@ template <int Queries>
     for (std::int64_t i = 0; i < width; ++i) out[q * width + i] *= inverse[q];
 }
 
-CAI_FUSED void attend(const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out) {
+#define CAI_PAIRS __attribute__((target("avx512f,avx512bf16")))
+
+CAI_PAIRS inline WideLanes add_products(WideLanes sum, Pair x, __m512bh y) {
+  return (WideLanes)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(static_cast<int>(x)), y);
+}
+
+CAI_PAIRS inline __m512bh load_pairs(const Pair* p) {
+  __m512bh v = (__m512bh)_mm512_loadu_si512(p);
+  asm("" : "+v"(v));  // stays in its register; GCC 12 would load it again for each query
+  return v;
+}
+
+// Weights of the positions [first, first + count) as pairs of positions, the first of a pair even; half a pair is filled up with 0. Returns how many; they
+// may take the place of the weights.
+CAI_PAIRS inline std::int64_t pair_weights(const float* weights, std::int64_t first, std::int64_t count, Pair* pairs) {
+  const std::int64_t odd = first % 2;
+  if (odd) *pairs = pair_of(0.0f, *weights);
+  to_pairs(weights + odd, count - odd, pairs + odd);
+  return (first + count + 1) / 2 - first / 2;
+}
+
+// As attend_floats, of pairs.
+template <int Queries>
+CAI_PAIRS inline void attend_pairs(const float* queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, float* out) {
+  const std::int64_t half = width / 2;
+  Pair query[Queries * kWidestPairs / 2];
+  to_pairs(queries, Queries * width, query);
+  std::int64_t done = 0;
+  for (const AttentionBlock& block : blocks) {
+    const std::int64_t end = block.first + block.count, lane_size = kKeyLane * half;
+    std::int64_t from = block.first / kKeyLane * kKeyLane;
+    for (; from + 3 * kKeyLane < end; from += 4 * kKeyLane) {
+      const Pair* lane = reinterpret_cast<const Pair*>(block.keys) + from * half;
+      WideLanes a[Queries] = {}, b[Queries] = {}, c[Queries] = {}, d[Queries] = {};
+      for (std::int64_t i = 0; i < half; ++i) {
+        const Pair* at = lane + i * kKeyLane;
+        const __m512bh k0 = load_pairs(at), k1 = load_pairs(at + lane_size), k2 = load_pairs(at + 2 * lane_size), k3 = load_pairs(at + 3 * lane_size);
+#pragma GCC unroll 4
+        for (int q = 0; q < Queries; ++q) {
+          const Pair x = query[q * half + i];
+          a[q] = add_products(a[q], x, k0), b[q] = add_products(b[q], x, k1), c[q] = add_products(c[q], x, k2), d[q] = add_products(d[q], x, k3);
+        }
+      }
+      keep(a, from, block, scale, total, scores, done), keep(b, from + kKeyLane, block, scale, total, scores, done);
+      keep(c, from + 2 * kKeyLane, block, scale, total, scores, done), keep(d, from + 3 * kKeyLane, block, scale, total, scores, done);
+    }
+    for (; from < end; from += kKeyLane) {
+      const Pair* lane = reinterpret_cast<const Pair*>(block.keys) + from * half;
+      WideLanes a[Queries] = {};
+      for (std::int64_t i = 0; i < half; ++i) {
+        const __m512bh key = load_pairs(lane + i * kKeyLane);
+#pragma GCC unroll 4
+        for (int q = 0; q < Queries; ++q) a[q] = add_products(a[q], query[q * half + i], key);
+      }
+      keep(a, from, block, scale, total, scores, done);
+    }
+  }
+  float inverse[Queries];
+  for (int q = 0; q < Queries; ++q) inverse[q] = weights_of(scores + q * total, total);
+
+  std::fill_n(out, Queries * width, 0.0f);
+  std::int64_t first = 0;
+  for (const AttentionBlock& block : blocks) {
+    const Pair* values = reinterpret_cast<const Pair*>(block.values) + block.first / 2 * width;
+    const Pair* weights[Queries];
+    std::int64_t pairs = 0;
+    for (int q = 0; q < Queries; ++q) {
+      float* mine = scores + q * total + first;
+      weights[q] = reinterpret_cast<const Pair*>(mine);
+      pairs = pair_weights(mine, block.first, block.count, reinterpret_cast<Pair*>(mine));
+    }
+    std::int64_t i = 0;
+    for (; i + 64 <= width; i += 64) {
+      WideLanes a[Queries], b[Queries], c[Queries], d[Queries];
+      for (int q = 0; q < Queries; ++q) {
+        const float* at = out + q * width + i;
+        a[q] = load_wide(at), b[q] = load_wide(at + 16), c[q] = load_wide(at + 32), d[q] = load_wide(at + 48);
+      }
+      for (std::int64_t p = 0; p < pairs; ++p) {
+        const Pair* value = values + p * width + i;
+        const __m512bh v0 = load_pairs(value), v1 = load_pairs(value + 16), v2 = load_pairs(value + 32), v3 = load_pairs(value + 48);
+#pragma GCC unroll 4
+        for (int q = 0; q < Queries; ++q) {
+          const Pair x = weights[q][p];
+          a[q] = add_products(a[q], x, v0), b[q] = add_products(b[q], x, v1), c[q] = add_products(c[q], x, v2), d[q] = add_products(d[q], x, v3);
+        }
+      }
+      for (int q = 0; q < Queries; ++q) {
+        float* at = out + q * width + i;
+        store_wide(at, a[q]), store_wide(at + 16, b[q]), store_wide(at + 32, c[q]), store_wide(at + 48, d[q]);
+      }
+    }
+    for (; i < width; i += 16)
+      for (int q = 0; q < Queries; ++q) {
+        alignas(64) Pair some[16] = {};
+        alignas(64) float sums[16] = {};
+        const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(16, width - i));
+        std::memcpy(sums, out + q * width + i, n * sizeof(float));
+        WideLanes sum = load_wide(sums);
+        for (std::int64_t p = 0; p < pairs; ++p) {
+          std::memcpy(some, values + p * width + i, n * sizeof(Pair));
+          sum = add_products(sum, weights[q][p], load_pairs(some));
+        }
+        store_wide(sums, sum);
+        std::memcpy(out + q * width + i, sums, n * sizeof(float));
+      }
+    first += block.count;
+  }
+  for (int q = 0; q < Queries; ++q)
+    for (std::int64_t i = 0; i < width; ++i) out[q * width + i] *= inverse[q];
+}
+
+CAI_FUSED void attend_all_floats(const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, float* out) {
+  for (; count >= 3; count -= 3, queries += 3 * width, out += 3 * width) attend_floats<3>(queries, blocks, width, scale, total, scores, out);
+  if (count == 2) attend_floats<2>(queries, blocks, width, scale, total, scores, out);
+  if (count == 1) attend_floats<1>(queries, blocks, width, scale, total, scores, out);
+}
+
+CAI_PAIRS void attend_all_pairs(const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, float* out) {
+  for (; count >= 3; count -= 3, queries += 3 * width, out += 3 * width) attend_pairs<3>(queries, blocks, width, scale, total, scores, out);
+  if (count == 2) attend_pairs<2>(queries, blocks, width, scale, total, scores, out);
+  if (count == 1) attend_pairs<1>(queries, blocks, width, scale, total, scores, out);
+}
+
+}  // namespace
+
+void attend(Cached kind, const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out) {
   std::int64_t total = 0;
   for (const AttentionBlock& block : blocks) total += block.count;
-  for (; count >= 3; count -= 3, queries += 3 * width, out += 3 * width) attend_together<3>(queries, blocks, width, scale, total, scores, out);
-  if (count == 2) attend_together<2>(queries, blocks, width, scale, total, scores, out);
-  if (count == 1) attend_together<1>(queries, blocks, width, scale, total, scores, out);
+  if (kind == Cached::kFloat32) attend_all_floats(queries, count, blocks, width, scale, total, scores, out);
+  else attend_all_pairs(queries, count, blocks, width, scale, total, scores, out);
 }
 
 CAI_LANES float largest(const float* x, std::int64_t n) {

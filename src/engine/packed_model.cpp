@@ -60,6 +60,7 @@ struct PackedModel::Impl {
   std::string dtype;
   ModelConfig config;
   Precision precision = Precision::kFloat32;
+  Cached cached = Cached::kFloat32;
   at::Tensor embedding;  // [vocabulary, width] float32, of its own
   std::vector<float> norm, inverse_frequencies;
   std::vector<PackedLayer> layers;
@@ -81,6 +82,7 @@ struct PackedModel::Impl {
 void PackedModel::Impl::begin(const ModelConfig& c) {
   config = c;
   precision = engine_precision(dtype);
+  cached = has_bfloat16_products() && precision != Precision::kFloat32 && config.head_width % 2 == 0 && config.head_width <= kWidestPairs ? Cached::kBfloat16 : Cached::kFloat32;
   layers.clear();
   inverse_frequencies = copy(rotary_frequencies(config));
 }
@@ -148,8 +150,8 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
     Sequence& s = *rows[static_cast<std::size_t>(r)].sequence;
     const std::int64_t at = rows[static_cast<std::size_t>(r)].position - s.prefix_length();
     for (std::int64_t h = 0; h < config.kv_heads; ++h) {
-      put_key(row + (config.heads + h) * width, at, width, s.cache->keys_of(layer, h));
-      std::copy_n(row + (config.heads + config.kv_heads + h) * width, width, s.cache->values_of(layer, h) + at * width);
+      put_key(cached, row + (config.heads + h) * width, at, width, s.cache->keys_of(layer, h));
+      put_value(cached, row + (config.heads + config.kv_heads + h) * width, at, width, s.cache->values_of(layer, h));
     }
   }
 
@@ -173,7 +175,7 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
       const std::int64_t own = std::max(begin, shared);
       if (own < end) blocks[n++] = {s.cache->keys_of(layer, h), s.cache->values_of(layer, h), own - shared, end - own};
       room.resize(static_cast<std::size_t>(3 * end));
-      attend(qkv.data() + r * stride + h * group * width, group, std::span<const AttentionBlock>(blocks, n), width, scale, room.data(),
+      attend(cached, qkv.data() + r * stride + h * group * width, group, std::span<const AttentionBlock>(blocks, n), width, scale, room.data(),
              mixed.data() + (r * config.heads + h * group) * width);
     }
   }
@@ -259,5 +261,6 @@ const float* PackedModel::head_logits(std::int64_t first, std::int64_t count) {
 }
 
 const ModelConfig& PackedModel::config() const { return impl_->config; }
+Cached PackedModel::cached() const { return impl_->cached; }
 
 }  // namespace cai

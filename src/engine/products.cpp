@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "cai/base/error.hpp"
+#include "cai/engine/bfloat16.hpp"
 #include "cai/engine/panels.hpp"
 
 namespace cai {
@@ -129,24 +130,6 @@ const Tiles<float, Weight>& tiles() {
                                            : isa() == Isa::kAvx2 ? tiles_avx2<Weight>(std::make_integer_sequence<int, 6>())
                                                                  : Tiles<float, Weight>{1, {nullptr, tile_plain<Weight>}};
   return best;
-}
-
-// Round to nearest, ties to even; NaN stays NaN.
-std::uint16_t to_bfloat16(float x) {
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>((bits >> 16) | 0x40u);
-  return static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
-// Two values as one word, the first in the low half.
-std::uint32_t pair_of(float first, float second) { return to_bfloat16(first) | static_cast<std::uint32_t>(to_bfloat16(second)) << 16; }
-
-// A row of `width` floats as pairs; an odd last value is paired with 0. Lanes round as to_bfloat16 does, but numbers below 2^-126 to 0.
-__attribute__((target("avx512f,avx512bf16"))) void to_pairs(const float* x, std::int64_t width, std::uint32_t* pairs) {
-  std::int64_t i = 0;
-  for (; i + 32 <= width; i += 32)
-    _mm512_storeu_si512(pairs + i / 2, (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i)));
-  for (; i < width; i += 2) pairs[i / 2] = pair_of(x[i], i + 1 < width ? x[i + 1] : 0.0f);
 }
 
 }  // namespace

@@ -62,6 +62,7 @@ std::string read_file(const fs::path& path) {
   const Descriptor file{open_retrying(path, O_RDONLY)};
   if (file.fd < 0) fail("read", path);
   std::string bytes;
+  if (struct stat status; ::fstat(file.fd, &status) == 0 && S_ISREG(status.st_mode)) bytes.reserve(std::min(static_cast<std::size_t>(status.st_size), kLargestFile));
   char buffer[1 << 16];
   while (true) {
     const ssize_t n = retrying([&] { return ::read(file.fd, buffer, sizeof buffer); });

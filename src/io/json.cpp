@@ -1,7 +1,10 @@
 #include "cai/io/json.hpp"
 
+#include <simdjson.h>
+
 #include <algorithm>
-#include <cstdio>
+#include <cstdint>
+#include <cstring>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
@@ -107,8 +110,64 @@ class Builder : public nlohmann::json_sax<J> {
   J* next_ = nullptr;     // of the innermost object's last key
 };
 
+// Takes a value over from the fast parser. False where parse_slowly() has to say what is wrong.
 template <class J>
-J parse(std::string_view text, const std::string& file, long line) {
+bool take(const simdjson::dom::element& from, J& to, std::size_t depth = 0) {
+  using simdjson::dom::element_type;
+  const element_type kind = from.type();
+  if (depth == kDeepest && (kind == element_type::OBJECT || kind == element_type::ARRAY)) return false;
+  switch (kind) {
+    case element_type::OBJECT: {
+      const simdjson::dom::object fields = from;
+      to = J::object();
+      auto& object = to.template get_ref<typename J::object_t&>();
+      if constexpr (std::is_same_v<J, Json>) object.reserve(fields.size());  // a vector of pairs with constant keys: growing copies all of them
+      for (const auto& [name, value] : fields) {
+        const auto [place, is_new] = object.emplace(std::string(name), nullptr);
+        if (!is_new || !take(value, place->second, depth + 1)) return false;
+      }
+      return true;
+    }
+    case element_type::ARRAY: {
+      const simdjson::dom::array values = from;
+      to = J::array();
+      auto& array = to.template get_ref<typename J::array_t&>();
+      array.reserve(values.size());
+      for (const simdjson::dom::element value : values)
+        if (!take(value, array.emplace_back(), depth + 1)) return false;
+      return true;
+    }
+    case element_type::STRING: to = std::string(std::string_view(from)); return true;
+    case element_type::INT64: {
+      const std::int64_t value = from;
+      if (value < 0) to = value;
+      else to = static_cast<std::uint64_t>(value);  // the type that nlohmann's parser gives it
+      return true;
+    }
+    case element_type::UINT64: to = std::uint64_t(from); return true;
+    case element_type::DOUBLE: to = double(from); return true;
+    case element_type::BOOL: to = bool(from); return true;
+    case element_type::NULL_VALUE: to = nullptr; return true;
+  }
+  return false;
+}
+
+// Most of all texts, several times faster; false for what is wrong, or read differently by the two parsers (half of a surrogate pair).
+template <class J>
+bool parse_fast(std::string_view text, J& out) {
+  constexpr std::size_t kKept = 1 << 20;  // one long text must not hold its memory for ever
+  for (std::size_t at = 0; (at = text.find("\\u", at)) != text.npos; at += 2)
+    if (at + 2 < text.size() && (text[at + 2] == 'd' || text[at + 2] == 'D')) return false;
+  thread_local simdjson::dom::parser parser;
+  simdjson::dom::element root;
+  const bool is_taken = parser.parse(text.data(), text.size(), true).get(root) == simdjson::SUCCESS && take(root, out);
+  if (parser.capacity() > kKept) parser = simdjson::dom::parser();
+  return is_taken;
+}
+
+// What the library says of a text; where it stands and what is wrong, when something is.
+template <class J>
+J parse_slowly(std::string_view text, const std::string& file, long line) {
   if (!is_utf8(text)) throw InputError(file, line, "not valid UTF-8");
   Builder<J> builder;
   if (J::sax_parse(text.begin(), text.end(), &builder)) return std::move(builder.root);
@@ -118,35 +177,109 @@ J parse(std::string_view text, const std::string& file, long line) {
   throw InputError(file, line + line_of(text, byte > 0 ? byte - 1 : 0) - 1, "not valid JSON at byte " + std::to_string(byte));
 }
 
-// The library writes everything but ", \\ and characters below 0x20 as it is. Hidden ones stand in strings only, so an escape means the same.
+template <class J>
+J parse(std::string_view text, const std::string& file, long line) {
+  J value;
+  return parse_fast(text, value) ? value : parse_slowly<J>(text, file, line);
+}
+
+// What stands at text[i], which is valid UTF-8, and its length in bytes.
+std::pair<char32_t, std::size_t> character_at(std::string_view text, std::size_t i) {
+  const auto byte = [&](std::size_t k) { return static_cast<char32_t>(static_cast<unsigned char>(text[i + k])); };
+  const char32_t b = byte(0);
+  if (b < 0x80) return {b, 1};
+  if (b < 0xe0) return {(b & 0x1f) << 6 | (byte(1) & 0x3f), 2};
+  if (b < 0xf0) return {(b & 0xf) << 12 | (byte(1) & 0x3f) << 6 | (byte(2) & 0x3f), 3};
+  return {(b & 7) << 18 | (byte(1) & 0x3f) << 12 | (byte(2) & 0x3f) << 6 | (byte(3) & 0x3f), 4};
+}
+
+void append_escape(std::string& out, char32_t c) {
+  const auto unit = [&](char32_t u) {
+    out += "\\u";
+    for (int shift = 12; shift >= 0; shift -= 4) out += "0123456789abcdef"[u >> shift & 15];
+  };
+  if (c < 0x10000) unit(c);
+  else unit(0xd800 + ((c - 0x10000) >> 10)), unit(0xdc00 + ((c - 0x10000) & 0x3ff));
+}
+
+// The library writes everything but ", \ and characters below 0x20 as it is. Hidden ones stand in strings only, so an escape means the same.
 std::string escape_hidden(std::string text) {
-  const auto code_at = [&](std::size_t i) {
-    const auto byte = [&](std::size_t k) { return static_cast<char32_t>(static_cast<unsigned char>(text[k])); };
-    const char32_t b = byte(i);
-    if (b < 0xe0) return (b & 0x1f) << 6 | (byte(i + 1) & 0x3f);
-    if (b < 0xf0) return (b & 0xf) << 12 | (byte(i + 1) & 0x3f) << 6 | (byte(i + 2) & 0x3f);
-    return (b & 7) << 18 | (byte(i + 1) & 0x3f) << 12 | (byte(i + 2) & 0x3f) << 6 | (byte(i + 3) & 0x3f);
-  };
-  const auto unit = [](std::string& out, char32_t u) {
-    char digits[8];
-    std::snprintf(digits, sizeof digits, "\\u%04x", static_cast<unsigned>(u));
-    out += digits;
-  };
   std::string out;
   std::size_t done = 0;
   for (std::size_t i = 0; (i = plain_ascii(text, i)) < text.size();) {
-    const unsigned char b = static_cast<unsigned char>(text[i]);
-    const std::size_t n = b < 0x80 ? 1 : b < 0xe0 ? 2 : b < 0xf0 ? 3 : 4;
-    const char32_t c = n == 1 ? b : code_at(i);
+    const auto [c, n] = character_at(text, i);
     if (is_hidden(c)) {
       out.append(text, done, i - done);
-      if (c < 0x10000) unit(out, c);
-      else unit(out, 0xd800 + ((c - 0x10000) >> 10)), unit(out, 0xdc00 + ((c - 0x10000) & 0x3ff));
+      append_escape(out, c);
       done = i + n;
     }
     i += n;
   }
   return done == 0 ? text : out.append(text, done);
+}
+
+std::string library_text(const Json& value, int indent = -1) { return escape_hidden(value.dump(indent, ' ', false, Json::error_handler_t::replace)); }
+
+// The first place from `from` on that does not stand for itself in a JSON string (", \, not ASCII, a control), or text.size().
+std::size_t plain_in_string(std::string_view text, std::size_t from) {
+  constexpr std::uint64_t kHigh = 0x8080808080808080, kOnes = 0x0101010101010101;
+  const auto has_zero = [](std::uint64_t v) { return (v - kOnes) & ~v & kHigh; };
+  std::size_t i = from;
+  for (std::uint64_t eight; i + 8 <= text.size(); i += 8) {
+    std::memcpy(&eight, text.data() + i, 8);
+    if (((eight | (eight - 0x20 * kOnes) | (eight + kOnes)) & kHigh) | has_zero(eight ^ ('"' * kOnes)) | has_zero(eight ^ ('\\' * kOnes))) break;
+  }
+  for (; i < text.size() && text[i] >= 0x20 && text[i] < 0x7f && text[i] != '"' && text[i] != '\\'; ++i) {
+  }
+  return i;
+}
+
+void append_string(std::string& out, const std::string& text) {
+  const std::size_t begin = out.size();
+  bool is_checked = false;
+  out += '"';
+  for (std::size_t i = 0, plain; i < text.size(); i = plain) {
+    plain = plain_in_string(text, i);
+    out.append(text, i, plain - i);
+    if (plain == text.size()) break;
+    if (!is_checked && static_cast<unsigned char>(text[plain]) >= 0x80) {
+      is_checked = is_utf8(std::string_view(text).substr(plain));
+      if (!is_checked) {  // the library puts U+FFFD where it is not
+        out.resize(begin);
+        out += library_text(text);
+        return;
+      }
+    }
+    const auto [c, n] = character_at(text, plain);
+    constexpr std::string_view kShort = "\"\\\b\f\n\r\t", kLetters = "\"\\bfnrt";
+    if (const std::size_t letter = c < 0x80 ? kShort.find(static_cast<char>(c)) : kShort.npos; letter != kShort.npos) (out += '\\') += kLetters[letter];
+    else if (c < 0x20 || is_hidden(c)) append_escape(out, c);
+    else out.append(text, plain, n);
+    plain += n;
+  }
+  out += '"';
+}
+
+// As the library writes it on one line, hidden characters escaped.
+void append(std::string& out, const Json& value) {
+  char comma = 0;
+  const auto next = [&] {
+    if (comma) out += comma;
+    comma = ',';
+  };
+  if (value.is_object()) {
+    out += '{';
+    for (const auto& [name, field] : value.get_ref<const Json::object_t&>()) next(), append_string(out, name), out += ':', append(out, field);
+    out += '}';
+  } else if (value.is_array()) {
+    out += '[';
+    for (const Json& one : value) next(), append(out, one);
+    out += ']';
+  } else if (value.is_string()) {
+    append_string(out, value.get_ref<const std::string&>());
+  } else {
+    out += library_text(value);
+  }
 }
 
 }  // namespace
@@ -155,9 +288,13 @@ Json parse_json(std::string_view text, const std::string& file, long line) { ret
 
 SortedJson parse_sorted_json(std::string_view text, const std::string& file, long line) { return parse<SortedJson>(text, file, line); }
 
-std::string to_line(const Json& value) { return escape_hidden(value.dump(-1, ' ', false, Json::error_handler_t::replace)); }
+std::string to_line(const Json& value) {
+  std::string line;
+  append(line, value);
+  return line;
+}
 
-std::string to_lines(const Json& value) { return escape_hidden(value.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n"; }
+std::string to_lines(const Json& value) { return library_text(value, 2) + "\n"; }
 
 void write_sealed(const std::filesystem::path& path, Json value) {
   value.erase("seal");

@@ -89,8 +89,11 @@ std::vector<Json> read_records(const fs::path& path) {
   if (const auto manifest = read_manifest(path)) {
     const std::vector<std::string> problems = verify_manifest(path);
     if (!problems.empty()) throw InputError(problems.front());
+    std::size_t total = 0;
     for (const ManifestFile& file : manifest->files)
-      if (file.records >= 0) shards.push_back(path / file.file);
+      if (file.records >= 0) shards.push_back(path / file.file), total += static_cast<std::size_t>(file.records);
+    total = std::min<std::size_t>(total, 1 << 20);  // what a manifest says may be anything
+    records.reserve(total), ids.reserve(total);
   } else {
     for (const auto& entry : fs::directory_iterator(path))
       if (is_shard(entry.path()) && entry.path().filename() != "metrics.jsonl" && entry.path().filename() != "failures.jsonl")
@@ -115,11 +118,14 @@ struct RecordWriter::Impl {
   Clock::time_point synced = Clock::now();
   Clock::duration cost{};                      // of the last sync
   std::unique_ptr<AppendFile> shard, hashes;
+  std::string lines, line_hashes;              // to append to them
+  Clock::time_point appended = Clock::now();
 
   void open();
   void resume();
   bool resume_shard(std::size_t index, const std::vector<std::string>& expected);
-  void append_ready();
+  void take_ready();
+  void append();
 };
 
 namespace {
@@ -190,15 +196,23 @@ void RecordWriter::Impl::resume() {
   next = durable = earlier.size();
 }
 
-void RecordWriter::Impl::append_ready() {
+// Takes what is next in order, and begins a shard where one is full.
+void RecordWriter::Impl::take_ready() {
   for (auto it = waiting.begin(); it != waiting.end() && it->first == next; it = waiting.erase(it), ++next) {
     if (next % shard_records == 0 || !shard) {
+      append();
       if (shard) shard->sync();
       shard = std::make_unique<AppendFile>(folder / shard_name(next / shard_records), UINT64_MAX);
     }
-    shard->append(it->second);
-    hashes->append(line_hash(std::string_view(it->second).substr(0, it->second.size() - 1)) + "\n");
+    lines += it->second;
+    line_hashes += line_hash(std::string_view(it->second).substr(0, it->second.size() - 1)) + "\n";
   }
+}
+
+void RecordWriter::Impl::append() {
+  if (!lines.empty()) shard->append(lines), hashes->append(line_hashes);
+  lines.clear(), line_hashes.clear();
+  appended = Clock::now();
 }
 
 RecordWriter::RecordWriter(const fs::path& folder, std::string stage, std::string key, long shard_records) : impl_(std::make_unique<Impl>()) {
@@ -216,15 +230,18 @@ const std::vector<Json>& RecordWriter::already_written() const { return impl_->e
 void RecordWriter::write(std::size_t index, Json record) {
   Impl& m = *impl_;
   if (index < m.next || m.waiting.count(index)) throw Bug("record " + std::to_string(index) + " written twice");
-  m.waiting.emplace(index, to_line(record) + "\n");
-  m.append_ready();
-  const auto since = Impl::Clock::now() - m.synced;
+  m.waiting.emplace(index, to_line(record) += '\n');
+  m.take_ready();
+  const Impl::Clock::time_point now = Impl::Clock::now();
+  if (now - m.appended > std::chrono::milliseconds(20) || m.lines.size() > (1 << 16)) m.append();  // one call for many records that come at once
+  const auto since = now - m.synced;
   if ((m.next - m.durable >= 64 && since > 50 * m.cost) || since > std::chrono::seconds(2)) flush();
 }
 
 void RecordWriter::flush() {
   Impl& m = *impl_;
-  m.append_ready();
+  m.take_ready();
+  m.append();
   const Impl::Clock::time_point begin = Impl::Clock::now();
   if (m.shard && m.next > m.durable) m.shard->sync(), m.hashes->sync();
   m.durable = m.next;

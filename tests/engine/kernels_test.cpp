@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "cai/base/random.hpp"
+#include "cai/engine/products.hpp"
 
 namespace cai {
 namespace {
@@ -41,40 +42,61 @@ TEST(Kernels, LogSumExpAgreesWithDouble) {
   }
 }
 
-TEST(Kernels, AttentionDependsNeitherOnBlocksNorOnTheOtherQueries) {
-  const std::int64_t width = 64, n = 139, heads = 7;
-  const std::vector<float> q = normals(heads * width, Random(9)), k = normals(n * width, Random(10)), v = normals(n * width, Random(11));
-  std::vector<float> scores(3 * n), whole(heads * width), split(heads * width);
-  const auto laid = [&](std::int64_t from, std::int64_t to) {
-    std::vector<float> keys(static_cast<std::size_t>(key_room(to - from, width)), NAN);  // what is not a key must not matter
-    for (std::int64_t p = from; p < to; ++p) put_key(k.data() + p * width, p - from, width, keys.data());
-    return keys;
-  };
-  const std::vector<float> all = laid(0, n);
-  const AttentionBlock one{all.data(), v.data(), 0, n};
-  attend(q.data(), heads, std::span(&one, 1), width, 0.125f, scores.data(), whole.data());
-  for (std::int64_t h = 0; h < heads; ++h) attend(q.data() + h * width, 1, std::span(&one, 1), width, 0.125f, scores.data(), split.data() + h * width);
-  EXPECT_EQ(whole, split);
-  for (std::int64_t at : {1, 8, 13, 64, 138}) {
-    const std::vector<float> rest = laid(at, n);
-    const AttentionBlock two[] = {{all.data(), v.data(), 0, at}, {rest.data(), v.data() + at * width, 0, n - at}}, window[] = {{all.data(), v.data(), 0, at}, {all.data(), v.data(), at, n - at}};
-    attend(q.data(), heads, window, width, 0.125f, scores.data(), split.data());
-    EXPECT_EQ(whole, split) << at;
-    attend(q.data(), heads, two, width, 0.125f, scores.data(), split.data());
-    EXPECT_EQ(whole, split) << at;
-  }
-  for (std::int64_t h = 0; h < heads; ++h) {
-    std::vector<double> weights(n);
-    double sum = 0;
-    for (std::int64_t p = 0; p < n; ++p) {
-      double score = 0;
-      for (std::int64_t i = 0; i < width; ++i) score += static_cast<double>(q[h * width + i]) * k[p * width + i];
-      sum += weights[p] = std::exp(score * 0.125);
+class Attention : public testing::TestWithParam<Cached> {};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Attention, testing::Values(Cached::kFloat32, Cached::kBfloat16));
+
+TEST_P(Attention, DependsNeitherOnBlocksNorOnTheOtherQueries) {
+  const Cached kind = GetParam();
+  if (kind == Cached::kBfloat16 && !has_bfloat16_products()) GTEST_SKIP() << "no AVX512-BF16 here";
+  for (const std::int64_t width : {64, 80, 96, 18}) {
+    const std::int64_t n = 139, heads = 7;
+    const std::vector<float> q = normals(heads * width, Random(9)), k = normals(n * width, Random(10)), v = normals(n * width, Random(11));
+    std::vector<float> scores(3 * n), whole(heads * width), split(heads * width);
+    struct Laid { std::vector<std::byte> keys, values; };
+    const auto laid = [&](std::int64_t from, std::int64_t to) {
+      const std::size_t bytes = static_cast<std::size_t>(cache_bytes(kind, to - from, width));
+      Laid cache{std::vector<std::byte>(bytes, std::byte{0xff}), std::vector<std::byte>(bytes)};  // keys that were not put are NaN here: they must not matter
+      for (std::int64_t p = from; p < to; ++p) put_key(kind, k.data() + p * width, p - from, width, cache.keys.data()), put_value(kind, v.data() + p * width, p - from, width, cache.values.data());
+      return cache;
+    };
+    const Laid all = laid(0, n);
+    const auto block = [&](const Laid& cache, std::int64_t first, std::int64_t count) { return AttentionBlock{cache.keys.data(), cache.values.data(), first, count}; };
+    const auto expect_near = [&](std::int64_t from, const std::vector<float>& result, double tolerance) {
+      for (std::int64_t h = 0; h < heads; ++h) {
+        std::vector<double> weights(n);
+        double sum = 0;
+        for (std::int64_t p = from; p < n; ++p) {
+          double score = 0;
+          for (std::int64_t i = 0; i < width; ++i) score += static_cast<double>(q[h * width + i]) * k[p * width + i];
+          sum += weights[p] = std::exp(score * 0.125);
+        }
+        for (std::int64_t i = 0; i < width; ++i) {
+          double expected = 0;
+          for (std::int64_t p = from; p < n; ++p) expected += weights[p] / sum * v[p * width + i];
+          ASSERT_NEAR(result[h * width + i], expected, tolerance) << width << " from " << from;
+        }
+      }
+    };
+    const double tolerance = kind == Cached::kFloat32 ? 2e-6 : 0.02;
+    const AttentionBlock one = block(all, 0, n);
+    attend(kind, q.data(), heads, std::span(&one, 1), width, 0.125f, scores.data(), whole.data());
+    expect_near(0, whole, tolerance);
+    for (std::int64_t h = 0; h < heads; ++h) attend(kind, q.data() + h * width, 1, std::span(&one, 1), width, 0.125f, scores.data(), split.data() + h * width);
+    EXPECT_EQ(whole, split);
+    for (std::int64_t at : {2, 8, 14, 64, 138, 1, 13}) {
+      if (kind == Cached::kBfloat16 && at % 2) continue;
+      const Laid rest = laid(at, n);
+      const AttentionBlock two[] = {block(all, 0, at), block(rest, 0, n - at)}, window[] = {block(all, 0, at), block(all, at, n - at)};
+      attend(kind, q.data(), heads, window, width, 0.125f, scores.data(), split.data());
+      EXPECT_EQ(whole, split) << at;
+      attend(kind, q.data(), heads, two, width, 0.125f, scores.data(), split.data());
+      EXPECT_EQ(whole, split) << at;
     }
-    for (std::int64_t i = 0; i < width; ++i) {
-      double expected = 0;
-      for (std::int64_t p = 0; p < n; ++p) expected += weights[p] / sum * v[p * width + i];
-      EXPECT_NEAR(whole[h * width + i], expected, 2e-6);
+    for (std::int64_t from : {1, 2, 77, 138}) {  // a sliding window begins anywhere
+      const AttentionBlock late = block(all, from, n - from);
+      attend(kind, q.data(), heads, std::span(&late, 1), width, 0.125f, scores.data(), split.data());
+      expect_near(from, split, tolerance);
     }
   }
 }

@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "cai/base/error.hpp"
+#include "cai/base/text.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/gguf.hpp"
 #include "cai/io/json.hpp"
@@ -47,6 +48,71 @@ TEST(Json, SaysWhereItIsWrong) {
   EXPECT_NE(message_of([] { parse_json(std::string(300, '[') + std::string(300, ']'), "f.json"); }).find("200"), std::string::npos);
   EXPECT_NE(message_of([] { parse_json("\"\xff\"", "f.json"); }).find("UTF-8"), std::string::npos);
   EXPECT_EQ(parse_json("{\"z\": 1, \"a\": 2}", "f").begin().key(), "z");  // order kept
+}
+
+std::string any_text() {
+  std::string text;
+  for (int n = *rc::gen::inRange(0, 12); n > 0; --n)
+    text += *rc::gen::elementOf(std::vector<std::string>{"a", "plain text of more than eight bytes", "\"", "\\", "\n", "\t", "\b", "\f", "\r", std::string(1, '\0'), "\x1f", "\x7f", "\u00fc", "\u20ac",
+                                                         "\U0001F600", "\u200b", "\U000E0041", "\xff", "\xe2\x82", "\xed\xa0\x80", "/", "\\ud800"});
+  return text;
+}
+
+Json any_json(int depth = 0) {
+  switch (*rc::gen::inRange(0, depth < 3 ? 8 : 6)) {
+    case 0: return nullptr;
+    case 1: return *rc::gen::arbitrary<bool>();
+    case 2: return *rc::gen::arbitrary<std::int64_t>();
+    case 3: return *rc::gen::arbitrary<std::uint64_t>();
+    case 4: return *rc::gen::arbitrary<double>();
+    case 6: {
+      Json list = Json::array();
+      for (int n = *rc::gen::inRange(0, 5); n > 0; --n) list.push_back(any_json(depth + 1));
+      return list;
+    }
+    case 7: {
+      Json object = Json::object();
+      for (int n = *rc::gen::inRange(0, 5); n > 0; --n) object[any_text()] = any_json(depth + 1);
+      return object;
+    }
+    default: return any_text();
+  }
+}
+
+std::string as_the_library_writes(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+// Two parsers and two writers of our own and the library's: nobody can tell which one a value went through.
+RC_GTEST_PROP(Json, IsWrittenAsTheLibraryWritesItButForHiddenCharacters, ()) {
+  const Json value = any_json();
+  const std::string line = to_line(value), expected = as_the_library_writes(value);
+  RC_ASSERT(printable(line) == line);
+  RC_ASSERT(Json::parse(line) == Json::parse(expected));
+  if (printable(expected) == expected) RC_ASSERT(line == expected);
+}
+
+RC_GTEST_PROP(Json, IsReadAsTheLibraryReadsIt, ()) {
+  std::string text = as_the_library_writes(any_json());
+  for (int edits = *rc::gen::inRange(0, 4); edits > 0; --edits)
+    text.insert(*rc::gen::inRange<std::size_t>(0, text.size() + 1), *rc::gen::elementOf(std::vector<std::string>{" ", ",", ":", "[", "]", "{", "}", "\"", "\\", "\\ud83d\\ude00", "\\udc00", "\\ud800", "\\u0041", "-", "0", "-0",
+                                                                                                            "1.5", "e400", "18446744073709551616", "\xef\xbb\xbf", "true", "\n", "\xff"}));
+  Json read;
+  try {
+    read = parse_json(text, "f");
+  } catch (const InputError& e) {
+    const std::string reason = e.what();
+    const bool is_ours = reason.find("twice") != reason.npos || reason.find("UTF-8") != reason.npos || reason.find("out of range") != reason.npos;
+    RC_ASSERT(is_ours || !Json::accept(text));
+    return;
+  }
+  const Json expected = Json::parse(text);
+  RC_ASSERT(read == expected);
+  RC_ASSERT(to_line(read) == to_line(expected));  // kinds of numbers, order of fields
+}
+
+TEST(Json, NestsTwoHundredDeep) {
+  const auto nested = [](std::size_t n) { return std::string(n, '[') + std::string(n, ']'); };
+  EXPECT_EQ(to_line(parse_json(nested(200), "f")), nested(200));
+  EXPECT_THROW(parse_json(nested(201), "f"), InputError);
 }
 
 RC_GTEST_PROP(Json, NeverEndsOtherwiseThanByAnInputError, (std::string bytes)) {

@@ -1,4 +1,4 @@
-// Eight floats at a time, in the compiler's own vectors: what the engine's kernels and the fused training steps share.
+// Eight or sixteen floats at a time, in the compiler's own vectors: what the engine's kernels and the fused training steps share.
 #pragma once
 
 #include <cstdint>
@@ -6,10 +6,12 @@
 namespace cai {
 
 typedef float Lanes __attribute__((vector_size(32)));
-typedef std::int32_t IntLanes __attribute__((vector_size(32)));
+typedef float WideLanes __attribute__((vector_size(64)));
 
-// exp on eight lanes: 2^n * 2^f, f in [-0.5, 0.5], polynomial of degree 6 (Taylor of exp on |f ln 2| <= 0.35).
+// exp on each lane: 2^n * 2^f, f in [-0.5, 0.5], polynomial of degree 6 (Taylor of exp on |f ln 2| <= 0.35).
+template <class Lanes>
 [[gnu::always_inline]] inline Lanes exp_lanes(Lanes x) {
+  using IntLanes = decltype(x < x);
   const Lanes lowest = Lanes{} - 87.0f;
   const IntLanes underflow = x < lowest;
   x = underflow ? lowest : x;

@@ -1,6 +1,7 @@
 // The engine's arithmetic between two products, in plain float32 arrays, one row at a time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -13,20 +14,32 @@ void rms_norm(const float* x, const float* weight, std::int64_t width, double ep
 /// y[i] = silu(gate[i]) * up[i].
 void silu_multiply(const float* gate, const float* up, std::int64_t n, float* y);
 
-/// Cached keys lie in lanes of 16 positions, [positions / 16, width, 16], so that a query meets 16 keys with one product a dimension.
+/// What keys and values are kept as: bfloat16 takes half the memory and, where the CPU multiplies pairs of it (it is kept nowhere else), half the time.
+enum class Cached { kFloat32, kBfloat16 };
+
+/// Cached keys lie in lanes of 16 positions, [positions / 16, width, 16], so that a query meets 16 keys with one product a dimension; in bfloat16 two
+/// dimensions go together, [positions / 16, width / 2, 16, 2]. Values lie as [positions, width]; in bfloat16 two positions go together,
+/// [positions / 2, width, 2].
 constexpr std::int64_t kKeyLane = 16;
 
-/// Floats that the keys of `positions` take, the last lane filled up.
-constexpr std::int64_t key_room(std::int64_t positions, std::int64_t width) { return (positions + kKeyLane - 1) / kKeyLane * kKeyLane * width; }
-void put_key(const float* key, std::int64_t position, std::int64_t width, float* keys);
+/// Bytes that keys or values of `positions` take, the last lane filled up. `width` is even.
+constexpr std::int64_t cache_bytes(Cached kind, std::int64_t positions, std::int64_t width) {
+  return (positions + kKeyLane - 1) / kKeyLane * kKeyLane * width * (kind == Cached::kFloat32 ? 4 : 2);
+}
+void put_key(Cached kind, const float* key, std::int64_t position, std::int64_t width, std::byte* keys);
+void put_value(Cached kind, const float* value, std::int64_t position, std::int64_t width, std::byte* values);
 
-/// Positions [first, first + count) of a cache. keys: as put_key() lays them, all of the last lane readable; values: [positions, width].
-struct AttentionBlock { const float* keys; const float* values; std::int64_t first, count; };
+/// Positions [first, first + count) of a cache of cache_bytes(), all of it readable; values that were not put are 0 or any other finite number.
+struct AttentionBlock { const std::byte* keys; const std::byte* values; std::int64_t first, count; };
+
+/// The widest head that attend() takes in bfloat16.
+constexpr std::int64_t kWidestPairs = 512;
 
 /// `count` query heads that share keys and values, over cached positions in up to two blocks (a shared prefix, then the sequence's own):
-/// softmax(q k scale) v. queries, out: [count, width]. scores: room for three times the sum of the blocks' counts. Neither where the
-/// positions are split into blocks nor which queries come together changes a bit.
-void attend(const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out);
+/// softmax(q k scale) v. queries, out: [count, width] float32. In bfloat16 queries and the softmax's weights are rounded too, sums are float32. scores: room
+/// for three times the sum of the blocks' counts. Neither where the positions are split into blocks (in bfloat16: at an even position) nor which queries
+/// come together changes a bit.
+void attend(Cached kind, const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out);
 
 /// -infinity for none.
 float largest(const float* x, std::int64_t n);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,18 +22,21 @@ class LlamaReader;
 /// shows, far above 256 a pass takes long enough to delay the sequences that decode.
 constexpr std::int64_t kMaxRows = 192;
 
-/// Keys and values of consecutive positions, for all layers: a block of `capacity` positions for each layer and head, the keys in lanes.
-struct KeyValues {
-  KeyValues(const ModelConfig& c, std::int64_t capacity)
-      : capacity(capacity), head_width(c.head_width), kv_heads(c.kv_heads),
-        keys(static_cast<std::size_t>(c.layers * c.kv_heads * key_room(capacity, c.head_width))),
-        values(static_cast<std::size_t>(c.layers * c.kv_heads * capacity * c.head_width)) {}
+/// Keys and values of consecutive positions, for all layers: a block of `capacity` positions for each layer and head, laid out as attend() reads them.
+class KeyValues {
+ public:
+  KeyValues(const ModelConfig& c, Cached kind, std::int64_t capacity)
+      : kv_heads_(c.kv_heads), block_(cache_bytes(kind, capacity, c.head_width)), bytes_(new (kLine) std::byte[static_cast<std::size_t>(2 * c.layers * c.kv_heads * block_)]()) {}
 
-  float* keys_of(std::int64_t layer, std::int64_t head) { return keys.data() + (layer * kv_heads + head) * key_room(capacity, head_width); }
-  float* values_of(std::int64_t layer, std::int64_t head) { return values.data() + (layer * kv_heads + head) * capacity * head_width; }
+  std::byte* keys_of(std::int64_t layer, std::int64_t head) { return bytes_.get() + 2 * (layer * kv_heads_ + head) * block_; }
+  std::byte* values_of(std::int64_t layer, std::int64_t head) { return keys_of(layer, head) + block_; }
 
-  std::int64_t capacity, head_width, kv_heads;
-  std::vector<float> keys, values;
+ private:
+  static constexpr std::align_val_t kLine{64};  // a load of a whole cache line meets one
+  struct Free { void operator()(std::byte* p) const { ::operator delete[](p, kLine); } };
+
+  std::int64_t kv_heads_, block_;
+  std::unique_ptr<std::byte[], Free> bytes_;
 };
 
 /// A prefix that several requests share, computed once.
@@ -76,6 +80,7 @@ class PackedModel {
   const float* head_logits(std::int64_t first, std::int64_t count);
 
   const ModelConfig& config() const;
+  Cached cached() const;  ///< what sequences keep their keys and values as
 
  private:
   struct Impl;
