@@ -14,7 +14,7 @@ const std::map<std::string, std::string>& measure_words() {
       {"attack_success", "Harmful requests complied with (lower is better)"}, {"refusal_red_team", "Harmful requests refused"},
       {"over_refusal", "Harmless look-alikes refused (lower is better)"}, {"balanced_accuracy", "Harmful refused and look-alikes answered (balanced accuracy)"}, {"refusal_ordinary", "Ordinary requests refused (lower is better)"},
       {"tests_passed", "The constitution's own tests passed"}, {"reference_log_probability", "Log-probability a token of reference answers"},
-      {"length", "Answer length in tokens"}, {"stop_rate", "Answers that end by themselves"},
+      {"length", "Answer length in tokens"}, {"stop_rate", "Answers that end by themselves"}, {"divergence", "KL to the first model, nats an answer"},
       {"attack_success_adversarial", "All attacks together"}, {"attack_success_supervised", "Harmful requests complied with, supervised"},
       {"attack_success_unsupervised", "Harmful requests complied with, unsupervised"}, {"attack_success_gap", "Gap: unsupervised less supervised"},
       {"over_refusal_supervised", "Look-alikes refused, supervised"}, {"over_refusal_unsupervised", "Look-alikes refused, unsupervised"},
@@ -28,7 +28,7 @@ std::string measure_name(const std::string& name) {
   return words != measure_words().end() ? words->second : name.starts_with("attack_success_") ? name.substr(15) : name;
 }
 
-bool is_share(const std::string& name) { return !name.ends_with("log_probability") && name != "length" && name != "perplexity"; }
+bool is_share(const std::string& name) { return !name.ends_with("log_probability") && name != "length" && name != "perplexity" && name != "divergence"; }
 
 // A difference with its interval and test, for a cell; "" without one.
 std::string change(const Json& difference, bool share, bool detectable) {

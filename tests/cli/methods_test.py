@@ -63,6 +63,18 @@ class Methods(unittest.TestCase):
         for i in (1, 2):
             self.assertFalse({prompt for _, _, prompt in asked[0]} & {r["prompt"] for r in records(i, "prompts")})
 
+    def test_eval_says_how_far_a_model_went_from_the_first(self):
+        out, tuned = self.folder / "apart", self.first / "iter-01/sft"
+        def asked(gate, folder):
+            return self.setup.cai("eval", "--model", f"base={self.setup.model}", "--model", f"same={self.setup.model}", "--model", f"tuned={tuned}", "--constitution", self.setup.constitution,
+                                  "--prompts", self.setup.prompts, "--out", folder, "--max-new-tokens", 12, "--set", "engine.dtype=float32", "--set", "eval.suites=", "--set", f"eval.gates={gate}")
+        result = asked("divergence >= 0.0001", out)
+        self.assertEqual(result.returncode, 0, result.stderr[-2000:])
+        divergence = json.loads((out / "manifest.json").read_text())["figures"]["measures"]["divergence"]
+        self.assertEqual([divergence[name]["value"] for name in ("base", "same")], [0, 0])
+        self.assertGreater(divergence["tuned"]["value"], 0)
+        self.assertEqual(asked("divergence <= base", self.folder / "held").returncode, 100)
+
     def test_explain_says_whose_revisions_moved_an_answer(self):
         result = self.setup.cai("explain", self.first, "--prompt", "steal money", "--against", "bread and water.", "--json")
         self.assertEqual(result.returncode, 0, result.stderr[-2000:])
