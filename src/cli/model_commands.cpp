@@ -131,7 +131,7 @@ int run_explain_training(const Arguments& a) {
   const FineTuning tuned = fine_tuning_of(run);
   set_threads(tuned.engine.threads);
   const auto answer_of = [&](const fs::path& model) {
-    const Ask ask{.messages = {{"user", a.prompt}}, .max_new_tokens = a.max_new_tokens.empty() ? 48 : static_cast<int>(positive_integer(a.max_new_tokens, "--max-new-tokens")), .temperature = 0};
+    const Ask ask{.messages = {{"user", a.prompt}}, .max_new_tokens = a.max_new_tokens.empty() ? 48 : static_cast<int>(positive_integer(a.max_new_tokens, "--max-new-tokens")), .temperature = 0, .random = Random()};
     std::string text;
     local_speaker(model, tuned.engine)->say({&ask, 1}, [&](std::size_t, Reply reply) { text = trim(reply.text); });
     return text;

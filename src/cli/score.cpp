@@ -1,11 +1,22 @@
-// What score reads of its pairs and counts of its records.
+// score: what a reward model says of pairs.
+#include <cmath>
+
 #include "cai/base/error.hpp"
 #include "cai/base/statistics.hpp"
-#include "cai/cli/commands.hpp"
-#include "cai/io/records.hpp"
+#include "cai/base/stop.hpp"
+#include "cai/cli/single_stage.hpp"
+#include "cai/model/checkpoint.hpp"
+#include "cai/model/config.hpp"
+#include "cai/pipeline/home.hpp"
+#include "cai/pipeline/run.hpp"
+#include "cai/stages/training.hpp"
+#include "cai/text/chat.hpp"
+#include "cai/train/train.hpp"
 
 namespace cai {
+namespace {
 
+// A pair's answers: of `candidates`, else chosen and rejected, else a and b.
 std::vector<std::string> answers_of(const Json& pair, const std::string& where) {
   std::vector<std::string> answers;
   auto text = [&](const Json& value) {
@@ -26,6 +37,7 @@ std::vector<std::string> answers_of(const Json& pair, const std::string& where) 
   return answers;
 }
 
+// Agreement where the records say which answer was chosen, read back so that an interrupted command counts all of them.
 Json score_figures(const std::filesystem::path& out, std::size_t pairs) {
   long right = 0, known = 0;
   for (const Json& record : read_records(out)) {
@@ -39,6 +51,36 @@ Json score_figures(const std::filesystem::path& out, std::size_t pairs) {
     figures["accuracy"] = {{"value", accuracy.value}, {"low", accuracy.low}, {"high", accuracy.high}, {"n", accuracy.n}};
   }
   return figures;
+}
+
+}  // namespace
+
+int run_score(SingleStage& s) {
+  const std::vector<Json> pairs = s.use_pairs();
+  const std::filesystem::path path = find_model(s.arguments.model());
+  s.facts["model"] = model_fingerprint(path);
+  std::vector<std::vector<std::string>> answers;
+  for (std::size_t i = 0; i < pairs.size(); ++i) answers.push_back(answers_of(pairs[i], s.arguments.input + ": record " + std::to_string(i + 1)));
+  s.recorded([&](RecordWriter& out) {
+    const std::shared_ptr<RewardModel> model = load_reward_model(path);
+    const ChatTemplate chat = load_chat(path, read_model_config(path).vocabulary);
+    for (std::size_t i = out.already_written().size(); i < pairs.size(); ++i) {
+      std::vector<std::vector<int>> sequences;
+      for (const std::string& answer : answers[i]) sequences.push_back(answered_tokens(chat, prompt_tokens(chat, pairs[i]["prompt"].get<std::string>()), answer, true));
+      const std::vector<double> scores = score_rewards(*model, sequences);
+      Json record = pairs[i];
+      record["scores"] = scores;
+      record["margin"] = scores[0] - scores[1];
+      record["p"] = 1 / (1 + std::exp(-(scores[0] - scores[1])));
+      out.write(i, std::move(record));
+      s.progress({"score", static_cast<long>(out.durable()), static_cast<long>(pairs.size()), 0, ""});
+      if (stop_requested()) out.flush();
+      stop_if_requested();
+    }
+    out.flush();
+    return score_figures(s.arguments.out, pairs.size());
+  });
+  return kDone;
 }
 
 }  // namespace cai

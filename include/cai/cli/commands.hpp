@@ -27,12 +27,6 @@ int run_model_command(const Arguments& arguments);
 /// One stage by itself: prompts, generate, ..., eval, score.
 int run_stage_command(const Arguments& arguments);
 
-/// A pair's answers: of `candidates`, else chosen and rejected, else a and b.
-std::vector<std::string> answers_of(const Json& pair, const std::string& where);
-
-/// Agreement where the records say which answer was chosen, read back so that an interrupted command counts all of them.
-Json score_figures(const std::filesystem::path& out, std::size_t pairs);
-
 /// A whole number from 1. Throws UsageError naming the flag.
 long positive_integer(const std::string& text, const std::string& flag);
 
