@@ -96,12 +96,14 @@ class Bench:
 
 
 def quick_run(build, folder, ppo_peers, rounds):
-    """Whole processes, start-up included: `cai train` with the quick config, and the same recipe glued from transformers and TRL."""
+    """Whole processes, start-up included: `cai train` with the quick config, and the same recipe glued from transformers and TRL. Without suites of attacks and
+    framings, which those scripts do not have."""
     ours, theirs, stages = [], [], {}
     for _ in range(rounds):
         out = folder / f"quick-{time.time_ns()}"
         begin = time.perf_counter()
-        subprocess.run([f"{build}/cai", "train", "--constitution", HERE.parent / "constitutions/harmless.yaml", "--config", HERE.parent / "configs/quick.yaml", "--out", out, "--quiet"],
+        subprocess.run([f"{build}/cai", "train", "--constitution", HERE.parent / "constitutions/harmless.yaml", "--config", HERE.parent / "configs/quick.yaml", "--set", "eval.suites=", "--out", out,
+                        "--quiet"],
                        check=True, stdout=subprocess.DEVNULL)
         ours.append(time.perf_counter() - begin)
         begin = time.perf_counter()

@@ -8,22 +8,11 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
+#include "cai/model/attention.hpp"
 #include "cai/model/fused.hpp"
 
 namespace cai {
 namespace {
-
-// One sequence. q: [heads, n, d]; k, v: [kv_heads, n, d].
-at::Tensor attend_causally(const ModelConfig& c, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  const auto group = c.heads / c.kv_heads;
-  const at::Tensor keys = group == 1 ? k : k.repeat_interleave(group, 0), values = group == 1 ? v : v.repeat_interleave(group, 0);
-  const auto n = q.size(1);
-  if (c.sliding_window == 0 || n <= c.sliding_window)
-    return at::scaled_dot_product_attention(q.unsqueeze(0), keys.unsqueeze(0), values.unsqueeze(0), {}, 0.0, true).squeeze(0);
-  const at::Tensor row = at::arange(n).unsqueeze(1), column = at::arange(n).unsqueeze(0);
-  const at::Tensor seen = column.le(row).logical_and(column.gt(row - c.sliding_window));
-  return at::scaled_dot_product_attention(q.unsqueeze(0), keys.unsqueeze(0), values.unsqueeze(0), seen).squeeze(0);
-}
 
 struct QueryKeyValue { at::Tensor q, k, v; };  // [n, heads or kv_heads, head_width]
 
@@ -167,31 +156,18 @@ at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed
   at::Tensor x = hidden;
   const at::Tensor angles = packed.positions.to(at::kFloat).unsqueeze(1) * rotary_frequencies(c).unsqueeze(0);
   const at::Tensor cosines = angles.cos(), sines = angles.sin();  // [n, head_width / 2]
-  std::vector<std::int64_t> lengths;
-  std::vector<std::vector<std::size_t>> paths;
-  for (std::size_t s = 0; s < packed.segments.size(); ++s) lengths.push_back(packed.segments[s].length), paths.push_back(path_to(packed, static_cast<std::int64_t>(s)));
+  auto layout = std::make_shared<AttentionLayout>();
+  for (std::size_t s = 0; s < packed.segments.size(); ++s) {
+    layout->segments.push_back({packed.segments[s].start, {}});
+    for (const std::size_t before : path_to(packed, static_cast<std::int64_t>(s))) layout->segments.back().pieces.push_back({packed.segments[before].begin, packed.segments[before].length});
+  }
   for (auto i = first_layer; i < last_layer; ++i) {
     const LlamaLayer& l = model.layers[static_cast<std::size_t>(i)];
     const at::Tensor y = rms_norm(x, l.attention_norm, c.norm_epsilon);
     auto [q, k, v] = query_key_value(model, l, y);
     if (c.qk_norm) q = rms_norm(q, l.q_norm, c.norm_epsilon), k = rms_norm(k, l.k_norm, c.norm_epsilon);
     q = rotate(q, cosines, sines), k = rotate(k, cosines, sines);
-    // Split at once: narrow() by segment would give each one a gradient of the whole pack's size, mostly zeros.
-    const std::vector<at::Tensor> queries = q.split_with_sizes(lengths, 0), keys = k.split_with_sizes(lengths, 0), values = v.split_with_sizes(lengths, 0);
-    std::vector<at::Tensor> parts;
-    for (const std::vector<std::size_t>& path : paths) {
-      const std::int64_t own = lengths[path.back()];
-      // The queries before a segment come along, so that attention is that of a whole sequence: their results are those of their own segments again.
-      const auto whole = [&](const std::vector<at::Tensor>& segments) {
-        if (path.size() == 1) return segments[path[0]].transpose(0, 1);
-        std::vector<at::Tensor> chosen;
-        for (std::size_t s : path) chosen.push_back(segments[s]);
-        return at::cat(chosen).transpose(0, 1);
-      };
-      const at::Tensor attended = attend_causally(c, whole(queries), whole(keys), whole(values)).transpose(0, 1);
-      parts.push_back(attended.narrow(0, attended.size(0) - own, own).reshape({own, c.heads * c.head_width}));
-    }
-    const at::Tensor mixed = at::cat(parts, 0);
+    const at::Tensor mixed = packed_attention(q, k, v, layout, c.sliding_window);
     const at::Tensor projected = model.bfloat16 ? products(mixed, {l.o}, *model.rounded) : at::linear(mixed, l.o);
     x = x + (l.o_bias.defined() ? projected + l.o_bias : projected);
     x = x + feed_forward(model, l, rms_norm(x, l.ffn_norm, c.norm_epsilon));

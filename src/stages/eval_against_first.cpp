@@ -15,7 +15,7 @@ namespace cai {
 namespace {
 
 constexpr std::size_t kMostPairs = 24;    // pairwise judgements a model: each costs two long prompts, and the judge is weak
-constexpr std::size_t kMostSampled = 96;  // answers a model for its divergence
+constexpr std::size_t kMostSampled = 64;  // answers a model for its divergence
 
 // (A) or (B) by the first model, both orders: a side wins when both orders agree on it, else a tie.
 Json pairwise(const std::vector<Json>& records, std::size_t items, std::size_t plain, std::size_t model, Speaker& first_model, std::uint64_t seed, long samples) {

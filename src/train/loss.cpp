@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
+#include "cai/engine/kernels.hpp"
 #include "cai/engine/products.hpp"
 
 namespace cai {
@@ -57,9 +58,33 @@ struct KeptHead : torch::CustomClassHolder {
   LmHead head;
 };
 
+// log(sum(exp(row))) of each row of `logits` [n, width]: [n].
+at::Tensor log_sums(const at::Tensor& logits) {
+  at::Tensor totals = at::empty({logits.size(0)}, logits.options());
+  const auto width = logits.size(1);
+  const float* const from = logits.data_ptr<float>();
+  float* const to = totals.data_ptr<float>();
+#pragma omp parallel for schedule(static)
+  for (std::int64_t r = 0; r < logits.size(0); ++r) to[r] = static_cast<float>(log_sum_exp(from + r * width, width));
+  return totals;
+}
+
+// Logits become probabilities: exp(row - its total), in place.
+at::Tensor& exponentiate(at::Tensor& logits, const at::Tensor& totals) {
+  const auto width = logits.size(1);
+  const float* const total = totals.data_ptr<float>();
+  float* const rows = logits.data_ptr<float>();
+#pragma omp parallel for schedule(static)
+  for (std::int64_t r = 0; r < logits.size(0); ++r) exp_shifted(rows + r * width, width, total[r], 1, rows + r * width);
+  return logits;
+}
+
+// What each row's log-softmax has at its target: [n].
+at::Tensor chosen_of(const at::Tensor& logits, const at::Tensor& targets, const at::Tensor& totals) { return logits.gather(1, targets.unsqueeze(1)).squeeze(1).sub_(totals); }
+
 // log-softmax of `logits` [n, vocabulary] in place; their logsumexp [n].
 at::Tensor normalise(at::Tensor& logits) {
-  const at::Tensor total = logits.logsumexp(-1);
+  const at::Tensor total = log_sums(logits);
   logits.sub_(total.unsqueeze(1));
   return total;
 }
@@ -80,9 +105,9 @@ struct FrozenHeadFunction : torch::autograd::Function<FrozenHeadFunction> {
       const at::Tensor h = hidden.narrow(0, from, rows), target = targets.narrow(0, from, rows);
       at::Tensor logits = head.logits(h);  // [rows, vocabulary]
       if (temperature != 1) logits.div_(temperature);
-      const at::Tensor total = normalise(logits);
-      chosen.narrow(0, from, rows).copy_(logits.gather(1, target.unsqueeze(1)).squeeze(1));
-      const at::Tensor expected = head.to_hidden(logits.exp_());  // of the policy's next token
+      const at::Tensor total = log_sums(logits);
+      chosen.narrow(0, from, rows).copy_(chosen_of(logits, target, total));
+      const at::Tensor expected = head.to_hidden(exponentiate(logits, total));  // of the policy's next token
       slopes.narrow(0, from, rows).copy_(head.weight().index_select(0, target).sub_(expected).div_(temperature));
       if (!before) continue;
       const at::Tensor then = before->expected.narrow(0, from, rows);
@@ -115,8 +140,9 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
       const auto rows = std::min(kChunk, n - from);
       at::Tensor logits = head.logits(hidden.narrow(0, from, rows));
       if (temperature != 1) logits.div_(temperature);
-      totals.narrow(0, from, rows).copy_(normalise(logits));
-      chosen.narrow(0, from, rows).copy_(logits.gather(1, targets.narrow(0, from, rows).unsqueeze(1)).squeeze(1));
+      const at::Tensor total = log_sums(logits);
+      totals.narrow(0, from, rows).copy_(total);
+      chosen.narrow(0, from, rows).copy_(chosen_of(logits, targets.narrow(0, from, rows), total));
     }
     context->save_for_backward({hidden, targets, totals});
     context->saved_data["head"] = kept(head), context->saved_data["temperature"] = temperature;
@@ -129,14 +155,14 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
     const at::Tensor none, &hidden = saved[0], &targets = saved[1], &totals = saved[2];
     const LmHead head = head_in(context->saved_data["head"]);
     const double temperature = context->saved_data["temperature"].toDouble();
-    const at::Tensor slope = gradients[0].unsqueeze(1) / temperature, total = totals.unsqueeze(1);  // [n, 1]
+    const at::Tensor slope = gradients[0].unsqueeze(1) / temperature;  // [n, 1]
     at::Tensor d_hidden = at::zeros_like(hidden), d_weight = at::empty_like(head.weight());
     const auto vocabulary = d_weight.size(0);
     for (std::int64_t first = 0; first < vocabulary; first += kBlock) {
       const auto count = std::min(kBlock, vocabulary - first);
       at::Tensor d_logits = head.logits(hidden, first, count);
       if (temperature != 1) d_logits.div_(temperature);
-      d_logits.sub_(total).exp_().mul_(-slope);
+      exponentiate(d_logits, totals).mul_(-slope);
       const at::Tensor here = targets.ge(first).logical_and(targets.lt(first + count)).unsqueeze(1);
       d_logits.scatter_add_(1, (targets - first).clamp(0, count - 1).unsqueeze(1), slope * here);
       d_hidden.add_(head.to_hidden(d_logits, first));
@@ -169,14 +195,14 @@ struct LearningHeadDivergenceFunction : torch::autograd::Function<LearningHeadDi
     const auto saved = context->get_saved_variables();
     const double temperature = context->saved_data["temperature"].toDouble();
     const at::Tensor none, slope = gradients[0].unsqueeze(1) / temperature;
-    const at::Tensor &hidden = saved[0], &before_hidden = saved[2], total = saved[1].unsqueeze(1), before_total = saved[3].unsqueeze(1);
+    const at::Tensor &hidden = saved[0], &total = saved[1], &before_hidden = saved[2], &before_total = saved[3];
     const LmHead head = head_in(context->saved_data["head"]), before_head = head_in(context->saved_data["before_head"]);
     at::Tensor d_hidden = at::zeros_like(hidden), d_weight = at::empty_like(head.weight());
     const auto vocabulary = d_weight.size(0);
     for (std::int64_t first = 0; first < vocabulary; first += kBlock) {
       const auto count = std::min(kBlock, vocabulary - first);
-      at::Tensor d_logits = head.logits(hidden, first, count).div_(temperature).sub_(total).exp_();
-      d_logits.sub_(before_head.logits(before_hidden, first, count).div_(temperature).sub_(before_total).exp_()).mul_(slope);
+      at::Tensor d_logits = head.logits(hidden, first, count).div_(temperature), before = before_head.logits(before_hidden, first, count).div_(temperature);
+      exponentiate(d_logits, total).sub_(exponentiate(before, before_total)).mul_(slope);
       d_hidden.add_(head.to_hidden(d_logits, first));
       d_weight.narrow(0, first, count).copy_(head.to_weight(d_logits, hidden));
     }
@@ -210,7 +236,7 @@ NextTokens next_tokens(const at::Tensor& hidden, const LmHead& head, double temp
     const at::Tensor h = hidden.narrow(0, from, rows);
     at::Tensor logits = head.logits(h);
     if (temperature != 1) logits.div_(temperature);
-    const at::Tensor total = normalise(logits), expected = head.to_hidden(logits.exp_());
+    const at::Tensor total = log_sums(logits), expected = head.to_hidden(exponentiate(logits, total));
     t.expected.narrow(0, from, rows).copy_(expected);
     t.offsets.narrow(0, from, rows).copy_(total - (h * expected).sum(-1).div_(temperature));
   }

@@ -1,0 +1,303 @@
+#include "cai/model/attention.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "cai/base/lanes.hpp"
+
+// Compiled for each width of vector registers, chosen at load time.
+#define CAI_WIDE __attribute__((target_clones("avx512f", "avx2,fma", "default")))
+
+namespace cai {
+namespace {
+
+constexpr std::int64_t kBlock = 48;    // query rows at once: what they do not see past their last one is left out
+constexpr std::int64_t kPadding = 32;  // floats that a row of weights is filled up to
+
+// A matrix in memory: element (r, c) at data[r * row + c * column].
+struct Matrix {
+  const float* data;
+  std::int64_t row, column = 1;
+};
+
+// Rows x (Vectors of V) of c (+)= a b.
+template <class V, int Rows, int Vectors, bool is_pinned>
+[[gnu::always_inline]] inline void tile(Matrix a, const float* b, std::int64_t b_row, std::int64_t depth, float* c, std::int64_t c_row, bool adds) {
+  constexpr std::int64_t kLanes = sizeof(V) / sizeof(float);
+  V sum[Rows][Vectors];
+  for (int r = 0; r < Rows; ++r)
+    for (int j = 0; j < Vectors; ++j) {
+      sum[r][j] = V{};
+      if (adds) std::memcpy(&sum[r][j], c + r * c_row + j * kLanes, sizeof(V));
+    }
+  for (std::int64_t k = 0; k < depth; ++k) {
+    V x[Vectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) {
+      std::memcpy(&x[j], b + k * b_row + j * kLanes, sizeof(V));
+      if constexpr (is_pinned) asm("" : "+v"(x[j]));  // stays in its register; GCC 12 would load it again for each row
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < Rows; ++r) {
+      const float w = a.data[r * a.row + k * a.column];
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) sum[r][j] += w * x[j];
+    }
+  }
+  for (int r = 0; r < Rows; ++r)
+    for (int j = 0; j < Vectors; ++j) std::memcpy(c + r * c_row + j * kLanes, &sum[r][j], sizeof(V));
+}
+
+template <class V, int Vectors, bool is_pinned>
+[[gnu::always_inline]] inline void tiles(Matrix a, const float* b, std::int64_t b_row, std::int64_t rows, std::int64_t depth, float* c, std::int64_t c_row, bool adds) {
+  std::int64_t r = 0;
+  for (; r + 6 <= rows; r += 6) tile<V, 6, Vectors, is_pinned>({a.data + r * a.row, a.row, a.column}, b, b_row, depth, c + r * c_row, c_row, adds);
+  for (; r < rows; ++r) tile<V, 1, Vectors, is_pinned>({a.data + r * a.row, a.row, a.column}, b, b_row, depth, c + r * c_row, c_row, adds);
+}
+
+// c [rows, columns] (+)= a [rows, depth] b [depth, columns].
+template <class V, bool is_pinned>
+[[gnu::always_inline]] inline void product_of(Matrix a, Matrix b, std::int64_t rows, std::int64_t columns, std::int64_t depth, float* c, std::int64_t c_row, bool adds) {
+  constexpr std::int64_t kLanes = sizeof(V) / sizeof(float);
+  std::int64_t j = 0;
+  for (; j + 2 * kLanes <= columns; j += 2 * kLanes) tiles<V, 2, is_pinned>(a, b.data + j, b.row, rows, depth, c + j, c_row, adds);
+  for (; j + kLanes <= columns; j += kLanes) tiles<V, 1, is_pinned>(a, b.data + j, b.row, rows, depth, c + j, c_row, adds);
+  for (; j < columns; ++j)
+    for (std::int64_t r = 0; r < rows; ++r) {
+      float sum = adds ? c[r * c_row + j] : 0.0f;
+      for (std::int64_t k = 0; k < depth; ++k) sum += a.data[r * a.row + k * a.column] * b.data[k * b.row + j];
+      c[r * c_row + j] = sum;
+    }
+}
+
+#define CAI_FUSED(isa) __attribute__((target(isa), optimize("fp-contract=fast"), noinline))
+
+CAI_FUSED("avx512f") void product_512(Matrix a, Matrix b, std::int64_t rows, std::int64_t columns, std::int64_t depth, float* c, std::int64_t c_row, bool adds) {
+  product_of<WideLanes, true>(a, b, rows, columns, depth, c, c_row, adds);
+}
+
+CAI_FUSED("avx2,fma") void product_256(Matrix a, Matrix b, std::int64_t rows, std::int64_t columns, std::int64_t depth, float* c, std::int64_t c_row, bool adds) {
+  product_of<Lanes, false>(a, b, rows, columns, depth, c, c_row, adds);
+}
+
+void product_plain(Matrix a, Matrix b, std::int64_t rows, std::int64_t columns, std::int64_t depth, float* c, std::int64_t c_row, bool adds) {
+  product_of<Lanes, false>(a, b, rows, columns, depth, c, c_row, adds);
+}
+
+void product(Matrix a, Matrix b, std::int64_t rows, std::int64_t columns, std::int64_t depth, float* c, std::int64_t c_row, bool adds) {
+  static const auto best = __builtin_cpu_supports("avx512f") ? product_512 : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? product_256 : product_plain;
+  best(a, b, rows, columns, depth, c, c_row, adds);
+}
+
+// Scores [from, to) of a row become weights, exp(scale score - total); all others of its `width` (whole lanes) become 0. A total that is not a number is
+// made first, so that they sum to 1. Returns the total.
+CAI_WIDE float weigh(float* scores, std::int64_t from, std::int64_t to, std::int64_t width, float scale, float total) {
+  constexpr float kUnseen = -1e30f;
+  std::fill_n(scores, from, kUnseen), std::fill(scores + to, scores + width, kUnseen);
+  const auto each = [&](const auto& body) __attribute__((always_inline)) {
+    for (std::int64_t i = 0; i < width; i += 8) {
+      Lanes x;
+      std::memcpy(&x, scores + i, sizeof x);
+      if (body(x)) std::memcpy(scores + i, &x, sizeof x);
+    }
+  };
+  if (!std::isnan(total)) {
+    each([&](Lanes& x) __attribute__((always_inline)) { return x = exp_lanes(x * scale - total), true; });
+    return total;
+  }
+  Lanes most = Lanes{} + kUnseen, sums = {};
+  each([&](Lanes& x) __attribute__((always_inline)) { return most = x > most ? x : most, false; });
+  float highest = most[0], sum = 0;
+  for (int l = 1; l < 8; ++l) highest = std::max(highest, most[l]);
+  highest *= scale;
+  each([&](Lanes& x) __attribute__((always_inline)) { return x = exp_lanes(x * scale - highest), sums += x, true; });
+  for (int l = 0; l < 8; ++l) sum += sums[l];
+  const float inverse = 1.0f / sum;
+  each([&](Lanes& x) __attribute__((always_inline)) { return x *= inverse, true; });
+  return highest + std::log(sum);
+}
+
+// Weights' gradients become scores' gradients: scale * weight * (gradient - along), along being the sum of weight * gradient over the row.
+CAI_WIDE void through_softmax(const float* weights, std::int64_t n, float scale, float along, float* gradients) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) gradients[i] = scale * weights[i] * (gradients[i] - along);
+}
+
+CAI_WIDE float dot(const float* a, const float* b, std::int64_t n) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+struct Shape {
+  std::int64_t heads, kv_heads, width, window;
+  std::int64_t group() const { return heads / kv_heads; }
+  std::int64_t q_row() const { return heads * width; }
+  std::int64_t k_row() const { return kv_heads * width; }
+  float scale() const { return 1.0f / std::sqrt(static_cast<float>(width)); }
+};
+
+std::int64_t padded(std::int64_t n) { return (n + kPadding - 1) / kPadding * kPadding; }
+
+// One head's rows of all pieces, transposed: [width, padded(length)], filled up with zeros.
+void transpose(const float* from, const AttentionLayout::Segment& segment, const Shape& shape, std::int64_t head, std::vector<float>& to) {
+  std::int64_t length = 0;
+  for (const auto& piece : segment.pieces) length += piece.length;
+  const std::int64_t row = padded(length);
+  to.assign(static_cast<std::size_t>(shape.width * row), 0.0f);
+  std::int64_t position = 0;
+  for (const auto& [begin, count] : segment.pieces)
+    for (std::int64_t i = 0; i < count; ++i, ++position)
+      for (std::int64_t x = 0; x < shape.width; ++x) to[static_cast<std::size_t>(x * row + position)] = from[(begin + i) * shape.k_row() + head * shape.width + x];
+}
+
+// Calls body(piece, position of its first row, rows of it that are seen) for the pieces with one of the first `seen` positions.
+template <class Body>
+void by_piece(const AttentionLayout::Segment& segment, std::int64_t seen, const Body& body) {
+  std::int64_t position = 0;
+  for (const auto& piece : segment.pieces) {
+    if (position >= seen) return;
+    body(piece, position, std::min(piece.length, seen - position));
+    position += piece.length;
+  }
+}
+
+// One segment's queries of the heads that share a key and value head.
+struct Task {
+  const AttentionLayout::Segment& segment;
+  const Shape& shape;
+  std::int64_t kv_head;
+  std::int64_t begin() const { return segment.pieces.back().begin; }
+  std::int64_t length() const { return segment.pieces.back().length; }
+  std::int64_t row() const { return padded(segment.start + length()); }
+  std::int64_t head(std::int64_t g) const { return kv_head * shape.group() + g; }
+
+  // Calls body(g, first row, rows, positions they see) by blocks of rows.
+  template <class Body>
+  void by_block(const Body& body) const {
+    for (std::int64_t g = 0; g < shape.group(); ++g)
+      for (std::int64_t r = 0; r < length(); r += kBlock) {
+        const std::int64_t rows = std::min(kBlock, length() - r);
+        body(g, r, rows, segment.start + r + rows);
+      }
+  }
+
+  // scores [rows, row()] become weights; totals, of each row, are made or taken as they are.
+  void weights(const float* q, const std::vector<float>& keys, std::int64_t g, std::int64_t first, std::int64_t rows, std::int64_t seen, float* scores, float* totals, bool has_totals) const {
+    const float* const from = q + (begin() + first) * shape.q_row() + head(g) * shape.width;
+    product({from, shape.q_row()}, {keys.data(), row()}, rows, padded(seen), shape.width, scores, row(), false);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t to = segment.start + first + r + 1, at = shape.window > 0 ? std::max<std::int64_t>(0, to - shape.window) : 0;
+      float& total = totals[(begin() + first + r) * shape.heads + head(g)];
+      total = weigh(scores + r * row(), at, to, padded(seen), shape.scale(), has_totals ? total : NAN);
+    }
+  }
+};
+
+struct KeptLayout : torch::CustomClassHolder {
+  explicit KeptLayout(std::shared_ptr<const AttentionLayout> l) : layout(std::move(l)) {}
+  std::shared_ptr<const AttentionLayout> layout;
+};
+
+struct Attention : torch::autograd::Function<Attention> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const std::shared_ptr<const AttentionLayout>& layout,
+                            std::int64_t window) {
+    const at::Tensor q = queries.contiguous(), k = keys.contiguous(), v = values.contiguous();
+    const Shape shape{q.size(1), k.size(1), q.size(2), window};
+    at::Tensor out = at::empty({q.size(0), shape.q_row()}, q.options()), totals = at::empty({q.size(0), shape.heads}, q.options());
+    const float *const q_data = q.data_ptr<float>(), *const k_data = k.data_ptr<float>(), *const v_data = v.data_ptr<float>();
+    float *const to = out.data_ptr<float>(), *const total = totals.data_ptr<float>();
+    const std::int64_t tasks = static_cast<std::int64_t>(layout->segments.size()) * shape.kv_heads;
+#pragma omp parallel
+    {
+      std::vector<float> k_across, scores;
+#pragma omp for schedule(dynamic, 1)
+      for (std::int64_t t = 0; t < tasks; ++t) {
+        const Task task{layout->segments[static_cast<std::size_t>(t / shape.kv_heads)], shape, t % shape.kv_heads};
+        transpose(k_data, task.segment, shape, task.kv_head, k_across);
+        scores.resize(static_cast<std::size_t>(kBlock * task.row()));
+        task.by_block([&](std::int64_t g, std::int64_t first, std::int64_t rows, std::int64_t seen) {
+          task.weights(q_data, k_across, g, first, rows, seen, scores.data(), total, false);
+          float* const result = to + (task.begin() + first) * shape.q_row() + task.head(g) * shape.width;
+          by_piece(task.segment, seen, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
+            product({scores.data() + position, task.row()}, {v_data + piece.begin * shape.k_row() + task.kv_head * shape.width, shape.k_row()}, rows, shape.width, count, result, shape.q_row(), position > 0);
+          });
+        });
+      }
+    }
+    context->save_for_backward({q, k, v, out, totals});
+    context->saved_data["layout"] = c10::IValue::make_capsule(c10::make_intrusive<KeptLayout>(layout));
+    context->saved_data["window"] = window;
+    return out;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3], &totals = saved[4], gradient = gradients[0].contiguous();
+    const AttentionLayout& layout = *c10::static_intrusive_pointer_cast<KeptLayout>(context->saved_data["layout"].toCapsule())->layout;
+    const Shape shape{q.size(1), k.size(1), q.size(2), context->saved_data["window"].toInt()};
+    at::Tensor d_q = at::empty_like(q), d_k = at::zeros_like(k), d_v = at::zeros_like(v);
+    const float *const q_data = q.data_ptr<float>(), *const k_data = k.data_ptr<float>(), *const v_data = v.data_ptr<float>(), *const g_data = gradient.data_ptr<float>(), *const o_data = out.data_ptr<float>();
+    float *const to_q = d_q.data_ptr<float>(), *const to_k = d_k.data_ptr<float>(), *const to_v = d_v.data_ptr<float>(), *const total = totals.data_ptr<float>();
+    const std::int64_t tasks = static_cast<std::int64_t>(layout.segments.size()) * shape.kv_heads;
+    // Gradients towards keys and values of earlier segments wait here, [start, width] a task, and are added in order: several tasks have some for the same rows.
+    std::vector<std::vector<float>> earlier_k(static_cast<std::size_t>(tasks)), earlier_v(static_cast<std::size_t>(tasks));
+#pragma omp parallel
+    {
+      std::vector<float> k_across, v_across, weights, slopes;
+#pragma omp for schedule(dynamic, 1)
+      for (std::int64_t t = 0; t < tasks; ++t) {
+        const Task task{layout.segments[static_cast<std::size_t>(t / shape.kv_heads)], shape, t % shape.kv_heads};
+        transpose(k_data, task.segment, shape, task.kv_head, k_across), transpose(v_data, task.segment, shape, task.kv_head, v_across);
+        weights.resize(static_cast<std::size_t>(kBlock * task.row())), slopes.resize(weights.size());
+        std::vector<float>&early_k = earlier_k[static_cast<std::size_t>(t)], &early_v = earlier_v[static_cast<std::size_t>(t)];
+        early_k.assign(static_cast<std::size_t>(task.segment.start * shape.width), 0.0f), early_v.assign(early_k.size(), 0.0f);
+        task.by_block([&](std::int64_t g, std::int64_t first, std::int64_t rows, std::int64_t seen) {
+          const std::int64_t at = (task.begin() + first) * shape.q_row() + task.head(g) * shape.width, row = task.row();
+          task.weights(q_data, k_across, g, first, rows, seen, weights.data(), total, true);
+          product({g_data + at, shape.q_row()}, {v_across.data(), row}, rows, padded(seen), shape.width, slopes.data(), row, false);
+          for (std::int64_t r = 0; r < rows; ++r)
+            through_softmax(weights.data() + r * row, padded(seen), shape.scale(), dot(g_data + at + r * shape.q_row(), o_data + at + r * shape.q_row(), shape.width), slopes.data() + r * row);
+          by_piece(task.segment, seen, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
+            const std::int64_t rows_at = piece.begin * shape.k_row() + task.kv_head * shape.width;
+            product({slopes.data() + position, row}, {k_data + rows_at, shape.k_row()}, rows, shape.width, count, to_q + at, shape.q_row(), position > 0);
+            const bool is_own = position == task.segment.start;
+            float* const for_k = is_own ? to_k + rows_at : early_k.data() + position * shape.width;
+            float* const for_v = is_own ? to_v + rows_at : early_v.data() + position * shape.width;
+            const std::int64_t to_row = is_own ? shape.k_row() : shape.width;
+            product({slopes.data() + position, 1, row}, {q_data + at, shape.q_row()}, count, shape.width, rows, for_k, to_row, true);
+            product({weights.data() + position, 1, row}, {g_data + at, shape.q_row()}, count, shape.width, rows, for_v, to_row, true);
+          });
+        });
+      }
+#pragma omp for schedule(static)
+      for (std::int64_t h = 0; h < shape.kv_heads; ++h)
+        for (std::size_t s = 0; s < layout.segments.size(); ++s) {
+          const AttentionLayout::Segment& segment = layout.segments[s];
+          const std::size_t t = s * static_cast<std::size_t>(shape.kv_heads) + static_cast<std::size_t>(h);
+          by_piece(segment, segment.start, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
+            for (std::int64_t i = 0; i < count; ++i)
+              for (std::int64_t x = 0; x < shape.width; ++x) {
+                const std::int64_t to = (piece.begin + i) * shape.k_row() + h * shape.width + x, from = (position + i) * shape.width + x;
+                to_k[to] += earlier_k[t][static_cast<std::size_t>(from)], to_v[to] += earlier_v[t][static_cast<std::size_t>(from)];
+              }
+          });
+        }
+    }
+    return {d_q, d_k, d_v, at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::shared_ptr<const AttentionLayout> layout, std::int64_t window) {
+  return Attention::apply(q, k, v, layout, window);
+}
+
+}  // namespace cai
