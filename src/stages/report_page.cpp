@@ -54,6 +54,7 @@ std::string percent(double v) {
 double field(const Json& j, const char* name) { return j.contains(name) && j[name].is_number() ? j[name].get<double>() : 0; }
 
 std::string interval_cell(const Json& i, bool share, const std::string& more) {
+  if (i.is_object() && i.contains("n") && field(i, "n") == 0) return "<td>not measured" + more + "</td>";
   const auto show = [&](double v) { return share ? percent(v) : number(v, 4); };
   const std::string p = i.contains("mcnemar_p") ? ", p " + number(field(i, "mcnemar_p"), 2) : "";
   return "<td class=n>" + show(field(i, "value")) + "<span class=ci>" + show(field(i, "low")) + " to " + show(field(i, "high")) + ", n " + number(field(i, "n"), 6) + p + "</span>" + more + "</td>";
