@@ -51,8 +51,6 @@ struct Int8Products {
 
   typedef float Floats __attribute__((vector_size(64)));
   typedef std::int32_t Ints __attribute__((vector_size(64)));
-  typedef std::uint32_t Words __attribute__((vector_size(64)));
-  typedef std::int8_t Bytes __attribute__((vector_size(16)));
   typedef std::uint8_t UnsignedBytes __attribute__((vector_size(16)));
 
   [[gnu::always_inline]] static Floats load(const float* p) {

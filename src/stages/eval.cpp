@@ -1,7 +1,6 @@
 #include "cai/stages/eval.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <set>
 

@@ -1,10 +1,8 @@
 // What each command does. Results go to stdout, everything else to stderr.
 #pragma once
 
-#include <filesystem>
 #include <functional>
 #include <string>
-#include <vector>
 
 #include "cai/cli/arguments.hpp"
 #include "cai/config/config.hpp"
