@@ -7,6 +7,7 @@
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
 #include "cai/stages/asking.hpp"
+#include "cai/stages/pairs.hpp"
 #include "cai/stages/training.hpp"
 
 namespace cai {
@@ -20,7 +21,7 @@ Json ppo(const PpoConfig& config, const EngineConfig& engine, const std::vector<
   std::vector<PpoPrompt> list;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     const std::string kind = kind_of(prompts[i]);
-    list.push_back({record_id(prompts[i], i), prompt_tokens(chat, text_field(prompts[i], "prompt", i)), kind});
+    list.push_back({record_id(prompts[i], i), prompt_tokens(chat, text_field(prompts[i], "prompt", i)), !should_decline(prompts[i])});
     if (i < 20 && prompt_tokens(judge_chat, text_field(prompts[i], "prompt", i)) != list.back().tokens)
       throw InputError("ppo: the reward model " + reward_model.string() + " reads text by other tokens than the policy " + model.string());
     ++kinds[kind.empty() ? "untagged" : kind];

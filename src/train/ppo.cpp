@@ -132,12 +132,15 @@ class Ppo {
   const Scorer& score_;
   const std::uint64_t seed_;
   const bool with_critic_;
+  const bool divergence_weighs_;  // in the loss: what the reference says is kept then
   // The reference is the policy as it came in: a shallow copy keeps the old tensors, make_trainable gives the policy its own.
   Llama& policy_;
   const Llama reference_;
   RewardModel value_;
   AdamW policy_optimiser_, value_optimiser_;
-  const std::int64_t shared_;  // layers below are the same frozen tensors in all models: their states are computed once a round
+  // Layers that are the same frozen tensors in several models, so that their states are computed once a round: those of the reward model too, and those of the models
+  // that learn and of the reference.
+  const std::int64_t scored_, shared_;
   TrainingState state_;
   const Json position_;
   const LmHead reference_head_;
@@ -159,12 +162,14 @@ Ppo::Ppo(Llama& policy, const RewardModel& start_value, const Scorer& score, con
       score_(score),
       seed_(seed),
       with_critic_(config.advantage == "gae"),
+      divergence_weighs_(config.divergence_weight > 0 || config.harmless_divergence_weight > 0),
       policy_(policy),
       reference_(policy),
       value_(start_value),
       policy_optimiser_(make_trainable(policy, config.optimiser.trainable_layers), 1e-5, config.optimiser.weight_decay),
       value_optimiser_(with_critic_ ? critic_weights(value_, config.optimiser.trainable_layers) : NamedTensors(), 1e-5, config.optimiser.weight_decay),
-      shared_(config.optimiser.trainable_layers <= 0 ? 0 : std::min(first_trainable_layer(policy.config, config.optimiser.trainable_layers), shared_layers(reference_, start_value.trunk))),
+      scored_(config.optimiser.trainable_layers <= 0 ? 0 : std::min(first_trainable_layer(policy.config, config.optimiser.trainable_layers), shared_layers(reference_, start_value.trunk))),
+      shared_(config.optimiser.trainable_layers <= 0 || with_critic_ ? scored_ : first_trainable_layer(policy.config, config.optimiser.trainable_layers)),
       state_(folder, config.optimiser.checkpoint_seconds),
       position_(state_.restore(groups())),
       reference_head_(reference_.head, reference_.bfloat16),
@@ -183,6 +188,7 @@ Rollouts Ppo::roll_out(const std::vector<PpoPrompt>& prompts, const std::vector<
     const PpoPrompt& prompt = prompts[Random(seed_).derive("order").derive(drawn / prompts.size()).permutation(prompts.size())[drawn % prompts.size()]];
     for (long s = 0; s < config_.samples_per_prompt; ++s) {
       r.group.push_back(static_cast<std::size_t>(i));
+      r.divergence_weights.push_back(prompt.is_harmless ? config_.harmless_divergence_weight : config_.divergence_weight);
       asked.push_back(&prompt);
       requests.push_back({.prompt = prompt.tokens, .max_new_tokens = static_cast<int>(config_.max_new_tokens), .temperature = config_.temperature, .stops = stops,
                           .random = random(update).derive("rollout").derive(requests.size())});
@@ -205,7 +211,8 @@ Rollouts Ppo::roll_out(const std::vector<PpoPrompt>& prompts, const std::vector<
   return r;
 }
 
-// The states below the shared layers, of the sequences (kept in `r`) and of them with their end (returned; empty without shared layers, for then the embedding may learn).
+// The states above the shared layers, of the sequences (kept in `r`; nothing without such layers, for then the embedding may learn) and above the reward model's, of them with
+// their end (returned; empty where it shares none).
 std::vector<at::Tensor> Ppo::keep_trunk(Rollouts& r, const std::vector<std::vector<int>>& ended) const {
   r.trunk.resize(r.sequences.size());
   if (shared_ == 0) return {};
@@ -215,14 +222,15 @@ std::vector<at::Tensor> Ppo::keep_trunk(Rollouts& r, const std::vector<std::vect
     std::vector<std::vector<int>> sequences;
     for (std::size_t i : which) sequences.push_back(ended[i]);
     const Packed packed = pack(sequences);
-    const at::Tensor hidden = run_layers(reference_, embed(reference_, packed.tokens), packed, 0, shared_);
+    const at::Tensor scored = run_layers(reference_, embed(reference_, packed.tokens), packed, 0, scored_), hidden = run_layers(reference_, scored, packed, scored_, shared_);
     for (std::size_t k = 0; k < which.size(); ++k) {
       const std::size_t i = which[k];
-      states[i] = hidden.index_select(0, at::tensor(rows_of(packed, k), at::kLong));
-      r.trunk[i] = states[i].narrow(0, 0, static_cast<std::int64_t>(r.sequences[i].size()));
+      const at::Tensor rows = at::tensor(rows_of(packed, k), at::kLong);
+      if (scored_ > 0) states[i] = scored.index_select(0, rows);
+      r.trunk[i] = hidden.index_select(0, rows.narrow(0, 0, static_cast<std::int64_t>(r.sequences[i].size())));
     }
   }
-  return states;
+  return scored_ > 0 ? states : std::vector<at::Tensor>();
 }
 
 Part Ppo::part(const Rollouts& r, const Indices& which, const Llama& model) const {
@@ -250,7 +258,7 @@ void Ppo::measure(Rollouts& r, const std::vector<int>& stops) {
       const at::Tensor reference_states = answer_states(reference_, of_reference, shared_);
       scatter(r, which, token_log_probabilities(reference_states, reference_head_, of_reference.targets, config_.temperature).log_probabilities,
               [&](std::size_t i, float v) { r.rollouts[i].reference.push_back(v); });
-      if (config_.divergence_weight > 0) {
+      if (divergence_weighs_) {
         const NextTokens said = next_tokens(reference_states, reference_head_, config_.temperature, policy_.head.requires_grad());
         std::int64_t row = 0;
         for (std::size_t i : which) {  // parts follow the sequences' order here
@@ -261,7 +269,7 @@ void Ppo::measure(Rollouts& r, const std::vector<int>& stops) {
       if (with_critic_) scatter(r, which, token_values(value_, part(r, which, value_.trunk), shared_), [&](std::size_t i, float v) { r.rollouts[i].values.push_back(v); });
     }
   }
-  r.raw_scores = score_(ended, ended_trunk, shared_);
+  r.raw_scores = score_(ended, ended_trunk, scored_);
   for (std::size_t i = 0; i < r.rollouts.size(); ++i) {
     Rollout& one = r.rollouts[i];
     one.score = std::clamp(r.raw_scores[i], -config_.reward_clip, config_.reward_clip) - (one.is_finished ? 0 : config_.missing_stop_penalty);
@@ -328,16 +336,17 @@ Losses Ppo::learn_from(const Rollouts& r, const Estimates& e, const Indices& bat
       const at::Tensor log_old = gather(e.old_logs, which);
       std::vector<NextTokens> said;
       for (std::size_t i : which)
-        if (config_.divergence_weight > 0) said.push_back(r.reference[i]);
+        if (divergence_weighs_) said.push_back(r.reference[i]);
       const std::optional<NextTokens> before = said.empty() ? std::nullopt : std::optional(joined(said));
       const TokenLogProbabilities now = token_log_probabilities(answer_states(policy_, p, shared_), policy_head_, p.targets, config_.temperature, before ? &*before : nullptr);
       const PpoLosses losses = ppo_losses(now.log_probabilities, log_old, gather(e.advantages, which), {}, {}, {}, config_.clip_ratio, config_.clip_value);
       step.first_log_ratio = std::max(step.first_log_ratio, (now.log_probabilities.detach() - log_old).abs().max().item<double>());
       at::Tensor objective = losses.policy / tokens;
       if (before) {
-        const at::Tensor of_reference = now.divergences.sum() / tokens;
-        step.divergence += of_reference.item<double>();
-        objective = objective + config_.divergence_weight * of_reference;
+        std::vector<float> weights;  // of each answer token
+        for (std::size_t i : which) weights.insert(weights.end(), e.old_logs[i].size(), static_cast<float>(r.divergence_weights[i]));
+        step.divergence += now.divergences.sum().item<double>() / tokens;
+        objective = objective + (now.divergences * at::tensor(weights)).sum() / tokens;
       }
       objective.backward();
       step.policy += losses.policy.item<double>() / tokens, step.approximate_kl += losses.approximate_kl / tokens, step.clipped += losses.clipped / tokens;
@@ -385,7 +394,7 @@ Json Ppo::figures_of(const Rollouts& r, const Estimates& e, const Losses& losses
                   {"learning_rate", policy_learns(update) ? rate(update) : 0.0}, {"tokens", r.tokens}, {"length", length.mean}, {"length_slope", slope(lengths, r.raw_scores)},
                   {"stop_rate", finished / static_cast<double>(r.rollouts.size())}, {"scores_clipped", clipped_scores}, {"distinct_2", distinct_pairs(r)},
                   {"common_opening", common_opening(r)}, {"optimiser_steps", losses.steps}};
-  if (config_.divergence_weight > 0) figures["divergence"] = losses.divergence / n;
+  if (divergence_weighs_) figures["divergence"] = losses.divergence / n;
   if (with_critic_)
     figures.update({{"value_loss", losses.value / n}, {"explained_variance", e.explained_variance}, {"value_clip_share", losses.value_clipped / n}, {"value_gradient_norm", losses.value_norm}});
   return figures;

@@ -309,7 +309,7 @@ PpoConfig toy_ppo() {
   return c;
 }
 
-std::vector<PpoPrompt> prompts() { return {{"a", {1, 2, 3}, ""}, {"b", {4, 5}, ""}, {"c", {6, 7, 8, 9}, ""}}; }
+std::vector<PpoPrompt> prompts() { return {{"a", {1, 2, 3}}, {"b", {4, 5}}, {"c", {6, 7, 8, 9}}}; }
 
 // Counts the tokens from 20 on, half of all, among the answer's eight, from -1 to 1: a task whose best answers keep an entropy of ln 20.
 Scorer count_tokens() {
@@ -513,22 +513,52 @@ TEST(Ppo, StaysAtTheReferenceUnderAHeavyPenalty) {
 }
 
 TEST(Ppo, ADivergenceInTheLossHoldsThePolicy) {
-  const auto after = [](double weight) {
+  const auto after = [](double weight, double harmless_weight, bool are_harmless) {
     Llama model = toy_policy(8);
+    std::vector<PpoPrompt> asked = prompts();
+    for (PpoPrompt& p : asked) p.is_harmless = are_harmless;
     PpoConfig config = toy_ppo();
-    config.updates = 20, config.prompts_per_update = 24, config.kl_coefficient = 0, config.optimiser.learning_rate = 2e-3, config.missing_stop_penalty = 0, config.divergence_weight = weight;
+    config.updates = 20, config.prompts_per_update = 24, config.kl_coefficient = 0, config.optimiser.learning_rate = 2e-3, config.missing_stop_penalty = 0;
+    config.divergence_weight = weight, config.harmless_divergence_weight = harmless_weight;
     const Folder folder;
     Json last;
-    train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, [&](long step, long, const Json& f) {
-      if (step == 1 && weight > 0) { EXPECT_LT(f["divergence"].get<double>(), 0.1); }
+    train_ppo_with(model, toy_value(model), count_tokens(), asked, {}, config, {.dtype = "float32"}, 1, folder.path, [&](long step, long, const Json& f) {
+      if (step == 1 && weight + harmless_weight > 0) { EXPECT_LT(f["divergence"].get<double>(), 0.1); }
       last = f;
     });
     return std::pair(last["kl_k3"].get<double>(), last["score"].get<double>());
   };
-  const auto [free, free_score] = after(0);
-  const auto [held, held_score] = after(2);
+  const auto [free, free_score] = after(0, 0, false);
+  const auto [held, held_score] = after(2, 0, false);
   EXPECT_LT(held, 0.5 * free);
   EXPECT_LT(held_score, free_score);
+  EXPECT_EQ(after(0, 2, true), after(2, 0, false));
+  EXPECT_EQ(after(0, 2, false).second, free_score);  // nobody asks what this weight is for
+}
+
+// A reward model that shares fewer layers with the policy changes what its scorer is handed, not what is learned.
+TEST(Ppo, LearnsTheSameWhereverTheRewardModelParts) {
+  const Llama start = toy_policy(8);
+  const auto run = [&](std::int64_t alike) {
+    Llama model = start;
+    RewardModel value = toy_value(start);
+    if (alike < 3) value.trunk.layers[static_cast<std::size_t>(alike)].down = value.trunk.layers[static_cast<std::size_t>(alike)].down * 2;
+    PpoConfig config = toy_ppo();
+    config.advantage = "rloo", config.samples_per_prompt = 2, config.optimiser.trainable_layers = 1, config.updates = 3;
+    const Scorer score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) {
+      EXPECT_EQ(layers, std::min<std::int64_t>(alike, 2));
+      EXPECT_EQ(states.size(), alike > 0 ? sequences.size() : 0);
+      if (alike > 0) { EXPECT_EQ(states[0].size(0), static_cast<std::int64_t>(sequences[0].size())); }
+      return count_tokens()(sequences, states, layers);
+    };
+    const Folder folder;
+    const Json figures = train_ppo_with(model, value, score, prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, {});
+    EXPECT_EQ(figures["shared_layers"], 2);
+    return model;
+  };
+  const Llama expected = run(3);
+  EXPECT_FALSE(same_weights(expected, start));
+  for (std::int64_t alike : {0, 1, 2}) EXPECT_TRUE(same_weights(run(alike), expected)) << alike;
 }
 
 // Rewards that a policy can hack, learned in earnest without a penalty: the guards stop it, and the line says why.

@@ -11,7 +11,7 @@
 namespace cai {
 
 /// Normalised scores of whole sequences (prompt and answer), one each. `states`: each sequence's hidden states [length, width] after the
-/// first `layers` layers, which are the policy's and the value model's alike; empty when layers is 0.
+/// first `layers` layers, which the policy and `value` have in common and which do not learn; empty when layers is 0.
 using Scorer = std::function<std::vector<double>(const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers)>;
 
 /// score_rewards for sequences whose states below `layers` are known.

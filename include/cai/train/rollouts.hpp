@@ -26,7 +26,8 @@ struct Rollouts {
   std::vector<std::vector<double>> sampler;    // log-probabilities as the sampler saw them
   std::vector<double> raw_scores;
   std::vector<at::Tensor> trunk;               // hidden states below the learning layers, one [length, width] a sequence
-  std::vector<NextTokens> reference;           // what the reference says of each answer's tokens, where that is needed
+  std::vector<double> divergence_weights;      // of each sequence's divergence from the reference, in the loss
+  std::vector<NextTokens> reference;           // what the reference says of each answer's tokens, where a divergence weighs
   double entropy = 0, tokens = 0;              // of the policy's next tokens, summed over the answer tokens; their number
 };
 

@@ -45,7 +45,7 @@ struct PreferencePair {
 struct PpoPrompt {
   std::string id;
   std::vector<int> tokens;
-  std::string tag;
+  bool is_harmless = false;  // to be answered: PpoConfig::harmless_divergence_weight is for these
 };
 
 /// Progress of a training stage: one call a step, with the figures that went to metrics.jsonl.
