@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "cai/base/error.hpp"
@@ -68,24 +70,50 @@ CAI_WIDE void unmix_row(const std::uint16_t* gate, const std::uint16_t* up, cons
   });
 }
 
-std::uint16_t* halves(const at::Tensor& t) { return reinterpret_cast<std::uint16_t*>(t.data_ptr()); }
-
-// The parts of a gradient that belong to each of the stacked weights, float32; undefined for those that do not learn.
-void unstack(AutogradContext* context, const at::Tensor& slopes, const at::Tensor& x, const std::vector<std::int64_t>& outs, std::size_t first_input, variable_list& into) {
-  bool learns = false;
-  for (std::size_t i = 0; i < outs.size(); ++i) learns = learns || context->needs_input_grad(first_input + i);
-  const at::Tensor all = learns ? at::mm(slopes.t(), x) : at::Tensor();
-  std::int64_t from = 0;
-  for (std::size_t i = 0; i < outs.size(); from += outs[i++])
-    into.push_back(context->needs_input_grad(first_input + i) ? all.narrow(0, from, outs[i]).to(at::kFloat) : at::Tensor());
+CAI_WIDE void add_run(const std::uint16_t* from, std::int64_t n, float* to) {
+  std::int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    Lanes sum;
+    std::memcpy(&sum, to + i, sizeof sum);
+    sum += from_bfloat16(from + i);
+    std::memcpy(to + i, &sum, sizeof sum);
+  }
+  for (; i < n; ++i) to[i] += std::bit_cast<float>(std::uint32_t{from[i]} << 16);
 }
 
-// Up to three weights, the rest of no rows: autograd's functions take neither lists nor undefined tensors.
+std::uint16_t* halves(const at::Tensor& t) { return reinterpret_cast<std::uint16_t*>(t.data_ptr()); }
+
+// `weight`'s gradient, float32, grows by `part`, bfloat16. Autograd would add a copy in float32: twice the memory to go through, for each pass.
+void add_to_gradient(at::Tensor weight, const at::Tensor& part) {
+  at::Tensor& gradient = weight.mutable_grad();
+  if (!gradient.defined()) {
+    gradient = part.to(at::kFloat);
+    return;
+  }
+  constexpr std::int64_t kRun = 1 << 14;
+  const std::int64_t n = part.numel();
+#pragma omp parallel for schedule(static)
+  for (std::int64_t from = 0; from < n; from += kRun) add_run(halves(part) + from, std::min(kRun, n - from), gradient.data_ptr<float>() + from);
+}
+
+// Adds to the gradients of stacked weights, those that learn, what x gives them.
+void learn(const std::vector<at::Tensor>& weights, const at::Tensor& slopes, const at::Tensor& x) {
+  if (std::none_of(weights.begin(), weights.end(), [](const at::Tensor& w) { return w.requires_grad(); })) return;
+  const at::Tensor all = at::mm(slopes.t(), x);
+  std::int64_t from = 0;
+  for (const at::Tensor& w : weights) {
+    if (w.requires_grad()) add_to_gradient(w, all.narrow(0, from, w.size(0)));
+    from += w.size(0);
+  }
+}
+
+// Up to three weights, the rest of no rows: autograd's functions take neither lists nor undefined tensors. Weights are leaves: their gradients are added to here and not
+// handed back.
 struct Products : torch::autograd::Function<Products> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, const at::Tensor& rounded_weights) {
     const at::Tensor rounded = x.to(at::kBFloat16);
     context->save_for_backward({rounded, rounded_weights});
-    context->saved_data["outs"] = std::vector<std::int64_t>{a.size(0), b.size(0), c.size(0)};
+    context->saved_data["weights"] = std::vector<at::Tensor>{a, b, c};
     return at::mm(rounded, rounded_weights.t()).to(at::kFloat);
   }
 
@@ -93,7 +121,7 @@ struct Products : torch::autograd::Function<Products> {
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weights = saved[1], slopes = gradients[0].to(at::kBFloat16);
     variable_list result{context->needs_input_grad(0) ? at::mm(slopes, weights).to(at::kFloat) : at::Tensor()};
-    unstack(context, slopes, x, context->saved_data["outs"].toIntVector(), 1, result);
+    learn(context->saved_data["weights"].toTensorVector(), slopes, x);
     result.resize(5);
     return result;
   }
@@ -107,6 +135,7 @@ struct SwiGlu : torch::autograd::Function<SwiGlu> {
 #pragma omp parallel for schedule(static)
     for (std::int64_t r = 0; r < n; ++r) mix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, ffn, halves(mixed) + r * ffn);
     context->save_for_backward({rounded, both, gate_up, rounded_down});
+    context->saved_data["weights"] = std::vector<at::Tensor>{gate, up, down};
     return at::mm(mixed, rounded_down.t()).to(at::kFloat);
   }
 
@@ -121,8 +150,9 @@ struct SwiGlu : torch::autograd::Function<SwiGlu> {
       unmix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, halves(slopes) + r * ffn, ffn, halves(mixed) + r * ffn, halves(to_both) + 2 * r * ffn,
                 halves(to_both) + (2 * r + 1) * ffn);
     variable_list result{context->needs_input_grad(0) ? at::mm(to_both, gate_up).to(at::kFloat) : at::Tensor()};
-    unstack(context, to_both, x, {ffn, ffn}, 1, result);
-    unstack(context, gradient, mixed, {down.size(0)}, 3, result);
+    const std::vector<at::Tensor> weights = context->saved_data["weights"].toTensorVector();
+    learn({weights[0], weights[1]}, to_both, x);
+    learn({weights[2]}, gradient, mixed);
     result.resize(6);
     return result;
   }

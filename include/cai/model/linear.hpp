@@ -25,11 +25,12 @@ class RoundedWeights {
   std::unordered_map<const c10::TensorImpl*, Copy> copies_;  // by the first weight
 };
 
-/// x [n, in] times each of one to three weights [out_i, in] transposed, side by side: [n, sum of out_i] float32. Differentiable in x and the weights.
+/// x [n, in] times each of one to three weights [out_i, in] transposed, side by side: [n, sum of out_i] float32. Differentiable in x; the weights are
+/// leaves, and a backward pass adds to the gradients of those that learn at once (torch::autograd::grad does not see them).
 at::Tensor products(const at::Tensor& x, const std::vector<at::Tensor>& weights, RoundedWeights& rounded);
 
 /// down (silu(gate x) * (up x)) (Shazeer 2020), x: [n, width] float32, gate and up: [ffn, width], down: [width, ffn]. Returns [n, width]
-/// float32. Keeps x and the products of gate and up from forward to backward, all bfloat16, and nothing else of [n, ffn].
+/// float32. Keeps x and the products of gate and up from forward to backward, all bfloat16, and nothing else of [n, ffn]. Gradients as in products().
 at::Tensor swiglu(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& up, const at::Tensor& down, RoundedWeights& rounded);
 
 }  // namespace cai
