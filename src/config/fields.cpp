@@ -194,8 +194,8 @@ std::vector<Field> declare() {
   d.add("temperature", AT(ppo.temperature), from_to(0.05, 10), "Sampling temperature; all log-probabilities are divided by it too.");
   d.add("kl_coefficient", AT(ppo.kl_coefficient), from_to(0, 10), "Weight of the per-token KL penalty against the reference.");
   d.add("divergence_weight", AT(ppo.divergence_weight), from_to(0, 100),
-        "Weight in the loss of how far each next-token distribution has gone from the reference's, KL(reference || policy): holds what the reward does not ask to change; 0: none.");
-  d.add("harmless_divergence_weight", AT(ppo.harmless_divergence_weight), from_to(0, 100), "The same in answers to ordinary and borderline prompts.");
+        "Weight in the loss of how far each next-token distribution has gone from the reference's, KL(reference || policy): holds what the reward does not ask to change; 0: none. In answers to red-team prompts.");
+  d.add("harmless_divergence_weight", AT(ppo.harmless_divergence_weight), from_to(0, 100), "The same in answers to other prompts, where little is to change.");
   d.add("adaptive_kl", AT(ppo.adaptive_kl), yes_no(), "Steer the coefficient towards kl_target.");
   d.add("kl_target", AT(ppo.kl_target), from_to(0.01, 1000), "Target KL, nats a sequence.");
   d.add("kl_horizon", AT(ppo.kl_horizon), from_to(1, 1e9), "Episodes over which the coefficient adapts.");

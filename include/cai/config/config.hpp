@@ -126,8 +126,8 @@ struct PpoConfig {
   long max_new_tokens = 64;
   double temperature = 1.0;              // no other sampler option: see docs
   double kl_coefficient = 0.05;
-  double divergence_weight = 0;          // of KL(reference || policy), whole next-token distributions, in the loss; requests that may be harmful
-  double harmless_divergence_weight = 0; // the same, in answers to harmless requests
+  double divergence_weight = 0;          // of KL(reference || policy), whole next-token distributions, in the loss; in answers to red-team prompts
+  double harmless_divergence_weight = 0; // the same, in answers to the others
   bool adaptive_kl = false;
   double kl_target = 6.0, kl_horizon = 10000;
   double clip_ratio = 0.2, clip_value = 0.2;
