@@ -122,7 +122,7 @@ Done ppo(Llama& model, const Json& work, const EngineConfig& engine, const fs::p
   config.epochs = work.at("epochs").get<long>();
   config.stop_epochs_at_kl = 1e9;
   std::vector<PpoPrompt> prompts;
-  for (const Json& p : work.at("prompts")) prompts.push_back({std::to_string(prompts.size()), p.at("tokens").get<std::vector<int>>(), ""});
+  for (const Json& p : work.at("prompts")) prompts.push_back({std::to_string(prompts.size()), p.at("tokens").get<std::vector<int>>()});
   const auto judge = new_reward_model(model.clone(), 1);
   const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(*judge, sequences, states, layers); };
   train_ppo_with(model, *new_reward_model(model, 2), score, prompts, {}, config, engine, 1, folder, {});

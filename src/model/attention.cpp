@@ -200,6 +200,91 @@ struct Task {
   }
 };
 
+}  // namespace
+
+Attended attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionLayout& layout, std::int64_t window) {
+  const Shape shape{q.size(1), k.size(1), q.size(2), window};
+  Attended made{at::empty({q.size(0), shape.q_row()}, q.options()), at::empty({q.size(0), shape.heads}, q.options())};
+  const float *const q_data = q.data_ptr<float>(), *const k_data = k.data_ptr<float>(), *const v_data = v.data_ptr<float>();
+  float *const to = made.out.data_ptr<float>(), *const total = made.totals.data_ptr<float>();
+  const std::int64_t tasks = static_cast<std::int64_t>(layout.segments.size()) * shape.kv_heads;
+#pragma omp parallel
+  {
+    std::vector<float> k_across, scores;
+#pragma omp for schedule(dynamic, 1)
+    for (std::int64_t t = 0; t < tasks; ++t) {
+      const Task task{layout.segments[static_cast<std::size_t>(t / shape.kv_heads)], shape, t % shape.kv_heads};
+      transpose(k_data, task.segment, shape, task.kv_head, k_across);
+      scores.resize(static_cast<std::size_t>(kBlock * task.row()));
+      task.by_block([&](std::int64_t g, std::int64_t first, std::int64_t rows, std::int64_t seen) {
+        task.weights(q_data, k_across, g, first, rows, seen, scores.data(), total, false);
+        float* const result = to + (task.begin() + first) * shape.q_row() + task.head(g) * shape.width;
+        by_piece(task.segment, seen, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
+          product({scores.data() + position, task.row()}, {v_data + piece.begin * shape.k_row() + task.kv_head * shape.width, shape.k_row()}, rows, shape.width, count, result, shape.q_row(), position > 0);
+        });
+      });
+    }
+  }
+  return made;
+}
+
+AttentionSlopes attend_backward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Attended& attended, const at::Tensor& slopes_of_out, const AttentionLayout& layout,
+                                std::int64_t window) {
+  const Shape shape{q.size(1), k.size(1), q.size(2), window};
+  AttentionSlopes d{at::empty_like(q), at::zeros_like(k), at::zeros_like(v)};
+  const float *const q_data = q.data_ptr<float>(), *const k_data = k.data_ptr<float>(), *const v_data = v.data_ptr<float>(), *const g_data = slopes_of_out.data_ptr<float>();
+  const float* const o_data = attended.out.data_ptr<float>();
+  float *const to_q = d.q.data_ptr<float>(), *const to_k = d.k.data_ptr<float>(), *const to_v = d.v.data_ptr<float>(), *const total = attended.totals.data_ptr<float>();
+  const std::int64_t tasks = static_cast<std::int64_t>(layout.segments.size()) * shape.kv_heads;
+  // Gradients towards keys and values of earlier segments wait here, [start, width] a task, and are added in order: several tasks have some for the same rows.
+  std::vector<std::vector<float>> earlier_k(static_cast<std::size_t>(tasks)), earlier_v(static_cast<std::size_t>(tasks));
+#pragma omp parallel
+  {
+    std::vector<float> k_across, v_across, weights, slopes;
+#pragma omp for schedule(dynamic, 1)
+    for (std::int64_t t = 0; t < tasks; ++t) {
+      const Task task{layout.segments[static_cast<std::size_t>(t / shape.kv_heads)], shape, t % shape.kv_heads};
+      transpose(k_data, task.segment, shape, task.kv_head, k_across), transpose(v_data, task.segment, shape, task.kv_head, v_across);
+      weights.resize(static_cast<std::size_t>(kBlock * task.row())), slopes.resize(weights.size());
+      std::vector<float>&early_k = earlier_k[static_cast<std::size_t>(t)], &early_v = earlier_v[static_cast<std::size_t>(t)];
+      early_k.assign(static_cast<std::size_t>(task.segment.start * shape.width), 0.0f), early_v.assign(early_k.size(), 0.0f);
+      task.by_block([&](std::int64_t g, std::int64_t first, std::int64_t rows, std::int64_t seen) {
+        const std::int64_t at = (task.begin() + first) * shape.q_row() + task.head(g) * shape.width, row = task.row();
+        task.weights(q_data, k_across, g, first, rows, seen, weights.data(), total, true);
+        product({g_data + at, shape.q_row()}, {v_across.data(), row}, rows, padded(seen), shape.width, slopes.data(), row, false);
+        for (std::int64_t r = 0; r < rows; ++r)
+          through_softmax(weights.data() + r * row, padded(seen), shape.scale(), dot(g_data + at + r * shape.q_row(), o_data + at + r * shape.q_row(), shape.width), slopes.data() + r * row);
+        by_piece(task.segment, seen, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
+          const std::int64_t rows_at = piece.begin * shape.k_row() + task.kv_head * shape.width;
+          product({slopes.data() + position, row}, {k_data + rows_at, shape.k_row()}, rows, shape.width, count, to_q + at, shape.q_row(), position > 0);
+          const bool is_own = position == task.segment.start;
+          float* const for_k = is_own ? to_k + rows_at : early_k.data() + position * shape.width;
+          float* const for_v = is_own ? to_v + rows_at : early_v.data() + position * shape.width;
+          const std::int64_t to_row = is_own ? shape.k_row() : shape.width;
+          product({slopes.data() + position, 1, row}, {q_data + at, shape.q_row()}, count, shape.width, rows, for_k, to_row, true);
+          product({weights.data() + position, 1, row}, {g_data + at, shape.q_row()}, count, shape.width, rows, for_v, to_row, true);
+        });
+      });
+    }
+#pragma omp for schedule(static)
+    for (std::int64_t h = 0; h < shape.kv_heads; ++h)
+      for (std::size_t s = 0; s < layout.segments.size(); ++s) {
+        const AttentionLayout::Segment& segment = layout.segments[s];
+        const std::size_t t = s * static_cast<std::size_t>(shape.kv_heads) + static_cast<std::size_t>(h);
+        by_piece(segment, segment.start, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
+          for (std::int64_t i = 0; i < count; ++i)
+            for (std::int64_t x = 0; x < shape.width; ++x) {
+              const std::int64_t to = (piece.begin + i) * shape.k_row() + h * shape.width + x, from = (position + i) * shape.width + x;
+              to_k[to] += earlier_k[t][static_cast<std::size_t>(from)], to_v[to] += earlier_v[t][static_cast<std::size_t>(from)];
+            }
+        });
+      }
+  }
+  return d;
+}
+
+namespace {
+
 struct KeptLayout : torch::CustomClassHolder {
   explicit KeptLayout(std::shared_ptr<const AttentionLayout> l) : layout(std::move(l)) {}
   std::shared_ptr<const AttentionLayout> layout;
@@ -209,88 +294,18 @@ struct Attention : torch::autograd::Function<Attention> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const std::shared_ptr<const AttentionLayout>& layout,
                             std::int64_t window) {
     const at::Tensor q = queries.contiguous(), k = keys.contiguous(), v = values.contiguous();
-    const Shape shape{q.size(1), k.size(1), q.size(2), window};
-    at::Tensor out = at::empty({q.size(0), shape.q_row()}, q.options()), totals = at::empty({q.size(0), shape.heads}, q.options());
-    const float *const q_data = q.data_ptr<float>(), *const k_data = k.data_ptr<float>(), *const v_data = v.data_ptr<float>();
-    float *const to = out.data_ptr<float>(), *const total = totals.data_ptr<float>();
-    const std::int64_t tasks = static_cast<std::int64_t>(layout->segments.size()) * shape.kv_heads;
-#pragma omp parallel
-    {
-      std::vector<float> k_across, scores;
-#pragma omp for schedule(dynamic, 1)
-      for (std::int64_t t = 0; t < tasks; ++t) {
-        const Task task{layout->segments[static_cast<std::size_t>(t / shape.kv_heads)], shape, t % shape.kv_heads};
-        transpose(k_data, task.segment, shape, task.kv_head, k_across);
-        scores.resize(static_cast<std::size_t>(kBlock * task.row()));
-        task.by_block([&](std::int64_t g, std::int64_t first, std::int64_t rows, std::int64_t seen) {
-          task.weights(q_data, k_across, g, first, rows, seen, scores.data(), total, false);
-          float* const result = to + (task.begin() + first) * shape.q_row() + task.head(g) * shape.width;
-          by_piece(task.segment, seen, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
-            product({scores.data() + position, task.row()}, {v_data + piece.begin * shape.k_row() + task.kv_head * shape.width, shape.k_row()}, rows, shape.width, count, result, shape.q_row(), position > 0);
-          });
-        });
-      }
-    }
-    context->save_for_backward({q, k, v, out, totals});
+    const Attended made = attend(q, k, v, *layout, window);
+    context->save_for_backward({q, k, v, made.out, made.totals});
     context->saved_data["layout"] = c10::IValue::make_capsule(c10::make_intrusive<KeptLayout>(layout));
     context->saved_data["window"] = window;
-    return out;
+    return made.out;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3], &totals = saved[4], gradient = gradients[0].contiguous();
     const AttentionLayout& layout = *c10::static_intrusive_pointer_cast<KeptLayout>(context->saved_data["layout"].toCapsule())->layout;
-    const Shape shape{q.size(1), k.size(1), q.size(2), context->saved_data["window"].toInt()};
-    at::Tensor d_q = at::empty_like(q), d_k = at::zeros_like(k), d_v = at::zeros_like(v);
-    const float *const q_data = q.data_ptr<float>(), *const k_data = k.data_ptr<float>(), *const v_data = v.data_ptr<float>(), *const g_data = gradient.data_ptr<float>(), *const o_data = out.data_ptr<float>();
-    float *const to_q = d_q.data_ptr<float>(), *const to_k = d_k.data_ptr<float>(), *const to_v = d_v.data_ptr<float>(), *const total = totals.data_ptr<float>();
-    const std::int64_t tasks = static_cast<std::int64_t>(layout.segments.size()) * shape.kv_heads;
-    // Gradients towards keys and values of earlier segments wait here, [start, width] a task, and are added in order: several tasks have some for the same rows.
-    std::vector<std::vector<float>> earlier_k(static_cast<std::size_t>(tasks)), earlier_v(static_cast<std::size_t>(tasks));
-#pragma omp parallel
-    {
-      std::vector<float> k_across, v_across, weights, slopes;
-#pragma omp for schedule(dynamic, 1)
-      for (std::int64_t t = 0; t < tasks; ++t) {
-        const Task task{layout.segments[static_cast<std::size_t>(t / shape.kv_heads)], shape, t % shape.kv_heads};
-        transpose(k_data, task.segment, shape, task.kv_head, k_across), transpose(v_data, task.segment, shape, task.kv_head, v_across);
-        weights.resize(static_cast<std::size_t>(kBlock * task.row())), slopes.resize(weights.size());
-        std::vector<float>&early_k = earlier_k[static_cast<std::size_t>(t)], &early_v = earlier_v[static_cast<std::size_t>(t)];
-        early_k.assign(static_cast<std::size_t>(task.segment.start * shape.width), 0.0f), early_v.assign(early_k.size(), 0.0f);
-        task.by_block([&](std::int64_t g, std::int64_t first, std::int64_t rows, std::int64_t seen) {
-          const std::int64_t at = (task.begin() + first) * shape.q_row() + task.head(g) * shape.width, row = task.row();
-          task.weights(q_data, k_across, g, first, rows, seen, weights.data(), total, true);
-          product({g_data + at, shape.q_row()}, {v_across.data(), row}, rows, padded(seen), shape.width, slopes.data(), row, false);
-          for (std::int64_t r = 0; r < rows; ++r)
-            through_softmax(weights.data() + r * row, padded(seen), shape.scale(), dot(g_data + at + r * shape.q_row(), o_data + at + r * shape.q_row(), shape.width), slopes.data() + r * row);
-          by_piece(task.segment, seen, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
-            const std::int64_t rows_at = piece.begin * shape.k_row() + task.kv_head * shape.width;
-            product({slopes.data() + position, row}, {k_data + rows_at, shape.k_row()}, rows, shape.width, count, to_q + at, shape.q_row(), position > 0);
-            const bool is_own = position == task.segment.start;
-            float* const for_k = is_own ? to_k + rows_at : early_k.data() + position * shape.width;
-            float* const for_v = is_own ? to_v + rows_at : early_v.data() + position * shape.width;
-            const std::int64_t to_row = is_own ? shape.k_row() : shape.width;
-            product({slopes.data() + position, 1, row}, {q_data + at, shape.q_row()}, count, shape.width, rows, for_k, to_row, true);
-            product({weights.data() + position, 1, row}, {g_data + at, shape.q_row()}, count, shape.width, rows, for_v, to_row, true);
-          });
-        });
-      }
-#pragma omp for schedule(static)
-      for (std::int64_t h = 0; h < shape.kv_heads; ++h)
-        for (std::size_t s = 0; s < layout.segments.size(); ++s) {
-          const AttentionLayout::Segment& segment = layout.segments[s];
-          const std::size_t t = s * static_cast<std::size_t>(shape.kv_heads) + static_cast<std::size_t>(h);
-          by_piece(segment, segment.start, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
-            for (std::int64_t i = 0; i < count; ++i)
-              for (std::int64_t x = 0; x < shape.width; ++x) {
-                const std::int64_t to = (piece.begin + i) * shape.k_row() + h * shape.width + x, from = (position + i) * shape.width + x;
-                to_k[to] += earlier_k[t][static_cast<std::size_t>(from)], to_v[to] += earlier_v[t][static_cast<std::size_t>(from)];
-              }
-          });
-        }
-    }
-    return {d_q, d_k, d_v, at::Tensor(), at::Tensor()};
+    const AttentionSlopes d = attend_backward(saved[0], saved[1], saved[2], {saved[3], saved[4]}, gradients[0].contiguous(), layout, context->saved_data["window"].toInt());
+    return {d.q, d.k, d.v, at::Tensor(), at::Tensor()};
   }
 };
 

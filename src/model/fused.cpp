@@ -4,40 +4,13 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <cmath>
 
-// Compiled for each width of vector registers, chosen at load time.
-#define CAI_WIDE __attribute__((target_clones("avx512f", "avx2,fma", "default")))
+#include "cai/model/rows.hpp"
 
 namespace cai {
 namespace {
 
 constexpr std::int64_t kChunk = 64;  // rows whose part of a weight's gradient is summed on its own, so that threads do not matter
-
-CAI_WIDE float norm_row(const float* x, const float* weight, std::int64_t width, float epsilon, float* y) {
-  float squares = 0;
-#pragma omp simd reduction(+ : squares)
-  for (std::int64_t i = 0; i < width; ++i) squares += x[i] * x[i];
-  const float scale = 1.0f / std::sqrt(squares / static_cast<float>(width) + epsilon);
-#pragma omp simd
-  for (std::int64_t i = 0; i < width; ++i) y[i] = weight[i] * (x[i] * scale);
-  return scale;
-}
-
-// dx = scale * (g w - x scale^2 mean(g w x)).
-CAI_WIDE void norm_row_backward(const float* x, const float* weight, const float* g, float scale, std::int64_t width, float* dx) {
-  float along = 0;
-#pragma omp simd reduction(+ : along)
-  for (std::int64_t i = 0; i < width; ++i) along += g[i] * weight[i] * x[i];
-  const float pull = along * scale * scale / static_cast<float>(width);
-#pragma omp simd
-  for (std::int64_t i = 0; i < width; ++i) dx[i] = scale * (g[i] * weight[i] - x[i] * pull);
-}
-
-CAI_WIDE void add_weight_gradient(const float* x, const float* g, float scale, std::int64_t width, float* sum) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < width; ++i) sum[i] += g[i] * (x[i] * scale);
-}
 
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& input, const at::Tensor& weight, double epsilon) {
@@ -64,24 +37,11 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
     for (std::int64_t c = 0; c < chunks; ++c)
       for (std::int64_t r = c * kChunk; r < std::min(rows, (c + 1) * kChunk); ++r) {
         norm_row_backward(from + r * width, w, g + r * width, s[r], width, to + r * width);
-        if (wants_weight) add_weight_gradient(from + r * width, g + r * width, s[r], width, sums + c * width);
+        if (wants_weight) add_norm_weight_slopes(from + r * width, g + r * width, s[r], width, sums + c * width);
       }
     return {d_x, wants_weight ? parts.sum(0) : at::Tensor(), at::Tensor()};
   }
 };
-
-// sign 1 turns forwards, -1 back.
-CAI_WIDE void rotate_row(const float* x, const float* cosines, const float* sines, std::int64_t heads, std::int64_t half, float sign, float* y) {
-  for (std::int64_t h = 0; h < heads; ++h) {
-    const float* a = x + h * 2 * half;
-    float* to = y + h * 2 * half;
-#pragma omp simd
-    for (std::int64_t i = 0; i < half; ++i) {
-      to[i] = a[i] * cosines[i] - a[i + half] * (sign * sines[i]);
-      to[i + half] = a[i + half] * cosines[i] + a[i] * (sign * sines[i]);
-    }
-  }
-}
 
 at::Tensor rotated(const at::Tensor& input, const at::Tensor& cosines, const at::Tensor& sines, float sign) {
   const at::Tensor x = input.contiguous();
@@ -105,7 +65,26 @@ struct Rotate : torch::autograd::Function<Rotate> {
   }
 };
 
+struct Embed : torch::autograd::Function<Embed> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& weight, const at::Tensor& tokens) {
+    context->save_for_backward({weight, tokens});
+    return weight.index_select(0, tokens);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    at::Tensor weight = saved[0];
+    at::Tensor& gradient = weight.mutable_grad();
+    if (!gradient.defined()) gradient = at::zeros_like(weight);
+    const at::Tensor tokens = saved[1], slopes = gradients[0].contiguous();
+    const std::int64_t width = weight.size(1);
+    for (std::int64_t r = 0; r < tokens.size(0); ++r) add_floats(slopes.data_ptr<float>() + r * width, width, gradient.data_ptr<float>() + tokens.data_ptr<std::int64_t>()[r] * width);
+    return {at::Tensor(), at::Tensor()};
+  }
+};
+
 }  // namespace
+
+at::Tensor embed_rows(const at::Tensor& weight, const at::Tensor& tokens) { return Embed::apply(weight, tokens); }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) { return RmsNorm::apply(x, weight, epsilon); }
 

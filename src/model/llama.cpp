@@ -8,7 +8,6 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
-#include "cai/model/attention.hpp"
 #include "cai/model/fused.hpp"
 
 namespace cai {
@@ -16,23 +15,11 @@ namespace {
 
 struct QueryKeyValue { at::Tensor q, k, v; };  // [n, heads or kv_heads, head_width]
 
-QueryKeyValue query_key_value(const Llama& model, const LlamaLayer& l, const at::Tensor& y) {
-  const ModelConfig& c = model.config;
+QueryKeyValue query_key_value(const ModelConfig& c, const LlamaLayer& l, const at::Tensor& y) {
   const auto n = y.size(0);
-  at::Tensor q, k, v;
-  if (model.bfloat16) {
-    const std::vector<at::Tensor> parts = products(y, {l.q, l.k, l.v}, *model.rounded).split_with_sizes({l.q.size(0), l.k.size(0), l.v.size(0)}, 1);
-    q = parts[0], k = parts[1], v = parts[2];
-  } else {
-    q = at::linear(y, l.q), k = at::linear(y, l.k), v = at::linear(y, l.v);
-  }
+  at::Tensor q = at::linear(y, l.q), k = at::linear(y, l.k), v = at::linear(y, l.v);
   if (l.q_bias.defined()) q = q + l.q_bias, k = k + l.k_bias, v = v + l.v_bias;
   return {q.reshape({n, c.heads, c.head_width}), k.reshape({n, c.kv_heads, c.head_width}), v.reshape({n, c.kv_heads, c.head_width})};
-}
-
-at::Tensor feed_forward(const Llama& model, const LlamaLayer& l, const at::Tensor& y) {
-  if (model.bfloat16) return swiglu(y, l.gate, l.up, l.down, *model.rounded);
-  return at::linear(at::silu(at::linear(y, l.gate)) * at::linear(y, l.up), l.down);
 }
 
 }  // namespace
@@ -155,27 +142,30 @@ at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed
   const ModelConfig& c = model.config;
   at::Tensor x = hidden;
   const at::Tensor angles = packed.positions.to(at::kFloat).unsqueeze(1) * rotary_frequencies(c).unsqueeze(0);
-  const at::Tensor cosines = angles.cos(), sines = angles.sin();  // [n, head_width / 2]
   auto layout = std::make_shared<AttentionLayout>();
   for (std::size_t s = 0; s < packed.segments.size(); ++s) {
     layout->segments.push_back({packed.segments[s].start, {}});
     for (const std::size_t before : path_to(packed, static_cast<std::int64_t>(s))) layout->segments.back().pieces.push_back({packed.segments[before].begin, packed.segments[before].length});
   }
+  const RowPositions positions{angles.cos(), angles.sin(), layout};
   for (auto i = first_layer; i < last_layer; ++i) {
     const LlamaLayer& l = model.layers[static_cast<std::size_t>(i)];
-    const at::Tensor y = rms_norm(x, l.attention_norm, c.norm_epsilon);
-    auto [q, k, v] = query_key_value(model, l, y);
+    if (model.bfloat16) {
+      x = add_feed_forward(add_attention(x, l, c, positions, *model.rounded), l, c, *model.rounded);
+      continue;
+    }
+    auto [q, k, v] = query_key_value(c, l, rms_norm(x, l.attention_norm, c.norm_epsilon));
     if (c.qk_norm) q = rms_norm(q, l.q_norm, c.norm_epsilon), k = rms_norm(k, l.k_norm, c.norm_epsilon);
-    q = rotate(q, cosines, sines), k = rotate(k, cosines, sines);
-    const at::Tensor mixed = packed_attention(q, k, v, layout, c.sliding_window);
-    const at::Tensor projected = model.bfloat16 ? products(mixed, {l.o}, *model.rounded) : at::linear(mixed, l.o);
+    q = rotate(q, positions.cosines, positions.sines), k = rotate(k, positions.cosines, positions.sines);
+    const at::Tensor projected = at::linear(packed_attention(q, k, v, layout, c.sliding_window), l.o);
     x = x + (l.o_bias.defined() ? projected + l.o_bias : projected);
-    x = x + feed_forward(model, l, rms_norm(x, l.ffn_norm, c.norm_epsilon));
+    const at::Tensor y = rms_norm(x, l.ffn_norm, c.norm_epsilon);
+    x = x + at::linear(at::silu(at::linear(y, l.gate)) * at::linear(y, l.up), l.down);
   }
   return x;
 }
 
-at::Tensor embed(const Llama& model, const at::Tensor& tokens) { return at::embedding(model.embedding, tokens); }
+at::Tensor embed(const Llama& model, const at::Tensor& tokens) { return embed_rows(model.embedding, tokens); }
 
 at::Tensor final_norm(const Llama& model, const at::Tensor& hidden) { return rms_norm(hidden, model.norm, model.config.norm_epsilon); }
 

@@ -28,6 +28,7 @@ LmHead::LmHead(const at::Tensor& weight, bool bfloat16) {
 }
 
 const at::Tensor& LmHead::weight() const { return state_->weight; }
+bool LmHead::is_bfloat16() const { return state_->rounded.defined(); }
 
 at::Tensor LmHead::logits(const at::Tensor& hidden, std::int64_t first, std::int64_t count) const {
   if (count < 0) count = state_->weight.size(0) - first;
@@ -43,8 +44,13 @@ at::Tensor LmHead::to_hidden(const at::Tensor& slopes, std::int64_t first) const
   return state_->rounded.defined() ? at::mm(slopes.to(at::kBFloat16), state_->rounded.narrow(0, first, count)).to(at::kFloat) : at::mm(slopes, state_->weight.narrow(0, first, count));
 }
 
-at::Tensor LmHead::to_weight(const at::Tensor& slopes, const at::Tensor& hidden) const {
-  return state_->rounded.defined() ? at::mm(slopes.to(at::kBFloat16).t(), hidden.to(at::kBFloat16)) : at::mm(slopes.t(), hidden);
+void LmHead::learn(const at::Tensor& slopes, const at::Tensor& hidden, std::int64_t first) const {
+  at::Tensor weight = state_->weight;
+  at::Tensor& gradient = weight.mutable_grad();
+  if (!gradient.defined()) gradient = at::zeros_like(weight);
+  at::Tensor rows = gradient.narrow(0, first, slopes.size(1));
+  if (state_->rounded.defined()) rows.add_(at::mm(slopes.to(at::kBFloat16).t(), hidden.to(at::kBFloat16)));
+  else rows.addmm_(slopes.t(), hidden);
 }
 
 namespace {
@@ -131,20 +137,23 @@ struct FrozenHeadFunction : torch::autograd::Function<FrozenHeadFunction> {
   }
 };
 
-// A learning head: logits are made again in backward. `weight` is the head's: autograd sees it through that.
+// A learning head. In bfloat16 what each logit's slope is made of waits for the backward pass, rounded as its products take it; in float32 that would be
+// too much, and logits are made again. `weight` is the head's: autograd sees through it that the head learns.
 struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const LmHead& head, const at::Tensor& targets, double temperature) {
-    const auto n = hidden.size(0);
+    const auto n = hidden.size(0), vocabulary = weight.size(0);
     at::Tensor chosen = at::empty({n}, hidden.options()), totals = at::empty({n}, hidden.options());
+    at::Tensor errors = at::empty({head.is_bfloat16() ? n : 0, vocabulary}, hidden.options().dtype(at::kBFloat16));  // softmax - onehot
     for (std::int64_t from = 0; from < n; from += kChunk) {
       const auto rows = std::min(kChunk, n - from);
       at::Tensor logits = head.logits(hidden.narrow(0, from, rows));
       if (temperature != 1) logits.div_(temperature);
-      const at::Tensor total = log_sums(logits);
+      const at::Tensor total = log_sums(logits), target = targets.narrow(0, from, rows);
       totals.narrow(0, from, rows).copy_(total);
-      chosen.narrow(0, from, rows).copy_(chosen_of(logits, targets.narrow(0, from, rows), total));
+      chosen.narrow(0, from, rows).copy_(chosen_of(logits, target, total));
+      if (head.is_bfloat16()) errors.narrow(0, from, rows).copy_(exponentiate(logits, total).scatter_add_(1, target.unsqueeze(1), at::full({rows, 1}, -1.0f)));
     }
-    context->save_for_backward({hidden, targets, totals});
+    context->save_for_backward({hidden, targets, totals, errors});
     context->saved_data["head"] = kept(head), context->saved_data["temperature"] = temperature;
     return chosen;
   }
@@ -152,23 +161,28 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
   // d log p(target) / d logits = onehot - softmax.
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor none, &hidden = saved[0], &targets = saved[1], &totals = saved[2];
+    const at::Tensor none, &hidden = saved[0], &targets = saved[1], &totals = saved[2], &errors = saved[3];
     const LmHead head = head_in(context->saved_data["head"]);
     const double temperature = context->saved_data["temperature"].toDouble();
-    const at::Tensor slope = gradients[0].unsqueeze(1) / temperature;  // [n, 1]
-    at::Tensor d_hidden = at::zeros_like(hidden), d_weight = at::empty_like(head.weight());
-    const auto vocabulary = d_weight.size(0);
+    const at::Tensor slope = gradients[0].unsqueeze(1) / temperature, against = -slope;  // [n, 1]
+    at::Tensor d_hidden = at::zeros_like(hidden);
+    const auto vocabulary = head.weight().size(0);
     for (std::int64_t first = 0; first < vocabulary; first += kBlock) {
       const auto count = std::min(kBlock, vocabulary - first);
-      at::Tensor d_logits = head.logits(hidden, first, count);
-      if (temperature != 1) d_logits.div_(temperature);
-      exponentiate(d_logits, totals).mul_(-slope);
-      const at::Tensor here = targets.ge(first).logical_and(targets.lt(first + count)).unsqueeze(1);
-      d_logits.scatter_add_(1, (targets - first).clamp(0, count - 1).unsqueeze(1), slope * here);
+      at::Tensor d_logits;
+      if (head.is_bfloat16()) {
+        d_logits = errors.narrow(1, first, count) * against;  // float32
+      } else {
+        d_logits = head.logits(hidden, first, count);
+        if (temperature != 1) d_logits.div_(temperature);
+        exponentiate(d_logits, totals).mul_(against);
+        const at::Tensor here = targets.ge(first).logical_and(targets.lt(first + count)).unsqueeze(1);
+        d_logits.scatter_add_(1, (targets - first).clamp(0, count - 1).unsqueeze(1), slope * here);
+      }
       d_hidden.add_(head.to_hidden(d_logits, first));
-      d_weight.narrow(0, first, count).copy_(head.to_weight(d_logits, hidden));
+      head.learn(d_logits, hidden, first);
     }
-    return {d_hidden, d_weight, none, none, none};
+    return {d_hidden, none, none, none, none};
   }
 };
 
@@ -197,16 +211,16 @@ struct LearningHeadDivergenceFunction : torch::autograd::Function<LearningHeadDi
     const at::Tensor none, slope = gradients[0].unsqueeze(1) / temperature;
     const at::Tensor &hidden = saved[0], &total = saved[1], &before_hidden = saved[2], &before_total = saved[3];
     const LmHead head = head_in(context->saved_data["head"]), before_head = head_in(context->saved_data["before_head"]);
-    at::Tensor d_hidden = at::zeros_like(hidden), d_weight = at::empty_like(head.weight());
-    const auto vocabulary = d_weight.size(0);
+    at::Tensor d_hidden = at::zeros_like(hidden);
+    const auto vocabulary = head.weight().size(0);
     for (std::int64_t first = 0; first < vocabulary; first += kBlock) {
       const auto count = std::min(kBlock, vocabulary - first);
       at::Tensor d_logits = head.logits(hidden, first, count).div_(temperature), before = before_head.logits(before_hidden, first, count).div_(temperature);
       exponentiate(d_logits, total).sub_(exponentiate(before, before_total)).mul_(slope);
       d_hidden.add_(head.to_hidden(d_logits, first));
-      d_weight.narrow(0, first, count).copy_(head.to_weight(d_logits, hidden));
+      head.learn(d_logits, hidden, first);
     }
-    return {d_hidden, d_weight, none, none, none, none};
+    return {d_hidden, none, none, none, none, none};
   }
 };
 

@@ -17,9 +17,22 @@ struct AttentionLayout {
   std::vector<Segment> segments;
 };
 
+struct Attended {
+  at::Tensor out;     // [rows, heads * head_width]
+  at::Tensor totals;  // [rows, heads] log of the sum of each row's exponentials: with it the backward pass makes the weights again
+};
+struct AttentionSlopes { at::Tensor q, k, v; };
+
 /// softmax(q k^T / sqrt(head_width)) v, each row seeing itself and what lies before it, with `window` > 0 that many rows in all. q: [rows, heads,
-/// head_width], k, v: [rows, kv_heads, head_width], float32 -> [rows, heads * head_width]. Differentiable in q, k and v; nothing of the size of the
-/// weights is kept for that (Dao et al. 2022). The same bits on any number of threads.
+/// head_width], k, v: [rows, kv_heads, head_width], float32, contiguous. The same bits on any number of threads.
+Attended attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionLayout& layout, std::int64_t window);
+
+/// Slopes towards q, k and v from those towards `attended.out`, [rows, heads * head_width] float32, contiguous. Nothing of the size of the weights is
+/// kept for that (Dao et al. 2022).
+AttentionSlopes attend_backward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Attended& attended, const at::Tensor& slopes_of_out, const AttentionLayout& layout,
+                                std::int64_t window);
+
+/// attend(), differentiable in q, k and v.
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::shared_ptr<const AttentionLayout> layout, std::int64_t window);
 
 }  // namespace cai

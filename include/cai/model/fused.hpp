@@ -5,6 +5,10 @@
 
 namespace cai {
 
+/// weight [vocabulary, width] float32 by rows `tokens` [n] int64: [n, width]. The weight is a leaf, and a backward pass adds to its gradient only what
+/// these rows get.
+at::Tensor embed_rows(const at::Tensor& weight, const at::Tensor& tokens);
+
 /// x / rms(x) * weight along the last dimension (Zhang & Sennrich 2019). x: [..., width] float32, weight: [width]. Differentiable in both.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
 

@@ -10,19 +10,9 @@
 #include <vector>
 
 #include "cai/model/config.hpp"
-#include "cai/model/linear.hpp"
+#include "cai/model/layer.hpp"
 
 namespace cai {
-
-struct LlamaLayer {
-  at::Tensor attention_norm;                  // [width]
-  at::Tensor q, k, v;                         // [heads * head_width | kv_heads * head_width, width]
-  at::Tensor q_bias, k_bias, v_bias, o_bias;  // undefined unless the model has them
-  at::Tensor q_norm, k_norm;                  // [head_width]; undefined unless qk_norm
-  at::Tensor o;                               // [width, heads * head_width]
-  at::Tensor ffn_norm;                        // [width]
-  at::Tensor gate, up, down;                  // [ffn, width], [ffn, width], [width, ffn]
-};
 
 /// Weights are float32 on the CPU (master weights); rotary embedding is HF's half-split layout.
 struct Llama {
@@ -31,7 +21,7 @@ struct Llama {
   std::vector<LlamaLayer> layers;
   at::Tensor norm;                            // [width]
   at::Tensor head;                            // [vocabulary, width]; the same tensor as embedding when tied
-  bool bfloat16 = false;                      // run_layers takes its products in bfloat16 (linear.hpp)
+  bool bfloat16 = false;                      // run_layers takes its products in bfloat16 (layer.hpp)
   std::shared_ptr<RoundedWeights> rounded = std::make_shared<RoundedWeights>();  // for those products; empty until then
 
   /// All weights under their HF names ("model.layers.0.self_attn.q_proj.weight", ...), head left out when tied.

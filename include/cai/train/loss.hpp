@@ -22,10 +22,11 @@ class LmHead {
   /// slopes [n, count] of those tokens' logits times their weights: [n, width].
   at::Tensor to_hidden(const at::Tensor& slopes, std::int64_t first = 0) const;
 
-  /// Those weights' gradient: slopes [n, count] transposed times hidden [n, width].
-  at::Tensor to_weight(const at::Tensor& slopes, const at::Tensor& hidden) const;
+  /// Adds to those weights' gradient: slopes [n, count] transposed times hidden [n, width].
+  void learn(const at::Tensor& slopes, const at::Tensor& hidden, std::int64_t first) const;
 
   const at::Tensor& weight() const;
+  bool is_bfloat16() const;
 
  private:
   struct State;
@@ -33,7 +34,7 @@ class LmHead {
 };
 
 struct TokenLogProbabilities {
-  at::Tensor log_probabilities;  // [n] float32, differentiable in hidden and head
+  at::Tensor log_probabilities;  // [n] float32, differentiable in hidden; a head that learns does
   at::Tensor entropies;          // [n] float32, of the whole next-token distribution; undefined where gradients are recorded
   at::Tensor divergences;        // [n] float32, KL(before || now) of it, differentiable alike; undefined without `before`
 };
@@ -57,8 +58,8 @@ NextTokens joined(const std::vector<NextTokens>& parts);
 
 /// hidden: [n, width] final normed states; targets: [n] int64. Logits are divided by `temperature`.
 /// Computed by chunks of rows: memory is one chunk's logits instead of n x vocabulary. A frozen head's gradient towards hidden is made in
-/// the forward pass, while the logits are there; a learning head computes them again in backward, by blocks of the vocabulary, so that
-/// each part of its gradient is written once. `before`: [n] rows at the same temperature, made for a head that learns or not as this one does.
+/// the forward pass, while the logits are there; a learning head's in backward, by blocks of the vocabulary, from 2 bytes a logit that are kept in
+/// bfloat16 and from logits that are made again in float32. The head's weight is a leaf whose gradient is added to there. `before`: [n] rows at the same temperature, made for a head that learns or not as this one does.
 TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature = 1.0, const NextTokens* before = nullptr);
 
 }  // namespace cai

@@ -1,0 +1,57 @@
+// A layer of the training forward with its products in bfloat16: both sides of each product, backward too, are rounded to bfloat16, and its
+// result as well; weights stay float32 masters, and so do what is added to them and the states between the layers (Micikevicius et al. 2018,
+// with bfloat16 for float16). Its two halves are one differentiable step each: what stands between their products is made row by row, and
+// made again in the backward pass where keeping it would cost memory.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "cai/model/attention.hpp"
+#include "cai/model/config.hpp"
+
+namespace cai {
+
+struct LlamaLayer {
+  at::Tensor attention_norm;                  // [width]
+  at::Tensor q, k, v;                         // [heads * head_width | kv_heads * head_width, width]
+  at::Tensor q_bias, k_bias, v_bias, o_bias;  // undefined unless the model has them
+  at::Tensor q_norm, k_norm;                  // [head_width]; undefined unless qk_norm
+  at::Tensor o;                               // [width, heads * head_width]
+  at::Tensor ffn_norm;                        // [width]
+  at::Tensor gate, up, down;                  // [ffn, width], [ffn, width], [width, ffn]
+};
+
+/// Where the rows of a pack stand: the angles of their positions and which of them see which.
+struct RowPositions {
+  at::Tensor cosines, sines;                  // [rows, head_width / 2] float32
+  std::shared_ptr<const AttentionLayout> layout;
+};
+
+/// bfloat16 copies of weights, made again when a weight has changed: a step uses each of them once a micro-batch, a frozen one for ever.
+class RoundedWeights {
+ public:
+  /// The weights [out_i, in] float32 one below the other, [sum of out_i, in] bfloat16.
+  at::Tensor of(const std::vector<at::Tensor>& weights);
+
+ private:
+  struct Copy {
+    std::vector<c10::weak_intrusive_ptr<c10::TensorImpl>> weights;
+    std::vector<std::int64_t> versions;
+    at::Tensor rounded;
+  };
+  std::unordered_map<const c10::TensorImpl*, Copy> copies_;  // by the first weight
+};
+
+/// x + o attention(norm(x)), x: [rows, width] float32. Differentiable in x; the layer's weights are leaves, and a backward pass adds to the gradients of
+/// those that learn at once (torch::autograd::grad does not see them). Keeps x, the products of q, k and v in bfloat16 and what attention gave.
+at::Tensor add_attention(const at::Tensor& x, const LlamaLayer& layer, const ModelConfig& config, const RowPositions& positions, RoundedWeights& rounded);
+
+/// x + down (silu(gate norm(x)) * (up norm(x))) (Shazeer 2020). Gradients as in add_attention. Keeps x and the products of gate and up in bfloat16.
+at::Tensor add_feed_forward(const at::Tensor& x, const LlamaLayer& layer, const ModelConfig& config, RoundedWeights& rounded);
+
+}  // namespace cai

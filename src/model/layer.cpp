@@ -1,0 +1,324 @@
+#include "cai/model/layer.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
+
+#include <algorithm>
+
+#include "cai/base/error.hpp"
+#include "cai/model/rows.hpp"
+
+namespace cai {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr std::int64_t kChunk = 64;  // rows whose part of a norm's or a bias's gradient is summed on its own, so that threads do not matter
+
+Half* halves(const at::Tensor& t) { return reinterpret_cast<Half*>(t.data_ptr()); }
+float* floats(const at::Tensor& t) { return t.defined() ? t.data_ptr<float>() : nullptr; }
+
+// Calls body(row) for the rows [0, n) on all threads.
+template <class Body>
+void by_row(std::int64_t n, const Body& body) {
+#pragma omp parallel for schedule(static)
+  for (std::int64_t r = 0; r < n; ++r) body(r);
+}
+
+// The gradient of a weight that learns, float32, grows by `part`, bfloat16. Autograd would add a copy in float32: twice the memory to go through, for each pass.
+void add_to_gradient(at::Tensor weight, const at::Tensor& part) {
+  at::Tensor& gradient = weight.mutable_grad();
+  if (!gradient.defined()) {
+    gradient = part.to(at::kFloat);
+    return;
+  }
+  constexpr std::int64_t kRun = 1 << 14;
+  const std::int64_t n = part.numel();
+  by_row((n + kRun - 1) / kRun, [&](std::int64_t r) { add_halves(halves(part) + r * kRun, std::min(kRun, n - r * kRun), floats(gradient) + r * kRun); });
+}
+
+// Adds to the gradients of stacked weights, those that learn, what x gives them.
+void learn(const std::vector<at::Tensor>& weights, const at::Tensor& slopes, const at::Tensor& x) {
+  if (std::none_of(weights.begin(), weights.end(), [](const at::Tensor& w) { return w.requires_grad(); })) return;
+  const at::Tensor all = at::mm(slopes.t(), x);
+  std::int64_t from = 0;
+  for (const at::Tensor& w : weights) {
+    if (w.requires_grad()) add_to_gradient(w, all.narrow(0, from, w.size(0)));
+    from += w.size(0);
+  }
+}
+
+// The same for a norm or a bias: `parts` [chunks, n] are summed.
+void learn(at::Tensor weight, const at::Tensor& parts) {
+  if (!weight.defined() || !weight.requires_grad()) return;
+  at::Tensor& gradient = weight.mutable_grad();
+  gradient = gradient.defined() ? gradient.add_(parts.sum(0)) : parts.sum(0);
+}
+
+at::Tensor parts_of(const at::Tensor& weight, std::int64_t rows) {
+  return weight.defined() && weight.requires_grad() ? at::zeros({(rows + kChunk - 1) / kChunk, weight.size(0)}, weight.options().requires_grad(false)) : at::Tensor();
+}
+
+// x + the products (+ bias), [n, width] float32.
+at::Tensor sum_of(const at::Tensor& x, const at::Tensor& products, const at::Tensor& bias) {
+  const at::Tensor sum = at::empty_like(x);
+  const std::int64_t width = x.size(1);
+  by_row(x.size(0), [&](std::int64_t r) {
+    float* const to = floats(sum) + r * width;
+    to_floats(halves(products) + r * width, width, to);
+    if (bias.defined()) add_floats(floats(bias), width, to);
+    add_floats(floats(x) + r * width, width, to);
+  });
+  return sum;
+}
+
+// norm(x) in bfloat16. scales, 1 / rms of each row [n], are made or taken as they are.
+at::Tensor normed(const at::Tensor& x, const at::Tensor& weight, double epsilon, const at::Tensor& scales, bool has_scales) {
+  const std::int64_t width = x.size(1);
+  const at::Tensor y = at::empty(x.sizes(), x.options().dtype(at::kBFloat16));
+#pragma omp parallel
+  {
+    std::vector<float> row(static_cast<std::size_t>(width));
+#pragma omp for schedule(static)
+    for (std::int64_t r = 0; r < x.size(0); ++r) {
+      float& scale = floats(scales)[r];
+      if (has_scales) scale_row(floats(x) + r * width, floats(weight), scale, width, row.data());
+      else scale = norm_row(floats(x) + r * width, floats(weight), width, static_cast<float>(epsilon), row.data());
+      to_halves(row.data(), width, halves(y) + r * width);
+    }
+  }
+  return y;
+}
+
+// Slopes towards x, to which a half of a layer adds what it makes of norm(x): those towards its sum, and those that come through the norm.
+at::Tensor through_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scales, const at::Tensor& slopes_of_sum, const at::Tensor& slopes_of_normed) {
+  const std::int64_t n = x.size(0), width = x.size(1);
+  const at::Tensor d_x = at::empty_like(x), parts = parts_of(weight, n);
+#pragma omp parallel
+  {
+    std::vector<float> g(static_cast<std::size_t>(width));
+#pragma omp for schedule(static)
+    for (std::int64_t c = 0; c < (n + kChunk - 1) / kChunk; ++c)
+      for (std::int64_t r = c * kChunk; r < std::min(n, (c + 1) * kChunk); ++r) {
+        const float *const from = floats(x) + r * width, scale = floats(scales)[r];
+        float* const to = floats(d_x) + r * width;
+        to_floats(halves(slopes_of_normed) + r * width, width, g.data());
+        norm_row_backward(from, floats(weight), g.data(), scale, width, to);
+        add_floats(floats(slopes_of_sum) + r * width, width, to);
+        if (parts.defined()) add_norm_weight_slopes(from, g.data(), scale, width, floats(parts) + c * width);
+      }
+  }
+  learn(weight, parts);
+  return d_x;
+}
+
+// What a backward pass needs beside tensors that autograd keeps.
+struct Kept : torch::CustomClassHolder {
+  Kept(const LlamaLayer& l, const ModelConfig& c, RowPositions p = {}) : layer(l), config(c), positions(std::move(p)) {}
+  LlamaLayer layer;
+  ModelConfig config;
+  RowPositions positions;
+};
+
+c10::IValue kept(c10::intrusive_ptr<Kept> what) { return c10::IValue::make_capsule(std::move(what)); }
+c10::intrusive_ptr<Kept> kept_in(AutogradContext* context) { return c10::static_intrusive_pointer_cast<Kept>(context->saved_data["kept"].toCapsule()); }
+
+// One of q, k and v: the columns of their products that it has, and what is done with them before attention.
+struct Heads {
+  std::int64_t from, count;
+  at::Tensor bias, norm;  // may be undefined
+  bool turns;
+};
+
+class QueryKeyValue {
+ public:
+  QueryKeyValue(const Kept& kept, const at::Tensor& products) : config_(kept.config), positions_(kept.positions), products_(products) {
+    const LlamaLayer& l = kept.layer;
+    const std::int64_t heads = config_.heads, kv_heads = config_.kv_heads, width = config_.head_width;
+    const at::Tensor none;
+    q = {0, heads, l.q_bias, config_.qk_norm ? l.q_norm : none, true};
+    k = {heads * width, kv_heads, l.k_bias, config_.qk_norm ? l.k_norm : none, true};
+    v = {(heads + kv_heads) * width, kv_heads, l.v_bias, none, false};
+  }
+  Heads q, k, v;
+
+  // [n, heads, head_width] float32, as attention takes them.
+  at::Tensor open(const Heads& h) const {
+    const std::int64_t width = config_.head_width, size = h.count * width;
+    const at::Tensor opened = at::empty({products_.size(0), h.count, width}, products_.options().dtype(at::kFloat));
+#pragma omp parallel
+    {
+      std::vector<float> row(static_cast<std::size_t>(size)), scaled(row);
+#pragma omp for schedule(static)
+      for (std::int64_t r = 0; r < products_.size(0); ++r) {
+        float* const to = floats(opened) + r * size;
+        widen(h, r, row.data());
+        const float* at = row.data();
+        if (h.norm.defined()) {
+          for (std::int64_t i = 0; i < size; i += width) norm_row(at + i, floats(h.norm), width, static_cast<float>(config_.norm_epsilon), scaled.data() + i);
+          at = scaled.data();
+        }
+        if (h.turns) turn(at, h, r, 1, to);
+        else std::copy_n(at, size, to);
+      }
+    }
+    return opened;
+  }
+
+  // Slopes towards what open() gave become slopes towards the products, `to` [n, columns] bfloat16; the bias and the norm learn.
+  void close(const Heads& h, const at::Tensor& slopes, const at::Tensor& to) const {
+    const std::int64_t width = config_.head_width, size = h.count * width, n = products_.size(0), columns = products_.size(1);
+    const at::Tensor bias_parts = parts_of(h.bias, n), norm_parts = parts_of(h.norm, n);
+#pragma omp parallel
+    {
+      std::vector<float> row(static_cast<std::size_t>(size)), scaled(row), turned(row), through(row);
+#pragma omp for schedule(static)
+      for (std::int64_t c = 0; c < (n + kChunk - 1) / kChunk; ++c)
+        for (std::int64_t r = c * kChunk; r < std::min(n, (c + 1) * kChunk); ++r) {
+          const float* g = floats(slopes) + r * size;
+          if (h.turns) turn(g, h, r, -1, turned.data()), g = turned.data();
+          if (h.norm.defined()) {
+            widen(h, r, row.data());
+            for (std::int64_t i = 0; i < size; i += width) {
+              const float scale = norm_row(row.data() + i, floats(h.norm), width, static_cast<float>(config_.norm_epsilon), scaled.data() + i);
+              norm_row_backward(row.data() + i, floats(h.norm), g + i, scale, width, through.data() + i);
+              if (norm_parts.defined()) add_norm_weight_slopes(row.data() + i, g + i, scale, width, floats(norm_parts) + c * width);
+            }
+            g = through.data();
+          }
+          if (bias_parts.defined()) add_floats(g, size, floats(bias_parts) + c * size);
+          to_halves(g, size, halves(to) + r * columns + h.from);
+        }
+    }
+    learn(h.bias, bias_parts), learn(h.norm, norm_parts);
+  }
+
+ private:
+  void widen(const Heads& h, std::int64_t r, float* row) const {
+    const std::int64_t size = h.count * config_.head_width;
+    to_floats(halves(products_) + r * products_.size(1) + h.from, size, row);
+    if (h.bias.defined()) add_floats(floats(h.bias), size, row);
+  }
+  void turn(const float* x, const Heads& h, std::int64_t r, float sign, float* y) const {
+    const std::int64_t half = config_.head_width / 2;
+    rotate_row(x, floats(positions_.cosines) + r * half, floats(positions_.sines) + r * half, h.count, half, sign, y);
+  }
+
+  const ModelConfig& config_;
+  const RowPositions& positions_;
+  at::Tensor products_;
+};
+
+// `norm` is the layer's: autograd sees through it that the layer learns.
+struct AddAttention : torch::autograd::Function<AddAttention> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm, const at::Tensor& qkv, const at::Tensor& o, const c10::intrusive_ptr<Kept>& what) {
+    const at::Tensor scales = at::empty({x.size(0)}, x.options()), products = at::mm(normed(x, norm, what->config.norm_epsilon, scales, false), qkv.t());
+    const QueryKeyValue heads(*what, products);
+    const Attended attended = attend(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), *what->positions.layout, what->config.sliding_window);
+    context->save_for_backward({x, norm, qkv, o, scales, products, attended.out, attended.totals});
+    context->saved_data["kept"] = kept(what);
+    return sum_of(x, at::mm(attended.out.to(at::kBFloat16), o.t()), what->layer.o_bias);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &norm = saved[1], &qkv = saved[2], &o = saved[3], &scales = saved[4], &products = saved[5], slopes = gradients[0].contiguous();
+    const Attended attended{saved[6], saved[7]};
+    const auto what = kept_in(context);
+    const LlamaLayer& l = what->layer;
+    const at::Tensor to_products = at::empty_like(products);
+    {
+      const at::Tensor rounded = slopes.to(at::kBFloat16), to_out = at::mm(rounded, o).to(at::kFloat);
+      learn({l.o}, rounded, attended.out.to(at::kBFloat16));
+      if (l.o_bias.defined() && l.o_bias.requires_grad()) learn(l.o_bias, slopes);
+      const QueryKeyValue heads(*what, products);
+      const AttentionSlopes d = attend_backward(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), attended, to_out, *what->positions.layout, what->config.sliding_window);
+      heads.close(heads.q, d.q, to_products), heads.close(heads.k, d.k, to_products), heads.close(heads.v, d.v, to_products);
+    }
+    learn({l.q, l.k, l.v}, to_products, normed(x, norm, 0, scales, true));
+    variable_list result{through_norm(x, norm, scales, slopes, at::mm(to_products, qkv))};
+    result.resize(5);
+    return result;
+  }
+};
+
+struct AddFeedForward : torch::autograd::Function<AddFeedForward> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm, const at::Tensor& gate_up, const at::Tensor& down, const c10::intrusive_ptr<Kept>& what) {
+    const std::int64_t n = x.size(0), ffn = down.size(1);
+    const at::Tensor scales = at::empty({n}, x.options()), both = at::mm(normed(x, norm, what->config.norm_epsilon, scales, false), gate_up.t());  // [n, 2 ffn]
+    const at::Tensor mixed = at::empty({n, ffn}, both.options());
+    by_row(n, [&](std::int64_t r) { mix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, ffn, halves(mixed) + r * ffn); });
+    context->save_for_backward({x, norm, gate_up, down, scales, both});
+    context->saved_data["kept"] = kept(what);
+    return sum_of(x, at::mm(mixed, down.t()), {});
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &norm = saved[1], &gate_up = saved[2], &down = saved[3], &scales = saved[4], &both = saved[5], slopes = gradients[0].contiguous();
+    const LlamaLayer& l = kept_in(context)->layer;
+    const std::int64_t n = x.size(0), ffn = down.size(1);
+    const at::Tensor to_both = at::empty_like(both);
+    {
+      const at::Tensor rounded = slopes.to(at::kBFloat16), to_mixed = at::mm(rounded, down), mixed = at::empty_like(to_mixed);
+      by_row(n, [&](std::int64_t r) {
+        unmix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, halves(to_mixed) + r * ffn, ffn, halves(mixed) + r * ffn, halves(to_both) + 2 * r * ffn,
+                  halves(to_both) + (2 * r + 1) * ffn);
+      });
+      learn({l.down}, rounded, mixed);
+    }
+    learn({l.gate, l.up}, to_both, normed(x, norm, 0, scales, true));
+    variable_list result{through_norm(x, norm, scales, slopes, at::mm(to_both, gate_up))};
+    result.resize(5);
+    return result;
+  }
+};
+
+// The steps return no gradients of weights, so autograd must see one of their other inputs learn.
+void need_learning_input(const at::Tensor& x, const at::Tensor& norm, const std::vector<at::Tensor>& weights) {
+  if (x.requires_grad() || norm.requires_grad()) return;
+  for (const at::Tensor& w : weights)
+    if (w.defined() && w.requires_grad()) throw Bug("a layer learns, and its norms do not");
+}
+
+}  // namespace
+
+at::Tensor RoundedWeights::of(const std::vector<at::Tensor>& weights) {
+  const auto is_current = [&](const Copy& copy) {
+    bool same = copy.weights.size() == weights.size();
+    for (std::size_t i = 0; same && i < weights.size(); ++i)
+      same = copy.weights[i]._unsafe_get_target() == weights[i].unsafeGetTensorImpl() && !copy.weights[i].expired() && copy.versions[i] == weights[i]._version();
+    return same;
+  };
+  const auto found = copies_.find(weights.front().unsafeGetTensorImpl());
+  if (found != copies_.end() && is_current(found->second)) return found->second.rounded;
+  std::erase_if(copies_, [](const auto& entry) { return entry.second.weights.front().expired(); });
+  Copy copy;
+  std::vector<at::Tensor> parts;
+  for (const at::Tensor& w : weights) {
+    copy.weights.emplace_back(w.getIntrusivePtr());
+    copy.versions.push_back(w._version());
+    parts.push_back(w.detach().to(at::kBFloat16));
+  }
+  copy.rounded = parts.size() == 1 ? parts.front() : at::cat(parts, 0);
+  const at::Tensor rounded = copy.rounded;
+  copies_.insert_or_assign(weights.front().unsafeGetTensorImpl(), std::move(copy));
+  return rounded;
+}
+
+at::Tensor add_attention(const at::Tensor& x, const LlamaLayer& l, const ModelConfig& config, const RowPositions& positions, RoundedWeights& rounded) {
+  need_learning_input(x, l.attention_norm, {l.q, l.k, l.v, l.q_bias, l.k_bias, l.v_bias, l.q_norm, l.k_norm, l.o, l.o_bias});
+  // Named: autograd does not see a temporary as a tensor.
+  const at::Tensor from = x.contiguous(), qkv = rounded.of({l.q, l.k, l.v}), o = rounded.of({l.o});
+  return AddAttention::apply(from, l.attention_norm, qkv, o, c10::make_intrusive<Kept>(l, config, positions));
+}
+
+at::Tensor add_feed_forward(const at::Tensor& x, const LlamaLayer& l, const ModelConfig& config, RoundedWeights& rounded) {
+  need_learning_input(x, l.ffn_norm, {l.gate, l.up, l.down});
+  const at::Tensor from = x.contiguous(), gate_up = rounded.of({l.gate, l.up}), down = rounded.of({l.down});
+  return AddFeedForward::apply(from, l.ffn_norm, gate_up, down, c10::make_intrusive<Kept>(l, config));
+}
+
+}  // namespace cai
