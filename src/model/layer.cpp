@@ -1,6 +1,7 @@
 #include "cai/model/layer.hpp"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
@@ -116,9 +117,15 @@ at::Tensor through_norm(const at::Tensor& x, const at::Tensor& weight, const at:
 
 // What a backward pass needs beside tensors that autograd keeps.
 struct Kept : torch::CustomClassHolder {
-  Kept(const LlamaLayer& l, const ModelConfig& c, RowPositions p = {}) : layer(l), config(c), positions(std::move(p)) {}
+  Kept(const LlamaLayer& l, const ModelConfig& c, std::shared_ptr<RoundedWeights> r, RowPositions p = {}) : layer(l), config(c), rounded(std::move(r)), positions(std::move(p)) {}
+  at::Tensor qkv() const { return rounded->of({layer.q, layer.k, layer.v}); }
+  at::Tensor o() const { return rounded->of({layer.o}); }
+  at::Tensor gate_up() const { return rounded->of({layer.gate, layer.up}); }
+  at::Tensor down() const { return rounded->of({layer.down}); }
+
   LlamaLayer layer;
   ModelConfig config;
+  std::shared_ptr<RoundedWeights> rounded;
   RowPositions positions;
 };
 
@@ -213,24 +220,24 @@ class QueryKeyValue {
 
 // `norm` is the layer's: autograd sees through it that the layer learns.
 struct AddAttention : torch::autograd::Function<AddAttention> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm, const at::Tensor& qkv, const at::Tensor& o, const c10::intrusive_ptr<Kept>& what) {
-    const at::Tensor scales = at::empty({x.size(0)}, x.options()), products = at::mm(normed(x, norm, what->config.norm_epsilon, scales, false), qkv.t());
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm, const c10::intrusive_ptr<Kept>& what) {
+    const at::Tensor scales = at::empty({x.size(0)}, x.options()), products = at::mm(normed(x, norm, what->config.norm_epsilon, scales, false), what->qkv().t());
     const QueryKeyValue heads(*what, products);
     const Attended attended = attend(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), *what->positions.layout, what->config.sliding_window);
-    context->save_for_backward({x, norm, qkv, o, scales, products, attended.out, attended.totals});
+    context->save_for_backward({x, norm, scales, products, attended.out, attended.totals});
     context->saved_data["kept"] = kept(what);
-    return sum_of(x, at::mm(attended.out.to(at::kBFloat16), o.t()), what->layer.o_bias);
+    return sum_of(x, at::mm(attended.out.to(at::kBFloat16), what->o().t()), what->layer.o_bias);
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &norm = saved[1], &qkv = saved[2], &o = saved[3], &scales = saved[4], &products = saved[5], slopes = gradients[0].contiguous();
-    const Attended attended{saved[6], saved[7]};
+    const at::Tensor &x = saved[0], &norm = saved[1], &scales = saved[2], &products = saved[3], slopes = gradients[0].contiguous();
+    const Attended attended{saved[4], saved[5]};
     const auto what = kept_in(context);
     const LlamaLayer& l = what->layer;
     const at::Tensor to_products = at::empty_like(products);
     {
-      const at::Tensor rounded = slopes.to(at::kBFloat16), to_out = at::mm(rounded, o).to(at::kFloat);
+      const at::Tensor rounded = slopes.to(at::kBFloat16), to_out = at::mm(rounded, what->o()).to(at::kFloat);
       learn({l.o}, rounded, attended.out.to(at::kBFloat16));
       if (l.o_bias.defined() && l.o_bias.requires_grad()) learn(l.o_bias, slopes);
       const QueryKeyValue heads(*what, products);
@@ -238,31 +245,32 @@ struct AddAttention : torch::autograd::Function<AddAttention> {
       heads.close(heads.q, d.q, to_products), heads.close(heads.k, d.k, to_products), heads.close(heads.v, d.v, to_products);
     }
     learn({l.q, l.k, l.v}, to_products, normed(x, norm, 0, scales, true));
-    variable_list result{through_norm(x, norm, scales, slopes, at::mm(to_products, qkv))};
-    result.resize(5);
+    variable_list result{through_norm(x, norm, scales, slopes, at::mm(to_products, what->qkv()))};
+    result.resize(3);
     return result;
   }
 };
 
 struct AddFeedForward : torch::autograd::Function<AddFeedForward> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm, const at::Tensor& gate_up, const at::Tensor& down, const c10::intrusive_ptr<Kept>& what) {
-    const std::int64_t n = x.size(0), ffn = down.size(1);
-    const at::Tensor scales = at::empty({n}, x.options()), both = at::mm(normed(x, norm, what->config.norm_epsilon, scales, false), gate_up.t());  // [n, 2 ffn]
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm, const c10::intrusive_ptr<Kept>& what) {
+    const std::int64_t n = x.size(0), ffn = what->layer.down.size(1);
+    const at::Tensor scales = at::empty({n}, x.options()), both = at::mm(normed(x, norm, what->config.norm_epsilon, scales, false), what->gate_up().t());  // [n, 2 ffn]
     const at::Tensor mixed = at::empty({n, ffn}, both.options());
     by_row(n, [&](std::int64_t r) { mix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, ffn, halves(mixed) + r * ffn); });
-    context->save_for_backward({x, norm, gate_up, down, scales, both});
+    context->save_for_backward({x, norm, scales, both});
     context->saved_data["kept"] = kept(what);
-    return sum_of(x, at::mm(mixed, down.t()), {});
+    return sum_of(x, at::mm(mixed, what->down().t()), {});
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &norm = saved[1], &gate_up = saved[2], &down = saved[3], &scales = saved[4], &both = saved[5], slopes = gradients[0].contiguous();
-    const LlamaLayer& l = kept_in(context)->layer;
-    const std::int64_t n = x.size(0), ffn = down.size(1);
+    const at::Tensor &x = saved[0], &norm = saved[1], &scales = saved[2], &both = saved[3], slopes = gradients[0].contiguous();
+    const auto what = kept_in(context);
+    const LlamaLayer& l = what->layer;
+    const std::int64_t n = x.size(0), ffn = l.down.size(1);
     const at::Tensor to_both = at::empty_like(both);
     {
-      const at::Tensor rounded = slopes.to(at::kBFloat16), to_mixed = at::mm(rounded, down), mixed = at::empty_like(to_mixed);
+      const at::Tensor rounded = slopes.to(at::kBFloat16), to_mixed = at::mm(rounded, what->down()), mixed = at::empty_like(to_mixed);
       by_row(n, [&](std::int64_t r) {
         unmix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, halves(to_mixed) + r * ffn, ffn, halves(mixed) + r * ffn, halves(to_both) + 2 * r * ffn,
                   halves(to_both) + (2 * r + 1) * ffn);
@@ -270,8 +278,8 @@ struct AddFeedForward : torch::autograd::Function<AddFeedForward> {
       learn({l.down}, rounded, mixed);
     }
     learn({l.gate, l.up}, to_both, normed(x, norm, 0, scales, true));
-    variable_list result{through_norm(x, norm, scales, slopes, at::mm(to_both, gate_up))};
-    result.resize(5);
+    variable_list result{through_norm(x, norm, scales, slopes, at::mm(to_both, what->gate_up()))};
+    result.resize(3);
     return result;
   }
 };
@@ -286,6 +294,15 @@ void need_learning_input(const at::Tensor& x, const at::Tensor& norm, const std:
 }  // namespace
 
 at::Tensor RoundedWeights::of(const std::vector<at::Tensor>& weights) {
+  const auto round = [&] {
+    const at::NoGradGuard no_gradients;
+    std::int64_t rows = 0, from = 0;
+    for (const at::Tensor& w : weights) rows += w.size(0);
+    const at::Tensor all = at::empty({rows, weights.front().size(1)}, at::kBFloat16);
+    for (const at::Tensor& w : weights) all.narrow(0, from, w.size(0)).copy_(w), from += w.size(0);
+    return all;
+  };
+  if (std::any_of(weights.begin(), weights.end(), [](const at::Tensor& w) { return w.requires_grad(); })) return round();
   const auto is_current = [&](const Copy& copy) {
     bool same = copy.weights.size() == weights.size();
     for (std::size_t i = 0; same && i < weights.size(); ++i)
@@ -296,29 +313,21 @@ at::Tensor RoundedWeights::of(const std::vector<at::Tensor>& weights) {
   if (found != copies_.end() && is_current(found->second)) return found->second.rounded;
   std::erase_if(copies_, [](const auto& entry) { return entry.second.weights.front().expired(); });
   Copy copy;
-  std::vector<at::Tensor> parts;
-  for (const at::Tensor& w : weights) {
-    copy.weights.emplace_back(w.getIntrusivePtr());
-    copy.versions.push_back(w._version());
-    parts.push_back(w.detach().to(at::kBFloat16));
-  }
-  copy.rounded = parts.size() == 1 ? parts.front() : at::cat(parts, 0);
+  for (const at::Tensor& w : weights) copy.weights.emplace_back(w.getIntrusivePtr()), copy.versions.push_back(w._version());
+  copy.rounded = round();
   const at::Tensor rounded = copy.rounded;
   copies_.insert_or_assign(weights.front().unsafeGetTensorImpl(), std::move(copy));
   return rounded;
 }
 
-at::Tensor add_attention(const at::Tensor& x, const LlamaLayer& l, const ModelConfig& config, const RowPositions& positions, RoundedWeights& rounded) {
+at::Tensor add_attention(const at::Tensor& x, const LlamaLayer& l, const ModelConfig& config, const RowPositions& positions, const std::shared_ptr<RoundedWeights>& rounded) {
   need_learning_input(x, l.attention_norm, {l.q, l.k, l.v, l.q_bias, l.k_bias, l.v_bias, l.q_norm, l.k_norm, l.o, l.o_bias});
-  // Named: autograd does not see a temporary as a tensor.
-  const at::Tensor from = x.contiguous(), qkv = rounded.of({l.q, l.k, l.v}), o = rounded.of({l.o});
-  return AddAttention::apply(from, l.attention_norm, qkv, o, c10::make_intrusive<Kept>(l, config, positions));
+  return AddAttention::apply(x.contiguous(), l.attention_norm, c10::make_intrusive<Kept>(l, config, rounded, positions));
 }
 
-at::Tensor add_feed_forward(const at::Tensor& x, const LlamaLayer& l, const ModelConfig& config, RoundedWeights& rounded) {
+at::Tensor add_feed_forward(const at::Tensor& x, const LlamaLayer& l, const ModelConfig& config, const std::shared_ptr<RoundedWeights>& rounded) {
   need_learning_input(x, l.ffn_norm, {l.gate, l.up, l.down});
-  const at::Tensor from = x.contiguous(), gate_up = rounded.of({l.gate, l.up}), down = rounded.of({l.down});
-  return AddFeedForward::apply(from, l.ffn_norm, gate_up, down, c10::make_intrusive<Kept>(l, config));
+  return AddFeedForward::apply(x.contiguous(), l.ffn_norm, c10::make_intrusive<Kept>(l, config, rounded));
 }
 
 }  // namespace cai

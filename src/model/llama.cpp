@@ -151,7 +151,7 @@ at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed
   for (auto i = first_layer; i < last_layer; ++i) {
     const LlamaLayer& l = model.layers[static_cast<std::size_t>(i)];
     if (model.bfloat16) {
-      x = add_feed_forward(add_attention(x, l, c, positions, *model.rounded), l, c, *model.rounded);
+      x = add_feed_forward(add_attention(x, l, c, positions, model.rounded), l, c, model.rounded);
       continue;
     }
     auto [q, k, v] = query_key_value(c, l, rms_norm(x, l.attention_norm, c.norm_epsilon));

@@ -121,7 +121,7 @@ Json train_dpo(Llama& policy, const std::vector<PreferencePair>& train, const st
       other += at::where(a_wins, seen.select(1, 1), seen.select(1, 0)).sum().item<double>();
     }
     const double rate = scheduled_rate(o, o.learning_rate, step, steps), norm = optimiser.step(rate, o.max_gradient_norm), n = static_cast<double>(end - begin);
-    if (policy.head.requires_grad()) head = LmHead(policy.head, policy.bfloat16);
+    if (policy.head.requires_grad()) head.refresh();
     if (!std::isfinite(loss) || !std::isfinite(norm))
       throw TrainingError("dpo: loss or gradient is not finite at step " + std::to_string(step + 1) + "; try a lower dpo.learning_rate");
     const Json figures = {{"step", step + 1}, {"loss", loss}, {"accuracy", static_cast<double>(right) / n}, {"preferred_log_ratio", preferred / n},

@@ -10,29 +10,37 @@
 namespace cai {
 
 struct LmHead::State {
-  at::Tensor weight, rounded;  // rounded: bfloat16, undefined in float32
-  PackedMatrix packed;
+  at::Tensor weight;
+  bool is_bfloat16;
+  PackedMatrix packed;   // in bfloat16
+  at::Tensor rounded;    // the same, of a frozen head; of one that learns each block is rounded when it is asked for
 };
 
 LmHead::LmHead(const at::Tensor& weight, bool bfloat16) {
-  auto state = std::make_shared<State>();
-  state->weight = weight;
+  auto state = std::make_shared<State>(State{weight, bfloat16, {}, {}});
   if (bfloat16) {
     const at::Tensor plain = weight.detach().contiguous();
     const float* data = plain.data_ptr<float>();
     const std::int64_t out = weight.size(0);
-    state->rounded = plain.to(at::kBFloat16);
     state->packed = PackedMatrix(std::span(&data, 1), std::span(&out, 1), weight.size(1), Precision::kBfloat16);
+    if (!weight.requires_grad()) state->rounded = plain.to(at::kBFloat16);
   }
   state_ = state;
 }
 
+void LmHead::refresh() {
+  const at::Tensor weight = state_->weight;
+  const bool bfloat16 = is_bfloat16();
+  state_.reset();  // first, so that the new copies take the place of the old ones
+  *this = LmHead(weight, bfloat16);
+}
+
 const at::Tensor& LmHead::weight() const { return state_->weight; }
-bool LmHead::is_bfloat16() const { return state_->rounded.defined(); }
+bool LmHead::is_bfloat16() const { return state_->is_bfloat16; }
 
 at::Tensor LmHead::logits(const at::Tensor& hidden, std::int64_t first, std::int64_t count) const {
   if (count < 0) count = state_->weight.size(0) - first;
-  if (!state_->rounded.defined()) return at::mm(hidden, state_->weight.narrow(0, first, count).t());
+  if (!is_bfloat16()) return at::mm(hidden, state_->weight.narrow(0, first, count).t());
   const at::Tensor x = hidden.contiguous();
   at::Tensor y = at::empty({x.size(0), count}, x.options());
   state_->packed.multiply(x.data_ptr<float>(), x.size(0), first, count, y.data_ptr<float>());
@@ -40,8 +48,8 @@ at::Tensor LmHead::logits(const at::Tensor& hidden, std::int64_t first, std::int
 }
 
 at::Tensor LmHead::to_hidden(const at::Tensor& slopes, std::int64_t first) const {
-  const std::int64_t count = slopes.size(1);
-  return state_->rounded.defined() ? at::mm(slopes.to(at::kBFloat16), state_->rounded.narrow(0, first, count)).to(at::kFloat) : at::mm(slopes, state_->weight.narrow(0, first, count));
+  const at::Tensor rows = (state_->rounded.defined() ? state_->rounded : state_->weight.detach()).narrow(0, first, slopes.size(1));
+  return is_bfloat16() ? at::mm(slopes.to(at::kBFloat16), rows.to(at::kBFloat16)).to(at::kFloat) : at::mm(slopes, rows);
 }
 
 void LmHead::learn(const at::Tensor& slopes, const at::Tensor& hidden, std::int64_t first) const {
@@ -49,7 +57,7 @@ void LmHead::learn(const at::Tensor& slopes, const at::Tensor& hidden, std::int6
   at::Tensor& gradient = weight.mutable_grad();
   if (!gradient.defined()) gradient = at::zeros_like(weight);
   at::Tensor rows = gradient.narrow(0, first, slopes.size(1));
-  if (state_->rounded.defined()) rows.add_(at::mm(slopes.to(at::kBFloat16).t(), hidden.to(at::kBFloat16)));
+  if (is_bfloat16()) rows.add_(at::mm(slopes.to(at::kBFloat16).t(), hidden.to(at::kBFloat16)));
   else rows.addmm_(slopes.t(), hidden);
 }
 
@@ -143,7 +151,8 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const LmHead& head, const at::Tensor& targets, double temperature) {
     const auto n = hidden.size(0), vocabulary = weight.size(0);
     at::Tensor chosen = at::empty({n}, hidden.options()), totals = at::empty({n}, hidden.options());
-    at::Tensor errors = at::empty({head.is_bfloat16() ? n : 0, vocabulary}, hidden.options().dtype(at::kBFloat16));  // softmax - onehot
+    std::vector<at::Tensor> errors;  // softmax - onehot, by blocks of the vocabulary: one tensor would need a large hole in memory
+    for (std::int64_t first = 0; head.is_bfloat16() && first < vocabulary; first += kBlock) errors.push_back(at::empty({n, std::min(kBlock, vocabulary - first)}, hidden.options().dtype(at::kBFloat16)));
     for (std::int64_t from = 0; from < n; from += kChunk) {
       const auto rows = std::min(kChunk, n - from);
       at::Tensor logits = head.logits(hidden.narrow(0, from, rows));
@@ -151,9 +160,12 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
       const at::Tensor total = log_sums(logits), target = targets.narrow(0, from, rows);
       totals.narrow(0, from, rows).copy_(total);
       chosen.narrow(0, from, rows).copy_(chosen_of(logits, target, total));
-      if (head.is_bfloat16()) errors.narrow(0, from, rows).copy_(exponentiate(logits, total).scatter_add_(1, target.unsqueeze(1), at::full({rows, 1}, -1.0f)));
+      if (errors.empty()) continue;
+      exponentiate(logits, total).scatter_add_(1, target.unsqueeze(1), at::full({rows, 1}, -1.0f));
+      for (std::size_t b = 0; b < errors.size(); ++b) errors[b].narrow(0, from, rows).copy_(logits.narrow(1, static_cast<std::int64_t>(b) * kBlock, errors[b].size(1)));
     }
-    context->save_for_backward({hidden, targets, totals, errors});
+    errors.insert(errors.end(), {hidden, targets, totals});
+    context->save_for_backward(errors);
     context->saved_data["head"] = kept(head), context->saved_data["temperature"] = temperature;
     return chosen;
   }
@@ -161,7 +173,7 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
   // d log p(target) / d logits = onehot - softmax.
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor none, &hidden = saved[0], &targets = saved[1], &totals = saved[2], &errors = saved[3];
+    const at::Tensor none, &hidden = saved[saved.size() - 3], &targets = saved[saved.size() - 2], &totals = saved.back();
     const LmHead head = head_in(context->saved_data["head"]);
     const double temperature = context->saved_data["temperature"].toDouble();
     const at::Tensor slope = gradients[0].unsqueeze(1) / temperature, against = -slope;  // [n, 1]
@@ -171,7 +183,7 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
       const auto count = std::min(kBlock, vocabulary - first);
       at::Tensor d_logits;
       if (head.is_bfloat16()) {
-        d_logits = errors.narrow(1, first, count) * against;  // float32
+        d_logits = saved[static_cast<std::size_t>(first / kBlock)] * against;  // float32
       } else {
         d_logits = head.logits(hidden, first, count);
         if (temperature != 1) d_logits.div_(temperature);

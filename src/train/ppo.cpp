@@ -363,7 +363,7 @@ Losses Ppo::learn_from(const Rollouts& r, const Estimates& e, const Indices& bat
   must_be_finite(step.policy, step.value, "loss");
   const double longest = config_.optimiser.max_gradient_norm;
   if (policy_learns(update)) step.norm = policy_optimiser_.step(rate(update), longest);
-  if (policy_learns(update) && policy_.head.requires_grad()) policy_head_ = LmHead(policy_.head, policy_.bfloat16);
+  if (policy_learns(update) && policy_.head.requires_grad()) policy_head_.refresh();
   if (with_critic_) step.value_norm = value_optimiser_.step(value_rate(update), longest);
   must_be_finite(step.norm, step.value_norm, "gradient");
   return step;

@@ -204,7 +204,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
                     {items.begin() + static_cast<std::ptrdiff_t>(from), items.begin() + static_cast<std::ptrdiff_t>(to)}, first, config, weight, static_cast<double>(items.size()), loss);
     const double rate = scheduled_rate(o, o.learning_rate, step, steps);
     const double norm = optimiser.step(rate, o.max_gradient_norm);
-    if (model.head.requires_grad()) head = LmHead(model.head, model.bfloat16);
+    if (model.head.requires_grad()) head.refresh();
     if (!std::isfinite(loss.tokens) || !std::isfinite(loss.divergence) || !std::isfinite(loss.decisions) || !std::isfinite(norm))
       throw TrainingError("sft: loss or gradient is not finite at step " + std::to_string(step + 1) + "; try a lower sft.learning_rate");
     tokens_seen += tokens;

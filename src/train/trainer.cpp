@@ -57,6 +57,7 @@ AdamW::AdamW(NamedTensors weights, double epsilon, double weight_decay, double b
     : weights_(std::move(weights)), epsilon_(epsilon), weight_decay_(weight_decay), beta2_(beta2) {
   const at::NoGradGuard no_gradients;
   for (const auto& [name, w] : weights_) {
+    at::Tensor(w).mutable_grad() = at::zeros_like(w);
     first_.push_back(at::zeros_like(w));
     second_.push_back(at::zeros_like(w));
     steps_.push_back(at::zeros({}, at::kFloat));
@@ -68,8 +69,7 @@ double AdamW::step(double rate, double max_norm) {
   std::vector<at::Tensor> values, gradients;
   double squares = 0;
   for (auto& [name, w] : weights_) {
-    at::Tensor& g = w.mutable_grad();
-    if (!g.defined()) g = at::zeros_like(w);
+    const at::Tensor& g = w.grad();
     const double norm = g.norm().item<double>();
     squares += norm * norm;
     values.push_back(w);
@@ -84,7 +84,7 @@ double AdamW::step(double rate, double max_norm) {
     at::_fused_adamw_(values, gradients, first_, second_, none, steps_, rate, 0.9, beta2_, weight_decay_, epsilon_, false, false);
     for (const at::Tensor& w : values) w.unsafeGetTensorImpl()->bump_version();  // it does not say so itself, and RoundedWeights goes by the version
   }
-  for (auto& [name, w] : weights_) w.mutable_grad() = at::Tensor();
+  for (at::Tensor& g : gradients) g.zero_();
   return norm;
 }
 

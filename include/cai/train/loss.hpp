@@ -9,12 +9,15 @@
 
 namespace cai {
 
-/// The LM head, ready for many products. In bfloat16 it holds rounded copies of the weight: make a new one when the weight has changed.
+/// The LM head, ready for many products. In bfloat16 it holds rounded copies of the weight: refresh() it when the weight has changed.
 /// Logits have float32 sums in either case.
 class LmHead {
  public:
   /// weight: [vocabulary, width] float32.
   LmHead(const at::Tensor& weight, bool bfloat16 = false);
+
+  /// Rounds the weight anew. Copies made of this head before keep what they had.
+  void refresh();
 
   /// Of the tokens [first, first + count), all by default; `first` is a multiple of 32. [n, width] -> [n, count].
   at::Tensor logits(const at::Tensor& hidden, std::int64_t first = 0, std::int64_t count = -1) const;
