@@ -236,6 +236,21 @@ struct LearningHeadDivergenceFunction : torch::autograd::Function<LearningHeadDi
   }
 };
 
+// Entropy of the softmax of a row whose logsumexp is `total`: sum of p (total - x).
+float entropy_of(const float* x, std::int64_t width, float total) {
+  float part[kSumBlock];
+  double entropy = 0;
+  for (std::int64_t i = 0; i < width; i += kSumBlock) {
+    const std::int64_t n = std::min(kSumBlock, width - i);
+    exp_shifted(x + i, n, total, 1, part);
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t k = 0; k < n; ++k) sum += part[k] * (total - x[i + k]);
+    entropy += sum;
+  }
+  return static_cast<float>(entropy);
+}
+
 // Without gradients: entropies too.
 TokenLogProbabilities measured(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature) {
   const auto n = hidden.size(0);
@@ -244,9 +259,13 @@ TokenLogProbabilities measured(const at::Tensor& hidden, const LmHead& head, con
     const auto rows = std::min(kChunk, n - from);
     at::Tensor logits = head.logits(hidden.narrow(0, from, rows));
     if (temperature != 1) logits.div_(temperature);
-    normalise(logits);
-    t.log_probabilities.narrow(0, from, rows).copy_(logits.gather(1, targets.narrow(0, from, rows).unsqueeze(1)).squeeze(1));
-    t.entropies.narrow(0, from, rows).copy_(-(logits.exp() * logits).sum(-1));
+    const at::Tensor total = log_sums(logits);
+    t.log_probabilities.narrow(0, from, rows).copy_(chosen_of(logits, targets.narrow(0, from, rows), total));
+    const auto width = logits.size(1);
+    const float *const x = logits.data_ptr<float>(), *const totals = total.data_ptr<float>();
+    float* const entropies = t.entropies.data_ptr<float>() + from;
+#pragma omp parallel for schedule(static)
+    for (std::int64_t r = 0; r < rows; ++r) entropies[r] = entropy_of(x + r * width, width, totals[r]);
   }
   return t;
 }
