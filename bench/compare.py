@@ -126,16 +126,21 @@ def limits(build):
 
 
 def start_to_first_token(build, files, peers):
-    """Whole processes, the binary's and the interpreter's start included on either side; only the load and first token of the peer beside it."""
+    """Whole processes, the binary's and the interpreter's start included on either side; only the load and first token of the peer beside it. Of ours an
+    answer in the terminal, and the stage that leaves a durable record with the hashes of what it was made from."""
     model = json.loads(pathlib.Path(files["chat"]).read_text())["gguf"]
-    ours = []
     prompt = pathlib.Path(files["chat"]).with_name("one.txt")
     prompt.write_text("What is the capital of France?\n")
-    for i in range(4):
-        out = prompt.with_name(f"one-{time.time_ns()}")
+
+    def seconds_of(*command):
         begin = time.perf_counter()
-        subprocess.run([f"{build}/cai", "generate", "--model", model, "--prompts", prompt, "--set", "generate.max_new_tokens=1", "--out", out, "--quiet"], check=True, stdout=subprocess.DEVNULL)
-        ours.append(time.perf_counter() - begin)
+        subprocess.run([f"{build}/cai", *map(str, command), "--model", model], check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - begin
+
+    answers, stages = [], []
+    for i in range(4):
+        answers.append(seconds_of("chat", "--prompt", prompt.read_text(), "--max-new-tokens", 1))
+        stages.append(seconds_of("generate", "--prompts", prompt, "--set", "generate.max_new_tokens=1", "--out", prompt.with_name(f"one-{time.time_ns()}"), "--quiet"))
     one = json.loads(pathlib.Path(files["chat"]).read_text())
     one["prompts"][0]["max_new_tokens"] = 1
     file = prompt.with_name("one.json")
@@ -146,7 +151,7 @@ def start_to_first_token(build, files, peers):
         r = result_of([f"{peers}/bin/python", HERE / "peers.py", file, "llama.cpp", "Q4_1,1"])
         whole.append(time.perf_counter() - begin)
         inside.append(r["start_seconds"] + r["seconds"])
-    return {"ours": statistics.median(ours), "llama.cpp, process": statistics.median(whole), "llama.cpp, load and first token only": statistics.median(inside)}
+    return {"cai chat": statistics.median(answers), "cai generate": statistics.median(stages), "llama.cpp, process": statistics.median(whole), "llama.cpp, load and first token only": statistics.median(inside)}
 
 
 def share_of_limit(row, best):

@@ -49,27 +49,9 @@ struct Int8Products {
 
   static constexpr float kNothing = 1e-30f;  // a block of smaller magnitudes counts as zeros: 127 over it may not be finite
 
-  typedef float Floats __attribute__((vector_size(64)));
-  typedef std::int32_t Ints __attribute__((vector_size(64)));
-  typedef std::uint8_t UnsignedBytes __attribute__((vector_size(16)));
-
-  [[gnu::always_inline]] static Floats load(const float* p) {
-    Floats v;
-    std::memcpy(&v, p, sizeof v);
-    return v;
-  }
-
   // The nearest whole number to x, ties to even, for magnitudes up to 2^22: so far from 0 a float has no room for a fraction.
   template <class Number>
   [[gnu::always_inline]] static Number whole(Number x) { return (x + 12582912.0f) - 12582912.0f; }
-
-  // v with its lanes moved by `lanes`, round and round.
-  template <int lanes, class Lanes16>
-  [[gnu::always_inline]] static Lanes16 turned(Lanes16 v) {
-    Ints from;
-    for (int i = 0; i < 16; ++i) from[i] = (i + lanes) % 16;
-    return __builtin_shuffle(v, from);
-  }
 
   struct Magnitudes { float largest, second; };  // equal when the largest occurs twice
 
@@ -226,34 +208,30 @@ struct Int8Products {
   };
 
   // Places on `steps` even steps; whether the weights lie there, to a part in 4,096 of their range.
-  [[gnu::always_inline]] static bool place(const float* weights, int steps, Column& c) {
-    const float scale = c.range > 0 ? static_cast<float>(steps) / c.range : 0.0f, tolerance = static_cast<float>(steps) * 0x1p-12f;
+  CAI_VNNI static bool place(__m512 low, __m512 high, int steps, Column& c) {
+    const __m512 base = _mm512_set1_ps(c.base), scale = _mm512_set1_ps(c.range > 0 ? static_cast<float>(steps) / c.range : 0.0f), tolerance = _mm512_set1_ps(static_cast<float>(steps) * 0x1p-12f);
     c.steps = steps;
-    Ints off = {};
-    for (int half = 0; half < 2; ++half) {
-      const Floats exact = (load(weights + 16 * half) - c.base) * scale, near = whole(exact), error = exact - near;
-      off |= ~((error <= tolerance) & (error >= -tolerance));
-      const UnsignedBytes bytes = __builtin_convertvector(__builtin_convertvector(near, Ints), UnsignedBytes);
-      std::memcpy(c.places + 16 * half, &bytes, sizeof bytes);
-    }
-    off |= turned<8>(off), off |= turned<4>(off), off |= turned<2>(off), off |= turned<1>(off);
-    return off[0] == 0;
+    const auto is_near = [&](__m512 weights, std::uint8_t* places) CAI_VNNI {
+      const __m512 exact = _mm512_mul_ps(_mm512_sub_ps(weights, base), scale), near = _mm512_roundscale_ps(exact, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(places), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(near)));
+      return _mm512_cmp_ps_mask(_mm512_abs_ps(_mm512_sub_ps(exact, near)), tolerance, _CMP_LE_OQ) == 0xffff;
+    };
+    const bool first = is_near(low, c.places), second = is_near(high, c.places + 16);
+    return first && second;
   }
 
   // The column on the grid it lies on: on `likely` steps, on those of eight bits with a sign (its largest magnitude is 127 of them) or of up to
   // five bits; else (false) on the finest one.
   CAI_VNNI static bool quantise_weights(const float* weights, int likely, Column& c) {
-    const Floats a = load(weights), b = load(weights + 16);
-    Floats low = a < b ? a : b, high = a < b ? b : a;
-    const auto merge = [&](Floats l, Floats h) __attribute__((always_inline)) { low = l < low ? l : low, high = h > high ? h : high; };
-    merge(turned<8>(low), turned<8>(high)), merge(turned<4>(low), turned<4>(high)), merge(turned<2>(low), turned<2>(high)), merge(turned<1>(low), turned<1>(high));
-    c.base = low[0], c.range = high[0] - low[0];
-    if (place(weights, likely, c)) return true;
-    const float signed_steps = whole(c.range / std::max(std::fabs(low[0]), std::fabs(high[0])) * 127.0f);
-    if (signed_steps <= 255 && place(weights, static_cast<int>(signed_steps), c)) return true;
+    const __m512 a = _mm512_loadu_ps(weights), b = _mm512_loadu_ps(weights + 16);
+    const float least = _mm512_reduce_min_ps(_mm512_min_ps(a, b)), most = _mm512_reduce_max_ps(_mm512_max_ps(a, b));
+    c.base = least, c.range = most - least;
+    if (place(a, b, likely, c)) return true;
+    const float signed_steps = whole(c.range / std::max(std::fabs(least), std::fabs(most)) * 127.0f);
+    if (signed_steps <= 255 && place(a, b, static_cast<int>(signed_steps), c)) return true;
     for (int steps = 31; steps > 0; --steps)
-      if (place(weights, steps, c)) return true;
-    place(weights, 255, c);
+      if (place(a, b, steps, c)) return true;
+    place(a, b, 255, c);
     return false;
   }
 
@@ -261,7 +239,7 @@ struct Int8Products {
     const std::int64_t out = static_cast<std::int64_t>(rows.size()), blocks = (in + kBlock - 1) / kBlock, count = (out + kPanel - 1) / kPanel;
     std::vector<Weights> panels(static_cast<std::size_t>(count * blocks));
     bool exact = true;
-#pragma omp parallel for schedule(static) reduction(&& : exact)
+#pragma omp parallel for schedule(dynamic, 4) reduction(&& : exact)
     for (std::int64_t p = 0; p < count; ++p) {
       Column c{.base = 0, .range = 0, .steps = 15, .places = {}};  // four bits' grid first, then that of the column before
       for (std::int64_t b = 0; b < blocks && (exact || !only_exact); ++b) {

@@ -140,7 +140,6 @@ class EndpointSpeaker : public Speaker {
     throw UsageError("an endpoint gives no log-probabilities of given answers; label.method contrast and eval need a local model");
   }
 
-  std::string fingerprint() const override { return sha256(url_ + "\n" + config_.model); }
   Usage usage() const override { return usage_; }
 
  private:

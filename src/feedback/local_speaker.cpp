@@ -16,8 +16,7 @@ namespace {
 class LocalSpeaker : public Speaker {
  public:
   LocalSpeaker(const std::filesystem::path& path, const EngineConfig& engine)
-      : chat_(load_chat(path, read_model_config(path).vocabulary)), engine_(LlamaReader(path), {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}),
-        fingerprint_(model_fingerprint(path) + " " + chat_.tokenizer().fingerprint() + " " + engine_.arithmetic()) {
+      : chat_(load_chat(path, read_model_config(path).vocabulary)), engine_(LlamaReader(path), {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}) {
     log_debug(path.string() + ": " + engine_.arithmetic());
   }
 
@@ -88,8 +87,6 @@ class LocalSpeaker : public Speaker {
     return results;
   }
 
-  std::string fingerprint() const override { return fingerprint_; }
-
   Usage usage() const override {
     const Engine::Counts c = engine_.counts();
     return {requests_, c.prompt_tokens, c.generated_tokens};
@@ -98,7 +95,6 @@ class LocalSpeaker : public Speaker {
  private:
   ChatTemplate chat_;
   Engine engine_;
-  std::string fingerprint_;
   std::int64_t requests_ = 0;
 
   std::vector<int> prompt_of(const std::vector<Message>& messages, const std::string& opening) const {

@@ -15,8 +15,7 @@ class BestOf : public Speaker {
  public:
   BestOf(const std::filesystem::path& policy, const std::filesystem::path& reward_model, int n, const EngineConfig& engine)
       : policy_(local_speaker(policy, engine)), reward_(load_reward_model(reward_model, trains_in_bfloat16(engine.dtype))),
-        chat_(load_chat(reward_model, read_model_config(reward_model).vocabulary)), n_(static_cast<std::size_t>(n)),
-        fingerprint_(policy_->fingerprint() + " best of " + std::to_string(n) + " by " + model_fingerprint(reward_model)) {}
+        chat_(load_chat(reward_model, read_model_config(reward_model).vocabulary)), n_(static_cast<std::size_t>(n)) {}
 
   void say(std::span<const Ask> asks, const std::function<void(std::size_t, Reply)>& done) override {
     constexpr std::size_t kWindow = 32;  // asks whose samples are held at once
@@ -45,7 +44,6 @@ class BestOf : public Speaker {
 
   std::vector<std::vector<double>> choose(std::span<const Choice> choices) override { return policy_->choose(choices); }
   std::vector<LogProbability> score(std::span<const Scored> scored) override { return policy_->score(scored); }
-  std::string fingerprint() const override { return fingerprint_; }
   Usage usage() const override { return policy_->usage(); }
 
  private:
@@ -53,7 +51,6 @@ class BestOf : public Speaker {
   std::shared_ptr<RewardModel> reward_;
   ChatTemplate chat_;
   std::size_t n_;
-  std::string fingerprint_;
 };
 
 }  // namespace

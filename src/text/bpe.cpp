@@ -66,7 +66,8 @@ void fill(Bpe& bpe, const std::vector<std::string>& tokens, const std::vector<st
     if (!is_utf8(tokens[i])) throw InputError(file, 0, "token " + std::to_string(i) + " is not valid UTF-8");
   bpe.bytes.resize(tokens.size());
   bpe.controls.assign(tokens.size(), 0);
-  std::unordered_map<std::string, int> ids;
+  std::unordered_map<std::string_view, int> ids;
+  ids.reserve(tokens.size()), bpe.by_bytes.reserve(tokens.size()), bpe.merges.reserve(merges.size());
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     const int id = static_cast<int>(i);
     ids.emplace(tokens[i], id);
@@ -77,8 +78,10 @@ void fill(Bpe& bpe, const std::vector<std::string>& tokens, const std::vector<st
   for (const AddedToken& t : bpe.added)
     if (t.special) bpe.controls[static_cast<std::size_t>(t.id)] = 1;
   int rank = 0;
+  std::string both;
   for (const auto& [a, b] : merges) {
-    const auto left = ids.find(a), right = ids.find(b), result = ids.find(a + b);
+    both.assign(a).append(b);
+    const auto left = ids.find(a), right = ids.find(b), result = ids.find(both);
     if (left == ids.end() || right == ids.end() || result == ids.end())
       throw InputError(file, 0, "merge " + std::to_string(rank) + " (" + in_quotes(a) + " " + in_quotes(b) + ") names a token that is not in the vocabulary");
     // The promise of encode(): whatever a text spells, it becomes no control token.
@@ -181,7 +184,7 @@ std::shared_ptr<const Tokenizer> bpe_from_json(const SortedJson& j, const Json& 
     const std::string what = e.what();  // "[json.exception...] key 'model' not found"
     throw InputError(file, 0, "not a tokenizer.json of the expected form: " + one_line(what.substr(what.find("] ") == what.npos ? 0 : what.find("] ") + 2)));
   }
-  bpe->json = j;
+  bpe->json = [j] { return j; };
   bpe->config = config;
   if (config.contains("bos_token")) bpe->bos_id = bpe->control(token_text(config["bos_token"]));
   if (config.contains("eos_token")) bpe->eos_id = bpe->control(token_text(config["eos_token"]));
@@ -230,7 +233,7 @@ std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::
   else throw InputError(file, 0, "tokenizer.ggml.pre " + in_quotes(pre) + "; accepted: smollm, gpt-2, default, llama-bpe, qwen2");
   read_pre_tokeniser(*bpe, {{"type", "Sequence"}, {"pretokenizers", steps}}, file);
 
-  const std::vector<std::string> tokens = strings("ggml.tokens");
+  std::vector<std::string> tokens = strings("ggml.tokens");
   std::vector<double> types(tokens.size(), 1);
   if (const GgufValue* v = find("ggml.token_type"))
     if (const GgufArray* a = std::get_if<GgufArray>(v))
@@ -248,22 +251,24 @@ std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::
   bpe->template_text = text("chat_template");
   if (!is_utf8(bpe->template_text)) throw InputError(file, 0, "tokenizer.chat_template is not valid UTF-8");
 
-  SortedJson vocab = SortedJson::object(), added = SortedJson::array(), merge_list = SortedJson::array();
-  for (std::size_t i = 0; i < tokens.size(); ++i) vocab[tokens[i]] = i;
-  for (const AddedToken& t : bpe->added)
-    added.push_back({{"id", t.id}, {"content", t.content}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", t.special}});
-  for (const auto& [a, b] : merges) merge_list.push_back({a, b});
-  bpe->json = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", added}, {"normalizer", nullptr},
-               {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}}, {"post_processor", nullptr},
-               {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
-               {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
-                          {"end_of_word_suffix", nullptr}, {"fuse_unk", false}, {"byte_fallback", false}, {"ignore_merges", bpe->ignore_merges},
-                          {"vocab", vocab}, {"merges", merge_list}}}};
   bpe->config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}, {"add_bos_token", bpe->add_bos}};
   const auto name = [&](const char* key, std::optional<int> id) {
     if (id) bpe->config[key] = tokens[static_cast<std::size_t>(*id)];
   };
   name("bos_token", bpe->bos_id), name("eos_token", bpe->eos_id), name("pad_token", valid(number("ggml.padding_token_id"))), name("unk_token", valid(number("ggml.unknown_token_id")));
+  bpe->json = [tokens = std::move(tokens), merges = std::move(merges), steps, added = bpe->added, ignore_merges = bpe->ignore_merges] {
+    SortedJson vocab = SortedJson::object(), added_list = SortedJson::array(), merge_list = SortedJson::array();
+    for (std::size_t i = 0; i < tokens.size(); ++i) vocab[tokens[i]] = i;
+    for (const AddedToken& t : added)
+      added_list.push_back({{"id", t.id}, {"content", t.content}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", t.special}});
+    for (const auto& [a, b] : merges) merge_list.push_back({a, b});
+    return SortedJson{{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", added_list}, {"normalizer", nullptr},
+                      {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}}, {"post_processor", nullptr},
+                      {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
+                      {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
+                                 {"end_of_word_suffix", nullptr}, {"fuse_unk", false}, {"byte_fallback", false}, {"ignore_merges", ignore_merges},
+                                 {"vocab", vocab}, {"merges", merge_list}}}};
+  };
   bpe->finish();
   return bpe;
 }

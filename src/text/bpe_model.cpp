@@ -2,7 +2,6 @@
 
 #include <queue>
 
-#include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
 #include "cai/io/file.hpp"
 
@@ -13,7 +12,6 @@ void Bpe::finish() {
     const auto it = by_bytes.find(std::string(1, static_cast<char>(b)));
     byte_ids_[static_cast<std::size_t>(b)] = it == by_bytes.end() ? -1 : it->second;
   }
-  fingerprint_ = cai::sha256(json.dump() + config.dump());
 }
 
 std::vector<int> Bpe::encode(std::string_view raw) const {
@@ -55,7 +53,7 @@ std::optional<int> Bpe::control(std::string_view name) const {
 
 void Bpe::save(const std::filesystem::path& folder) const {
   create_folders(folder);
-  write_file(folder / "tokenizer.json", json.dump(1) + "\n");
+  write_file(folder / "tokenizer.json", json().dump(1) + "\n");
   Json c = config;
   if (!c.contains("tokenizer_class")) c["tokenizer_class"] = "PreTrainedTokenizerFast";
   if (!template_text.empty()) c["chat_template"] = template_text;

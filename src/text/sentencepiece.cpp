@@ -144,8 +144,6 @@ class SentencePiece : public Tokenizer {
     write_file(folder / "generation_config.json", generation.dump(2) + "\n");
   }
 
-  std::string fingerprint() const override { return cai::sha256(bytes_ + config_.dump()); }
-
  private:
   std::string bytes_;
   Json config_;

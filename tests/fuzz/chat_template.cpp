@@ -25,7 +25,6 @@ class Bytes : public cai::Tokenizer {
   bool adds_bos() const override { return true; }
   std::string chat_template() const override { return source_; }
   void save(const std::filesystem::path&) const override {}
-  std::string fingerprint() const override { return ""; }
 
  private:
   std::string source_;

@@ -26,7 +26,6 @@ class Judge : public Speaker {
     return all;
   }
   std::vector<LogProbability> score(std::span<const Scored> scored) override { return std::vector<LogProbability>(scored.size(), {-1.0 - next(), next() % 3}); }
-  std::string fingerprint() const override { return ""; }
   Usage usage() const override { return {}; }
 
  private:

@@ -40,7 +40,6 @@ struct Rule : Speaker {
     return answers;
   }
   std::vector<LogProbability> score(std::span<const Scored>) override { return {}; }
-  std::string fingerprint() const override { return "rule"; }
   Usage usage() const override { return {}; }
 };
 

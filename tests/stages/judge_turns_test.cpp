@@ -111,7 +111,6 @@ struct Listener : Speaker {
     return std::vector<std::vector<double>>(choices.size(), {0.0, 0.0});
   }
   std::vector<LogProbability> score(std::span<const Scored>) override { return {}; }
-  std::string fingerprint() const override { return "listener"; }
   Usage usage() const override { return {}; }
 };
 

@@ -22,7 +22,6 @@ struct NobodyToAsk : Speaker {
   }
   std::vector<std::vector<double>> choose(std::span<const Choice> choices) override { return choices.empty() ? std::vector<std::vector<double>>() : throw Bug("asked"); }
   std::vector<LogProbability> score(std::span<const Scored> scored) override { return scored.empty() ? std::vector<LogProbability>() : throw Bug("asked"); }
-  std::string fingerprint() const override { return "nobody"; }
   Usage usage() const override { return {}; }
 };
 

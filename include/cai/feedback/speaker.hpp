@@ -70,9 +70,6 @@ class Speaker {
   /// (an endpoint).
   virtual std::vector<LogProbability> score(std::span<const Scored> scored) = 0;
 
-  /// Names the model and everything that decides its answers; part of a stage's key.
-  virtual std::string fingerprint() const = 0;
-
   virtual Usage usage() const = 0;
 };
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -38,7 +39,7 @@ class Bpe : public Tokenizer {
   bool ignore_merges = false, add_bos = false, prefix_space = false;
   std::optional<int> bos_id, eos_id;
   std::string template_text;
-  SortedJson json;                                    // tokenizer.json as read, or as built for save()
+  std::function<SortedJson()> json;                   // tokenizer.json as read, or built, for save()
   Json config;
 
   void finish();  ///< when all tables are filled
@@ -51,12 +52,10 @@ class Bpe : public Tokenizer {
   std::optional<int> eos() const override { return eos_id; }
   bool adds_bos() const override { return add_bos; }
   std::string chat_template() const override { return template_text; }
-  std::string fingerprint() const override { return fingerprint_; }
   void save(const std::filesystem::path& folder) const override;
 
  private:
   int byte_ids_[256];
-  std::string fingerprint_;
 
   void encode_plain(std::string_view text, std::vector<int>& out) const;
   void merge(std::string_view piece, std::vector<int>& out) const;

@@ -35,9 +35,6 @@ class Tokenizer {
   /// Writes the HF files (tokenizer.json or tokenizer.model, tokenizer_config.json with the chat template, special_tokens_map.json,
   /// generation_config.json with eos) so that transformers' AutoTokenizer gives the same tokens.
   virtual void save(const std::filesystem::path& folder) const = 0;
-
-  /// SHA-256 over everything that decides encode and decode; part of a stage's key.
-  virtual std::string fingerprint() const = 0;
 };
 
 /// Names of the control tokens that our chat formats write. No text becomes one of them, whatever kind a tokenizer's file gives them.
