@@ -111,7 +111,7 @@ Done reward(Llama& model, const Json& work, const fs::path& folder) {
 }
 
 // Every answer has the full length, as the peer's have: no stop token.
-Done ppo(Llama& model, const Json& work, const EngineConfig& engine, const fs::path& folder) {
+Done ppo(Llama& model, const RewardModel& judge, const Json& work, const EngineConfig& engine, const fs::path& folder) {
   PpoConfig config;
   config.optimiser.checkpoint_seconds = 1e9;
   config.optimiser.trainable_layers = work.value("trainable_layers", 0L);
@@ -123,8 +123,7 @@ Done ppo(Llama& model, const Json& work, const EngineConfig& engine, const fs::p
   config.stop_epochs_at_kl = 1e9;
   std::vector<PpoPrompt> prompts;
   for (const Json& p : work.at("prompts")) prompts.push_back({std::to_string(prompts.size()), p.at("tokens").get<std::vector<int>>()});
-  const auto judge = new_reward_model(model.clone(), 1);
-  const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(*judge, sequences, states, layers); };
+  const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
   train_ppo_with(model, *new_reward_model(model, 2), score, prompts, {}, config, engine, 1, folder, {});
   return {1, Json::object()};
 }
@@ -170,10 +169,11 @@ int run(const std::string& file) {
       d = job == "generate" ? generate(engine, work) : labels(engine, work);
     } else {
       const auto model = load_llama(work.at("model").get<std::string>(), trains_in_bfloat16(engine_config.dtype));
+      const auto judge = job == "ppo" ? new_reward_model(model->clone(), 1) : nullptr;  // the peer's models are loaded before its clock starts
       ready();
       if (job == "sft") d = sft(*model, work, folder);
       else if (job == "reward") d = reward(*model, work, folder);
-      else if (job == "ppo") d = ppo(*model, work, engine_config, folder);
+      else if (job == "ppo") d = ppo(*model, *judge, work, engine_config, folder);
       else throw UsageError("no such job: " + job);
     }
   }

@@ -86,7 +86,7 @@ TEST(Config, EachDefaultIsWithinItsOwnRange) {
 
 TEST(Config, TheShippedFilesLoad) {
   for (const auto& entry : fs::recursive_directory_iterator(fs::path(CAI_SOURCE_DIR) / "configs"))
-    if (entry.is_regular_file()) EXPECT_EQ(problems(entry.path()), "") << entry.path();
+    if (entry.is_regular_file()) { EXPECT_EQ(problems(entry.path()), "") << entry.path(); }
 }
 
 RC_GTEST_PROP(Config, AnyTextEndsInAConfigOrAnInputError, (std::string text)) {

@@ -48,7 +48,7 @@ TEST(Bpe, RefusesAMergeThatMakesAControlToken) {
 }
 
 TEST(Bpe, RefusesIdsThatWouldMakeAGiantOrNegativeTable) {
-  for (const SortedJson id : {SortedJson(-1), SortedJson(1ull << 62), SortedJson(5'000'000), SortedJson(1.5), SortedJson("1")}) {
+  for (const SortedJson& id : {SortedJson(-1), SortedJson(1ull << 62), SortedJson(5'000'000), SortedJson(1.5), SortedJson("1")}) {
     SortedJson j = letters(SortedJson::array());
     j["model"]["vocab"]["x"] = id;
     EXPECT_NE(refusal([&] { bpe_from_json(j, Json::object(), "t"); }).find("accepted: a whole number below"), std::string::npos) << id;

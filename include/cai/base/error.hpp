@@ -28,8 +28,7 @@ struct UsageError : Error {
 /// Several problems of one file or plan are reported together, one a line.
 struct InputError : Error {
   explicit InputError(const std::string& message) : Error(kBadInput, message) {}
-  InputError(const std::string& file, long line, const std::string& message)
-      : Error(kBadInput, file + (line > 0 ? ":" + std::to_string(line) : "") + ": " + message) {}
+  InputError(const std::string& file, long line, const std::string& message);  // line 0: of the whole file
 };
 
 /// The machine said no: disk, network, memory, permissions.
@@ -53,12 +52,6 @@ struct Bug : Error {
 };
 
 /// Throws one InputError with all problems, one a line, when there are any: the first hundred, and how many more.
-inline void throw_problems(const std::vector<std::string>& problems) {
-  constexpr std::size_t kShown = 100;
-  std::string all;
-  for (std::size_t i = 0; i < problems.size() && i < kShown; ++i) all += (all.empty() ? "" : "\n") + problems[i];
-  if (problems.size() > kShown) all += "\n... and " + std::to_string(problems.size() - kShown) + " more";
-  if (!problems.empty()) throw InputError(all);
-}
+void throw_problems(const std::vector<std::string>& problems);
 
 }  // namespace cai
