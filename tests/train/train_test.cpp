@@ -113,6 +113,27 @@ TEST(Loss, InBFloat16StaysNearFloat32) {
   for (const auto& pair : {logs, to_hidden, to_head, frozen}) EXPECT_LT(((pair[1] - pair[0]).norm() / pair[0].norm()).item<double>(), 1e-2);
 }
 
+TEST(Loss, ARefreshedHeadIsOneOfTheWeightAsItIsNow) {
+  at::manual_seed(5);
+  for (const bool bfloat16 : {false, true}) {
+    const at::Tensor x = at::randn({9, 32}), targets = at::randint(40, {9}, at::kLong);
+    at::Tensor w = at::randn({40, 32}).requires_grad_(true);
+    LmHead head(w, bfloat16);
+    {
+      const c10::NoGradGuard no_gradients;
+      w.add_(at::randn({40, 32}));
+    }
+    head.refresh();
+    const at::Tensor logs = token_log_probabilities(x, head, targets).log_probabilities;
+    EXPECT_TRUE(at::equal(logs, token_log_probabilities(x, LmHead(w, bfloat16), targets).log_probabilities));
+    logs.sum().backward();
+    const at::Tensor gradient = w.grad().clone();
+    w.mutable_grad() = at::Tensor();
+    token_log_probabilities(x, LmHead(w, bfloat16), targets).log_probabilities.sum().backward();
+    EXPECT_TRUE(at::equal(gradient, w.grad()));
+  }
+}
+
 TEST(Loss, DivergencesAgreeWithWholeDistributionsAndTheirGradients) {
   at::manual_seed(3);
   for (const double temperature : {1.0, 0.7}) {

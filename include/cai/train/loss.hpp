@@ -16,7 +16,7 @@ class LmHead {
   /// weight: [vocabulary, width] float32.
   LmHead(const at::Tensor& weight, bool bfloat16 = false);
 
-  /// Rounds the weight anew. Copies made of this head before keep what they had.
+  /// Rounds the weight anew.
   void refresh();
 
   /// Of the tokens [first, first + count), all by default; `first` is a multiple of 32. [n, width] -> [n, count].
