@@ -30,7 +30,7 @@ NamedTensors make_trainable(Llama& model, long trainable_layers);
 double scheduled_rate(const OptimiserConfig& config, double peak, long step, long steps);
 
 /// AdamW with decoupled weight decay (Loshchilov & Hutter 2019) on one group of weights. Their gradients live as long as it does: made anew for each step
-/// they would lie between activations, and memory in pieces took a tenth more.
+/// they would lie between activations, and holes in the heap took 110 MB more of the default model's 3.1 GB.
 class AdamW {
  public:
   AdamW(NamedTensors weights, double epsilon, double weight_decay, double beta2 = 0.999);
