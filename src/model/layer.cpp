@@ -6,6 +6,7 @@
 #include <torch/custom_class.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "cai/base/error.hpp"
 #include "cai/model/rows.hpp"
@@ -19,7 +20,7 @@ using torch::autograd::variable_list;
 constexpr std::int64_t kChunk = 64;  // rows whose part of a norm's or a bias's gradient is summed on its own, so that threads do not matter
 
 Half* halves(const at::Tensor& t) { return reinterpret_cast<Half*>(t.data_ptr()); }
-float* floats(const at::Tensor& t) { return t.defined() ? t.data_ptr<float>() : nullptr; }
+float* floats(const at::Tensor& t) { return t.data_ptr<float>(); }
 
 // Calls body(row) for the rows [0, n) on all threads.
 template <class Body>
@@ -144,10 +145,9 @@ class QueryKeyValue {
   QueryKeyValue(const Kept& kept, const at::Tensor& products) : config_(kept.config), positions_(kept.positions), products_(products) {
     const LlamaLayer& l = kept.layer;
     const std::int64_t heads = config_.heads, kv_heads = config_.kv_heads, width = config_.head_width;
-    const at::Tensor none;
-    q = {0, heads, l.q_bias, config_.qk_norm ? l.q_norm : none, true};
-    k = {heads * width, kv_heads, l.k_bias, config_.qk_norm ? l.k_norm : none, true};
-    v = {(heads + kv_heads) * width, kv_heads, l.v_bias, none, false};
+    q = {0, heads, l.q_bias, l.q_norm, true};
+    k = {heads * width, kv_heads, l.k_bias, l.k_norm, true};
+    v = {(heads + kv_heads) * width, kv_heads, l.v_bias, {}, false};
   }
   Heads q, k, v;
 

@@ -6,7 +6,6 @@
 #include <string_view>
 
 #include "cai/base/error.hpp"
-#include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
 #include "cai/io/file.hpp"
 #include "cai/text/bpe.hpp"
