@@ -75,9 +75,9 @@ void attend(benchmark::State& state, cai::Cached kind) {
   const std::vector<float> rows = numbers(positions * width), queries = numbers(3 * width);
   std::vector<std::byte> keys(static_cast<std::size_t>(cai::cache_bytes(kind, positions, width))), values(keys.size());
   for (std::int64_t p = 0; p < positions; ++p) cai::put_key(kind, rows.data() + p * width, p, width, keys.data()), cai::put_value(kind, rows.data() + p * width, p, width, values.data());
-  std::vector<float> scores(static_cast<std::size_t>(3 * positions)), out(static_cast<std::size_t>(3 * width));
+  std::vector<float> scores(static_cast<std::size_t>(cai::kQueries * positions)), out(static_cast<std::size_t>(3 * width));
   const cai::AttentionBlock block{keys.data(), values.data(), 0, positions};
-  for (auto _ : state) cai::attend(kind, queries.data(), 3, {&block, 1}, width, 0.125f, scores.data(), out.data()), benchmark::ClobberMemory();
+  for (auto _ : state) cai::attend(kind, {queries.data(), 1, 3, 0}, {&block, 1}, width, 0.125f, scores.data(), out.data(), 0), benchmark::ClobberMemory();
   rate(state, "GFLOP/s", 12.0 * static_cast<double>(positions * width));
 }
 BENCHMARK_CAPTURE(attend, float32, cai::Cached::kFloat32)->RangeMultiplier(4)->Range(16, 4096);

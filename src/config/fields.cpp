@@ -99,7 +99,7 @@ std::vector<Field> declare() {
   d.add("iterations", AT(iterations), from_to(1, 100), "Rounds of the whole loop, each from the last one's policy.");
   d.add("method", AT(method), one_of({"ppo", "dpo"}), "How the policy learns from the labels: ppo (a reward model, then reinforcement learning) or dpo (directly).");
   d.section = "engine";
-  d.add("dtype", AT(engine.dtype), one_of({"auto", "float32", "bfloat16", "int8"}), "Products of generation and scoring; auto, as the CPU has instructions for it: int8 for weights that it keeps exactly (Q4_0, Q4_1, Q8_0), else bfloat16, else float32. Training has no int8.");
+  d.add("dtype", AT(engine.dtype), one_of({"auto", "float32", "bfloat16", "int8"}), "Products of generation and scoring; auto, as the CPU has instructions for it: int8 for weights that it keeps exactly (Q4_0, Q4_1, Q8_0; not where tiles of bfloat16 are faster), else bfloat16, else float32. Training has no int8.");
   d.add("max_sequences", AT(engine.max_sequences), from_to(1, 4096), "Sequences generated at once; no effect on their text.");
   d.add("threads", AT(engine.threads), from_to(0, 1024), "Threads; 0: all cores.");
   d.section = "prompts";

@@ -40,7 +40,7 @@ std::string engine_arithmetic(const std::string& dtype) {
     return std::string(name) + " (" + kernel_name(p) + ")";
   };
   const Precision precision = engine_precision(dtype), otherwise = has_bfloat16_products() ? Precision::kBfloat16 : Precision::kFloat32;
-  const std::string products = precision != Precision::kAuto ? named(precision) : has_int8_products() ? named(Precision::kInt8) + " where it keeps the weights, else " + named(otherwise) : named(otherwise);
+  const std::string products = precision != Precision::kAuto ? named(precision) : prefers_int8() ? named(Precision::kInt8) + " where it keeps the weights, else " + named(otherwise) : named(otherwise);
   const char* const attention = precision != Precision::kFloat32 && has_bfloat16_products() ? "bfloat16" : "float32";
   return products + "; attention in " + attention + "; training in " + (trains_in_bfloat16(dtype) ? "bfloat16" : "float32");
 }
@@ -67,8 +67,7 @@ void Engine::Impl::check_token(int token) const {
 // The cached prefix, computed now when it is new. A few stay, so that stages that alternate do not recompute them.
 std::shared_ptr<Prefix> Engine::Impl::shared_prefix(const std::vector<int>& prompt, int length) {
   constexpr std::size_t kKept = 4;
-  // The prompt's last token is never shared: its hidden state is wanted. Nor is half a pair of positions: attend() takes them together.
-  const std::int64_t n = std::min<std::int64_t>(length, static_cast<std::int64_t>(prompt.size()) - 1) / 2 * 2;
+  const std::int64_t n = std::min<std::int64_t>(length, static_cast<std::int64_t>(prompt.size()) - 1);  // the last token's hidden state is wanted
   if (n < 8) return nullptr;
   for (auto it = prefixes.begin(); it != prefixes.end(); ++it) {
     if (static_cast<std::int64_t>((*it)->tokens.size()) == n && std::equal((*it)->tokens.begin(), (*it)->tokens.end(), prompt.begin())) {
@@ -101,8 +100,11 @@ std::unique_ptr<Sequence> Engine::Impl::start(std::size_t index, const std::vect
   s->tokens = prompt;
   s->prompt = static_cast<std::int64_t>(prompt.size());
   s->prefix = shared > 0 ? shared_prefix(prompt, shared) : nullptr;
-  s->computed = s->prefix_length();
-  s->cache.emplace(model.config(), model.cached(), s->prompt - s->computed + more);
+  s->cache.emplace(model.config(), model.cached(), s->prompt - s->shared() + more);
+  if (s->prefix) {
+    s->computed = static_cast<std::int64_t>(s->prefix->tokens.size());
+    s->cache->copy(s->prefix->cache, s->shared());
+  }
   return s;
 }
 

@@ -245,7 +245,9 @@ struct Int8Products {
       for (std::int64_t b = 0; b < blocks && (exact || !only_exact); ++b) {
         Weights& w = panels[static_cast<std::size_t>(p * blocks + b)];
         for (std::int64_t j = 0; j < std::min(kPanel, out - p * kPanel); ++j) {
-          const float* weights = rows[static_cast<std::size_t>(p * kPanel + j)] + b * kBlock;
+          const float* const row = rows[static_cast<std::size_t>(p * kPanel + j)];
+          if (!row) continue;
+          const float* weights = row + b * kBlock;
           float filled[kBlock];
           if (const std::int64_t n = in - b * kBlock; n < kBlock) {
             for (std::int64_t i = 0; i < kBlock; ++i) filled[i] = weights[std::min(i, n - 1)];  // what fills up a block meets inputs that are 0
@@ -260,7 +262,7 @@ struct Int8Products {
     return {std::move(panels), exact};
   }
 
-  static void multiply(const std::vector<Weights>& panels, std::int64_t in, const float* x, std::int64_t rows, std::int64_t first, std::int64_t count, float* y) {
+  static void multiply(const Weights* panels, std::int64_t in, const float* x, std::int64_t rows, Results results) {
     const std::int64_t blocks = (in + kBlock - 1) / kBlock, outliers = outliers_in(blocks);
     const std::unique_ptr<Block[]> inputs(new Block[static_cast<std::size_t>(rows * blocks)]);
     const std::unique_ptr<Outlier[]> high(new Outlier[static_cast<std::size_t>(rows * outliers)]);
@@ -272,7 +274,7 @@ struct Int8Products {
       quantised[static_cast<std::size_t>(r)] = {own, own_high, quantise_row(x + r * in, in, own, own_high)};
     }
     static const Tiles<Row, Weights> t = tiles(std::make_integer_sequence<int, 6>());
-    multiply_panels(t, panels.data() + first / kPanel * blocks, blocks, quantised.data(), 1, rows, blocks, count, y);
+    multiply_panels(t, panels, blocks, quantised.data(), 1, rows, blocks, results);
   }
 };
 
@@ -280,8 +282,6 @@ struct Int8Products {
 
 std::pair<std::vector<Int8Block>, bool> pack_int8(const std::vector<const float*>& rows, std::int64_t in, bool only_exact) { return Int8Products::pack(rows, in, only_exact); }
 
-void multiply_int8(const std::vector<Int8Block>& panels, std::int64_t in, const float* x, std::int64_t rows, std::int64_t first, std::int64_t count, float* y) {
-  Int8Products::multiply(panels, in, x, rows, first, count, y);
-}
+void multiply_int8(const Int8Block* panels, std::int64_t in, const float* x, std::int64_t rows, Results results) { Int8Products::multiply(panels, in, x, rows, results); }
 
 }  // namespace cai

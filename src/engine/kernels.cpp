@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "cai/base/lanes.hpp"
+#include "cai/engine/amx.hpp"
 #include "cai/engine/bfloat16.hpp"
 
 // Functions on eight lanes, compiled for AVX2 and for any x86-64, chosen at load time. No fused multiply-add here (the build
@@ -88,13 +89,31 @@ void exp_shifted(const float* x, std::int64_t n, float shift, float scale, float
   else exp_narrow(x, n, shift, scale, y);
 }
 
-CAI_LANES void silu_multiply(const float* gate, const float* up, std::int64_t n, float* y) {
-  std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const Lanes g = load(gate + i);
-    store(y + i, g / (1.0f + exp_lanes(-g)) * load(up + i));
-  }
-  for (; i < n; ++i) y[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+namespace {
+
+template <class V>
+[[gnu::always_inline]] inline void silu_all(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride) {
+  constexpr std::int64_t kLanes = sizeof(V) / sizeof(float);
+  for (std::int64_t r = 0; r < rows; ++r, x += 2 * kGated, y += stride)
+    for (std::int64_t i = 0; i < columns; i += kLanes) {
+      V gate, up;
+      std::memcpy(&gate, x + i, sizeof gate);
+      std::memcpy(&up, x + kGated + i, sizeof up);
+      const V product = gate / (1.0f + exp_lanes(-gate)) * up;
+      std::memcpy(y + i, &product, static_cast<std::size_t>(std::min(kLanes, columns - i)) * sizeof(float));
+    }
+}
+
+__attribute__((target("avx512f"), noinline)) void silu_wide(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride) { silu_all<WideLanes>(x, rows, columns, y, stride); }
+
+CAI_LANES void silu_narrow(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride) { silu_all<Lanes>(x, rows, columns, y, stride); }
+
+}  // namespace
+
+void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride) {
+  static const bool is_wide = __builtin_cpu_supports("avx512f");
+  if (is_wide) silu_wide(x, rows, columns, y, stride);
+  else silu_narrow(x, rows, columns, y, stride);
 }
 
 void put_key(Cached kind, const float* key, std::int64_t position, std::int64_t width, std::byte* keys) {
@@ -337,6 +356,99 @@ CAI_PAIRS inline void attend_pairs(const float* queries, std::span<const Attenti
     for (std::int64_t i = 0; i < width; ++i) out[q * width + i] *= inverse[q];
 }
 
+// As attend_floats, of pairs in tiles: up to kTileRows heads of rows, `width` a multiple of 64. A tile's products are summed before they are added, so where
+// tiles of values begin matters: always at a multiple of kSplit.
+CAI_PAIRS void attend_tiles(const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, float* out, std::int64_t out_stride) {
+  const std::int64_t half = width / 2, lane_size = kKeyLane * half, count = queries.rows * queries.heads;
+  const auto unseen = [&](std::int64_t q) { return queries.rows - 1 - q / queries.heads; };  // positions at the end
+  const auto seen = [&](const AttentionBlock& block, std::int64_t q) { return block.count - (&block == &blocks.back() ? unseen(q) : 0); };
+  alignas(64) Pair query[kTileRows * kWidestPairs / 2];
+  for (std::int64_t r = 0; r < queries.rows; ++r) to_pairs(queries.first + r * queries.stride, queries.heads * width, query + r * queries.heads * half);
+  const TileRegisters registers(count);
+  alignas(64) float sums[4][kTileRows * kKeyLane];
+  std::int64_t first = 0;
+  for (const AttentionBlock& block : blocks) {
+    const std::int64_t end = block.first + block.count;
+    for (std::int64_t from = block.first / kKeyLane * kKeyLane; from < end; from += 4 * kKeyLane) {
+      const std::int64_t lanes = std::min<std::int64_t>(4, (end - from + kKeyLane - 1) / kKeyLane);
+      const Pair* lane = reinterpret_cast<const Pair*>(block.keys) + from * half;
+      TileRegisters::clear<0, 1, 2, 3>();
+      for (std::int64_t i = 0; i < half; i += kTilePairs, lane += kTileSize) {
+        TileRegisters::load<4>(query + i, half);
+        TileRegisters::load<6>(lane, 16);
+        TileRegisters::multiply<0, 4, 6>();
+        if (lanes == 1) continue;
+        TileRegisters::load<7>(lane + lane_size, 16);
+        TileRegisters::multiply<1, 4, 7>();
+        if (lanes == 2) continue;
+        TileRegisters::load<6>(lane + 2 * lane_size, 16);
+        TileRegisters::multiply<2, 4, 6>();
+        if (lanes == 3) continue;
+        TileRegisters::load<7>(lane + 3 * lane_size, 16);
+        TileRegisters::multiply<3, 4, 7>();
+      }
+      TileRegisters::store<0>(sums[0], 16);
+      TileRegisters::store<1>(sums[1], 16);
+      TileRegisters::store<2>(sums[2], 16);
+      TileRegisters::store<3>(sums[3], 16);
+      for (std::int64_t q = 0; q < count; ++q) {
+        const AttentionBlock mine{block.keys, block.values, block.first, seen(block, q)};
+        std::int64_t done = first + std::max(from, block.first) - block.first;
+        for (std::int64_t l = 0; l < lanes; ++l) {
+          const WideLanes one[1] = {load_wide(sums[l] + q * kKeyLane)};
+          keep(one, from + l * kKeyLane, mine, scale, total, scores + q * total, done);
+        }
+      }
+    }
+    first += block.count;
+  }
+
+  // The weights as pairs of positions, [count, pairs] a block, zeros around them.
+  struct Values { const Pair* first; const Pair* weights; std::int64_t pairs; };
+  Values values[2];
+  thread_local std::vector<float> room;  // pairs, which may lie where floats were
+  const std::int64_t needed = count * (total + 2 * kSplit * static_cast<std::int64_t>(blocks.size())) / 2;
+  if (static_cast<std::int64_t>(room.size()) < needed) room.resize(static_cast<std::size_t>(needed));
+  Pair* to = reinterpret_cast<Pair*>(room.data());
+  float inverse[kTileRows];
+  for (std::int64_t q = 0; q < count; ++q) inverse[q] = weights_of(scores + q * total, total - unseen(q));
+  first = 0;
+  for (std::size_t b = 0; b < blocks.size(); ++b) {
+    const AttentionBlock& block = blocks[b];
+    const std::int64_t begin = block.first / kSplit * kSplit, before = block.first - begin, pairs = (before + block.count + kSplit - 1) / kSplit * kTilePairs;
+    values[b] = {reinterpret_cast<const Pair*>(block.values) + begin / 2 * width, to, pairs};
+    for (std::int64_t q = 0; q < count; ++q, to += pairs) {
+      std::fill_n(to, before / 2, 0u);
+      const std::int64_t made = before / 2 + pair_weights(scores + q * total + first, block.first, seen(block, q), to + before / 2);
+      std::fill(to + made, to + pairs, 0u);
+    }
+    first += block.count;
+  }
+  for (std::int64_t i = 0; i < width; i += 64) {
+    TileRegisters::clear<0, 1, 2, 3>();
+    for (std::size_t b = 0; b < blocks.size(); ++b)
+      for (std::int64_t p = 0; p < values[b].pairs; p += kTilePairs) {
+        const Pair* const at = values[b].first + p * width + i;
+        TileRegisters::load<4>(values[b].weights + p, values[b].pairs);
+        TileRegisters::load<6>(at, width);
+        TileRegisters::multiply<0, 4, 6>();
+        TileRegisters::load<7>(at + 16, width);
+        TileRegisters::multiply<1, 4, 7>();
+        TileRegisters::load<6>(at + 32, width);
+        TileRegisters::multiply<2, 4, 6>();
+        TileRegisters::load<7>(at + 48, width);
+        TileRegisters::multiply<3, 4, 7>();
+      }
+    TileRegisters::store<0>(sums[0], 16);
+    TileRegisters::store<1>(sums[1], 16);
+    TileRegisters::store<2>(sums[2], 16);
+    TileRegisters::store<3>(sums[3], 16);
+    for (std::int64_t q = 0; q < count; ++q)
+      for (std::int64_t l = 0; l < 4; ++l)
+        store_wide(out + q / queries.heads * out_stride + q % queries.heads * width + i + l * 16, load_wide(sums[l] + q * 16) * inverse[q]);
+  }
+}
+
 CAI_FUSED void attend_all_floats(const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, float* out) {
   for (; count >= 3; count -= 3, queries += 3 * width, out += 3 * width) attend_floats<3>(queries, blocks, width, scale, total, scores, out);
   if (count == 2) attend_floats<2>(queries, blocks, width, scale, total, scores, out);
@@ -351,11 +463,23 @@ CAI_PAIRS void attend_all_pairs(const float* queries, std::int64_t count, std::s
 
 }  // namespace
 
-void attend(Cached kind, const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out) {
+void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out, std::int64_t out_stride) {
   std::int64_t total = 0;
   for (const AttentionBlock& block : blocks) total += block.count;
-  if (kind == Cached::kFloat32) attend_all_floats(queries, count, blocks, width, scale, total, scores, out);
-  else attend_all_pairs(queries, count, blocks, width, scale, total, scores, out);
+  const bool in_tiles = kind == Cached::kBfloat16 && width % 64 == 0 && has_amx();
+  if (in_tiles && queries.rows * queries.heads <= kTileRows) return attend_tiles(queries, blocks, width, scale, total, scores, out, out_stride);
+  AttentionBlock trimmed[2];
+  std::copy(blocks.begin(), blocks.end(), trimmed);
+  const std::span<const AttentionBlock> seen(trimmed, blocks.size());
+  trimmed[blocks.size() - 1].count -= queries.rows - 1, total -= queries.rows - 1;
+  for (std::int64_t r = 0; r < queries.rows; ++r, ++trimmed[blocks.size() - 1].count, ++total) {
+    const float* const row = queries.first + r * queries.stride;
+    float* const to = out + r * out_stride;
+    if (in_tiles)
+      for (std::int64_t h = 0; h < queries.heads; h += kTileRows) attend_tiles({row + h * width, 1, std::min(kTileRows, queries.heads - h), 0}, seen, width, scale, total, scores, to + h * width, 0);
+    else if (kind == Cached::kFloat32) attend_all_floats(row, queries.heads, seen, width, scale, total, scores, to);
+    else attend_all_pairs(row, queries.heads, seen, width, scale, total, scores, to);
+  }
 }
 
 CAI_LANES float largest(const float* x, std::int64_t n) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "cai/engine/engine.hpp"
 #include "cai/engine/products.hpp"
@@ -67,7 +68,7 @@ struct PackedModel::Impl {
   PackedMatrix head;
 
   // Buffers of one pass, kept between passes.
-  std::vector<float> hidden, normed, qkv, mixed, projected, gate_up, activated, logits, cosines, sines;
+  std::vector<float> hidden, normed, qkv, mixed, projected, activated, logits, cosines, sines;
 
   void load(const Llama& model);
   void load(LlamaReader reader);
@@ -97,7 +98,8 @@ void PackedModel::Impl::add_layer(const LlamaLayer& from) {
   to.o_bias = copy(from.o_bias);
   to.qkv = packed({from.q, from.k, from.v}, precision);
   to.o = packed({from.o}, precision);
-  to.gate_up = packed({from.gate, from.up}, precision);
+  const at::Tensor gate = from.gate.detach().contiguous(), up = from.up.detach().contiguous();
+  to.gate_up = PackedMatrix::gated(gate.data_ptr<float>(), up.data_ptr<float>(), gate.size(0), gate.size(1), precision);
   to.down = packed({from.down}, precision);
   layers.push_back(std::move(to));
 }
@@ -148,25 +150,33 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
       rotate(x, r);
     }
     Sequence& s = *rows[static_cast<std::size_t>(r)].sequence;
-    const std::int64_t at = rows[static_cast<std::size_t>(r)].position - s.prefix_length();
+    const std::int64_t at = rows[static_cast<std::size_t>(r)].position - s.shared();
     for (std::int64_t h = 0; h < config.kv_heads; ++h) {
       put_key(cached, row + (config.heads + h) * width, at, width, s.cache->keys_of(layer, h));
       put_value(cached, row + (config.heads + config.kv_heads + h) * width, at, width, s.cache->values_of(layer, h));
     }
   }
 
+  // Neighbours in a text go together: they see nearly the same positions.
+  const std::int64_t together = config.sliding_window > 0 ? 1 : std::max<std::int64_t>(1, kQueries / group);
+  std::vector<std::int64_t> firsts;
+  for (std::int64_t r = 0; r < count; ++r) {
+    const bool next = r > 0 && rows[static_cast<std::size_t>(r)].sequence == rows[static_cast<std::size_t>(r - 1)].sequence && rows[static_cast<std::size_t>(r)].position == rows[static_cast<std::size_t>(r - 1)].position + 1;
+    if (!next || r - firsts.back() == together) firsts.push_back(r);
+  }
   const float scale = 1.0f / std::sqrt(static_cast<float>(width));
-  const std::int64_t tasks = count * config.kv_heads;
+  const std::int64_t tasks = static_cast<std::int64_t>(firsts.size()) * config.kv_heads;
+  firsts.push_back(count);
   const int chunk = static_cast<int>(std::clamp<std::int64_t>(tasks / 32, 1, 8));
 #pragma omp parallel
   {
     std::vector<float> room;
 #pragma omp for schedule(dynamic, chunk)
     for (std::int64_t task = 0; task < tasks; ++task) {
-      const std::int64_t r = task / config.kv_heads, h = task % config.kv_heads;
-      const Row& row = rows[static_cast<std::size_t>(r)];
-      Sequence& s = *row.sequence;
-      const std::int64_t end = row.position + 1, shared = s.prefix_length();
+      const std::int64_t first = firsts[static_cast<std::size_t>(task / config.kv_heads)], after = firsts[static_cast<std::size_t>(task / config.kv_heads + 1)], h = task % config.kv_heads;
+      const Row& last = rows[static_cast<std::size_t>(after - 1)];
+      Sequence& s = *last.sequence;
+      const std::int64_t end = last.position + 1, shared = s.shared();
       const std::int64_t begin = config.sliding_window > 0 ? std::max<std::int64_t>(0, end - config.sliding_window) : 0;
       AttentionBlock blocks[2];
       std::size_t n = 0;
@@ -174,9 +184,9 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
         blocks[n++] = {s.prefix->cache.keys_of(layer, h), s.prefix->cache.values_of(layer, h), begin, std::min(end, shared) - begin};
       const std::int64_t own = std::max(begin, shared);
       if (own < end) blocks[n++] = {s.cache->keys_of(layer, h), s.cache->values_of(layer, h), own - shared, end - own};
-      room.resize(static_cast<std::size_t>(3 * end));
-      attend(cached, qkv.data() + r * stride + h * group * width, group, std::span<const AttentionBlock>(blocks, n), width, scale, room.data(),
-             mixed.data() + (r * config.heads + h * group) * width);
+      room.resize(static_cast<std::size_t>(kQueries * end));
+      attend(cached, {qkv.data() + first * stride + h * group * width, after - first, group, stride}, std::span<const AttentionBlock>(blocks, n), width, scale, room.data(),
+             mixed.data() + (first * config.heads + h * group) * width, config.heads * width);
     }
   }
 }
@@ -192,7 +202,7 @@ void PackedModel::Impl::forward(std::span<const Row> rows, std::span<const std::
   };
   const float* const embedded = embedding.data_ptr<float>();
   room(hidden, count * width), room(normed, count * width), room(qkv, count * qkv_width), room(mixed, count * mixed_width);
-  room(projected, count * width), room(gate_up, count * 2 * ffn), room(activated, count * ffn), room(cosines, count * half), room(sines, count * half);
+  room(projected, count * width), room(activated, count * ffn), room(cosines, count * half), room(sines, count * half);
 
 #pragma omp parallel for schedule(static) if (count >= kFewRows)
   for (std::int64_t r = 0; r < count; ++r) {
@@ -233,9 +243,7 @@ void PackedModel::Impl::forward(std::span<const Row> rows, std::span<const std::
     add_bias(layer.o_bias, count, width, projected.data());
     add_projected();
     norm_rows(layer.ffn_norm, normed.data());
-    layer.gate_up.multiply(normed.data(), count, gate_up.data());
-#pragma omp parallel for schedule(static) if (count >= kFewRows)
-    for (std::int64_t r = 0; r < count; ++r) silu_multiply(gate_up.data() + 2 * r * ffn, gate_up.data() + (2 * r + 1) * ffn, ffn, activated.data() + r * ffn);
+    layer.gate_up.multiply(normed.data(), count, activated.data());
     layer.down.multiply(activated.data(), count, projected.data());
     add_projected();
   }
@@ -245,6 +253,11 @@ void PackedModel::Impl::forward(std::span<const Row> rows, std::span<const std::
 void PackedModel::Impl::head_logits(std::int64_t first, std::int64_t count) {
   if (static_cast<std::int64_t>(logits.size()) < count * config.vocabulary) logits.resize(static_cast<std::size_t>(count * config.vocabulary));
   head.multiply(hidden.data() + first * config.width, count, logits.data());
+}
+
+void KeyValues::copy(KeyValues& other, std::int64_t first) {
+  for (std::int64_t b = 0; b < blocks_; ++b)
+    std::memcpy(bytes_.get() + b * block_, other.bytes_.get() + b * other.block_ + first * position_, static_cast<std::size_t>(std::min(block_, other.block_ - first * position_)));
 }
 
 PackedModel::PackedModel(std::string dtype) : impl_(std::make_unique<Impl>()) { impl_->dtype = std::move(dtype); }

@@ -11,9 +11,11 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <utility>
 
 #include "cai/base/error.hpp"
+#include "cai/engine/amx.hpp"
 #include "cai/engine/bfloat16.hpp"
 #include "cai/engine/panels.hpp"
 
@@ -76,6 +78,71 @@ __attribute__((target("avx512f,avx512bf16"))) void tile_pairs(const std::uint32_
   }
 }
 
+// In tiles: `Count` of kTileRows rows, each laid [pairs / kTilePairs, kTileRows, kTilePairs], times one panel. Each sum grows along k in order, by 32
+// products at a time. Meanwhile `lines` cache lines a step are fetched from `next` on: weights come from far away, and the CPU does not guess the way.
+template <int Count>
+__attribute__((target("avx512f,avx512bf16"))) void tile_amx(const std::uint32_t* x, std::int64_t pairs, const std::uint32_t* panel, const std::uint32_t* next, std::int64_t lines, float* y, std::int64_t stride) {
+  TileRegisters::clear<0, 1>();
+  if constexpr (Count == 2) TileRegisters::clear<2, 3>();
+  for (std::int64_t k = 0; k < pairs; k += kTilePairs) {
+    for (std::int64_t l = 0; l < lines; ++l, next += 16) _mm_prefetch(next, _MM_HINT_T1);
+    TileRegisters::load<6>(panel + k * kPanel, kPanel);
+    TileRegisters::load<4>(x + k * kTileRows, kTilePairs);
+    TileRegisters::multiply<0, 4, 6>();
+    TileRegisters::load<7>(panel + k * kPanel + 16, kPanel);
+    TileRegisters::multiply<1, 4, 7>();
+    if constexpr (Count == 2) {
+      TileRegisters::load<5>(x + (pairs + k) * kTileRows, kTilePairs);
+      TileRegisters::multiply<2, 5, 6>();
+      TileRegisters::multiply<3, 5, 7>();
+    }
+  }
+  TileRegisters::store<0>(y, stride);
+  TileRegisters::store<1>(y + 16, stride);
+  if constexpr (Count == 2) {
+    TileRegisters::store<2>(y + kTileRows * stride, stride);
+    TileRegisters::store<3>(y + kTileRows * stride + 16, stride);
+  }
+}
+
+// A row of `in` floats as pairs, one cache line a step into tiles; zeros behind it.
+__attribute__((target("avx512f,avx512bf16"))) void to_tiles(const float* x, std::int64_t in, std::uint32_t* tiles) {
+  std::int64_t k = 0;
+  for (; k + 32 <= in; k += 32, tiles += kTileSize) to_pairs(x + k, 32, tiles);
+  if (k == in) return;
+  float last[32] = {};
+  std::memcpy(last, x + k, static_cast<std::size_t>(in - k) * sizeof(float));
+  to_pairs(last, 32, tiles);
+}
+
+struct Lines { void operator()(std::uint32_t* p) const { ::operator delete[](p, std::align_val_t{64}); } };  // whole cache lines
+
+// As multiply_panels; x in float32.
+__attribute__((target("avx512f,avx512bf16"))) void multiply_amx(const std::uint32_t* panels, const float* x, std::int64_t in, std::int64_t pairs, std::int64_t rows, Results results) {
+  const std::int64_t count = results.panels(), tiles = (rows + kTileRows - 1) / kTileRows, passes = (tiles + 1) / 2;
+  const std::int64_t lines = (kTilePairs * kPanel * 4 / 64 + passes - 1) / passes;  // all of the next panel in as many passes as this one takes
+  const std::unique_ptr<std::uint32_t[], Lines> rounded(new (std::align_val_t{64}) std::uint32_t[static_cast<std::size_t>(tiles * kTileRows * pairs)]);
+  const std::int64_t height = std::min(rows, kTileRows);  // the last of many tiles is whole: what stands above the rows goes nowhere
+#pragma omp parallel
+  {
+#pragma omp for schedule(static)
+    for (std::int64_t r = 0; r < rows; ++r) to_tiles(x + r * in, in, rounded.get() + r / kTileRows * kTileRows * pairs + r % kTileRows * kTilePairs);
+    const TileRegisters registers(height);
+    alignas(64) float sums[2 * kTileRows * kPanel];
+#pragma omp for schedule(static)
+    for (std::int64_t p = 0; p < count; ++p) {
+      const std::uint32_t* const panel = panels + p * pairs * kPanel;
+      for (std::int64_t pass = 0; pass < passes; ++pass) {
+        const std::int64_t first = pass * 2 * kTileRows, n = std::min(2 * kTileRows, rows - first);
+        const bool whole = results.takes_whole(p) && (n % kTileRows == 0 || rows < kTileRows);
+        (n > kTileRows ? tile_amx<2> : tile_amx<1>)(rounded.get() + first * pairs, pairs, panel, panel + pairs * kPanel + pass * pairs * lines, lines, whole ? results.at(first, p) : sums,
+                                                    whole ? results.width : kPanel);
+        if (!whole) results.take(sums, n, first, p);
+      }
+    }
+  }
+}
+
 // Half a panel at a time: 6 rows x 16 columns fill the sixteen registers of AVX2.
 template <int Rows, class Weight>
 __attribute__((target("avx2,fma"))) void tile_avx2(const float* x, std::int64_t in, const Weight* panel, float* y, std::int64_t stride) {
@@ -132,23 +199,44 @@ const Tiles<float, Weight>& tiles() {
   return best;
 }
 
+// Of a row: filled up with zeros, which change no sum.
+std::int64_t pairs_of(std::int64_t in) { return ((in + 1) / 2 + kTilePairs - 1) / kTilePairs * kTilePairs; }
+
+std::vector<const float*> rows_of(std::span<const float* const> parts, std::span<const std::int64_t> outs, std::int64_t in) {
+  std::vector<const float*> rows;
+  for (std::size_t p = 0; p < parts.size(); ++p)
+    for (std::int64_t r = 0; r < outs[p]; ++r) rows.push_back(parts[p] + r * in);
+  return rows;
+}
+
 }  // namespace
 
 bool has_bfloat16_products() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bf16"); }
 
 bool has_int8_products() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni"); }
 
+bool prefers_int8() { return has_int8_products() && !has_amx(); }
+
 const char* kernel_name(Precision precision) {
   if (precision == Precision::kInt8) return "avx512-vnni";
-  if (precision == Precision::kBfloat16 && has_bfloat16_products()) return "avx512-bf16";
+  if (precision == Precision::kBfloat16 && has_bfloat16_products()) return has_amx() ? "amx-bf16" : "avx512-bf16";
   return isa() == Isa::kAvx512 ? "avx512" : isa() == Isa::kAvx2 ? "avx2" : "plain";
 }
 
-PackedMatrix::PackedMatrix(std::span<const float* const> parts, std::span<const std::int64_t> outs, std::int64_t in, Precision precision) : in_(in) {
+PackedMatrix::PackedMatrix(std::span<const float* const> parts, std::span<const std::int64_t> outs, std::int64_t in, Precision precision)
+    : PackedMatrix(rows_of(parts, outs, in), in, precision) {}
+
+PackedMatrix PackedMatrix::gated(const float* gate, const float* up, std::int64_t width, std::int64_t in, Precision precision) {
   std::vector<const float*> rows;
-  for (std::size_t p = 0; p < parts.size(); ++p)
-    for (std::int64_t r = 0; r < outs[p]; ++r) rows.push_back(parts[p] + r * in);
-  out_ = static_cast<std::int64_t>(rows.size());
+  for (std::int64_t first = 0; first < width; first += kGated)
+    for (const float* part : {gate, up})
+      for (std::int64_t r = first; r < first + kGated; ++r) rows.push_back(r < width ? part + r * in : nullptr);
+  PackedMatrix m(rows, in, precision);
+  m.out_ = width, m.gated_ = true;
+  return m;
+}
+
+PackedMatrix::PackedMatrix(const std::vector<const float*>& rows, std::int64_t in, Precision precision) : in_(in), out_(static_cast<std::int64_t>(rows.size())) {
   const std::int64_t count = (out_ + kPanel - 1) / kPanel;
   // value(row, k): element k of a panel's column, for k below `depth`.
   const auto fill = [&]<class Panels>(Panels panels, std::int64_t depth, auto value) {
@@ -158,12 +246,13 @@ PackedMatrix::PackedMatrix(std::span<const float* const> parts, std::span<const 
       auto* panel = panels.data() + p * depth * kPanel;
       const std::int64_t columns = std::min(kPanel, out_ - p * kPanel);
       for (std::int64_t j = 0; j < columns; ++j)
-        for (std::int64_t k = 0; k < depth; ++k) panel[k * kPanel + j] = value(rows[static_cast<std::size_t>(p * kPanel + j)], k);
+        if (const float* const row = rows[static_cast<std::size_t>(p * kPanel + j)])
+          for (std::int64_t k = 0; k < depth; ++k) panel[k * kPanel + j] = value(row, k);
     }
     return panels;
   };
   if (precision == Precision::kInt8 && !has_int8_products()) throw Bug("products of eight bits on a CPU without AVX512-VNNI");
-  if (precision == Precision::kInt8 || (precision == Precision::kAuto && has_int8_products())) {
+  if (precision == Precision::kInt8 || (precision == Precision::kAuto && prefers_int8())) {
     auto [blocks, exact] = pack_int8(rows, in, precision == Precision::kAuto);
     if (exact || precision == Precision::kInt8) {
       panels_ = std::move(blocks);
@@ -172,23 +261,29 @@ PackedMatrix::PackedMatrix(std::span<const float* const> parts, std::span<const 
   }
   if (precision == Precision::kFloat32 || (precision == Precision::kAuto && !has_bfloat16_products())) panels_ = fill(Floats(), in, [](const float* row, std::int64_t k) { return row[k]; });
   else if (!has_bfloat16_products()) panels_ = fill(Halves(), in, [](const float* row, std::int64_t k) { return to_bfloat16(row[k]); });
-  else panels_ = fill(Pairs(), (in + 1) / 2, [in](const float* row, std::int64_t k) { return pair_of(row[2 * k], 2 * k + 1 < in ? row[2 * k + 1] : 0.0f); });
+  else panels_ = fill(Pairs(), pairs_of(in), [in](const float* row, std::int64_t k) { return 2 * k < in ? pair_of(row[2 * k], 2 * k + 1 < in ? row[2 * k + 1] : 0.0f) : 0u; });
 }
 
 void PackedMatrix::multiply(const float* x, std::int64_t rows, std::int64_t first, std::int64_t count, float* y) const {
+  const Results results{y, count, gated_};
   if (const auto* floats = std::get_if<Floats>(&panels_)) {
-    multiply_panels(tiles<float>(), floats->data() + first * in_, in_ * kPanel, x, in_, rows, in_, count, y);
+    multiply_panels(tiles<float>(), floats->data() + first * in_, in_ * kPanel, x, in_, rows, in_, results);
   } else if (const auto* halves = std::get_if<Halves>(&panels_)) {
-    multiply_panels(tiles<std::uint16_t>(), halves->data() + first * in_, in_ * kPanel, x, in_, rows, in_, count, y);
+    multiply_panels(tiles<std::uint16_t>(), halves->data() + first * in_, in_ * kPanel, x, in_, rows, in_, results);
   } else if (const auto* blocks = std::get_if<Int8Blocks>(&panels_)) {
-    multiply_int8(*blocks, in_, x, rows, first, count, y);
+    multiply_int8(blocks->data() + first / kPanel * ((in_ + kInt8Block - 1) / kInt8Block), in_, x, rows, results);
   } else {
-    const std::int64_t pairs = (in_ + 1) / 2;
+    const std::int64_t pairs = pairs_of(in_);
+    const std::uint32_t* const panels = std::get<Pairs>(panels_).data() + first * pairs;
+    if (has_amx()) return multiply_amx(panels, x, in_, pairs, rows, results);
     const std::unique_ptr<std::uint32_t[]> rounded(new std::uint32_t[static_cast<std::size_t>(rows * pairs)]);
 #pragma omp parallel for schedule(static) if (rows >= 8)
-    for (std::int64_t r = 0; r < rows; ++r) to_pairs(x + r * in_, in_, rounded.get() + r * pairs);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      to_pairs(x + r * in_, in_, rounded.get() + r * pairs);
+      std::fill(rounded.get() + r * pairs + (in_ + 1) / 2, rounded.get() + (r + 1) * pairs, 0u);
+    }
     static const Tiles<std::uint32_t, std::uint32_t> t = tiles_pairs(std::make_integer_sequence<int, 12>());
-    multiply_panels(t, std::get<Pairs>(panels_).data() + first * pairs, pairs * kPanel, rounded.get(), pairs, rows, pairs, count, y);
+    multiply_panels(t, panels, pairs * kPanel, rounded.get(), pairs, rows, pairs, results);
   }
 }
 

@@ -92,8 +92,9 @@ TEST(PackedMatrix, AutoKeepsQuantisedWeightsAndRoundsTheOthersToBFloat16) {
       const float step = std::ldexp(std::round(std::ldexp(static_cast<float>(std::fabs(random.normal())) + 0.1f, 10)), -16), from = base ? -7.3f * step : 0.0f;
       for (std::size_t k = 0; k < 32; ++k) w[i + k] = from + step * static_cast<float>(lowest + (k == 5 ? 0 : static_cast<int>(random.below(static_cast<std::uint64_t>(levels)))));
     }
-    const PackedMatrix m = matrix(w, out, in, Precision::kAuto);
-    ASSERT_TRUE(m.is_int8()) << levels;
+    EXPECT_EQ(matrix(w, out, in, Precision::kAuto).is_int8(), prefers_int8()) << levels;
+    EXPECT_TRUE(same(matrix(w, out, in, Precision::kAuto), matrix(w, out, in, prefers_int8() ? Precision::kInt8 : Precision::kBfloat16))) << levels;
+    const PackedMatrix m = matrix(w, out, in, Precision::kInt8);
     std::vector<float> ones(in, 0.0f), y(out);  // one input at a time reads the weights back
     for (std::int64_t k = 0; k < in; ++k) {
       ones.assign(in, 0.0f), ones[static_cast<std::size_t>(k)] = 127.0f;
@@ -102,6 +103,28 @@ TEST(PackedMatrix, AutoKeepsQuantisedWeightsAndRoundsTheOthersToBFloat16) {
     }
     for (std::size_t k = 64; k < 76; ++k) w[k] *= 1 + 0.05f * static_cast<float>(random.normal());
     EXPECT_FALSE(matrix(w, out, in, Precision::kAuto).is_int8()) << "twelve weights off their grid";
+  }
+}
+
+TEST(PackedMatrix, GatesWhatComesUp) {
+  for (auto [in, width] : {std::pair<std::int64_t, std::int64_t>{64, 48}, {33, 7}, {96, 41}}) {
+    const std::vector<float> gate = normals(width * in, Random(30)), up = normals(width * in, Random(31)), x = normals(37 * in, Random(32));
+    for (const Precision precision : kAll) {
+      const PackedMatrix gated = PackedMatrix::gated(gate.data(), up.data(), width, in, precision);
+      ASSERT_EQ(gated.out(), width);
+      std::vector<float> gates(37 * width), ups(37 * width), alone(width), together(37 * width);
+      matrix(gate, width, in, precision).multiply(x.data(), 37, gates.data());
+      matrix(up, width, in, precision).multiply(x.data(), 37, ups.data());
+      gated.multiply(x.data(), 37, together.data());
+      for (std::int64_t r = 0; r < 37; ++r) {
+        gated.multiply(x.data() + r * in, 1, alone.data());
+        for (std::int64_t i = 0; i < width; ++i) {
+          const double g = gates[r * width + i], expected = g / (1 + std::exp(-g)) * ups[r * width + i];
+          ASSERT_NEAR(together[r * width + i], expected, 1e-6 * (1 + std::fabs(expected))) << kernel_name(precision) << ' ' << width << " row " << r;
+          ASSERT_EQ(together[r * width + i], alone[i]);
+        }
+      }
+    }
   }
 }
 
@@ -130,7 +153,7 @@ TEST(PackedMatrix, ARowHasTheSameBitsWhateverItsNeighboursAndThreads) {
     const PackedMatrix m = matrix(normals(in * out, Random(3)), out, in, precision);
     for (int t : {1, 2, 3}) {
       omp_set_num_threads(t);
-      for (std::int64_t rows : {1, 2, 5, 6, 7, 13, 64, 70}) {
+      for (std::int64_t rows : {1, 2, 5, 6, 7, 13, 16, 17, 33, 64, 70}) {
         m.multiply(x.data(), rows, together.data());
         for (std::int64_t r = 0; r < rows; ++r) {
           m.multiply(x.data() + r * in, 1, alone.data());

@@ -11,8 +11,9 @@ namespace cai {
 /// y = x / rms(x) * weight, one row of `width`; the sum of squares runs in eight lanes. x and y may be the same.
 void rms_norm(const float* x, const float* weight, std::int64_t width, double epsilon, float* y);
 
-/// y[i] = silu(gate[i]) * up[i].
-void silu_multiply(const float* gate, const float* up, std::int64_t n, float* y);
+/// y[row, i] = silu(x[row, i]) * x[row, kGated + i] for i below `columns`, at most kGated. x: [rows, 2 kGated]; rows of y lie `stride` apart.
+constexpr std::int64_t kGated = 16;
+void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride);
 
 /// What keys and values are kept as: bfloat16 takes half the memory and, where the CPU multiplies pairs of it (it is kept nowhere else), half the time.
 enum class Cached { kFloat32, kBfloat16 };
@@ -22,9 +23,12 @@ enum class Cached { kFloat32, kBfloat16 };
 /// [positions / 2, width, 2].
 constexpr std::int64_t kKeyLane = 16;
 
-/// Bytes that keys or values of `positions` take, the last lane filled up. `width` is even.
+/// Caches hold a multiple of so many positions, and only at such a one may they be split: sums of values in bfloat16 go so many positions at a time.
+constexpr std::int64_t kSplit = 32;
+
+/// Bytes that keys or values of `positions` take. `width` is even.
 constexpr std::int64_t cache_bytes(Cached kind, std::int64_t positions, std::int64_t width) {
-  return (positions + kKeyLane - 1) / kKeyLane * kKeyLane * width * (kind == Cached::kFloat32 ? 4 : 2);
+  return (positions + kSplit - 1) / kSplit * kSplit * width * (kind == Cached::kFloat32 ? 4 : 2);
 }
 void put_key(Cached kind, const float* key, std::int64_t position, std::int64_t width, std::byte* keys);
 void put_value(Cached kind, const float* value, std::int64_t position, std::int64_t width, std::byte* values);
@@ -32,14 +36,20 @@ void put_value(Cached kind, const float* value, std::int64_t position, std::int6
 /// Positions [first, first + count) of a cache of cache_bytes(), all of it readable; values that were not put are 0 or any other finite number.
 struct AttentionBlock { const std::byte* keys; const std::byte* values; std::int64_t first, count; };
 
+/// Query heads that share keys and values, of `rows` consecutive positions: [rows, heads, width] float32, rows `stride` apart.
+struct Queries { const float* first; std::int64_t rows, heads, stride; };
+
+/// So many heads of rows are best asked at once, if they are several rows.
+constexpr std::int64_t kQueries = 16;
+
 /// The widest head that attend() takes in bfloat16.
 constexpr std::int64_t kWidestPairs = 512;
 
-/// `count` query heads that share keys and values, over cached positions in up to two blocks (a shared prefix, then the sequence's own):
-/// softmax(q k scale) v. queries, out: [count, width] float32. In bfloat16 queries and the softmax's weights are rounded too, sums are float32. scores: room
-/// for three times the sum of the blocks' counts. Neither where the positions are split into blocks (in bfloat16: at an even position) nor which queries
-/// come together changes a bit.
-void attend(Cached kind, const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out);
+/// softmax(q k scale) v over cached positions in up to two blocks (a shared prefix, then the sequence's own). The last row sees all of them, the row before
+/// all but the last, and so on; each sees some of the last block. out: [rows, heads, width], rows `out_stride` apart. In bfloat16 queries and the softmax's
+/// weights are rounded too, sums are float32. scores: room for kQueries times the sum of the blocks' counts. Neither where the positions are split into blocks
+/// (at a multiple of kSplit) nor which queries come together changes a bit.
+void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out, std::int64_t out_stride);
 
 /// -infinity for none.
 float largest(const float* x, std::int64_t n);

@@ -26,16 +26,20 @@ constexpr std::int64_t kMaxRows = 192;
 class KeyValues {
  public:
   KeyValues(const ModelConfig& c, Cached kind, std::int64_t capacity)
-      : kv_heads_(c.kv_heads), block_(cache_bytes(kind, capacity, c.head_width)), bytes_(new (kLine) std::byte[static_cast<std::size_t>(2 * c.layers * c.kv_heads * block_)]()) {}
+      : kv_heads_(c.kv_heads), blocks_(2 * c.layers * c.kv_heads), block_(cache_bytes(kind, capacity, c.head_width)), position_(cache_bytes(kind, kSplit, c.head_width) / kSplit),
+        bytes_(new (kLine) std::byte[static_cast<std::size_t>(blocks_ * block_)]()) {}
 
   std::byte* keys_of(std::int64_t layer, std::int64_t head) { return bytes_.get() + 2 * (layer * kv_heads_ + head) * block_; }
   std::byte* values_of(std::int64_t layer, std::int64_t head) { return keys_of(layer, head) + block_; }
+
+  /// Takes over what `other` has of the positions from `first` on, a multiple of kSplit, as those from 0 on: as many as it has and there is room for.
+  void copy(KeyValues& other, std::int64_t first);
 
  private:
   static constexpr std::align_val_t kLine{64};  // a load of a whole cache line meets one
   struct Free { void operator()(std::byte* p) const { ::operator delete[](p, kLine); } };
 
-  std::int64_t kv_heads_, block_;
+  std::int64_t kv_heads_, blocks_, block_, position_;  // bytes of a block, and of a position in it
   std::unique_ptr<std::byte[], Free> bytes_;
 };
 
@@ -50,11 +54,12 @@ struct Sequence {
   std::size_t index = 0;                   // of the request
   std::vector<int> tokens;                 // all of it, the shared prefix included; grows while generating
   std::shared_ptr<Prefix> prefix;          // covers tokens[0, prefix->tokens.size())
-  std::optional<KeyValues> cache;          // of the positions after the prefix
+  std::optional<KeyValues> cache;          // of the positions after shared()
   std::int64_t computed = 0;               // positions whose keys and values are in the caches
   std::int64_t prompt = 0;                 // length of the prompt
 
-  std::int64_t prefix_length() const { return prefix ? static_cast<std::int64_t>(prefix->tokens.size()) : 0; }
+  /// Positions that are read in the prefix' cache; of those behind, up to the prefix' end, there is a copy: caches are split where attend() allows it.
+  std::int64_t shared() const { return prefix ? static_cast<std::int64_t>(prefix->tokens.size()) / kSplit * kSplit : 0; }
 };
 
 /// One position of one sequence.

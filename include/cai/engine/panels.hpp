@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "cai/engine/kernels.hpp"
+
 namespace cai {
 
 constexpr std::int64_t kPanel = 32;
@@ -15,24 +17,43 @@ struct Tiles {
   void (*by_rows[13])(const X*, std::int64_t, const Weight*, float*, std::int64_t);  // [r]: a tile of exactly r rows, `stride` apart in y
 };
 
-// y [rows, out] = x [rows, depth] times panels; `panel_size` and `row_size`: from one panel or row to the next.
+// Where sums go: y [rows, width] takes the panels' columns side by side; where `gated`, half as many: a panel's columns are kGated gates and what they let
+// through.
+struct Results {
+  float* y;
+  std::int64_t width;
+  bool gated;
+
+  std::int64_t per_panel() const { return gated ? kGated : kPanel; }
+  std::int64_t panels() const { return (width + per_panel() - 1) / per_panel(); }
+  float* at(std::int64_t row, std::int64_t panel) const { return y + row * width + panel * per_panel(); }
+
+  // Whether a panel's sums are results as they are, `width` apart.
+  bool takes_whole(std::int64_t panel) const { return !gated && (panel + 1) * kPanel <= width; }
+
+  // Else: `rows` rows of sums, kPanel apart.
+  void take(const float* sums, std::int64_t rows, std::int64_t row, std::int64_t panel) const {
+    const std::int64_t columns = std::min(per_panel(), width - panel * per_panel());
+    if (gated) return silu_multiply(sums, rows, columns, at(row, panel), width);
+    for (std::int64_t r = 0; r < rows; ++r) std::memcpy(at(row + r, panel), sums + r * kPanel, static_cast<std::size_t>(columns) * sizeof(float));
+  }
+};
+
+static_assert(kPanel == 2 * kGated);
+
+// results = x [rows, depth] times panels; `panel_size` and `row_size`: from one panel or row to the next.
 template <class X, class Weight>
-void multiply_panels(const Tiles<X, Weight>& t, const Weight* panels, std::int64_t panel_size, const X* x, std::int64_t row_size, std::int64_t rows, std::int64_t depth, std::int64_t out, float* y) {
-  const std::int64_t count = (out + kPanel - 1) / kPanel;
+void multiply_panels(const Tiles<X, Weight>& t, const Weight* panels, std::int64_t panel_size, const X* x, std::int64_t row_size, std::int64_t rows, std::int64_t depth, Results results) {
+  const std::int64_t count = results.panels();
 #pragma omp parallel for schedule(static)
   for (std::int64_t p = 0; p < count; ++p) {
     const Weight* panel = panels + p * panel_size;
-    const std::int64_t columns = std::min(kPanel, out - p * kPanel);
-    alignas(64) float tile[12 * kPanel];
+    const bool whole = results.takes_whole(p);
+    alignas(64) float sums[12 * kPanel];
     for (std::int64_t first = 0; first < rows; first += t.rows) {
       const int n = static_cast<int>(std::min<std::int64_t>(t.rows, rows - first));
-      if (columns == kPanel) {
-        t.by_rows[n](x + first * row_size, depth, panel, y + first * out + p * kPanel, out);
-        continue;
-      }
-      t.by_rows[n](x + first * row_size, depth, panel, tile, kPanel);
-      for (int r = 0; r < n; ++r)
-        std::memcpy(y + (first + r) * out + p * kPanel, tile + r * kPanel, static_cast<std::size_t>(columns) * sizeof(float));
+      t.by_rows[n](x + first * row_size, depth, panel, whole ? results.at(first, p) : sums, whole ? results.width : kPanel);
+      if (!whole) results.take(sums, n, first, p);
     }
   }
 }
