@@ -265,7 +265,8 @@ PackedMatrix::PackedMatrix(const std::vector<const float*>& rows, std::int64_t i
 }
 
 void PackedMatrix::multiply(const float* x, std::int64_t rows, std::int64_t first, std::int64_t count, float* y) const {
-  const Results results{y, count, gated_};
+  const bool in_tiles = std::holds_alternative<Pairs>(panels_) && has_amx();
+  const Results results{y, count, !gated_ ? nullptr : in_tiles ? silu_multiply_roughly : silu_multiply};
   if (const auto* floats = std::get_if<Floats>(&panels_)) {
     multiply_panels(tiles<float>(), floats->data() + first * in_, in_ * kPanel, x, in_, rows, in_, results);
   } else if (const auto* halves = std::get_if<Halves>(&panels_)) {
@@ -275,7 +276,7 @@ void PackedMatrix::multiply(const float* x, std::int64_t rows, std::int64_t firs
   } else {
     const std::int64_t pairs = pairs_of(in_);
     const std::uint32_t* const panels = std::get<Pairs>(panels_).data() + first * pairs;
-    if (has_amx()) return multiply_amx(panels, x, in_, pairs, rows, results);
+    if (in_tiles) return multiply_amx(panels, x, in_, pairs, rows, results);
     const std::unique_ptr<std::uint32_t[]> rounded(new std::uint32_t[static_cast<std::size_t>(rows * pairs)]);
 #pragma omp parallel for schedule(static) if (rows >= 8)
     for (std::int64_t r = 0; r < rows; ++r) {

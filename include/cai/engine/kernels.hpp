@@ -15,6 +15,9 @@ void rms_norm(const float* x, const float* weight, std::int64_t width, double ep
 constexpr std::int64_t kGated = 16;
 void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride);
 
+/// The same to a part in 200,000, where has_amx(): for what is rounded to bfloat16 next.
+void silu_multiply_roughly(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride);
+
 /// What keys and values are kept as: bfloat16 takes half the memory and, where the CPU multiplies pairs of it (it is kept nowhere else), half the time.
 enum class Cached { kFloat32, kBfloat16 };
 
