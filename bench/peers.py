@@ -1,7 +1,7 @@
 """Does a work file (bench/work.py) with a peer and prints one line of JSON, as build/cai-bench does.
 
 peers.py WORK.json PEER [VARIANT]. PEER: transformers, llama.cpp, trl, json. VARIANT, e.g. "bfloat16,64": dtype and batch size (transformers,
-trl), or GGUF file type and parallel sequences (llama.cpp). The clock starts when models are loaded and one small pass has been made.
+trl), or GGUF file type and parallel sequences (llama.cpp; "Q4_1/plain,1" repacks no weights). The clock starts when models are loaded and one small pass has been made.
 """
 import json
 import os
@@ -93,8 +93,11 @@ def llama_cpp_generate(work, kind, parallel):
     lc.llama_backend_init()
     quiet = lc.llama_log_callback(lambda level, text, data: None)
     lc.llama_log_set(quiet, ctypes.c_void_p(0))
+    kind, *plain = kind.split("/")
     file = work["gguf"] if kind == "Q4_1" else os.path.join(os.path.dirname(work["model"]), f"{kind}.gguf")
-    model = lc.llama_model_load_from_file(file.encode(), lc.llama_model_default_params())
+    model_params = lc.llama_model_default_params()
+    model_params.use_extra_bufts = not plain  # where the weights repacked for AMX end the process with SIGILL (0.3.36, in a virtual machine)
+    model = lc.llama_model_load_from_file(file.encode(), model_params)
     params = lc.llama_context_default_params()
     room = max(len(p["tokens"]) + p["max_new_tokens"] for p in work["prompts"]) + 8
     params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = room * parallel, 512, 512, parallel
