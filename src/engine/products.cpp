@@ -265,6 +265,7 @@ PackedMatrix::PackedMatrix(const std::vector<const float*>& rows, std::int64_t i
 }
 
 void PackedMatrix::multiply(const float* x, std::int64_t rows, std::int64_t first, std::int64_t count, float* y) const {
+  if (rows == 0) return;
   const bool in_tiles = std::holds_alternative<Pairs>(panels_) && has_amx();
   const Results results{y, count, !gated_ ? nullptr : in_tiles ? silu_multiply_roughly : silu_multiply};
   if (const auto* floats = std::get_if<Floats>(&panels_)) {

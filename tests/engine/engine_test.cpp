@@ -20,6 +20,13 @@ ModelConfig tiny() {
   return c;
 }
 
+// Heads as wide as those that attention takes in tiles, where the CPU has such.
+ModelConfig wide_heads() {
+  ModelConfig c = tiny();
+  c.head_width = 64, c.context = 400;
+  return c;
+}
+
 // Random weights of the usual size give logits near zero; larger ones make the next token matter.
 Llama model_of(const ModelConfig& config, std::uint64_t seed) {
   Llama m = random_llama(config, seed);
@@ -34,14 +41,16 @@ std::vector<int> tokens_of(Random random, std::size_t n, int vocabulary) {
   return t;
 }
 
-std::vector<Request> requests_of(std::size_t n, int vocabulary) {
+// A third of them share their first `prefix` tokens; every tenth is so long, context permitting, that it takes more than one pass to read.
+std::vector<Request> requests_of(std::size_t n, const ModelConfig& c, int prefix) {
+  const int vocabulary = static_cast<int>(c.vocabulary);
   std::vector<Request> all;
-  const std::vector<int> shared = tokens_of(Random(99), 20, vocabulary);
+  const std::vector<int> shared = tokens_of(Random(99), static_cast<std::size_t>(prefix), vocabulary);
   for (std::size_t i = 0; i < n; ++i) {
     const Random random = Random(5).derive(i);
     Request r;
-    if (i % 3 == 1) r.prompt = shared, r.shared_prefix = 20;
-    const std::vector<int> own = tokens_of(random.derive("prompt"), 1 + i * 7 % 50, vocabulary);
+    if (i % 3 == 1) r.prompt = shared, r.shared_prefix = prefix;
+    const std::vector<int> own = tokens_of(random.derive("prompt"), i % 10 == 0 && c.context > 300 ? 250 : 1 + i * 7 % 50, vocabulary);
     r.prompt.insert(r.prompt.end(), own.begin(), own.end());
     r.max_new_tokens = static_cast<int>(1 + i * 5 % 40);
     r.temperature = i % 4 == 0 ? 0.0 : 1.0;
@@ -67,30 +76,34 @@ void expect_same(const Completion& a, const Completion& b, std::size_t i) {
 }
 
 TEST(Engine, ARequestDoesNotDependOnItsNeighboursTheBatchOrTheThreads) {
-  const Llama model = model_of(tiny(), 1);
-  const std::vector<Request> requests = requests_of(40, 97);
-  for (const char* dtype : {"float32", "bfloat16", "int8", "auto"}) {
-    if (std::string(dtype) == "int8" && !has_int8_products()) continue;
-    Engine wide(model, {.dtype = dtype, .max_sequences = 40}), narrow(model, {.dtype = dtype, .max_sequences = 3});
-    const std::vector<Completion> expected = run(wide, requests);
-    const std::vector<Completion> few = run(narrow, requests);
-    for (std::size_t i = 0; i < requests.size(); ++i) expect_same(expected[i], few[i], i);
-    const int threads = omp_get_max_threads();
-    omp_set_num_threads(1);
-    for (std::size_t i = 0; i < requests.size(); ++i) expect_same(expected[i], run(narrow, std::span(&requests[i], 1))[0], i);
-    omp_set_num_threads(threads);
+  for (const ModelConfig& config : {tiny(), wide_heads()}) {
+    const Llama model = model_of(config, 1);
+    const std::vector<Request> requests = requests_of(40, config, config.head_width == 64 ? 77 : 20);
+    for (const char* dtype : {"float32", "bfloat16", "int8", "auto"}) {
+      if (std::string(dtype) == "int8" && !has_int8_products()) continue;
+      Engine wide(model, {.dtype = dtype, .max_sequences = 40}), narrow(model, {.dtype = dtype, .max_sequences = 3});
+      const std::vector<Completion> expected = run(wide, requests);
+      const std::vector<Completion> few = run(narrow, requests);
+      for (std::size_t i = 0; i < requests.size(); ++i) expect_same(expected[i], few[i], i);
+      const int threads = omp_get_max_threads();
+      omp_set_num_threads(1);
+      for (std::size_t i = 0; i < requests.size(); ++i) expect_same(expected[i], run(narrow, std::span(&requests[i], 1))[0], i);
+      omp_set_num_threads(threads);
+    }
   }
 }
 
 TEST(Engine, ASharedPrefixChangesNoBit) {
-  const Llama model = model_of(tiny(), 2);
-  std::vector<Request> requests = requests_of(12, 97);
-  Engine engine(model);
-  const std::vector<Completion> with = run(engine, requests);
-  for (Request& r : requests) r.shared_prefix = 0;
-  const std::vector<Completion> without = run(engine, requests);
-  for (std::size_t i = 0; i < requests.size(); ++i) expect_same(with[i], without[i], i);
-  EXPECT_GT(engine.counts().shared_tokens, 0);
+  for (const int prefix : {20, 77, 96}) {
+    const Llama model = model_of(wide_heads(), 2);
+    std::vector<Request> requests = requests_of(12, wide_heads(), prefix);
+    Engine engine(model);
+    const std::vector<Completion> with = run(engine, requests);
+    for (Request& r : requests) r.shared_prefix = 0;
+    const std::vector<Completion> without = run(engine, requests);
+    for (std::size_t i = 0; i < requests.size(); ++i) expect_same(with[i], without[i], i);
+    EXPECT_GT(engine.counts().shared_tokens, 0);
+  }
 }
 
 // The plain forward of model/ is the reference of the fast one, for every flag of the family.

@@ -198,6 +198,14 @@ TEST(PackedMatrix, APartOfTheColumnsIsThatPart) {
   }
 }
 
+TEST(PackedMatrix, NoRowsAreNoWork) {
+  for (const Precision precision : kAll) {
+    float y = 7.0f;
+    matrix(normals(64 * 40, Random(23)), 40, 64, precision).multiply(nullptr, 0, &y);
+    EXPECT_EQ(y, 7.0f) << kernel_name(precision);
+  }
+}
+
 TEST(PackedMatrix, StacksItsParts) {
   const std::vector<float> a = normals(3 * 8, Random(5)), b = normals(2 * 8, Random(6)), x = normals(8, Random(7));
   const float* parts[] = {a.data(), b.data()};
