@@ -145,6 +145,7 @@ def start_to_first_token(build, files, peers):
     one["prompts"][0]["max_new_tokens"] = 1
     file = prompt.with_name("one.json")
     file.write_text(json.dumps(one))
+
     def theirs(variant):
         return result_of([f"{peers}/bin/python", HERE / "peers.py", file, "llama.cpp", variant])
 

@@ -375,6 +375,8 @@ CAI_PAIRS inline void attend_pairs(const float* queries, std::span<const Attenti
     for (std::int64_t i = 0; i < width; ++i) out[q * width + i] *= inverse[q];
 }
 
+static_assert(kQueries == kTileRows);
+
 // As weights_of, by exp_of_power().
 CAI_PAIRS inline float rough_weights_of(float* scores, std::int64_t total) {
   const auto rest = static_cast<__mmask16>((1u << total % 16) - 1);

@@ -11,8 +11,10 @@ namespace cai {
 /// y = x / rms(x) * weight, one row of `width`; the sum of squares runs in eight lanes. x and y may be the same.
 void rms_norm(const float* x, const float* weight, std::int64_t width, double epsilon, float* y);
 
-/// y[row, i] = silu(x[row, i]) * x[row, kGated + i] for i below `columns`, at most kGated. x: [rows, 2 kGated]; rows of y lie `stride` apart.
+/// Gates that stand side by side, what they let through behind them.
 constexpr std::int64_t kGated = 16;
+
+/// y[row, i] = silu(x[row, i]) * x[row, kGated + i] for i below `columns`, at most kGated. x: [rows, 2 kGated]; rows of y lie `stride` apart.
 void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride);
 
 /// The same to a part in 200,000, where has_amx(): for what is rounded to bfloat16 next.

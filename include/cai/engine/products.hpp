@@ -46,7 +46,8 @@ class PackedMatrix {
   /// y[row, 0..out) = x[row, 0..in) * W^T for `rows` rows; x and y have row strides of `in` and `out`.
   void multiply(const float* x, std::int64_t rows, float* y) const { multiply(x, rows, 0, out_, y); }
 
-  /// Only the result's columns [first, first + count), y having a row stride of `count`; `first` is a multiple of kPanel.
+  /// Only the result's columns [first, first + count), y having a row stride of `count`; `first` is a multiple of kPanel. Of a
+  /// gated one only all of them.
   void multiply(const float* x, std::int64_t rows, std::int64_t first, std::int64_t count, float* y) const;
 
   std::int64_t in() const { return in_; }
