@@ -50,7 +50,7 @@ class Bench:
         self.options, self.files = options, files
 
     def ours(self, job):
-        return result_of([f"{self.options.build}/cai-bench", self.files[job]], GOMP_SPINCOUNT="5000")  # as `cai` starts its work
+        return result_of([f"{self.options.build}/cai-bench", self.files[job]], GOMP_SPINCOUNT="5000", GLIBC_TUNABLES="glibc.malloc.hugetlb=1")  # as `cai` starts its work
 
     def theirs(self, file, peer, variant):
         venv = self.options.ppo_peers if peer == "trl-ppo" else self.options.peers

@@ -9,8 +9,8 @@
 #include <cstring>
 
 #include "cai/base/lanes.hpp"
-#include "cai/engine/amx.hpp"
-#include "cai/engine/bfloat16.hpp"
+#include "cai/base/amx.hpp"
+#include "cai/base/bfloat16.hpp"
 
 #define CAI_PAIRS __attribute__((target("avx512f,avx512bf16")))
 
@@ -109,18 +109,6 @@ template <class V>
 __attribute__((target("avx512f"), noinline)) void silu_wide(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride) { silu_all<WideLanes>(x, rows, columns, y, stride); }
 
 CAI_LANES void silu_narrow(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride) { silu_all<Lanes>(x, rows, columns, y, stride); }
-
-// What goes into tiles is rounded to eight bits, and tiles leave so little of the time that more than that is worth saving: a relative error below 4e-6,
-// results below 2^-126 are not exact. (Taylor of 2^f, f in [-0.5, 0.5].)
-CAI_PAIRS inline __m512 exp_of_power(__m512 power) {
-  power = _mm512_max_ps(_mm512_set1_ps(-160), power);  // NaN stays
-  const __m512 n = _mm512_roundscale_ps(power, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = _mm512_sub_ps(power, n);
-  __m512 p = _mm512_set1_ps(1.3333558e-3f);
-  for (const float c : {9.6181291e-3f, 5.5504109e-2f, 2.4022651e-1f, 6.9314718e-1f, 1.0f}) p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(c));
-  return _mm512_scalef_ps(p, n);
-}
-
-constexpr float kPowers = 1.44269504f;  // of 2 in one of e
 
 }  // namespace
 

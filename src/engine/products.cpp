@@ -15,8 +15,8 @@
 #include <utility>
 
 #include "cai/base/error.hpp"
-#include "cai/engine/amx.hpp"
-#include "cai/engine/bfloat16.hpp"
+#include "cai/base/amx.hpp"
+#include "cai/base/bfloat16.hpp"
 #include "cai/engine/panels.hpp"
 
 namespace cai {

@@ -135,21 +135,11 @@ CAI_WIDE float dot(const float* a, const float* b, std::int64_t n) {
   return sum;
 }
 
-struct Shape {
-  std::int64_t heads, kv_heads, width, window;
-  std::int64_t group() const { return heads / kv_heads; }
-  std::int64_t q_row() const { return heads * width; }
-  std::int64_t k_row() const { return kv_heads * width; }
-  float scale() const { return 1.0f / std::sqrt(static_cast<float>(width)); }
-};
-
 std::int64_t padded(std::int64_t n) { return (n + kPadding - 1) / kPadding * kPadding; }
 
 // One head's rows of all pieces, transposed: [width, padded(length)], filled up with zeros.
-void transpose(const float* from, const AttentionLayout::Segment& segment, const Shape& shape, std::int64_t head, std::vector<float>& to) {
-  std::int64_t length = 0;
-  for (const auto& piece : segment.pieces) length += piece.length;
-  const std::int64_t row = padded(length);
+void transpose(const float* from, const AttentionLayout::Segment& segment, const AttentionShape& shape, std::int64_t head, std::vector<float>& to) {
+  const std::int64_t row = padded(segment.positions());
   to.assign(static_cast<std::size_t>(shape.width * row), 0.0f);
   std::int64_t position = 0;
   for (const auto& [begin, count] : segment.pieces)
@@ -157,25 +147,14 @@ void transpose(const float* from, const AttentionLayout::Segment& segment, const
       for (std::int64_t x = 0; x < shape.width; ++x) to[static_cast<std::size_t>(x * row + position)] = from[(begin + i) * shape.k_row() + head * shape.width + x];
 }
 
-// Calls body(piece, position of its first row, rows of it that are seen) for the pieces with one of the first `seen` positions.
-template <class Body>
-void by_piece(const AttentionLayout::Segment& segment, std::int64_t seen, const Body& body) {
-  std::int64_t position = 0;
-  for (const auto& piece : segment.pieces) {
-    if (position >= seen) return;
-    body(piece, position, std::min(piece.length, seen - position));
-    position += piece.length;
-  }
-}
-
 // One segment's queries of the heads that share a key and value head.
 struct Task {
   const AttentionLayout::Segment& segment;
-  const Shape& shape;
+  const AttentionShape& shape;
   std::int64_t kv_head;
-  std::int64_t begin() const { return segment.pieces.back().begin; }
-  std::int64_t length() const { return segment.pieces.back().length; }
-  std::int64_t row() const { return padded(segment.start + length()); }
+  std::int64_t begin() const { return segment.own().begin; }
+  std::int64_t length() const { return segment.own().length; }
+  std::int64_t row() const { return padded(segment.positions()); }
   std::int64_t head(std::int64_t g) const { return kv_head * shape.group() + g; }
 
   // Calls body(g, first row, rows, positions they see) by blocks of rows.
@@ -188,25 +167,21 @@ struct Task {
       }
   }
 
-  // scores [rows, row()] become weights; totals, of each row, are made or taken as they are.
-  void weights(const float* q, const std::vector<float>& keys, std::int64_t g, std::int64_t first, std::int64_t rows, std::int64_t seen, float* scores, float* totals, bool has_totals) const {
+  // scores [rows, row()] become weights. totals, of each row, are made, or taken as they are from `known`.
+  void weights(const float* q, const std::vector<float>& keys, std::int64_t g, std::int64_t first, std::int64_t rows, std::int64_t seen, float* scores, float* totals, const float* known) const {
     const float* const from = q + (begin() + first) * shape.q_row() + head(g) * shape.width;
     product({from, shape.q_row()}, {keys.data(), row()}, rows, padded(seen), shape.width, scores, row(), false);
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::int64_t to = segment.start + first + r + 1, at = shape.window > 0 ? std::max<std::int64_t>(0, to - shape.window) : 0;
-      float& total = totals[(begin() + first + r) * shape.heads + head(g)];
-      total = weigh(scores + r * row(), at, to, padded(seen), shape.scale(), has_totals ? total : NAN);
+      const std::int64_t mine = (begin() + first + r) * shape.heads + head(g);
+      const float total = weigh(scores + r * row(), at, to, padded(seen), shape.scale(), known ? known[mine] : NAN);
+      if (!known) totals[mine] = total;
     }
   }
 };
 
-}  // namespace
-
-Attended attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionLayout& layout, std::int64_t window) {
-  const Shape shape{q.size(1), k.size(1), q.size(2), window};
-  Attended made{at::empty({q.size(0), shape.q_row()}, q.options()), at::empty({q.size(0), shape.heads}, q.options())};
-  const float *const q_data = q.data_ptr<float>(), *const k_data = k.data_ptr<float>(), *const v_data = v.data_ptr<float>();
-  float *const to = made.out.data_ptr<float>(), *const total = made.totals.data_ptr<float>();
+// As attend_tiles, in float32.
+void attend_floats(const float* q, const float* k, const float* v, const AttentionLayout& layout, const AttentionShape& shape, float* out, float* totals) {
   const std::int64_t tasks = static_cast<std::int64_t>(layout.segments.size()) * shape.kv_heads;
 #pragma omp parallel
   {
@@ -214,72 +189,90 @@ Attended attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, c
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t t = 0; t < tasks; ++t) {
       const Task task{layout.segments[static_cast<std::size_t>(t / shape.kv_heads)], shape, t % shape.kv_heads};
-      transpose(k_data, task.segment, shape, task.kv_head, k_across);
+      transpose(k, task.segment, shape, task.kv_head, k_across);
       scores.resize(static_cast<std::size_t>(kBlock * task.row()));
       task.by_block([&](std::int64_t g, std::int64_t first, std::int64_t rows, std::int64_t seen) {
-        task.weights(q_data, k_across, g, first, rows, seen, scores.data(), total, false);
-        float* const result = to + (task.begin() + first) * shape.q_row() + task.head(g) * shape.width;
-        by_piece(task.segment, seen, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
-          product({scores.data() + position, task.row()}, {v_data + piece.begin * shape.k_row() + task.kv_head * shape.width, shape.k_row()}, rows, shape.width, count, result, shape.q_row(), position > 0);
+        task.weights(q, k_across, g, first, rows, seen, scores.data(), totals, nullptr);
+        float* const result = out + (task.begin() + first) * shape.q_row() + task.head(g) * shape.width;
+        task.segment.by_piece(seen, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
+          product({scores.data() + position, task.row()}, {v + piece.begin * shape.k_row() + task.kv_head * shape.width, shape.k_row()}, rows, shape.width, count, result, shape.q_row(), position > 0);
         });
       });
     }
   }
-  return made;
 }
 
-AttentionSlopes attend_backward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Attended& attended, const at::Tensor& slopes_of_out, const AttentionLayout& layout,
-                                std::int64_t window) {
-  const Shape shape{q.size(1), k.size(1), q.size(2), window};
-  AttentionSlopes d{at::empty_like(q), at::zeros_like(k), at::zeros_like(v)};
-  const float *const q_data = q.data_ptr<float>(), *const k_data = k.data_ptr<float>(), *const v_data = v.data_ptr<float>(), *const g_data = slopes_of_out.data_ptr<float>();
-  const float* const o_data = attended.out.data_ptr<float>();
-  float *const to_q = d.q.data_ptr<float>(), *const to_k = d.k.data_ptr<float>(), *const to_v = d.v.data_ptr<float>(), *const total = attended.totals.data_ptr<float>();
+// As attend_tiles_backward, in float32.
+void attend_floats_backward(const float* q, const float* k, const float* v, const float* out, const float* totals, const float* d_out, const AttentionLayout& layout, const AttentionShape& shape, float* d_q,
+                            float* d_k, float* d_v, EarlierSlopes& earlier) {
   const std::int64_t tasks = static_cast<std::int64_t>(layout.segments.size()) * shape.kv_heads;
-  // Gradients towards keys and values of earlier segments wait here, [start, width] a task, and are added in order: several tasks have some for the same rows.
-  std::vector<std::vector<float>> earlier_k(static_cast<std::size_t>(tasks)), earlier_v(static_cast<std::size_t>(tasks));
 #pragma omp parallel
   {
     std::vector<float> k_across, v_across, weights, slopes;
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t t = 0; t < tasks; ++t) {
       const Task task{layout.segments[static_cast<std::size_t>(t / shape.kv_heads)], shape, t % shape.kv_heads};
-      transpose(k_data, task.segment, shape, task.kv_head, k_across), transpose(v_data, task.segment, shape, task.kv_head, v_across);
+      transpose(k, task.segment, shape, task.kv_head, k_across), transpose(v, task.segment, shape, task.kv_head, v_across);
       weights.resize(static_cast<std::size_t>(kBlock * task.row())), slopes.resize(weights.size());
-      std::vector<float>&early_k = earlier_k[static_cast<std::size_t>(t)], &early_v = earlier_v[static_cast<std::size_t>(t)];
+      std::vector<float>&early_k = earlier.k[static_cast<std::size_t>(t)], &early_v = earlier.v[static_cast<std::size_t>(t)];
       early_k.assign(static_cast<std::size_t>(task.segment.start * shape.width), 0.0f), early_v.assign(early_k.size(), 0.0f);
       task.by_block([&](std::int64_t g, std::int64_t first, std::int64_t rows, std::int64_t seen) {
         const std::int64_t at = (task.begin() + first) * shape.q_row() + task.head(g) * shape.width, row = task.row();
-        task.weights(q_data, k_across, g, first, rows, seen, weights.data(), total, true);
-        product({g_data + at, shape.q_row()}, {v_across.data(), row}, rows, padded(seen), shape.width, slopes.data(), row, false);
+        task.weights(q, k_across, g, first, rows, seen, weights.data(), nullptr, totals);
+        product({d_out + at, shape.q_row()}, {v_across.data(), row}, rows, padded(seen), shape.width, slopes.data(), row, false);
         for (std::int64_t r = 0; r < rows; ++r)
-          through_softmax(weights.data() + r * row, padded(seen), shape.scale(), dot(g_data + at + r * shape.q_row(), o_data + at + r * shape.q_row(), shape.width), slopes.data() + r * row);
-        by_piece(task.segment, seen, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
+          through_softmax(weights.data() + r * row, padded(seen), shape.scale(), dot(d_out + at + r * shape.q_row(), out + at + r * shape.q_row(), shape.width), slopes.data() + r * row);
+        task.segment.by_piece(seen, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
           const std::int64_t rows_at = piece.begin * shape.k_row() + task.kv_head * shape.width;
-          product({slopes.data() + position, row}, {k_data + rows_at, shape.k_row()}, rows, shape.width, count, to_q + at, shape.q_row(), position > 0);
+          product({slopes.data() + position, row}, {k + rows_at, shape.k_row()}, rows, shape.width, count, d_q + at, shape.q_row(), position > 0);
           const bool is_own = position == task.segment.start;
-          float* const for_k = is_own ? to_k + rows_at : early_k.data() + position * shape.width;
-          float* const for_v = is_own ? to_v + rows_at : early_v.data() + position * shape.width;
+          float* const for_k = is_own ? d_k + rows_at : early_k.data() + position * shape.width;
+          float* const for_v = is_own ? d_v + rows_at : early_v.data() + position * shape.width;
           const std::int64_t to_row = is_own ? shape.k_row() : shape.width;
-          product({slopes.data() + position, 1, row}, {q_data + at, shape.q_row()}, count, shape.width, rows, for_k, to_row, true);
-          product({weights.data() + position, 1, row}, {g_data + at, shape.q_row()}, count, shape.width, rows, for_v, to_row, true);
+          product({slopes.data() + position, 1, row}, {q + at, shape.q_row()}, count, shape.width, rows, for_k, to_row, true);
+          product({weights.data() + position, 1, row}, {d_out + at, shape.q_row()}, count, shape.width, rows, for_v, to_row, true);
         });
       });
     }
-#pragma omp for schedule(static)
-    for (std::int64_t h = 0; h < shape.kv_heads; ++h)
-      for (std::size_t s = 0; s < layout.segments.size(); ++s) {
-        const AttentionLayout::Segment& segment = layout.segments[s];
-        const std::size_t t = s * static_cast<std::size_t>(shape.kv_heads) + static_cast<std::size_t>(h);
-        by_piece(segment, segment.start, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
-          for (std::int64_t i = 0; i < count; ++i)
-            for (std::int64_t x = 0; x < shape.width; ++x) {
-              const std::int64_t to = (piece.begin + i) * shape.k_row() + h * shape.width + x, from = (position + i) * shape.width + x;
-              to_k[to] += earlier_k[t][static_cast<std::size_t>(from)], to_v[to] += earlier_v[t][static_cast<std::size_t>(from)];
-            }
-        });
-      }
   }
+}
+
+void add_earlier(const EarlierSlopes& earlier, const AttentionLayout& layout, const AttentionShape& shape, float* d_k, float* d_v) {
+#pragma omp parallel for schedule(static)
+  for (std::int64_t h = 0; h < shape.kv_heads; ++h)
+    for (std::size_t s = 0; s < layout.segments.size(); ++s) {
+      const AttentionLayout::Segment& segment = layout.segments[s];
+      const std::size_t t = s * static_cast<std::size_t>(shape.kv_heads) + static_cast<std::size_t>(h);
+      segment.by_piece(segment.start, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
+        for (std::int64_t i = 0; i < count; ++i)
+          for (std::int64_t x = 0; x < shape.width; ++x) {
+            const std::int64_t to = (piece.begin + i) * shape.k_row() + h * shape.width + x, from = (position + i) * shape.width + x;
+            d_k[to] += earlier.k[t][static_cast<std::size_t>(from)], d_v[to] += earlier.v[t][static_cast<std::size_t>(from)];
+          }
+      });
+    }
+}
+
+float* floats(const at::Tensor& t) { return t.data_ptr<float>(); }
+
+}  // namespace
+
+Attended attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionLayout& layout, std::int64_t window, bool rounds) {
+  const AttentionShape shape{q.size(1), k.size(1), q.size(2), window};
+  Attended made{at::empty({q.size(0), shape.q_row()}, q.options()), at::empty({q.size(0), shape.heads}, q.options())};
+  (rounds && tiles_attend(shape) ? attend_tiles : attend_floats)(floats(q), floats(k), floats(v), layout, shape, floats(made.out), floats(made.totals));
+  return made;
+}
+
+AttentionSlopes attend_backward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Attended& attended, const at::Tensor& slopes_of_out, const AttentionLayout& layout,
+                                std::int64_t window, bool rounds) {
+  const AttentionShape shape{q.size(1), k.size(1), q.size(2), window};
+  AttentionSlopes d{at::empty_like(q), at::zeros_like(k), at::zeros_like(v)};
+  const std::size_t tasks = layout.segments.size() * static_cast<std::size_t>(shape.kv_heads);
+  EarlierSlopes earlier{std::vector<std::vector<float>>(tasks), std::vector<std::vector<float>>(tasks)};
+  (rounds && tiles_attend(shape) ? attend_tiles_backward : attend_floats_backward)(floats(q), floats(k), floats(v), floats(attended.out), floats(attended.totals), floats(slopes_of_out), layout,
+                                                                                  shape, floats(d.q), floats(d.k), floats(d.v), earlier);
+  add_earlier(earlier, layout, shape, floats(d.k), floats(d.v));
   return d;
 }
 
@@ -294,7 +287,7 @@ struct Attention : torch::autograd::Function<Attention> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const std::shared_ptr<const AttentionLayout>& layout,
                             std::int64_t window) {
     const at::Tensor q = queries.contiguous(), k = keys.contiguous(), v = values.contiguous();
-    const Attended made = attend(q, k, v, *layout, window);
+    const Attended made = attend(q, k, v, *layout, window, false);
     context->save_for_backward({q, k, v, made.out, made.totals});
     context->saved_data["layout"] = c10::IValue::make_capsule(c10::make_intrusive<KeptLayout>(layout));
     context->saved_data["window"] = window;
@@ -304,7 +297,7 @@ struct Attention : torch::autograd::Function<Attention> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
     const AttentionLayout& layout = *c10::static_intrusive_pointer_cast<KeptLayout>(context->saved_data["layout"].toCapsule())->layout;
-    const AttentionSlopes d = attend_backward(saved[0], saved[1], saved[2], {saved[3], saved[4]}, gradients[0].contiguous(), layout, context->saved_data["window"].toInt());
+    const AttentionSlopes d = attend_backward(saved[0], saved[1], saved[2], {saved[3], saved[4]}, gradients[0].contiguous(), layout, context->saved_data["window"].toInt(), false);
     return {d.q, d.k, d.v, at::Tensor(), at::Tensor()};
   }
 };

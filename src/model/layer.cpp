@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
+#include <omp.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
@@ -29,6 +30,49 @@ void by_row(std::int64_t n, const Body& body) {
   for (std::int64_t r = 0; r < n; ++r) body(r);
 }
 
+// Rows of what ATen multiplies are filled up with zeros to a multiple of that: its library makes code for each number of rows that it has not seen, which
+// took 7 % of the time, and packs come in all sizes.
+constexpr std::int64_t kRowStep = 64;
+
+// [n, width] bfloat16, filled up: only what is behind the n rows is set.
+at::Tensor half_rows(std::int64_t n, std::int64_t width) {
+  const std::int64_t all = (n + kRowStep - 1) / kRowStep * kRowStep;
+  const at::Tensor t = at::empty({all, width}, at::kBFloat16);
+  std::fill_n(halves(t) + n * width, (all - n) * width, Half{0});
+  return t;
+}
+
+// x [n, width] rounded, filled up.
+at::Tensor rounded_rows(const at::Tensor& x) {
+  const std::int64_t width = x.size(1);
+  const at::Tensor t = half_rows(x.size(0), width);
+  by_row(x.size(0), [&](std::int64_t r) { to_halves(floats(x) + r * width, width, halves(t) + r * width); });
+  return t;
+}
+
+// The first n rows in float32.
+at::Tensor float_rows(const at::Tensor& x, std::int64_t n) {
+  const std::int64_t width = x.size(1);
+  const at::Tensor t = at::empty({n, width}, at::kFloat);
+  by_row(n, [&](std::int64_t r) { to_floats(halves(x) + r * width, width, floats(t) + r * width); });
+  return t;
+}
+
+// a b in bfloat16, by as many runs of a's rows as there are threads. ATen's library gives half of a layer's products to one thread of two. With many
+// threads each would copy b into its own order, so then the library has its way.
+at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
+  const std::int64_t n = a.size(0), threads = omp_get_max_threads(), run = (n / threads + 31) / 32 * 32;
+  if (threads > 4 || run == 0) return at::mm(a, b);
+  const at::Tensor all = at::empty({n, b.size(1)}, a.options());
+#pragma omp parallel for schedule(static, 1)
+  for (std::int64_t from = 0; from < n; from += run) {
+    const std::int64_t rows = std::min(run, n - from);
+    at::Tensor part = all.narrow(0, from, rows);
+    at::mm_out(part, a.narrow(0, from, rows), b);
+  }
+  return all;
+}
+
 // The gradient of a weight that learns, float32, grows by `part`, bfloat16. Autograd would add a copy in float32: twice the memory to go through, for each pass.
 void add_to_gradient(at::Tensor weight, const at::Tensor& part) {
   at::Tensor& gradient = weight.mutable_grad();
@@ -44,7 +88,7 @@ void add_to_gradient(at::Tensor weight, const at::Tensor& part) {
 // Adds to the gradients of stacked weights, those that learn, what x gives them.
 void learn(const std::vector<at::Tensor>& weights, const at::Tensor& slopes, const at::Tensor& x) {
   if (std::none_of(weights.begin(), weights.end(), [](const at::Tensor& w) { return w.requires_grad(); })) return;
-  const at::Tensor all = at::mm(slopes.t(), x);
+  const at::Tensor all = product(slopes.t(), x);
   std::int64_t from = 0;
   for (const at::Tensor& w : weights) {
     if (w.requires_grad()) add_to_gradient(w, all.narrow(0, from, w.size(0)));
@@ -76,10 +120,10 @@ at::Tensor sum_of(const at::Tensor& x, const at::Tensor& products, const at::Ten
   return sum;
 }
 
-// norm(x) in bfloat16. scales, 1 / rms of each row [n], are made or taken as they are.
+// norm(x) in bfloat16, filled up. scales, 1 / rms of each row [n], are made or taken as they are.
 at::Tensor normed(const at::Tensor& x, const at::Tensor& weight, double epsilon, const at::Tensor& scales, bool has_scales) {
   const std::int64_t width = x.size(1);
-  const at::Tensor y = at::empty(x.sizes(), x.options().dtype(at::kBFloat16));
+  const at::Tensor y = half_rows(x.size(0), width);
 #pragma omp parallel
   {
     std::vector<float> row(static_cast<std::size_t>(width));
@@ -142,7 +186,7 @@ struct Heads {
 
 class QueryKeyValue {
  public:
-  QueryKeyValue(const Kept& kept, const at::Tensor& products) : config_(kept.config), positions_(kept.positions), products_(products) {
+  QueryKeyValue(const Kept& kept, const at::Tensor& products) : config_(kept.config), positions_(kept.positions), rows_(kept.positions.cosines.size(0)), products_(products) {
     const LlamaLayer& l = kept.layer;
     const std::int64_t heads = config_.heads, kv_heads = config_.kv_heads, width = config_.head_width;
     q = {0, heads, l.q_bias, l.q_norm, true};
@@ -154,12 +198,12 @@ class QueryKeyValue {
   // [n, heads, head_width] float32, as attention takes them.
   at::Tensor open(const Heads& h) const {
     const std::int64_t width = config_.head_width, size = h.count * width;
-    const at::Tensor opened = at::empty({products_.size(0), h.count, width}, products_.options().dtype(at::kFloat));
+    const at::Tensor opened = at::empty({rows_, h.count, width}, at::kFloat);
 #pragma omp parallel
     {
       std::vector<float> row(static_cast<std::size_t>(size)), scaled(row);
 #pragma omp for schedule(static)
-      for (std::int64_t r = 0; r < products_.size(0); ++r) {
+      for (std::int64_t r = 0; r < rows_; ++r) {
         float* const to = floats(opened) + r * size;
         widen(h, r, row.data());
         const float* at = row.data();
@@ -176,7 +220,7 @@ class QueryKeyValue {
 
   // Slopes towards what open() gave become slopes towards the products, `to` [n, columns] bfloat16; the bias and the norm learn.
   void close(const Heads& h, const at::Tensor& slopes, const at::Tensor& to) const {
-    const std::int64_t width = config_.head_width, size = h.count * width, n = products_.size(0), columns = products_.size(1);
+    const std::int64_t width = config_.head_width, size = h.count * width, n = rows_, columns = products_.size(1);
     const at::Tensor bias_parts = parts_of(h.bias, n), norm_parts = parts_of(h.norm, n);
 #pragma omp parallel
     {
@@ -215,18 +259,19 @@ class QueryKeyValue {
 
   const ModelConfig& config_;
   const RowPositions& positions_;
+  std::int64_t rows_;  // products_ may have more
   at::Tensor products_;
 };
 
 // `norm` is the layer's: autograd sees through it that the layer learns.
 struct AddAttention : torch::autograd::Function<AddAttention> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm, const c10::intrusive_ptr<Kept>& what) {
-    const at::Tensor scales = at::empty({x.size(0)}, x.options()), products = at::mm(normed(x, norm, what->config.norm_epsilon, scales, false), what->qkv().t());
+    const at::Tensor scales = at::empty({x.size(0)}, x.options()), products = product(normed(x, norm, what->config.norm_epsilon, scales, false), what->qkv().t());
     const QueryKeyValue heads(*what, products);
-    const Attended attended = attend(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), *what->positions.layout, what->config.sliding_window);
+    const Attended attended = attend(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), *what->positions.layout, what->config.sliding_window, true);
     context->save_for_backward({x, norm, scales, products, attended.out, attended.totals});
     context->saved_data["kept"] = kept(what);
-    return sum_of(x, at::mm(attended.out.to(at::kBFloat16), what->o().t()), what->layer.o_bias);
+    return sum_of(x, product(rounded_rows(attended.out), what->o().t()), what->layer.o_bias);
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -235,17 +280,17 @@ struct AddAttention : torch::autograd::Function<AddAttention> {
     const Attended attended{saved[4], saved[5]};
     const auto what = kept_in(context);
     const LlamaLayer& l = what->layer;
-    const at::Tensor to_products = at::empty_like(products);
+    const at::Tensor to_products = half_rows(x.size(0), products.size(1));
     {
-      const at::Tensor rounded = slopes.to(at::kBFloat16), to_out = at::mm(rounded, what->o()).to(at::kFloat);
-      learn({l.o}, rounded, attended.out.to(at::kBFloat16));
+      const at::Tensor rounded = rounded_rows(slopes), to_out = float_rows(product(rounded, what->o()), x.size(0));
+      learn({l.o}, rounded, rounded_rows(attended.out));
       if (l.o_bias.defined() && l.o_bias.requires_grad()) learn(l.o_bias, slopes);
       const QueryKeyValue heads(*what, products);
-      const AttentionSlopes d = attend_backward(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), attended, to_out, *what->positions.layout, what->config.sliding_window);
+      const AttentionSlopes d = attend_backward(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), attended, to_out, *what->positions.layout, what->config.sliding_window, true);
       heads.close(heads.q, d.q, to_products), heads.close(heads.k, d.k, to_products), heads.close(heads.v, d.v, to_products);
     }
     learn({l.q, l.k, l.v}, to_products, normed(x, norm, 0, scales, true));
-    variable_list result{through_norm(x, norm, scales, slopes, at::mm(to_products, what->qkv()))};
+    variable_list result{through_norm(x, norm, scales, slopes, product(to_products, what->qkv()))};
     result.resize(3);
     return result;
   }
@@ -254,12 +299,12 @@ struct AddAttention : torch::autograd::Function<AddAttention> {
 struct AddFeedForward : torch::autograd::Function<AddFeedForward> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm, const c10::intrusive_ptr<Kept>& what) {
     const std::int64_t n = x.size(0), ffn = what->layer.down.size(1);
-    const at::Tensor scales = at::empty({n}, x.options()), both = at::mm(normed(x, norm, what->config.norm_epsilon, scales, false), what->gate_up().t());  // [n, 2 ffn]
-    const at::Tensor mixed = at::empty({n, ffn}, both.options());
+    const at::Tensor scales = at::empty({n}, x.options()), both = product(normed(x, norm, what->config.norm_epsilon, scales, false), what->gate_up().t());  // [n, 2 ffn]
+    const at::Tensor mixed = half_rows(n, ffn);
     by_row(n, [&](std::int64_t r) { mix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, ffn, halves(mixed) + r * ffn); });
     context->save_for_backward({x, norm, scales, both});
     context->saved_data["kept"] = kept(what);
-    return sum_of(x, at::mm(mixed, what->down().t()), {});
+    return sum_of(x, product(mixed, what->down().t()), {});
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -268,9 +313,9 @@ struct AddFeedForward : torch::autograd::Function<AddFeedForward> {
     const auto what = kept_in(context);
     const LlamaLayer& l = what->layer;
     const std::int64_t n = x.size(0), ffn = l.down.size(1);
-    const at::Tensor to_both = at::empty_like(both);
+    const at::Tensor to_both = half_rows(n, 2 * ffn);
     {
-      const at::Tensor rounded = slopes.to(at::kBFloat16), to_mixed = at::mm(rounded, what->down()), mixed = at::empty_like(to_mixed);
+      const at::Tensor rounded = rounded_rows(slopes), to_mixed = product(rounded, what->down()), mixed = half_rows(n, ffn);
       by_row(n, [&](std::int64_t r) {
         unmix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, halves(to_mixed) + r * ffn, ffn, halves(mixed) + r * ffn, halves(to_both) + 2 * r * ffn,
                   halves(to_both) + (2 * r + 1) * ffn);
@@ -278,7 +323,7 @@ struct AddFeedForward : torch::autograd::Function<AddFeedForward> {
       learn({l.down}, rounded, mixed);
     }
     learn({l.gate, l.up}, to_both, normed(x, norm, 0, scales, true));
-    variable_list result{through_norm(x, norm, scales, slopes, at::mm(to_both, what->gate_up()))};
+    variable_list result{through_norm(x, norm, scales, slopes, product(to_both, what->gate_up()))};
     result.resize(3);
     return result;
   }
@@ -299,7 +344,11 @@ at::Tensor RoundedWeights::of(const std::vector<at::Tensor>& weights) {
     std::int64_t rows = 0, from = 0;
     for (const at::Tensor& w : weights) rows += w.size(0);
     const at::Tensor all = at::empty({rows, weights.front().size(1)}, at::kBFloat16);
-    for (const at::Tensor& w : weights) all.narrow(0, from, w.size(0)).copy_(w), from += w.size(0);
+    for (const at::Tensor& w : weights) {
+      const at::Tensor plain = w.contiguous();
+      by_row(w.size(0), [&](std::int64_t r) { to_halves(floats(plain) + r * w.size(1), w.size(1), halves(all) + (from + r) * w.size(1)); });
+      from += w.size(0);
+    }
     return all;
   };
   if (std::any_of(weights.begin(), weights.end(), [](const at::Tensor& w) { return w.requires_grad(); })) return round();

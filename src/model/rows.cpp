@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "cai/base/bfloat16.hpp"
 #include "cai/base/lanes.hpp"
 
 // Compiled for each width of vector registers, chosen at load time.
@@ -12,41 +13,99 @@
 namespace cai {
 namespace {
 
-typedef std::uint16_t Halves __attribute__((vector_size(16)));
-typedef std::uint32_t Words __attribute__((vector_size(32)));
+template <class V> struct Bits;  // halves and words of as many lanes
+template <> struct Bits<Lanes> {
+  typedef std::uint16_t Halves __attribute__((vector_size(16)));
+  typedef std::uint32_t Words __attribute__((vector_size(32)));
+};
+template <> struct Bits<WideLanes> {
+  typedef std::uint16_t Halves __attribute__((vector_size(32)));
+  typedef std::uint32_t Words __attribute__((vector_size(64)));
+};
 
-[[gnu::always_inline]] inline Lanes widened(const Half* p) {
-  Halves h;
+template <class V>
+[[gnu::always_inline]] inline V widened(const Half* p) {
+  typename Bits<V>::Halves h;
   std::memcpy(&h, p, sizeof h);
-  return (Lanes)(__builtin_convertvector(h, Words) << 16);
+  return (V)(__builtin_convertvector(h, typename Bits<V>::Words) << 16);
 }
 
-[[gnu::always_inline]] inline void round_to(Lanes v, Half* p) {
-  const Words bits = (Words)v;
-  const Halves h = __builtin_convertvector((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16, Halves);
+template <class V>
+[[gnu::always_inline]] inline void round_to(V v, Half* p) {
+  const auto bits = (typename Bits<V>::Words)v;
+  const auto h = __builtin_convertvector((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16, typename Bits<V>::Halves);
   std::memcpy(p, &h, sizeof h);
 }
 
-[[gnu::always_inline]] inline Lanes sigmoid(Lanes x) { return 1.0f / (1.0f + exp_lanes(-x)); }
+template <class V>
+[[gnu::always_inline]] inline V sigmoid(V x) { return 1.0f / (1.0f + exp_lanes(-x)); }
 
-// Calls body(i, count) for eights of [0, n), count below 8 for what is left over.
-template <class Body>
-[[gnu::always_inline]] inline void by_eights(std::int64_t n, const Body& body) {
+// Calls body(i, count) for runs of `lanes` of [0, n), count below that for what is left over.
+template <int lanes, class Body>
+[[gnu::always_inline]] inline void by_lanes(std::int64_t n, const Body& body) {
   std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8) body(i, 8);
+  for (; i + lanes <= n; i += lanes) body(i, lanes);
   if (i < n) body(i, n - i);
 }
 
-}  // namespace
+template <class V>
+[[gnu::always_inline]] inline void mix(const Half* gate, const Half* up, std::int64_t n, Half* mixed) {
+  constexpr int kLanes = sizeof(V) / sizeof(float);
+  by_lanes<kLanes>(n, [&](std::int64_t i, std::int64_t count) __attribute__((always_inline)) {
+    Half g[kLanes] = {}, u[kLanes] = {}, m[kLanes];
+    const std::size_t bytes = static_cast<std::size_t>(count) * 2;
+    std::memcpy(g, gate + i, bytes), std::memcpy(u, up + i, bytes);
+    const V x = widened<V>(g);
+    round_to(x * sigmoid(x) * widened<V>(u), m);
+    std::memcpy(mixed + i, m, bytes);
+  });
+}
 
-CAI_WIDE void to_halves(const float* from, std::int64_t n, Half* to) {
-  by_eights(n, [&](std::int64_t i, std::int64_t count) __attribute__((always_inline)) {
+template <class V>
+[[gnu::always_inline]] inline void unmix(const Half* gate, const Half* up, const Half* slopes, std::int64_t n, Half* mixed, Half* to_gate, Half* to_up) {
+  constexpr int kLanes = sizeof(V) / sizeof(float);
+  by_lanes<kLanes>(n, [&](std::int64_t i, std::int64_t count) __attribute__((always_inline)) {
+    Half g[kLanes] = {}, u[kLanes] = {}, s[kLanes] = {}, m[kLanes], tg[kLanes], tu[kLanes];
+    const std::size_t bytes = static_cast<std::size_t>(count) * 2;
+    std::memcpy(g, gate + i, bytes), std::memcpy(u, up + i, bytes), std::memcpy(s, slopes + i, bytes);
+    const V x = widened<V>(g), y = widened<V>(u), d = widened<V>(s), open = sigmoid(x), silu = x * open;
+    round_to(silu * y, m);
+    round_to(d * y * (open + silu * (1.0f - open)), tg);
+    round_to(d * silu, tu);
+    std::memcpy(mixed + i, m, bytes), std::memcpy(to_gate + i, tg, bytes), std::memcpy(to_up + i, tu, bytes);
+  });
+}
+
+// Sixteen lanes are not one of the clones: those without AVX-512 would take them apart.
+#define CAI_SIXTEEN __attribute__((target("avx512f"), noinline))
+#define CAI_EIGHT __attribute__((target_clones("avx2,fma", "default")))
+
+CAI_SIXTEEN void mix_wide(const Half* gate, const Half* up, std::int64_t n, Half* mixed) { mix<WideLanes>(gate, up, n, mixed); }
+CAI_EIGHT void mix_narrow(const Half* gate, const Half* up, std::int64_t n, Half* mixed) { mix<Lanes>(gate, up, n, mixed); }
+CAI_SIXTEEN void unmix_wide(const Half* gate, const Half* up, const Half* slopes, std::int64_t n, Half* mixed, Half* to_gate, Half* to_up) {
+  unmix<WideLanes>(gate, up, slopes, n, mixed, to_gate, to_up);
+}
+CAI_EIGHT void unmix_narrow(const Half* gate, const Half* up, const Half* slopes, std::int64_t n, Half* mixed, Half* to_gate, Half* to_up) {
+  unmix<Lanes>(gate, up, slopes, n, mixed, to_gate, to_up);
+}
+
+CAI_WIDE void round_narrow(const float* from, std::int64_t n, Half* to) {
+  by_lanes<8>(n, [&](std::int64_t i, std::int64_t count) __attribute__((always_inline)) {
     Lanes x = {};
     Half h[8];
     std::memcpy(&x, from + i, static_cast<std::size_t>(count) * 4);
     round_to(x, h);
     std::memcpy(to + i, h, static_cast<std::size_t>(count) * 2);
   });
+}
+
+}  // namespace
+
+void to_halves(const float* from, std::int64_t n, Half* to) {
+  static const bool has_instruction = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bf16");
+  const std::int64_t whole = has_instruction ? n / 32 * 32 : 0;
+  if (whole > 0) to_pairs(from, whole, reinterpret_cast<Pair*>(to));
+  round_narrow(from + whole, n - whole, to + whole);
 }
 
 CAI_WIDE void to_floats(const Half* from, std::int64_t n, float* to) {
@@ -106,27 +165,14 @@ CAI_WIDE void rotate_row(const float* x, const float* cosines, const float* sine
   }
 }
 
-CAI_WIDE void mix_row(const Half* gate, const Half* up, std::int64_t n, Half* mixed) {
-  by_eights(n, [&](std::int64_t i, std::int64_t count) __attribute__((always_inline)) {
-    Half g[8] = {}, u[8] = {}, m[8];
-    std::memcpy(g, gate + i, static_cast<std::size_t>(count) * 2), std::memcpy(u, up + i, static_cast<std::size_t>(count) * 2);
-    const Lanes x = widened(g);
-    round_to(x * sigmoid(x) * widened(u), m);
-    std::memcpy(mixed + i, m, static_cast<std::size_t>(count) * 2);
-  });
+void mix_row(const Half* gate, const Half* up, std::int64_t n, Half* mixed) {
+  static const auto best = __builtin_cpu_supports("avx512f") ? mix_wide : mix_narrow;
+  best(gate, up, n, mixed);
 }
 
-CAI_WIDE void unmix_row(const Half* gate, const Half* up, const Half* slopes, std::int64_t n, Half* mixed, Half* to_gate, Half* to_up) {
-  by_eights(n, [&](std::int64_t i, std::int64_t count) __attribute__((always_inline)) {
-    Half g[8] = {}, u[8] = {}, s[8] = {}, m[8], tg[8], tu[8];
-    const std::size_t bytes = static_cast<std::size_t>(count) * 2;
-    std::memcpy(g, gate + i, bytes), std::memcpy(u, up + i, bytes), std::memcpy(s, slopes + i, bytes);
-    const Lanes x = widened(g), y = widened(u), d = widened(s), open = sigmoid(x), silu = x * open;
-    round_to(silu * y, m);
-    round_to(d * y * (open + silu * (1.0f - open)), tg);
-    round_to(d * silu, tu);
-    std::memcpy(mixed + i, m, bytes), std::memcpy(to_gate + i, tg, bytes), std::memcpy(to_up + i, tu, bytes);
-  });
+void unmix_row(const Half* gate, const Half* up, const Half* slopes, std::int64_t n, Half* mixed, Half* to_gate, Half* to_up) {
+  static const auto best = __builtin_cpu_supports("avx512f") ? unmix_wide : unmix_narrow;
+  best(gate, up, slopes, n, mixed, to_gate, to_up);
 }
 
 }  // namespace cai

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "cai/base/random.hpp"
-#include "cai/engine/amx.hpp"
+#include "cai/base/amx.hpp"
 
 namespace cai {
 namespace {

@@ -2,13 +2,17 @@
 #include "cai/model/attention.hpp"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 #include <omp.h>
 
 namespace cai {
 namespace {
 
-struct Case { std::int64_t heads, kv_heads, width, window; };
+struct Case {
+  std::int64_t heads, kv_heads, width, window;
+  bool rounds = false;
+};
 
 // Three sequences: rows 0 to 89 alone; 90 to 149, which two others begin with; their own ends.
 std::shared_ptr<const AttentionLayout> layout() {
@@ -37,28 +41,48 @@ at::Tensor plainly(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v
 
 class PackedAttention : public testing::TestWithParam<Case> {};
 
-INSTANTIATE_TEST_SUITE_P(Shapes, PackedAttention, testing::Values(Case{9, 3, 64, 0}, Case{4, 4, 80, 0}, Case{4, 2, 8, 0}, Case{6, 1, 18, 0}, Case{9, 3, 64, 20}, Case{2, 1, 128, 1}));
+INSTANTIATE_TEST_SUITE_P(Shapes, PackedAttention, testing::Values(Case{9, 3, 64, 0}, Case{4, 4, 80, 0}, Case{4, 2, 8, 0}, Case{6, 1, 18, 0}, Case{9, 3, 64, 20}, Case{2, 1, 128, 1}, Case{9, 3, 64, 0, true},
+                                                                    Case{4, 4, 80, 0, true}, Case{4, 2, 32, 0, true}, Case{6, 3, 64, 20, true}, Case{2, 1, 128, 1, true}));
 
 TEST_P(PackedAttention, AgreesWithATenOnAnyNumberOfThreads) {
-  const auto [heads, kv_heads, width, window] = GetParam();
+  const auto [heads, kv_heads, width, window, rounds] = GetParam();
   at::manual_seed(1);
   const auto some = [](std::int64_t h, std::int64_t w) { return at::randn({kRows, h, w}).mul_(1.5).requires_grad_(true); };
   const at::Tensor q = some(heads, width), k = some(kv_heads, width), v = some(kv_heads, width), towards = at::randn({kRows, heads * width});
-  struct Result { at::Tensor out, q, k, v; };
-  const auto measured = [&, window = window](const auto& attention) {
-    for (const at::Tensor* t : {&q, &k, &v}) t->mutable_grad() = at::Tensor();
-    const at::Tensor out = attention(window);
+  const auto plain = [&, window = window] {
+    const at::Tensor out = plainly(q, k, v, *layout(), window);
     (out * towards).sum().backward();
-    return Result{out.detach(), q.grad(), k.grad(), v.grad()};
+    return std::vector<at::Tensor>{out.detach(), q.grad(), k.grad(), v.grad()};
   };
-  const auto ours = [&](std::int64_t w) { return packed_attention(q, k, v, layout(), w); };
-  const Result expected = measured([&](std::int64_t w) { return plainly(q, k, v, *layout(), w); }), found = measured(ours);
-  for (const auto member : {&Result::out, &Result::q, &Result::k, &Result::v}) EXPECT_LT((found.*member - expected.*member).abs().max().item<double>(), 2e-5);
+  const auto ours = [&, window = window, rounds = rounds] {
+    const at::NoGradGuard no_gradients;
+    const Attended attended = attend(q, k, v, *layout(), window, rounds);
+    const AttentionSlopes d = attend_backward(q, k, v, attended, towards, *layout(), window, rounds);
+    return std::vector<at::Tensor>{attended.out, d.q, d.k, d.v};
+  };
+  const std::vector<at::Tensor> expected = plain(), found = ours();
+  const bool in_tiles = rounds && tiles_attend({heads, kv_heads, width, window});
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const at::Tensor away = (found[i] - expected[i]).abs();
+    EXPECT_LT(away.max().item<double>(), in_tiles ? 0.2 : 2e-5) << i;
+    const at::Tensor size = at::max(expected[i].norm(), towards.norm());  // a row that sees itself alone has no slopes towards q and k
+    EXPECT_LT((away.norm() / size).item<double>(), in_tiles ? 8e-3 : 2e-5) << i;  // bfloat16 rounds by up to 1 / 256
+    if (in_tiles) { EXPECT_GT(away.max().item<double>(), window == 1 ? -1.0 : 2e-5) << i; }  // it is another arithmetic
+  }
   const int threads = omp_get_max_threads();
   omp_set_num_threads(threads == 1 ? 3 : 1);
-  const Result again = measured(ours);
+  const std::vector<at::Tensor> again = ours();
   omp_set_num_threads(threads);
-  for (const auto member : {&Result::out, &Result::q, &Result::k, &Result::v}) EXPECT_TRUE((found.*member).equal(again.*member));
+  for (std::size_t i = 0; i < found.size(); ++i) EXPECT_TRUE(found[i].equal(again[i])) << i;
+}
+
+TEST(Autograd, SeesPackedAttention) {
+  at::manual_seed(2);
+  const auto some = [](std::int64_t h) { return at::randn({kRows, h, 8}).requires_grad_(true); };
+  const at::Tensor q = some(4), k = some(2), v = some(2), towards = at::randn({kRows, 32});
+  (packed_attention(q, k, v, layout(), 0) * towards).sum().backward();
+  const AttentionSlopes d = attend_backward(q.detach(), k.detach(), v.detach(), attend(q.detach(), k.detach(), v.detach(), *layout(), 0, false), towards, *layout(), 0, false);
+  EXPECT_TRUE(q.grad().equal(d.q) && k.grad().equal(d.k) && v.grad().equal(d.v));
 }
 
 }  // namespace

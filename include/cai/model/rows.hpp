@@ -8,7 +8,7 @@ namespace cai {
 /// bfloat16, as its sixteen bits.
 using Half = std::uint16_t;
 
-void to_halves(const float* from, std::int64_t n, Half* to);    // to nearest, ties to even; no NaN
+void to_halves(const float* from, std::int64_t n, Half* to);    // to nearest, ties to even; no NaN; below 2^-126 perhaps to 0
 void to_floats(const Half* from, std::int64_t n, float* to);
 void add_halves(const Half* from, std::int64_t n, float* to);   // to += from
 void add_floats(const float* from, std::int64_t n, float* to);  // to += from

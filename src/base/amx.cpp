@@ -1,4 +1,4 @@
-#include "cai/engine/amx.hpp"
+#include "cai/base/amx.hpp"
 
 #include <sys/syscall.h>
 #include <unistd.h>

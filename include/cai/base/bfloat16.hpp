@@ -1,4 +1,4 @@
-// Rounding to bfloat16, and pairs of it: what AVX512-BF16 multiplies.
+// Rounding to bfloat16, pairs of it (what AVX512-BF16 multiplies), and exponentials no better than that needs.
 #pragma once
 
 #include <immintrin.h>
@@ -27,6 +27,18 @@ __attribute__((target("avx512f,avx512bf16"))) inline void to_pairs(const float* 
   for (; i + 32 <= width; i += 32)
     _mm512_storeu_si512(pairs + i / 2, (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i)));
   for (; i < width; i += 2) pairs[i / 2] = pair_of(x[i], i + 1 < width ? x[i + 1] : 0.0f);
+}
+
+constexpr float kPowers = 1.44269504f;  // of 2 in one of e
+
+/// 2^power for what is rounded to bfloat16 next: a relative error below 4e-6, results below 2^-126 are not exact. Where tiles multiply, longer ones would
+/// take a tenth of the time. (Taylor of 2^f, f in [-0.5, 0.5].)
+__attribute__((target("avx512f"))) inline __m512 exp_of_power(__m512 power) {
+  power = _mm512_max_ps(_mm512_set1_ps(-160), power);  // NaN stays
+  const __m512 n = _mm512_roundscale_ps(power, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = _mm512_sub_ps(power, n);
+  __m512 p = _mm512_set1_ps(1.3333558e-3f);
+  for (const float c : {9.6181291e-3f, 5.5504109e-2f, 2.4022651e-1f, 6.9314718e-1f, 1.0f}) p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(c));
+  return _mm512_scalef_ps(p, n);
 }
 
 }  // namespace cai
