@@ -11,6 +11,7 @@
 #include "cai/base/lanes.hpp"
 #include "cai/base/amx.hpp"
 #include "cai/base/bfloat16.hpp"
+#include "cai/engine/inputs.hpp"
 
 #define CAI_PAIRS __attribute__((target("avx512f,avx512bf16")))
 
@@ -117,11 +118,27 @@ void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, floa
   best(x, rows, columns, y, stride);
 }
 
-CAI_PAIRS void silu_multiply_roughly(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride) {
+CAI_PAIRS void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, Inputs& y, std::int64_t row, std::int64_t column) {
   const __mmask16 kept = static_cast<__mmask16>((1u << columns) - 1);
-  for (std::int64_t r = 0; r < rows; ++r, x += 2 * kGated, y += stride) {
+  for (std::int64_t r = 0; r < rows; ++r, x += 2 * kGated) {
     const __m512 gate = _mm512_loadu_ps(x), e = exp_of_power(_mm512_mul_ps(gate, _mm512_set1_ps(-kPowers)));
-    _mm512_mask_storeu_ps(y, kept, _mm512_mul_ps(_mm512_div_ps(gate, _mm512_add_ps(_mm512_set1_ps(1), e)), _mm512_loadu_ps(x + kGated)));
+    const __m512 product = _mm512_mul_ps(_mm512_div_ps(gate, _mm512_add_ps(_mm512_set1_ps(1), e)), _mm512_loadu_ps(x + kGated));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(y.words(row + r, column)), (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_mov_ps(kept, product)));
+  }
+}
+
+CAI_LANES void take_sums(const float* x, std::int64_t x_stride, std::int64_t rows, std::int64_t columns, const float* bias, bool adds, float* y, std::int64_t y_stride) {
+  for (std::int64_t r = 0; r < rows; ++r, x += x_stride, y += y_stride) {
+    std::int64_t i = 0;
+    for (; i + 8 <= columns; i += 8) {
+      Lanes v = load(x + i);
+      if (bias) v += load(bias + i);
+      store(y + i, adds ? load(y + i) + v : v);
+    }
+    for (; i < columns; ++i) {
+      const float v = bias ? x[i] + bias[i] : x[i];
+      y[i] = adds ? y[i] + v : v;
+    }
   }
 }
 
@@ -385,7 +402,8 @@ CAI_PAIRS inline float rough_weights_of(float* scores, std::int64_t total) {
 
 // As attend_floats, of pairs in tiles: up to kTileRows heads of rows, `width` a multiple of 64. A tile's products are summed before they are added, so where
 // tiles of values begin matters: always at a multiple of kSplit.
-CAI_PAIRS void attend_tiles(const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, float* out, std::int64_t out_stride) {
+template <class Out>
+CAI_PAIRS void attend_tiles(const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, const Out& out) {
   const std::int64_t half = width / 2, lane_size = kKeyLane * half, count = queries.rows * queries.heads;
   const auto unseen = [&](std::int64_t q) { return queries.rows - 1 - q / queries.heads; };  // positions at the end
   const auto seen = [&](const AttentionBlock& block, std::int64_t q) { return block.count - (&block == &blocks.back() ? unseen(q) : 0); };
@@ -471,9 +489,36 @@ CAI_PAIRS void attend_tiles(const Queries& queries, std::span<const AttentionBlo
     TileRegisters::store<2>(sums[2], 16);
     TileRegisters::store<3>(sums[3], 16);
     for (std::int64_t q = 0; q < count; ++q)
-      for (std::int64_t l = 0; l < 4; ++l)
-        store_wide(out + q / queries.heads * out_stride + q % queries.heads * width + i + l * 16, load_wide(sums[l] + q * 16) * inverse[q]);
+      for (std::int64_t l = 0; l < 4; l += 2) {
+        const WideLanes low = load_wide(sums[l] + q * 16) * inverse[q], high = load_wide(sums[l + 1] + q * 16) * inverse[q];
+        out(q / queries.heads, q % queries.heads * width + i + l * 16, low, high);
+      }
   }
+}
+
+// Takes 32 results, from column `at` of row `row` on.
+struct ToFloats {
+  float* first;
+  std::int64_t stride;
+  CAI_PAIRS void operator()(std::int64_t row, std::int64_t at, WideLanes low, WideLanes high) const {
+    store_wide(first + row * stride + at, low), store_wide(first + row * stride + at + 16, high);
+  }
+};
+
+struct ToInputs {
+  Inputs& to;
+  std::int64_t row, column;
+  CAI_PAIRS void operator()(std::int64_t r, std::int64_t at, WideLanes low, WideLanes high) const {
+    _mm512_store_si512(to.words(row + r, column + at), (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low));
+  }
+};
+
+bool in_tiles(Cached kind, std::int64_t width) { return kind == Cached::kBfloat16 && width % 64 == 0 && has_amx(); }
+
+std::int64_t positions_in(std::span<const AttentionBlock> blocks) {
+  std::int64_t total = 0;
+  for (const AttentionBlock& block : blocks) total += block.count;
+  return total;
 }
 
 CAI_FUSED void attend_all_floats(const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, float* out) {
@@ -490,23 +535,47 @@ CAI_PAIRS void attend_all_pairs(const float* queries, std::int64_t count, std::s
 
 }  // namespace
 
-void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out, std::int64_t out_stride) {
-  std::int64_t total = 0;
-  for (const AttentionBlock& block : blocks) total += block.count;
-  const bool in_tiles = kind == Cached::kBfloat16 && width % 64 == 0 && has_amx();
-  if (in_tiles && queries.rows * queries.heads <= kTileRows) return attend_tiles(queries, blocks, width, scale, total, scores, out, out_stride);
+namespace {
+
+// Calls body(row, the blocks as it sees them) for each row of the queries.
+template <class Body>
+void by_row(const Queries& queries, std::span<const AttentionBlock> blocks, const Body& body) {
   AttentionBlock trimmed[2];
   std::copy(blocks.begin(), blocks.end(), trimmed);
-  const std::span<const AttentionBlock> seen(trimmed, blocks.size());
-  trimmed[blocks.size() - 1].count -= queries.rows - 1, total -= queries.rows - 1;
-  for (std::int64_t r = 0; r < queries.rows; ++r, ++trimmed[blocks.size() - 1].count, ++total) {
+  trimmed[blocks.size() - 1].count -= queries.rows - 1;
+  for (std::int64_t r = 0; r < queries.rows; ++r, ++trimmed[blocks.size() - 1].count) body(r, std::span<const AttentionBlock>(trimmed, blocks.size()));
+}
+
+// In tiles: all heads of all rows at once if there are so few, else a row's by kTileRows.
+template <class Out>
+void attend_in_tiles(const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, const Out& to) {
+  if (queries.rows * queries.heads <= kTileRows) return attend_tiles(queries, blocks, width, scale, positions_in(blocks), scores, to(0, 0));
+  by_row(queries, blocks, [&](std::int64_t r, std::span<const AttentionBlock> seen) {
     const float* const row = queries.first + r * queries.stride;
-    float* const to = out + r * out_stride;
-    if (in_tiles)
-      for (std::int64_t h = 0; h < queries.heads; h += kTileRows) attend_tiles({row + h * width, 1, std::min(kTileRows, queries.heads - h), 0}, seen, width, scale, total, scores, to + h * width, 0);
-    else if (kind == Cached::kFloat32) attend_all_floats(row, queries.heads, seen, width, scale, total, scores, to);
-    else attend_all_pairs(row, queries.heads, seen, width, scale, total, scores, to);
-  }
+    for (std::int64_t h = 0; h < queries.heads; h += kTileRows)
+      attend_tiles({row + h * width, 1, std::min(kTileRows, queries.heads - h), 0}, seen, width, scale, positions_in(seen), scores, to(r, h * width));
+  });
+}
+
+}  // namespace
+
+void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out, std::int64_t out_stride) {
+  if (in_tiles(kind, width))
+    return attend_in_tiles(queries, blocks, width, scale, scores, [&](std::int64_t r, std::int64_t column) { return ToFloats{out + r * out_stride + column, out_stride}; });
+  by_row(queries, blocks, [&](std::int64_t r, std::span<const AttentionBlock> seen) {
+    (kind == Cached::kFloat32 ? attend_all_floats : attend_all_pairs)(queries.first + r * queries.stride, queries.heads, seen, width, scale, positions_in(seen), scores, out + r * out_stride);
+  });
+}
+
+void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, Inputs& out, std::int64_t row, std::int64_t column) {
+  if (out.in_tiles() && in_tiles(kind, width))
+    return attend_in_tiles(queries, blocks, width, scale, scores, [&](std::int64_t r, std::int64_t c) { return ToInputs{out, row + r, column + c}; });
+  if (!out.in_tiles()) return attend(kind, queries, blocks, width, scale, scores, out.floats() + row * out.in() + column, out.in());
+  const std::int64_t row_width = queries.heads * width;
+  std::vector<float> rows(static_cast<std::size_t>(queries.rows * row_width));
+  attend(kind, queries, blocks, width, scale, scores, rows.data(), row_width);
+  for (std::int64_t r = 0; r < queries.rows; ++r)
+    for (std::int64_t i = 0; i < row_width; i += 2) *out.words(row + r, column + i) = pair_of(rows[static_cast<std::size_t>(r * row_width + i)], rows[static_cast<std::size_t>(r * row_width + i + 1)]);
 }
 
 CAI_LANES float largest(const float* x, std::int64_t n) {

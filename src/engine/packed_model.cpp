@@ -49,11 +49,7 @@ std::vector<float> joined(std::initializer_list<at::Tensor> parts) {
   return all;
 }
 
-void add_bias(const std::vector<float>& bias, std::int64_t rows, std::int64_t width, float* y) {
-  if (bias.empty()) return;
-  for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t i = 0; i < width; ++i) y[r * width + i] += bias[static_cast<std::size_t>(i)];
-}
+const float* data_of(const std::vector<float>& bias) { return bias.empty() ? nullptr : bias.data(); }
 
 }  // namespace
 
@@ -68,7 +64,8 @@ struct PackedModel::Impl {
   PackedMatrix head;
 
   // Buffers of one pass, kept between passes.
-  std::vector<float> hidden, normed, qkv, mixed, projected, activated, logits, cosines, sines;
+  std::vector<float> hidden, qkv, logits, cosines, sines;
+  Inputs normed, mixed, activated;
 
   void load(const Llama& model);
   void load(LlamaReader reader);
@@ -186,7 +183,7 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
       if (own < end) blocks[n++] = {s.cache->keys_of(layer, h), s.cache->values_of(layer, h), own - shared, end - own};
       room.resize(static_cast<std::size_t>(kQueries * end));
       attend(cached, {qkv.data() + first * stride + h * group * width, after - first, group, stride}, std::span<const AttentionBlock>(blocks, n), width, scale, room.data(),
-             mixed.data() + (first * config.heads + h * group) * width, config.heads * width);
+             mixed, first, h * group * width);
     }
   }
 }
@@ -201,8 +198,7 @@ void PackedModel::Impl::forward(std::span<const Row> rows, std::span<const std::
     if (static_cast<std::int64_t>(v.size()) < n) v.resize(static_cast<std::size_t>(n));
   };
   const float* const embedded = embedding.data_ptr<float>();
-  room(hidden, count * width), room(normed, count * width), room(qkv, count * qkv_width), room(mixed, count * mixed_width);
-  room(projected, count * width), room(activated, count * ffn), room(cosines, count * half), room(sines, count * half);
+  room(hidden, count * width), room(qkv, count * qkv_width), room(cosines, count * half), room(sines, count * half);
 
 #pragma omp parallel for schedule(static) if (count >= kFewRows)
   for (std::int64_t r = 0; r < count; ++r) {
@@ -215,39 +211,44 @@ void PackedModel::Impl::forward(std::span<const Row> rows, std::span<const std::
       sines[static_cast<std::size_t>(r * half + i)] = std::sin(angle);
     }
   }
-  auto norm_rows = [&](const std::vector<float>& weight, float* to) {
-#pragma omp parallel for schedule(static) if (count >= kFewRows)
-    for (std::int64_t r = 0; r < count; ++r) rms_norm(hidden.data() + r * width, weight.data(), width, config.norm_epsilon, to + r * width);
-  };
-  auto add_projected = [&] {
-#pragma omp parallel for schedule(static) if (count >= kFewRows)
-    for (std::int64_t i = 0; i < count * width; ++i) hidden[static_cast<std::size_t>(i)] += projected[static_cast<std::size_t>(i)];
+  const auto norm_into = [&](const std::vector<float>& weight, Inputs& to) {
+#pragma omp parallel if (count >= kFewRows)
+    {
+      std::vector<float> scratch;
+#pragma omp for schedule(static)
+      for (std::int64_t r = 0; r < count; ++r) {
+        float* const row = to.room(r, scratch);
+        rms_norm(hidden.data() + r * width, weight.data(), width, config.norm_epsilon, row);
+        to.put(r, row);
+      }
+    }
   };
   for (std::int64_t l = 0; l < config.layers; ++l) {
     const PackedLayer& layer = layers[static_cast<std::size_t>(l)];
-    norm_rows(layer.attention_norm, normed.data());
-    layer.qkv.multiply(normed.data(), count, qkv.data());
-    add_bias(layer.qkv_bias, count, qkv_width, qkv.data());
+    normed.start(count, width, layer.qkv.takes_tiles());
+    norm_into(layer.attention_norm, normed);
+    layer.qkv.multiply(normed, count, qkv.data(), data_of(layer.qkv_bias));
+    mixed.start(count, mixed_width, layer.o.takes_tiles());
     attention(rows, l);
     if (l == config.layers - 1) {  // of the others no more is needed than their keys and values
       count = static_cast<std::int64_t>(wanted.size());
       for (std::int64_t i = 0; i < count; ++i) {
         const std::int64_t from = wanted[static_cast<std::size_t>(i)];
         if (from == i) continue;
-        std::copy_n(mixed.data() + from * mixed_width, mixed_width, mixed.data() + i * mixed_width);
+        mixed.copy_row(from, i);
         std::copy_n(hidden.data() + from * width, width, hidden.data() + i * width);
       }
       if (count == 0) return;
     }
-    layer.o.multiply(mixed.data(), count, projected.data());
-    add_bias(layer.o_bias, count, width, projected.data());
-    add_projected();
-    norm_rows(layer.ffn_norm, normed.data());
-    layer.gate_up.multiply(normed.data(), count, activated.data());
-    layer.down.multiply(activated.data(), count, projected.data());
-    add_projected();
+    layer.o.multiply(mixed, count, hidden.data(), data_of(layer.o_bias), true);
+    normed.start(count, width, layer.gate_up.takes_tiles());
+    norm_into(layer.ffn_norm, normed);
+    activated.start(count, ffn, layer.down.takes_tiles());
+    layer.gate_up.multiply(normed, count, activated);
+    layer.down.multiply(activated, count, hidden.data(), nullptr, true);
   }
-  norm_rows(norm, hidden.data());
+#pragma omp parallel for schedule(static) if (count >= kFewRows)
+  for (std::int64_t r = 0; r < count; ++r) rms_norm(hidden.data() + r * width, norm.data(), width, config.norm_epsilon, hidden.data() + r * width);
 }
 
 void PackedModel::Impl::head_logits(std::int64_t first, std::int64_t count) {

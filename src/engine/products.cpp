@@ -79,13 +79,17 @@ __attribute__((target("avx512f,avx512bf16"))) void tile_pairs(const std::uint32_
 }
 
 // In tiles: `Count` of kTileRows rows, each laid [pairs / kTilePairs, kTileRows, kTilePairs], times one panel. Each sum grows along k in order, by 32
-// products at a time. Meanwhile `lines` cache lines a step are fetched from `next` on: weights come from far away, and the CPU does not guess the way.
+// products at a time. Meanwhile `lines` cache lines a step are fetched from `next` on, and the lines that the results will go to, `stride` apart from `to` on (nullptr: none): both
+// are far away, and the CPU does not guess the way.
 template <int Count>
-__attribute__((target("avx512f,avx512bf16"))) void tile_amx(const std::uint32_t* x, std::int64_t pairs, const std::uint32_t* panel, const std::uint32_t* next, std::int64_t lines, float* y, std::int64_t stride) {
+__attribute__((target("avx512f,avx512bf16"))) void tile_amx(const std::uint32_t* x, std::int64_t pairs, const std::uint32_t* panel, const std::uint32_t* next, std::int64_t lines,
+                                                              float* to, std::int64_t to_stride, float* y, std::int64_t stride) {
   TileRegisters::clear<0, 1>();
   if constexpr (Count == 2) TileRegisters::clear<2, 3>();
   for (std::int64_t k = 0; k < pairs; k += kTilePairs) {
     for (std::int64_t l = 0; l < lines; ++l, next += 16) _mm_prefetch(next, _MM_HINT_T1);
+    if (to && k / kTilePairs * 2 < Count * kTileRows)
+      for (int r = 0; r < 2; ++r, to += to_stride) __builtin_prefetch(to, 1), __builtin_prefetch(to + 16, 1);
     TileRegisters::load<6>(panel + k * kPanel, kPanel);
     TileRegisters::load<4>(x + k * kTileRows, kTilePairs);
     TileRegisters::multiply<0, 4, 6>();
@@ -105,28 +109,13 @@ __attribute__((target("avx512f,avx512bf16"))) void tile_amx(const std::uint32_t*
   }
 }
 
-// A row of `in` floats as pairs, one cache line a step into tiles; zeros behind it.
-__attribute__((target("avx512f,avx512bf16"))) void to_tiles(const float* x, std::int64_t in, std::uint32_t* tiles) {
-  std::int64_t k = 0;
-  for (; k + 32 <= in; k += 32, tiles += kTileSize) to_pairs(x + k, 32, tiles);
-  if (k == in) return;
-  float last[32] = {};
-  std::memcpy(last, x + k, static_cast<std::size_t>(in - k) * sizeof(float));
-  to_pairs(last, 32, tiles);
-}
-
-struct Lines { void operator()(std::uint32_t* p) const { ::operator delete[](p, std::align_val_t{64}); } };  // whole cache lines
-
-// As multiply_panels; x in float32.
-__attribute__((target("avx512f,avx512bf16"))) void multiply_amx(const std::uint32_t* panels, const float* x, std::int64_t in, std::int64_t pairs, std::int64_t rows, Results results) {
+// As multiply_panels, in tiles: x is Inputs'.
+__attribute__((target("avx512f,avx512bf16"))) void multiply_amx(const std::uint32_t* panels, const std::uint32_t* x, std::int64_t pairs, std::int64_t rows, Results results) {
   const std::int64_t count = results.panels(), tiles = (rows + kTileRows - 1) / kTileRows, passes = (tiles + 1) / 2;
   const std::int64_t lines = (kTilePairs * kPanel * 4 / 64 + passes - 1) / passes;  // all of the next panel in as many passes as this one takes
-  const std::unique_ptr<std::uint32_t[], Lines> rounded(new (std::align_val_t{64}) std::uint32_t[static_cast<std::size_t>(tiles * kTileRows * pairs)]);
   const std::int64_t height = std::min(rows, kTileRows);  // the last of many tiles is whole: what stands above the rows goes nowhere
 #pragma omp parallel
   {
-#pragma omp for schedule(static)
-    for (std::int64_t r = 0; r < rows; ++r) to_tiles(x + r * in, in, rounded.get() + r / kTileRows * kTileRows * pairs + r % kTileRows * kTilePairs);
     const TileRegisters registers(height);
     alignas(64) float sums[2 * kTileRows * kPanel];
 #pragma omp for schedule(static)
@@ -135,7 +124,7 @@ __attribute__((target("avx512f,avx512bf16"))) void multiply_amx(const std::uint3
       for (std::int64_t pass = 0; pass < passes; ++pass) {
         const std::int64_t first = pass * 2 * kTileRows, n = std::min(2 * kTileRows, rows - first);
         const bool whole = results.takes_whole(p) && (n % kTileRows == 0 || rows < kTileRows);
-        (n > kTileRows ? tile_amx<2> : tile_amx<1>)(rounded.get() + first * pairs, pairs, panel, panel + pairs * kPanel + pass * pairs * lines, lines, whole ? results.at(first, p) : sums,
+        (n > kTileRows ? tile_amx<2> : tile_amx<1>)(x + first * pairs, pairs, panel, panel + pairs * kPanel + pass * pairs * lines, lines, results.next ? nullptr : results.at(first, p), results.width, whole ? results.at(first, p) : sums,
                                                     whole ? results.width : kPanel);
         if (!whole) results.take(sums, n, first, p);
       }
@@ -264,10 +253,9 @@ PackedMatrix::PackedMatrix(const std::vector<const float*>& rows, std::int64_t i
   else panels_ = fill(Pairs(), pairs_of(in), [in](const float* row, std::int64_t k) { return 2 * k < in ? pair_of(row[2 * k], 2 * k + 1 < in ? row[2 * k + 1] : 0.0f) : 0u; });
 }
 
-void PackedMatrix::multiply(const float* x, std::int64_t rows, std::int64_t first, std::int64_t count, float* y) const {
-  if (rows == 0) return;
-  const bool in_tiles = std::holds_alternative<Pairs>(panels_) && has_amx();
-  const Results results{y, count, !gated_ ? nullptr : in_tiles ? silu_multiply_roughly : silu_multiply};
+bool PackedMatrix::takes_tiles() const { return std::holds_alternative<Pairs>(panels_) && has_amx(); }
+
+void PackedMatrix::multiply(const float* x, std::int64_t rows, std::int64_t first, Results results) const {
   if (const auto* floats = std::get_if<Floats>(&panels_)) {
     multiply_panels(tiles<float>(), floats->data() + first * in_, in_ * kPanel, x, in_, rows, in_, results);
   } else if (const auto* halves = std::get_if<Halves>(&panels_)) {
@@ -276,8 +264,6 @@ void PackedMatrix::multiply(const float* x, std::int64_t rows, std::int64_t firs
     multiply_int8(blocks->data() + first / kPanel * ((in_ + kInt8Block - 1) / kInt8Block), in_, x, rows, results);
   } else {
     const std::int64_t pairs = pairs_of(in_);
-    const std::uint32_t* const panels = std::get<Pairs>(panels_).data() + first * pairs;
-    if (in_tiles) return multiply_amx(panels, x, in_, pairs, rows, results);
     const std::unique_ptr<std::uint32_t[]> rounded(new std::uint32_t[static_cast<std::size_t>(rows * pairs)]);
 #pragma omp parallel for schedule(static) if (rows >= 8)
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -285,8 +271,34 @@ void PackedMatrix::multiply(const float* x, std::int64_t rows, std::int64_t firs
       std::fill(rounded.get() + r * pairs + (in_ + 1) / 2, rounded.get() + (r + 1) * pairs, 0u);
     }
     static const Tiles<std::uint32_t, std::uint32_t> t = tiles_pairs(std::make_integer_sequence<int, 12>());
-    multiply_panels(t, panels, pairs * kPanel, rounded.get(), pairs, rows, pairs, results);
+    multiply_panels(t, std::get<Pairs>(panels_).data() + first * pairs, pairs * kPanel, rounded.get(), pairs, rows, pairs, results);
   }
+}
+
+void PackedMatrix::multiply(const Inputs& x, std::int64_t rows, std::int64_t first, Results results) const {
+  if (rows == 0) return;
+  if (x.in_tiles() != takes_tiles() || x.in() != in_) throw Bug("a product's inputs are laid out for another");
+  if (!x.in_tiles()) return multiply(x.floats(), rows, first, results);
+  const std::int64_t pairs = pairs_of(in_);
+  multiply_amx(std::get<Pairs>(panels_).data() + first * pairs, x.tiles(), pairs, rows, results);
+}
+
+void PackedMatrix::multiply(const float* x, std::int64_t rows, std::int64_t first, std::int64_t count, float* y) const {
+  if (rows == 0) return;
+  const Results results{y, count, gated_};
+  if (!takes_tiles()) return multiply(x, rows, first, results);
+  Inputs inputs;
+  inputs.start(rows, in_, true);
+#pragma omp parallel for schedule(static)
+  for (std::int64_t r = 0; r < rows; ++r) inputs.put(r, x + r * in_);
+  multiply(inputs, rows, first, results);
+}
+
+void PackedMatrix::multiply(const Inputs& x, std::int64_t rows, float* y, const float* bias, bool adds) const { multiply(x, rows, 0, Results{y, out_, gated_, adds, bias}); }
+
+void PackedMatrix::multiply(const Inputs& x, std::int64_t rows, Inputs& y) const {
+  if (y.in_tiles()) multiply(x, rows, 0, Results{.y = nullptr, .width = out_, .gated = true, .next = &y});
+  else multiply(x, rows, 0, Results{y.floats(), out_, true});
 }
 
 }  // namespace cai

@@ -8,6 +8,8 @@
 
 namespace cai {
 
+class Inputs;
+
 /// y = x / rms(x) * weight, one row of `width`; the sum of squares runs in eight lanes. x and y may be the same.
 void rms_norm(const float* x, const float* weight, std::int64_t width, double epsilon, float* y);
 
@@ -17,8 +19,12 @@ constexpr std::int64_t kGated = 16;
 /// y[row, i] = silu(x[row, i]) * x[row, kGated + i] for i below `columns`, at most kGated. x: [rows, 2 kGated]; rows of y lie `stride` apart.
 void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride);
 
-/// The same to a part in 200,000, where has_amx(): for what is rounded to bfloat16 next.
-void silu_multiply_roughly(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride);
+/// The same in tiles: into columns from `column` on, a multiple of kGated, of y's rows from `row` on. Exponentials are right to a part in 200,000, as what is
+/// rounded to bfloat16 needs them.
+void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, Inputs& y, std::int64_t row, std::int64_t column);
+
+/// y[row, i] = x[row, i] (+ bias[i]), or (adds) += that; rows of x lie `x_stride` apart, of y `y_stride`. bias: nullptr for none.
+void take_sums(const float* x, std::int64_t x_stride, std::int64_t rows, std::int64_t columns, const float* bias, bool adds, float* y, std::int64_t y_stride);
 
 /// What keys and values are kept as: bfloat16 takes half the memory and, where the CPU multiplies pairs of it (it is kept nowhere else), half the time.
 enum class Cached { kFloat32, kBfloat16 };
@@ -55,6 +61,9 @@ constexpr std::int64_t kWidestPairs = 512;
 /// weights are rounded too, sums are float32. scores: room for kQueries times the sum of the blocks' counts. Neither where the positions are split into blocks
 /// (at a multiple of kSplit) nor which queries come together changes a bit.
 void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out, std::int64_t out_stride);
+
+/// The same into columns from `column` on of rows from `row` on.
+void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, Inputs& out, std::int64_t row, std::int64_t column);
 
 /// -infinity for none.
 float largest(const float* x, std::int64_t n);

@@ -19,8 +19,8 @@ struct Llama;
 class LlamaReader;
 
 /// Rows of one pass through the layers, at most. Weights are read from memory once a pass: below about 64 rows that reading
-/// shows, far above 256 a pass takes long enough to delay the sequences that decode.
-constexpr std::int64_t kMaxRows = 192;
+/// shows, and in tiles still at 192; far above this a pass takes long enough to delay the sequences that decode.
+constexpr std::int64_t kMaxRows = 384;
 
 /// Keys and values of consecutive positions, for all layers: a block of `capacity` positions for each layer and head, laid out as attend() reads them.
 class KeyValues {

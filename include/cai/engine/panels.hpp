@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 
+#include "cai/engine/inputs.hpp"
 #include "cai/engine/kernels.hpp"
 
 namespace cai {
@@ -17,25 +17,28 @@ struct Tiles {
   void (*by_rows[13])(const X*, std::int64_t, const Weight*, float*, std::int64_t);  // [r]: a tile of exactly r rows, `stride` apart in y
 };
 
-// Where sums go: y [rows, width] takes the panels' columns side by side; with a `gate`, silu_multiply() or its like, half as many: a panel's columns are kGated
-// gates and what they let through.
+// Where sums go: y [rows, width] takes the panels' columns side by side, or is added to, with a bias or without; `gated`, half as many: a panel's columns
+// are kGated gates and what they let through, and that goes to y, or in tiles to `next`.
 struct Results {
   float* y;
   std::int64_t width;
-  decltype(&silu_multiply) gate;
+  bool gated = false, adds = false;
+  const float* bias = nullptr;  // [width]
+  Inputs* next = nullptr;
 
-  std::int64_t per_panel() const { return gate ? kGated : kPanel; }
+  std::int64_t per_panel() const { return gated ? kGated : kPanel; }
   std::int64_t panels() const { return (width + per_panel() - 1) / per_panel(); }
   float* at(std::int64_t row, std::int64_t panel) const { return y + row * width + panel * per_panel(); }
 
   // Whether a panel's sums are results as they are, `width` apart.
-  bool takes_whole(std::int64_t panel) const { return !gate && (panel + 1) * kPanel <= width; }
+  bool takes_whole(std::int64_t panel) const { return !gated && !adds && !bias && (panel + 1) * kPanel <= width; }
 
   // Else: `rows` rows of sums, kPanel apart.
   void take(const float* sums, std::int64_t rows, std::int64_t row, std::int64_t panel) const {
-    const std::int64_t columns = std::min(per_panel(), width - panel * per_panel());
-    if (gate) return gate(sums, rows, columns, at(row, panel), width);
-    for (std::int64_t r = 0; r < rows; ++r) std::memcpy(at(row + r, panel), sums + r * kPanel, static_cast<std::size_t>(columns) * sizeof(float));
+    const std::int64_t first = panel * per_panel(), columns = std::min(per_panel(), width - first);
+    if (next) silu_multiply(sums, rows, columns, *next, row, first);
+    else if (gated) silu_multiply(sums, rows, columns, at(row, panel), width);
+    else take_sums(sums, kPanel, rows, columns, bias ? bias + first : nullptr, adds, at(row, panel), width);
   }
 };
 

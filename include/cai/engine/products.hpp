@@ -50,6 +50,15 @@ class PackedMatrix {
   /// gated one only all of them.
   void multiply(const float* x, std::int64_t rows, std::int64_t first, std::int64_t count, float* y) const;
 
+  /// Whether it multiplies in tiles, and so takes its Inputs.
+  bool takes_tiles() const;
+
+  /// y = x W^T + bias, or (adds) y += that; x has `rows` rows. bias: [out], nullptr for none.
+  void multiply(const Inputs& x, std::int64_t rows, float* y, const float* bias = nullptr, bool adds = false) const;
+
+  /// A gated one's results as the next product's inputs, for which room is made before.
+  void multiply(const Inputs& x, std::int64_t rows, Inputs& y) const;
+
   std::int64_t in() const { return in_; }
   std::int64_t out() const { return out_; }
   bool is_int8() const { return std::holds_alternative<Int8Blocks>(panels_); }
@@ -62,6 +71,9 @@ class PackedMatrix {
   using Pairs = std::vector<std::uint32_t>;    // two bfloat16 along `in`: [in / 2, kPanel] a panel
 
   using Int8Blocks = std::vector<Int8Block>;   // [in / kInt8Block] a panel
+
+  void multiply(const Inputs& x, std::int64_t rows, std::int64_t first, Results results) const;
+  void multiply(const float* x, std::int64_t rows, std::int64_t first, Results results) const;  // not in tiles
 
   std::int64_t in_ = 0, out_ = 0;
   bool gated_ = false;  // panels are kGated rows of gate, then the same ones of up
