@@ -8,6 +8,7 @@
 
 #include "cai/base/hash.hpp"
 #include "cai/base/random.hpp"
+#include "cai/engine/attention.hpp"
 #include "cai/engine/kernels.hpp"
 #include "cai/engine/products.hpp"
 #include "cai/engine/sampling.hpp"

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "cai/engine/engine.hpp"
+#include "cai/engine/kernels.hpp"
 #include "cai/engine/products.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/llama.hpp"

@@ -1,4 +1,5 @@
 #include "cai/engine/kernels.hpp"
+#include "cai/engine/attention.hpp"
 
 #include <gtest/gtest.h>
 
@@ -105,6 +106,34 @@ TEST_P(Attention, DependsNeitherOnBlocksNorOnTheOtherQueries) {
       attend(kind, {q.data(), 1, heads, 0}, std::span(&late, 1), width, 0.125f, scores.data(), split.data(), 0);
       expect_near(from, split, tolerance);
     }
+  }
+}
+
+TEST_P(Attention, IntoInputsIsWhatOfItsResultsWouldBePut) {
+  const Cached kind = GetParam();
+  if (kind == Cached::kBfloat16 && !has_bfloat16_products()) GTEST_SKIP() << "no AVX512-BF16 here";
+  const std::int64_t n = 45, rows = 2, heads = 3, kv_heads = 2, all = kv_heads * heads;
+  for (const std::int64_t width : {64, 18}) {
+    const std::vector<float> q = normals(rows * all * width, Random(50)), w = normals(24 * all * width, Random(51));
+    const float* const from = w.data();
+    const std::int64_t out = 24;
+    const PackedMatrix next(std::span(&from, 1), std::span(&out, 1), all * width, kind == Cached::kBfloat16 ? Precision::kBfloat16 : Precision::kFloat32);
+    std::vector<float> scores(kQueries * n), results(rows * all * width), expected(rows * out), found(expected);
+    Inputs inputs;
+    inputs.start(rows, all * width, next.takes_tiles());
+    for (std::int64_t h = 0; h < kv_heads; ++h) {
+      std::vector<std::byte> keys(static_cast<std::size_t>(cache_bytes(kind, n, width))), values(keys);
+      for (std::int64_t p = 0; p < n; ++p) {
+        const std::vector<float> k = normals(width, Random(60 + h * n + p)), v = normals(width, Random(200 + h * n + p));
+        put_key(kind, k.data(), p, width, keys.data()), put_value(kind, v.data(), p, width, values.data());
+      }
+      const AttentionBlock block{keys.data(), values.data(), 0, n};
+      const Queries queries{q.data() + h * heads * width, rows, heads, all * width};
+      attend(kind, queries, std::span(&block, 1), width, 0.125f, scores.data(), results.data() + h * heads * width, all * width);
+      attend(kind, queries, std::span(&block, 1), width, 0.125f, scores.data(), inputs, 0, h * heads * width);
+    }
+    next.multiply(results.data(), rows, expected.data()), next.multiply(inputs, rows, found.data());
+    EXPECT_EQ(found, expected) << width;
   }
 }
 

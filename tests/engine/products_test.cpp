@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
-#include "cai/base/random.hpp"
 #include "cai/base/amx.hpp"
+#include "cai/base/error.hpp"
+#include "cai/base/random.hpp"
 
 namespace cai {
 namespace {
@@ -196,6 +198,71 @@ TEST(PackedMatrix, APartOfTheColumnsIsThatPart) {
     for (std::int64_t r = 0; r < rows; ++r)
       for (std::int64_t j = 0; j < 41; ++j) ASSERT_EQ(part[r * 41 + j], whole[r * out + 64 + j]) << kernel_name(precision);
   }
+}
+
+// Inputs as `m` takes them.
+Inputs inputs_of(const std::vector<float>& x, std::int64_t rows, const PackedMatrix& m) {
+  Inputs inputs;
+  inputs.start(rows, m.in(), m.takes_tiles());
+  std::vector<float> scratch;
+  for (std::int64_t r = rows; r-- > 0;) {  // in any order, from anywhere or from its own room
+    float* const room = inputs.room(r, scratch);
+    std::copy_n(x.data() + r * m.in(), m.in(), room);
+    inputs.put(r, r % 2 ? room : x.data() + r * m.in());
+  }
+  return inputs;
+}
+
+TEST(PackedMatrix, InputsThatWerePutGiveTheSameSums) {
+  for (auto [in, out, rows] : {std::tuple<std::int64_t, std::int64_t, std::int64_t>{64, 96, 37}, {33, 7, 3}, {100, 70, 16}}) {
+    const std::vector<float> w = normals(in * out, Random(40)), x = normals(rows * in, Random(41)), bias = normals(out, Random(42)), before = normals(rows * out, Random(43));
+    for (const Precision precision : kAll) {
+      const PackedMatrix m = matrix(w, out, in, precision);
+      std::vector<float> sums(rows * out), y(sums);
+      m.multiply(x.data(), rows, sums.data());
+      Inputs inputs = inputs_of(x, rows, m);
+      m.multiply(inputs, rows, y.data());
+      EXPECT_EQ(y, sums) << kernel_name(precision);
+      std::vector<float> expected = before;
+      for (std::size_t i = 0; i < y.size(); ++i) expected[i] += sums[i] + bias[i % static_cast<std::size_t>(out)];
+      y = before;
+      m.multiply(inputs, rows, y.data(), bias.data(), true);
+      EXPECT_EQ(y, expected) << kernel_name(precision);
+      inputs.copy_row(rows - 1, 0);
+      m.multiply(inputs, 1, y.data());
+      EXPECT_TRUE(std::equal(y.begin(), y.begin() + out, sums.end() - out)) << kernel_name(precision);
+    }
+  }
+}
+
+TEST(PackedMatrix, GatedSumsBecomeTheNextInputs) {
+  const std::int64_t in = 48, out = 20, rows = 37;
+  for (const std::int64_t width : {64, 41, 7}) {
+    const std::vector<float> gate = normals(width * in, Random(44)), up = normals(width * in, Random(45)), w = normals(out * width, Random(46)), x = normals(rows * in, Random(47));
+    for (const Precision precision : kAll) {
+      const PackedMatrix gated = PackedMatrix::gated(gate.data(), up.data(), width, in, precision), next = matrix(w, out, width, precision);
+      std::vector<float> between(rows * width), expected(rows * out), found(expected);
+      gated.multiply(x.data(), rows, between.data());
+      next.multiply(between.data(), rows, expected.data());
+      Inputs inputs;
+      for (int time = 0; time < 2; ++time) {  // where something was before, too
+        inputs.start(rows, width, next.takes_tiles());
+        for (std::int64_t r = 0; time == 0 && r < rows; ++r) inputs.put(r, std::vector<float>(static_cast<std::size_t>(width), 9.0f).data());
+        gated.multiply(inputs_of(x, rows, gated), rows, inputs);
+        next.multiply(inputs, rows, found.data());
+        // In tiles exponentials are less exact, so that some rounds the other way.
+        for (std::size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(found[i], expected[i], next.takes_tiles() ? 0.02 : 0) << kernel_name(precision) << ' ' << width << ' ' << i;
+      }
+    }
+  }
+}
+
+TEST(PackedMatrix, InputsOfAnotherLayoutAreRefused) {
+  const PackedMatrix m = matrix(normals(64 * 40, Random(48)), 40, 64);
+  Inputs inputs;
+  inputs.start(1, 60, false);
+  float y[40];
+  EXPECT_THROW(m.multiply(inputs, 1, y), Bug);
 }
 
 TEST(PackedMatrix, NoRowsAreNoWork) {

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "cai/engine/kernels.hpp"
+#include "cai/engine/attention.hpp"
 #include "cai/model/config.hpp"
 
 namespace cai {
