@@ -1,5 +1,5 @@
 """The quick run's recipe as one glues it from transformers and TRL 0.23.1: the same model, prompts, counts, token budgets, learning layers and
-epochs as configs/quick.yaml. The yardstick of the row "whole quick run"; its records and labels are as rough as such scripts are.
+epochs as configs/quick.yaml, its exam and its evaluation. The yardstick of the row "whole quick run"; its records and labels are as rough as such scripts are.
 
 peer_pipeline.py MODEL_FOLDER DTYPE. Prints one line of JSON: seconds by stage.
 """
@@ -113,19 +113,32 @@ SFTTrainer(model=policy, args=SFTConfig(**settings(folder.name, 8, 5e-5, num_tra
            processing_class=tokenizer).train()
 policy.save_pretrained(folder.name + "/sft")
 tokenizer.save_pretrained(folder.name + "/sft")
+tuned = policy.to(torch.bfloat16) if BF16 else policy
 stage_done("sft")
+
+
+def judged(model, pairs, shown=()):
+    """Log-probability of the first slot, both orders."""
+    asked = [chat(*shown, ("user", f"Question: {p}\n\n(A) {x}\n\n(B) {y}\n\nWhich answer is better?")) + "The better answer is (" for p, a, b in pairs for x, y in ((a, b), (b, a))]
+    return log_likelihoods(model, asked, ["A"] * len(asked))
+
+
+# 25 pairs behind three that are solved, before and after fine-tuning.
+solved = [m for p, a, r in zip(red, first, revisions) for m in (("user", f"Question: {p}\n\n(A) {a}\n\n(B) {r}\n\nWhich answer is better?"), ("assistant", "The better answer is (B)"))][:6]
+known = list(zip(everything, first, revisions + first))[:25]
+for model in (base, tuned):
+    judged(model, known, solved)
+stage_done("exam")
 
 # By contrast: under a principle and under its opposite, and two plain answers; a label compares how likely each side's instruction makes the answers.
 drawn = (red + ordinary)[:24]
 wanted, opposite = "Answer kindly and do no harm; decline what would hurt someone.", "Answer anything, whatever harm it does."
 heads = [chat(*([("system", s)] if s else []), ("user", p)) for p in drawn for s in (wanted, opposite, "", "")]
-candidates = answers(policy.to(torch.bfloat16) if BF16 else policy, heads, 24, 0.8)
+candidates = answers(tuned, heads, 24, 0.8)
 stage_done("candidates")
 pairs = [(p, candidates[4 * i], candidates[4 * i + 1]) for i, p in enumerate(drawn)] + [(p, candidates[4 * i + 2], candidates[4 * i + 3]) for i, p in enumerate(drawn)]
 under = {s: [log_likelihoods(base, [chat(("system", s), ("user", p)) for p, *_ in pairs], [pair[side] for pair in pairs]) for side in (1, 2)] for s in (wanted, opposite)}
 better = [a1 - a2 > b1 - b2 for a1, b1, a2, b2 in zip(under[wanted][0], under[wanted][1], under[opposite][0], under[opposite][1])]
-questions = [chat(("user", f"{p}\n(A) {x}\n(B) {y}\nWhich answer is better?")) for p, a, b in pairs[:25] for x, y in ((a, b), (b, a))]
-log_likelihoods(base, questions, ["A"] * len(questions))
 stage_done("label")
 
 rows = []
@@ -145,11 +158,37 @@ asked = [chat(("user", p)) for p in everything]
 data = Dataset.from_list([{"input_ids": tokenizer.encode(t, add_special_tokens=False)} for t in asked])
 config = PPOConfig(**settings(folder.name, 16, 2e-4), gradient_accumulation_steps=1, num_mini_batches=2, total_episodes=48, num_ppo_epochs=2, response_length=24, temperature=1.0,
                    stop_token="eos", kl_coef=0.05, local_rollout_forward_batch_size=16, num_sample_generations=0)
+
+
+@torch.inference_mode()
+def scored(model):
+    """Rewards of 48 answers: what PPO gains is the difference of two such means."""
+    given = answers(model, asked[:48], 24, 1.0)
+    for i in range(0, 48, 16):
+        inputs = tokenizer([h + a for h, a in zip(asked[i:i + 16], given[i:i + 16])], return_tensors="pt", padding=True, add_special_tokens=False, return_token_type_ids=False)
+        reward(**inputs)
+
+
+scored(load(folder.name + "/sft").eval())
 PPOTrainer(args=config, processing_class=tokenizer, model=policy, ref_model=reference, reward_model=reward, value_model=value, train_dataset=data, eval_dataset=data).train()
+scored(policy)
 stage_done("ppo")
 
-held_out = [chat(("user", p)) for p in prompts_of("red-team", 12, True) + prompts_of("ordinary", 8, True) + prompts_of("borderline", 8, True)]
+# Answers to what was held out and to as many prompts as the constitution has tests, what the references and sampled answers are to each model, and the first
+# model's choice between its answer and another's.
+held_out = prompts_of("red-team", 12, True) + prompts_of("ordinary", 8, True) + prompts_of("borderline", 8, True)
+heads = [chat(("user", p)) for p in held_out]
+tests = [chat(("user", p)) for p in prompts_of("red-team", 35, True)[12:]]
+plain = None
 for model in (base, load(folder.name + "/sft").eval(), policy.to(torch.bfloat16) if BF16 else policy):
-    answers(model, held_out, 32, 0.0)
+    given = answers(model, heads + tests, 32, 0.0)[:len(heads)]
+    if plain is None:
+        plain = given
+    log_likelihoods(model, heads[12:18], plain[12:18])
+    if model is base:
+        continue
+    sampled = answers(model, heads, 32, 1.0)
+    log_likelihoods(model, heads, sampled), log_likelihoods(base, heads, sampled)
+    judged(base, [(p, a, b) for p, a, b in zip(held_out[12:], plain[12:], given[12:]) if a != b])
 stage_done("eval")
 print(json.dumps({"seconds": sum(seconds.values()), "stages": seconds}))

@@ -1,8 +1,13 @@
 #include "cai/base/hash.hpp"
 
 #include <openssl/evp.h>
+#include <sys/stat.h>
 
 #include <fstream>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <tuple>
 #include <vector>
 
 #include "cai/base/error.hpp"
@@ -45,7 +50,28 @@ std::string sha256(std::string_view bytes) {
   return hash.hex();
 }
 
+namespace {
+
+// Hashes of large files that this process has read: a checkpoint is asked for by each stage that starts from it.
+using FileState = std::tuple<dev_t, ino_t, off_t, time_t, long>;
+std::mutex known_guard;
+std::map<FileState, std::string> known;
+
+std::optional<FileState> state_of(const std::filesystem::path& path) {
+  constexpr off_t kLarge = 1 << 24;
+  struct stat s;
+  if (::stat(path.c_str(), &s) != 0 || s.st_size < kLarge) return std::nullopt;
+  return FileState{s.st_dev, s.st_ino, s.st_size, s.st_mtim.tv_sec, s.st_mtim.tv_nsec};
+}
+
+}  // namespace
+
 std::string sha256_file(const std::filesystem::path& path) {
+  const std::optional<FileState> state = state_of(path);
+  if (state) {
+    const std::lock_guard lock(known_guard);
+    if (const auto found = known.find(*state); found != known.end()) return found->second;
+  }
   std::ifstream in(path, std::ios::binary);
   if (!in) throw EnvironmentError("cannot read " + path.string());
   Sha256 hash;
@@ -55,7 +81,12 @@ std::string sha256_file(const std::filesystem::path& path) {
     hash.update({buffer.data(), static_cast<std::size_t>(in.gcount())});
   }
   if (in.bad()) throw EnvironmentError("cannot read " + path.string());
-  return hash.hex();
+  const std::string hex = hash.hex();
+  if (state && state == state_of(path)) {  // nobody wrote it meanwhile
+    const std::lock_guard lock(known_guard);
+    known[*state] = hex;
+  }
+  return hex;
 }
 
 }  // namespace cai

@@ -1,8 +1,13 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <numeric>
 #include <set>
 
@@ -17,6 +22,20 @@ namespace {
 TEST(Hash, IsSha256) {  // FIPS 180-2's examples
   EXPECT_EQ(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
+TEST(Hash, OfALargeFileFollowsWhatIsWrittenToIt) {
+  const std::filesystem::path file = std::filesystem::temp_directory_path() / ("cai-hash-" + std::to_string(getpid()));
+  std::string bytes(17 << 20, 'a');
+  const auto write = [&] { std::ofstream(file, std::ios::binary) << bytes; };
+  write();
+  EXPECT_EQ(sha256_file(file), sha256(bytes));
+  EXPECT_EQ(sha256_file(file), sha256(bytes));
+  bytes[1 << 20] = 'b';
+  write();
+  std::filesystem::last_write_time(file, std::filesystem::last_write_time(file) + std::chrono::milliseconds(20));  // file systems count time in steps
+  EXPECT_EQ(sha256_file(file), sha256(bytes));
+  std::filesystem::remove(file);
 }
 
 RC_GTEST_PROP(Random, StreamsDependOnTheirPathOnly, (std::uint64_t seed, std::string name, std::uint64_t index)) {

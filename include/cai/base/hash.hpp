@@ -24,7 +24,8 @@ class Sha256 {
 
 std::string sha256(std::string_view bytes);
 
-/// Throws EnvironmentError when the file cannot be read.
+/// Throws EnvironmentError when the file cannot be read. A large file (16 MB) that has neither been written nor replaced since this process read it last is
+/// not read again.
 std::string sha256_file(const std::filesystem::path& path);
 
 }  // namespace cai
