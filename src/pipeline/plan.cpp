@@ -95,7 +95,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     reward["decisions"] = label["decisions"];
   }
   const std::vector<Json> edits = people_of(config.hybrid).edits();
-  for (const std::string& path : config.hybrid.pairs) reward["human_pairs"].push_back(hash_of(read_pairs(find_shipped(path)).records));
+  if (!config.hybrid.pairs.empty()) reward["human_pairs"] = pairs_facts(config.hybrid.pairs);
   if (!reward.empty()) reward_sections.push_back("hybrid"), dpo_sections.push_back("hybrid");
 
   for (int iteration = 1; iteration <= config.iterations; ++iteration) {
@@ -122,7 +122,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     add("sft", iteration, 0, {"sft", "engine"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), learned);
     if (trained != "sft") {
       Json examined = judge;
-      examined["exam_pairs"] = exam_pairs_facts(config);
+      examined["exam_pairs"] = pairs_facts(config.label.exam_pairs);
       if (config.label.feedback == "self") examined.update(model);
       add("exam", iteration, 0, judge_sections, config.label.feedback == "self" ? present({policy, last("sft")}) : present({}), examined);
       add("candidates", iteration, 0, {"candidates", "engine"}, present({last("prompts"), last("sft"), last("exam")}), constitution);

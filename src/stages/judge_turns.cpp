@@ -6,6 +6,7 @@
 #include "cai/stages/clean.hpp"
 #include "cai/stages/compare.hpp"
 #include "cai/stages/exam.hpp"
+#include "cai/stages/pairs.hpp"
 #include "cai/stages/principles.hpp"
 #include "cai/stages/refusal.hpp"
 
@@ -37,8 +38,8 @@ std::vector<T> drawn(const std::vector<T>& all, std::size_t most, Random random)
 }  // namespace
 
 std::vector<JudgeTurn> judge_turns(long most, const LabelConfig& label, const CritiqueConfig& critique, const Constitution& constitution,
-                                   const std::vector<Json>& records, const std::set<std::string>& withheld, Random random) {
-  std::vector<Known> harmful, harmless;
+                                   const std::vector<Json>& records, const std::vector<Json>& people, const std::set<std::string>& withheld, Random random) {
+  std::vector<Known> harmful, harmless, decided;
   std::vector<JudgeTurn> critiques;
   const std::vector<Message> critique_shots = critique_exemplars(constitution, critique.examples), label_shots = label_exemplars(constitution.label_examples, label.examples, label.chain_of_thought);
   const std::string opening = critique_opening(constitution, critique.examples);
@@ -64,7 +65,18 @@ std::vector<JudgeTurn> judge_turns(long most, const LabelConfig& label, const Cr
       critiques.push_back({id + "#judge-critique", "critique", critique_question(critique_shots, prompt, response, *under), opening, words.substr(opening.size())});
   }
 
-  const std::size_t pairs = std::min({static_cast<std::size_t>(std::max(0L, most)) / 6, harmful.size(), harmless.size()});
+  for (std::size_t i = 0; i < people.size(); ++i)
+    for (const Pair& pair : pairs_of(people[i], i, false, random.derive("people"))) {
+      if (!pair.human || *pair.human == 0.5 || withheld.contains(exam_form(pair.record.at("prompt").get<std::string>()))) continue;
+      const std::string id = record_id(pair.record, i);
+      const std::vector<const Principle*> fitting = principles_for(constitution, pair.record, false);
+      if (fitting.empty()) continue;
+      const bool is_a_better = *pair.human > 0.5;
+      decided.push_back({id, pair.record.at("prompt").get<std::string>(), is_a_better ? pair.a : pair.b, is_a_better ? pair.b : pair.a, draw_principle(fitting, random.derive(id).derive("principle")), {}});
+    }
+
+  const std::size_t share = static_cast<std::size_t>(std::max(0L, most)) / (decided.empty() ? 3 : 4) / 2;  // pairs of each kind, at most
+  const std::size_t pairs = std::min({share, harmful.size(), harmless.size()});
   std::vector<const Principle*> any;
   for (const Principle& p : constitution.principles) any.push_back(&p);
   std::vector<JudgeTurn> turns;
@@ -84,6 +96,7 @@ std::vector<JudgeTurn> judge_turns(long most, const LabelConfig& label, const Cr
     known.principle = draw_principle(fitting.empty() ? any : fitting, mine.derive("principle"));
     add(known, "label harmless");
   }
+  for (const Known& known : drawn(decided, share, random.derive("people"))) add(known, "label people");
   for (JudgeTurn& turn : drawn(critiques, 2 * pairs, random.derive("critique"))) turns.push_back(std::move(turn));
   return turns;
 }

@@ -34,8 +34,8 @@ std::vector<Json> records(int harmful, int harmless) {
   return all;
 }
 
-std::vector<JudgeTurn> turns_of(const std::vector<Json>& from, long most, const std::set<std::string>& withheld = {}) {
-  return judge_turns(most, {}, {}, constitution(), from, withheld, Random(1));
+std::vector<JudgeTurn> turns_of(const std::vector<Json>& from, long most, const std::set<std::string>& withheld = {}, const std::vector<Json>& people = {}) {
+  return judge_turns(most, {}, {}, constitution(), from, people, withheld, Random(1));
 }
 
 std::map<std::string, int> kinds_of(const std::vector<JudgeTurn>& turns) {
@@ -75,6 +75,24 @@ TEST(JudgeTurns, KindsAreBalancedAndAtMostAsManyAsWanted) {
   EXPECT_EQ(kinds_of(turns_of(records(2, 9), 600)), (std::map<std::string, int>{{"label harmful", 4}, {"label harmless", 4}, {"critique", 2}}));
   EXPECT_TRUE(turns_of(records(0, 9), 600).empty());
   EXPECT_TRUE(turns_of(records(9, 9), 0).empty());
+}
+
+TEST(JudgeTurns, WhatPeopleDecidedIsTaughtToo) {
+  std::vector<Json> people;
+  for (int i = 0; i < 5; ++i)
+    people.push_back({{"id", "human-1/" + std::to_string(i)}, {"prompt", "What is people's question " + std::to_string(i) + "?"}, {"chosen", "It is the better answer."}, {"rejected", "It is the worse one."}});
+  people[0]["prompt"] = "What does the exam ask?";
+  const std::set<std::string> withheld = exam_prompts(constitution(), {{{"prompt", "What does the exam ask?"}}});
+  EXPECT_EQ(kinds_of(turns_of(records(9, 9), 24, withheld, people)), (std::map<std::string, int>{{"label harmful", 6}, {"label harmless", 6}, {"label people", 6}, {"critique", 6}}));
+  const std::vector<JudgeTurn> turns = turns_of({}, 600, withheld, people);
+  ASSERT_EQ(turns.size(), 8u);
+  std::map<std::string, int> count;
+  for (const JudgeTurn& t : turns) {
+    EXPECT_EQ(shown(t.messages.back().content, t.answer.substr(1)), "It is the better answer.") << t.id;
+    EXPECT_FALSE(t.id.starts_with("human-1/0#"));
+    ++count[t.answer];
+  }
+  EXPECT_EQ(count, (std::map<std::string, int>{{" A", 4}, {" B", 4}}));
 }
 
 TEST(JudgeTurns, NothingThatTheExamAsksIsLearned) {

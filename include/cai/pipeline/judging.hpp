@@ -1,6 +1,7 @@
 // What a run teaches its judge, and what decides that.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "cai/config/config.hpp"
@@ -9,13 +10,13 @@
 
 namespace cai {
 
-/// The judge's turns of `records` for SFT, at most sft.judge_turns; none for 0. Throws InputError for label.exam_pairs that cannot be read.
+/// The judge's turns of `records` and hybrid.pairs for SFT, at most sft.judge_turns; none for 0. Throws InputError for files of pairs that cannot be read.
 std::vector<JudgeTurn> judge_turns_of(const Config& config, const Constitution& constitution, const std::vector<Json>& records, Random random);
 
 /// What decides them beside the sft section and the records, for the stage's key; null where there are none.
 Json judge_turns_facts(const Config& config, const Constitution& constitution);
 
-/// Hashes of the files of label.exam_pairs.
-Json exam_pairs_facts(const Config& config);
+/// Hashes of files of pairs.
+Json pairs_facts(const std::vector<std::string>& files);
 
 }  // namespace cai
