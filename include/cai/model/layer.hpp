@@ -33,7 +33,7 @@ struct RowPositions {
 };
 
 /// bfloat16 copies of weights. Those of frozen weights are kept, and made again when a weight has changed; those of weights that learn are made for each
-/// product, which costs 1 % of its time: kept they would take half as much memory as the weights.
+/// product, which costs 1 to 4 % of the time: kept they would take half as much memory as the weights.
 class RoundedWeights {
  public:
   /// The weights [out_i, in] float32 one below the other, [sum of out_i, in] bfloat16.
