@@ -132,7 +132,7 @@ std::vector<Field> declare() {
   d.add("revisions", AT(sft.revisions), one_of({"last", "all"}), "Train on the last round's revisions, or on all rounds'.");
   d.add("unrevised", AT(sft.unrevised), one_of({"distribution", "tokens", "none"}),
         "What answers to ordinary and borderline prompts teach: distribution (to say of each next token what was said before), tokens (the answer's own; for answers that somebody else wrote), none.");
-  d.add("judge_turns", AT(sft.judge_turns), from_to(0, 1e6), "Turns that teach the model to judge, with answers known by the way they were made (docs/decisions.md), at most; 0: none.");
+  d.add("judge_turns", AT(sft.judge_turns), from_to(0, 1e6), "Turns that teach the model to judge, with answers known by the way they were made or from people (hybrid.pairs), at most; 0: none.");
   d.add("held_out", AT(sft.held_out), from_to(0, 0.5), "Share of the examples kept for the held-out loss.");
   d.add("decision_weight", AT(sft.decision_weight), from_to(0, 1000), "Weight of the loss on whether an answer declines, read off its first tokens, beside the loss on all of its tokens; 0: none.");
   d.add("answering_weight", AT(sft.answering_weight), from_to(0.01, 1000), "In that loss, what all decisions to answer weigh together beside all decisions to decline. Higher: the model declines less, harmful requests too.");

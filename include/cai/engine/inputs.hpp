@@ -33,7 +33,7 @@ class Inputs {
   /// Row `to` becomes row `from`.
   void copy_row(std::int64_t from, std::int64_t to);
 
-  /// In tiles: the words of row r from column i on, a multiple of 2; whole up to the next multiple of 32.
+  /// In tiles: where row r has columns i and i + 1, i even; those up to the next multiple of 32 lie behind.
   Pair* words(std::int64_t r, std::int64_t i) { return words_.get() + word_of(r, i); }
 
  private:
