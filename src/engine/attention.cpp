@@ -20,17 +20,6 @@
 #define CAI_FUSED __attribute__((target_clones("avx512f", "avx2,fma", "default"), optimize("fp-contract=fast")))
 
 namespace cai {
-namespace {
-
-[[gnu::always_inline]] inline WideLanes load_wide(const float* p) {
-  WideLanes v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-[[gnu::always_inline]] inline void store_wide(float* p, WideLanes v) { std::memcpy(p, &v, sizeof v); }
-
-}  // namespace
 
 void put_key(Cached kind, const float* key, std::int64_t position, std::int64_t width, std::byte* keys) {
   if (kind == Cached::kFloat32) {
@@ -63,7 +52,7 @@ template <int Queries>
   const std::int64_t first = std::max(from, block.first), last = std::min(from + kKeyLane, block.first + block.count);
   for (int q = 0; q < Queries; ++q) {
     const WideLanes scaled = sums[q] * scale;
-    if (last - first == kKeyLane) store_wide(scores + q * total + done, scaled);
+    if (last - first == kKeyLane) store_lanes(scores + q * total + done, scaled);
     else
       for (std::int64_t p = first; p < last; ++p) scores[q * total + done + p - first] = scaled[p - from];
   }
@@ -76,14 +65,14 @@ template <int Queries>
   WideLanes most = WideLanes{} - INFINITY;
   std::int64_t k = 0;
   for (; k + 16 <= total; k += 16) {
-    const WideLanes v = load_wide(scores + k);
+    const WideLanes v = load_lanes<WideLanes>(scores + k);
     most = v > most ? v : most;
   }
   for (int lane = 0; lane < 16; ++lane) highest = std::max(highest, most[lane]);
   for (; k < total; ++k) highest = std::max(highest, scores[k]);
   exp_shifted(scores, total, highest, 1.0f, scores);
   WideLanes parts = {};
-  for (k = 0; k + 16 <= total; k += 16) parts += load_wide(scores + k);
+  for (k = 0; k + 16 <= total; k += 16) parts += load_lanes<WideLanes>(scores + k);
   float sum = 0;
   for (int lane = 0; lane < 16; ++lane) sum += parts[lane];
   for (; k < total; ++k) sum += scores[k];
@@ -102,7 +91,7 @@ template <int Queries>
       WideLanes a[Queries] = {}, b[Queries] = {}, c[Queries] = {}, d[Queries] = {};
       for (std::int64_t i = 0; i < width; ++i) {
         const float* at = lane + i * kKeyLane;
-        const WideLanes k0 = load_wide(at), k1 = load_wide(at + lane_size), k2 = load_wide(at + 2 * lane_size), k3 = load_wide(at + 3 * lane_size);
+        const WideLanes k0 = load_lanes<WideLanes>(at), k1 = load_lanes<WideLanes>(at + lane_size), k2 = load_lanes<WideLanes>(at + 2 * lane_size), k3 = load_lanes<WideLanes>(at + 3 * lane_size);
 #pragma GCC unroll 4
         for (int q = 0; q < Queries; ++q) {
           const float x = queries[q * width + i];
@@ -116,7 +105,7 @@ template <int Queries>
       const float* lane = reinterpret_cast<const float*>(block.keys) + from * width;
       WideLanes a[Queries] = {};
       for (std::int64_t i = 0; i < width; ++i) {
-        const WideLanes key = load_wide(lane + i * kKeyLane);
+        const WideLanes key = load_lanes<WideLanes>(lane + i * kKeyLane);
 #pragma GCC unroll 4
         for (int q = 0; q < Queries; ++q) a[q] += queries[q * width + i] * key;
       }
@@ -135,11 +124,11 @@ template <int Queries>
       WideLanes a[Queries], b[Queries], c[Queries], d[Queries];
       for (int q = 0; q < Queries; ++q) {
         const float* at = out + q * width + i;
-        a[q] = load_wide(at), b[q] = load_wide(at + 16), c[q] = load_wide(at + 32), d[q] = load_wide(at + 48);
+        a[q] = load_lanes<WideLanes>(at), b[q] = load_lanes<WideLanes>(at + 16), c[q] = load_lanes<WideLanes>(at + 32), d[q] = load_lanes<WideLanes>(at + 48);
       }
       for (std::int64_t p = 0; p < block.count; ++p) {
         const float* value = values + p * width + i;
-        const WideLanes v0 = load_wide(value), v1 = load_wide(value + 16), v2 = load_wide(value + 32), v3 = load_wide(value + 48);
+        const WideLanes v0 = load_lanes<WideLanes>(value), v1 = load_lanes<WideLanes>(value + 16), v2 = load_lanes<WideLanes>(value + 32), v3 = load_lanes<WideLanes>(value + 48);
 #pragma GCC unroll 4
         for (int q = 0; q < Queries; ++q) {
           const float weight = scores[q * total + first + p];
@@ -148,7 +137,7 @@ template <int Queries>
       }
       for (int q = 0; q < Queries; ++q) {
         float* at = out + q * width + i;
-        store_wide(at, a[q]), store_wide(at + 16, b[q]), store_wide(at + 32, c[q]), store_wide(at + 48, d[q]);
+        store_lanes(at, a[q]), store_lanes(at + 16, b[q]), store_lanes(at + 32, c[q]), store_lanes(at + 48, d[q]);
       }
     }
     for (; i < width; ++i)
@@ -234,7 +223,7 @@ CAI_PAIRS inline void attend_pairs(const float* queries, std::span<const Attenti
       WideLanes a[Queries], b[Queries], c[Queries], d[Queries];
       for (int q = 0; q < Queries; ++q) {
         const float* at = out + q * width + i;
-        a[q] = load_wide(at), b[q] = load_wide(at + 16), c[q] = load_wide(at + 32), d[q] = load_wide(at + 48);
+        a[q] = load_lanes<WideLanes>(at), b[q] = load_lanes<WideLanes>(at + 16), c[q] = load_lanes<WideLanes>(at + 32), d[q] = load_lanes<WideLanes>(at + 48);
       }
       for (std::int64_t p = 0; p < pairs; ++p) {
         const Pair* value = values + p * width + i;
@@ -247,7 +236,7 @@ CAI_PAIRS inline void attend_pairs(const float* queries, std::span<const Attenti
       }
       for (int q = 0; q < Queries; ++q) {
         float* at = out + q * width + i;
-        store_wide(at, a[q]), store_wide(at + 16, b[q]), store_wide(at + 32, c[q]), store_wide(at + 48, d[q]);
+        store_lanes(at, a[q]), store_lanes(at + 16, b[q]), store_lanes(at + 32, c[q]), store_lanes(at + 48, d[q]);
       }
     }
     for (; i < width; i += 16)
@@ -256,12 +245,12 @@ CAI_PAIRS inline void attend_pairs(const float* queries, std::span<const Attenti
         alignas(64) float sums[16] = {};
         const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(16, width - i));
         std::memcpy(sums, out + q * width + i, n * sizeof(float));
-        WideLanes sum = load_wide(sums);
+        WideLanes sum = load_lanes<WideLanes>(sums);
         for (std::int64_t p = 0; p < pairs; ++p) {
           std::memcpy(some, values + p * width + i, n * sizeof(Pair));
           sum = add_products(sum, weights[q][p], load_pairs(some));
         }
-        store_wide(sums, sum);
+        store_lanes(sums, sum);
         std::memcpy(out + q * width + i, sums, n * sizeof(float));
       }
     first += block.count;
@@ -330,7 +319,7 @@ CAI_PAIRS void attend_tiles(const Queries& queries, std::span<const AttentionBlo
         const AttentionBlock mine{block.keys, block.values, block.first, seen(block, q)};
         std::int64_t done = first + std::max(from, block.first) - block.first;
         for (std::int64_t l = 0; l < lanes; ++l) {
-          const WideLanes one[1] = {load_wide(sums[l] + q * kKeyLane)};
+          const WideLanes one[1] = {load_lanes<WideLanes>(sums[l] + q * kKeyLane)};
           keep(one, from + l * kKeyLane, mine, scale, total, scores + q * total, done);
         }
       }
@@ -380,7 +369,7 @@ CAI_PAIRS void attend_tiles(const Queries& queries, std::span<const AttentionBlo
     TileRegisters::store<3>(sums[3], 16);
     for (std::int64_t q = 0; q < count; ++q)
       for (std::int64_t l = 0; l < 4; l += 2) {
-        const WideLanes low = load_wide(sums[l] + q * 16) * inverse[q], high = load_wide(sums[l + 1] + q * 16) * inverse[q];
+        const WideLanes low = load_lanes<WideLanes>(sums[l] + q * 16) * inverse[q], high = load_lanes<WideLanes>(sums[l + 1] + q * 16) * inverse[q];
         out(q / queries.heads, q % queries.heads * width + i + l * 16, low, high);
       }
   }
@@ -391,7 +380,7 @@ struct ToFloats {
   float* first;
   std::int64_t stride;
   CAI_PAIRS void operator()(std::int64_t row, std::int64_t at, WideLanes low, WideLanes high) const {
-    store_wide(first + row * stride + at, low), store_wide(first + row * stride + at + 16, high);
+    store_lanes(first + row * stride + at, low), store_lanes(first + row * stride + at + 16, high);
   }
 };
 

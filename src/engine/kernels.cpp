@@ -8,8 +8,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "cai/base/lanes.hpp"
 #include "cai/base/bfloat16.hpp"
+#include "cai/base/lanes.hpp"
 #include "cai/engine/inputs.hpp"
 
 #define CAI_PAIRS __attribute__((target("avx512f,avx512bf16")))
@@ -21,14 +21,6 @@
 namespace cai {
 namespace {
 
-[[gnu::always_inline]] inline Lanes load(const float* p) {
-  Lanes v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-[[gnu::always_inline]] inline void store(float* p, Lanes v) { std::memcpy(p, &v, sizeof v); }
-
 [[gnu::always_inline]] inline float sum_lanes(Lanes v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
 
 }  // namespace
@@ -38,7 +30,7 @@ CAI_LANES void rms_norm(const float* x, const float* weight, std::int64_t width,
   Lanes squares = {};
   std::int64_t i = 0;
   for (; i + 8 <= width; i += 8) {
-    const Lanes v = load(x + i);
+    const Lanes v = load_lanes<Lanes>(x + i);
     squares += v * v;
   }
   float sum = sum_lanes(squares);
@@ -116,13 +108,13 @@ CAI_PAIRS void silu_multiply(const float* x, std::int64_t rows, std::int64_t col
   }
 }
 
-CAI_LANES void take_sums(const float* x, std::int64_t x_stride, std::int64_t rows, std::int64_t columns, const float* bias, bool adds, float* y, std::int64_t y_stride) {
-  for (std::int64_t r = 0; r < rows; ++r, x += x_stride, y += y_stride) {
+CAI_LANES void take_sums(const float* x, std::int64_t rows, std::int64_t columns, const float* bias, bool adds, float* y, std::int64_t stride) {
+  for (std::int64_t r = 0; r < rows; ++r, x += 2 * kGated, y += stride) {
     std::int64_t i = 0;
     for (; i + 8 <= columns; i += 8) {
-      Lanes v = load(x + i);
-      if (bias) v += load(bias + i);
-      store(y + i, adds ? load(y + i) + v : v);
+      Lanes v = load_lanes<Lanes>(x + i);
+      if (bias) v += load_lanes<Lanes>(bias + i);
+      store_lanes(y + i, adds ? load_lanes<Lanes>(y + i) + v : v);
     }
     for (; i < columns; ++i) {
       const float v = bias ? x[i] + bias[i] : x[i];
@@ -135,7 +127,7 @@ CAI_LANES float largest(const float* x, std::int64_t n) {
   Lanes most = Lanes{} - INFINITY;
   std::int64_t k = 0;
   for (; k + 8 <= n; k += 8) {
-    const Lanes v = load(x + k);
+    const Lanes v = load_lanes<Lanes>(x + k);
     most = v > most ? v : most;
   }
   float highest = -INFINITY;
@@ -148,7 +140,7 @@ CAI_LANES float exp_sum(const float* x, std::int64_t n, float shift, float scale
   exp_shifted(x, n, shift, scale, y);
   Lanes lanes = {};
   std::int64_t k = 0;
-  for (; k + 8 <= n; k += 8) lanes += load(y + k);
+  for (; k + 8 <= n; k += 8) lanes += load_lanes<Lanes>(y + k);
   float sum = sum_lanes(lanes);
   for (; k < n; ++k) sum += y[k];
   return sum;

@@ -1,5 +1,4 @@
 #include "cai/engine/kernels.hpp"
-#include "cai/engine/attention.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,6 +6,8 @@
 #include <cstring>
 
 #include "cai/base/random.hpp"
+#include "cai/engine/attention.hpp"
+#include "cai/engine/inputs.hpp"
 #include "cai/engine/products.hpp"
 
 namespace cai {

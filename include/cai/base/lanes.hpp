@@ -2,11 +2,22 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 namespace cai {
 
 typedef float Lanes __attribute__((vector_size(32)));
 typedef float WideLanes __attribute__((vector_size(64)));
+
+template <class V>
+[[gnu::always_inline]] inline V load_lanes(const float* p) {
+  V v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <class V>
+[[gnu::always_inline]] inline void store_lanes(float* p, V v) { std::memcpy(p, &v, sizeof v); }
 
 // exp on each lane: 2^n * 2^f, f in [-0.5, 0.5], polynomial of degree 6 (Taylor of exp on |f ln 2| <= 0.35).
 template <class Lanes>

@@ -20,7 +20,8 @@ class Inputs {
   bool in_tiles() const { return in_tiles_; }
   std::int64_t in() const { return in_; }
 
-  const float* floats() const { return floats_.data(); }  // else
+  /// All rows: tiles() if in_tiles(), else floats().
+  const float* floats() const { return floats_.data(); }
   float* floats() { return floats_.data(); }
   const Pair* tiles() const { return words_.get(); }
 

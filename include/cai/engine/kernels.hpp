@@ -20,8 +20,8 @@ void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, floa
 /// rounded to bfloat16 needs them.
 void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, Inputs& y, std::int64_t row, std::int64_t column);
 
-/// y[row, i] = x[row, i] (+ bias[i]), or (adds) += that; rows of x lie `x_stride` apart, of y `y_stride`. bias: nullptr for none.
-void take_sums(const float* x, std::int64_t x_stride, std::int64_t rows, std::int64_t columns, const float* bias, bool adds, float* y, std::int64_t y_stride);
+/// y[row, i] = x[row, i] (+ bias[i]), or (adds) += that, for i below `columns`. x: [rows, 2 kGated]; rows of y lie `stride` apart. bias: nullptr for none.
+void take_sums(const float* x, std::int64_t rows, std::int64_t columns, const float* bias, bool adds, float* y, std::int64_t stride);
 
 /// -infinity for none.
 float largest(const float* x, std::int64_t n);

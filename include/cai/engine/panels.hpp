@@ -38,7 +38,7 @@ struct Results {
     const std::int64_t first = panel * per_panel(), columns = std::min(per_panel(), width - first);
     if (next) silu_multiply(sums, rows, columns, *next, row, first);
     else if (gated) silu_multiply(sums, rows, columns, at(row, panel), width);
-    else take_sums(sums, kPanel, rows, columns, bias ? bias + first : nullptr, adds, at(row, panel), width);
+    else take_sums(sums, rows, columns, bias ? bias + first : nullptr, adds, at(row, panel), width);
   }
 };
 
