@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 # job, what is measured, unit, peer, variants, ratio to reach, share of the peer's memory to stay below
 ROWS = [
-    ("generate", "generation, 128 prompts, up to 96 new tokens, T = 1", "useful tokens/s", "transformers", ["bfloat16,64", "bfloat16,128"], 5, None),
+    ("generate", "generation, 256 prompts, up to 96 new tokens, T = 1", "useful tokens/s", "transformers", ["bfloat16,64", "bfloat16,128"], 5, None),
     ("generate-varying", "generation, lengths 8 to 256", "useful tokens/s", "transformers", ["bfloat16,64", "bfloat16,32"], 7, None),
     ("generate-64", "generation, continuous batching, 64 prompts", "useful tokens/s", "llama.cpp", ["Q4_1,32", "Q4_1/plain,32", "BF16,32"], 8, None),
     ("chat", "one sequence, 128 tokens, greedy", "tokens/s", "llama.cpp", ["Q4_1,1", "Q4_1/plain,1", "BF16,1"], 1, None),

@@ -57,7 +57,7 @@ def write_all(folder, cai):
     texts = shipped_prompts()
     base = {"model": str(model), "gguf": str(next((ROOT / ".deps/models").glob("*.gguf"))), "temperature": 1.0, "stops": [stop], "seed": 1}
     work = {}
-    asked = [chat(("user", t)) for t in texts[:128]]
+    asked = [chat(("user", t)) for t in texts[:256]]
     work["generate"] = {"job": "generate", "prompts": [{"tokens": t, "max_new_tokens": 96} for t in asked]}
     # Log-uniform lengths that nobody knows beforehand: no stop token, each answer has exactly its length.
     lengths = [round(8 * 32 ** draw.random()) for _ in range(64)]
@@ -87,7 +87,7 @@ def write_all(folder, cai):
     work["critique"] = {"job": "generate", "prompts": [{"tokens": t, "max_new_tokens": 48} for t in critiques], "shared_prefix": common(critiques)}
 
     examples = []
-    for prompt, answer in answered[:24]:
+    for prompt, answer in answered[:48]:
         head, whole = with_answer(prompt, answer)
         examples.append({"tokens": whole[:512], "prompt_tokens": len(head)})
     work["sft"] = {"job": "sft", "examples": examples, "batch_size": 16}

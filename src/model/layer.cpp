@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
-#include <omp.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "cai/base/error.hpp"
+#include "cai/model/half_products.hpp"
 #include "cai/model/rows.hpp"
 
 namespace cai {
@@ -20,59 +20,6 @@ using torch::autograd::variable_list;
 
 constexpr std::int64_t kChunk = 64;  // rows whose part of a norm's or a bias's gradient is summed on its own, so that threads do not matter
 
-Half* halves(const at::Tensor& t) { return reinterpret_cast<Half*>(t.data_ptr()); }
-float* floats(const at::Tensor& t) { return t.data_ptr<float>(); }
-
-// Calls body(row) for the rows [0, n) on all threads.
-template <class Body>
-void by_row(std::int64_t n, const Body& body) {
-#pragma omp parallel for schedule(static)
-  for (std::int64_t r = 0; r < n; ++r) body(r);
-}
-
-// Rows of what ATen multiplies are filled up with zeros to a multiple of that: its library makes code for each number of rows that it has not seen, which
-// took 7 % of the time, and packs come in all sizes.
-constexpr std::int64_t kRowStep = 64;
-
-// [n, width] bfloat16, filled up: only what is behind the n rows is set.
-at::Tensor half_rows(std::int64_t n, std::int64_t width) {
-  const std::int64_t all = (n + kRowStep - 1) / kRowStep * kRowStep;
-  const at::Tensor t = at::empty({all, width}, at::kBFloat16);
-  std::fill_n(halves(t) + n * width, (all - n) * width, Half{0});
-  return t;
-}
-
-// x [n, width] rounded, filled up.
-at::Tensor rounded_rows(const at::Tensor& x) {
-  const std::int64_t width = x.size(1);
-  const at::Tensor t = half_rows(x.size(0), width);
-  by_row(x.size(0), [&](std::int64_t r) { to_halves(floats(x) + r * width, width, halves(t) + r * width); });
-  return t;
-}
-
-// The first n rows in float32.
-at::Tensor float_rows(const at::Tensor& x, std::int64_t n) {
-  const std::int64_t width = x.size(1);
-  const at::Tensor t = at::empty({n, width}, at::kFloat);
-  by_row(n, [&](std::int64_t r) { to_floats(halves(x) + r * width, width, floats(t) + r * width); });
-  return t;
-}
-
-// a b in bfloat16, by as many runs of a's rows as there are threads. ATen's library gives half of a layer's products to one thread of two. With many
-// threads each would copy b into its own order, so then the library has its way.
-at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
-  const std::int64_t n = a.size(0), threads = omp_get_max_threads(), run = (n / threads + 31) / 32 * 32;
-  if (threads > 4 || run == 0) return at::mm(a, b);
-  const at::Tensor all = at::empty({n, b.size(1)}, a.options());
-#pragma omp parallel for schedule(static, 1)
-  for (std::int64_t from = 0; from < n; from += run) {
-    const std::int64_t rows = std::min(run, n - from);
-    at::Tensor part = all.narrow(0, from, rows);
-    at::mm_out(part, a.narrow(0, from, rows), b);
-  }
-  return all;
-}
-
 // The gradient of a weight that learns, float32, grows by `part`, bfloat16. Autograd would add a copy in float32: twice the memory to go through, for each pass.
 void add_to_gradient(at::Tensor weight, const at::Tensor& part) {
   at::Tensor& gradient = weight.mutable_grad();
@@ -80,9 +27,7 @@ void add_to_gradient(at::Tensor weight, const at::Tensor& part) {
     gradient = part.to(at::kFloat);
     return;
   }
-  constexpr std::int64_t kRun = 1 << 14;
-  const std::int64_t n = part.numel();
-  by_row((n + kRun - 1) / kRun, [&](std::int64_t r) { add_halves(halves(part) + r * kRun, std::min(kRun, n - r * kRun), floats(gradient) + r * kRun); });
+  add_halves_to(gradient, part);
 }
 
 // Adds to the gradients of stacked weights, those that learn, what x gives them.

@@ -6,6 +6,7 @@
 
 #include "cai/engine/kernels.hpp"
 #include "cai/engine/products.hpp"
+#include "cai/model/half_products.hpp"
 
 namespace cai {
 
@@ -15,6 +16,12 @@ struct LmHead::State {
   PackedMatrix packed;   // in bfloat16
   at::Tensor rounded;    // the same, of a frozen head; of one that learns each block is rounded when it is asked for
 };
+
+namespace {
+
+at::Tensor in_halves(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 ? x : rounded_rows(x); }
+
+}  // namespace
 
 LmHead::LmHead(const at::Tensor& weight, bool bfloat16) {
   auto state = std::make_shared<State>(State{weight, bfloat16, {}, {}});
@@ -49,7 +56,7 @@ at::Tensor LmHead::logits(const at::Tensor& hidden, std::int64_t first, std::int
 
 at::Tensor LmHead::to_hidden(const at::Tensor& slopes, std::int64_t first) const {
   const at::Tensor rows = (state_->rounded.defined() ? state_->rounded : state_->weight.detach()).narrow(0, first, slopes.size(1));
-  return is_bfloat16() ? at::mm(slopes.to(at::kBFloat16), rows.to(at::kBFloat16)).to(at::kFloat) : at::mm(slopes, rows);
+  return is_bfloat16() ? float_rows(product(in_halves(slopes), in_halves(rows).narrow(0, 0, rows.size(0))), slopes.size(0)) : at::mm(slopes, rows);
 }
 
 void LmHead::learn(const at::Tensor& slopes, const at::Tensor& hidden, std::int64_t first) const {
@@ -57,7 +64,7 @@ void LmHead::learn(const at::Tensor& slopes, const at::Tensor& hidden, std::int6
   at::Tensor& gradient = weight.mutable_grad();
   if (!gradient.defined()) gradient = at::zeros_like(weight);
   at::Tensor rows = gradient.narrow(0, first, slopes.size(1));
-  if (is_bfloat16()) rows.add_(at::mm(slopes.to(at::kBFloat16).t(), hidden.to(at::kBFloat16)));
+  if (is_bfloat16()) add_halves_to(rows, product(in_halves(slopes).t(), in_halves(hidden)));
   else rows.addmm_(slopes.t(), hidden);
 }
 
@@ -152,7 +159,7 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
     const auto n = hidden.size(0), vocabulary = weight.size(0);
     at::Tensor chosen = at::empty({n}, hidden.options()), totals = at::empty({n}, hidden.options());
     std::vector<at::Tensor> errors;  // softmax - onehot, by blocks of the vocabulary: one tensor would need a large hole in memory
-    for (std::int64_t first = 0; head.is_bfloat16() && first < vocabulary; first += kBlock) errors.push_back(at::empty({n, std::min(kBlock, vocabulary - first)}, hidden.options().dtype(at::kBFloat16)));
+    for (std::int64_t first = 0; head.is_bfloat16() && first < vocabulary; first += kBlock) errors.push_back(half_rows(n, std::min(kBlock, vocabulary - first)));
     for (std::int64_t from = 0; from < n; from += kChunk) {
       const auto rows = std::min(kChunk, n - from);
       at::Tensor logits = head.logits(hidden.narrow(0, from, rows));
@@ -161,8 +168,12 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
       totals.narrow(0, from, rows).copy_(total);
       chosen.narrow(0, from, rows).copy_(chosen_of(logits, target, total));
       if (errors.empty()) continue;
-      exponentiate(logits, total).scatter_add_(1, target.unsqueeze(1), at::full({rows, 1}, -1.0f));
-      for (std::size_t b = 0; b < errors.size(); ++b) errors[b].narrow(0, from, rows).copy_(logits.narrow(1, static_cast<std::int64_t>(b) * kBlock, errors[b].size(1)));
+      by_row(rows, [&](std::int64_t r) {
+        float* const row = floats(logits) + r * vocabulary;
+        exp_shifted(row, vocabulary, floats(total)[r], 1, row);
+        row[target.data_ptr<std::int64_t>()[r]] -= 1;
+        for (std::size_t b = 0; b < errors.size(); ++b) to_halves(row + static_cast<std::int64_t>(b) * kBlock, errors[b].size(1), halves(errors[b]) + (from + r) * errors[b].size(1));
+      });
     }
     errors.insert(errors.end(), {hidden, targets, totals});
     context->save_for_backward(errors);
@@ -179,18 +190,22 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
     const at::Tensor slope = gradients[0].unsqueeze(1) / temperature, against = -slope;  // [n, 1]
     at::Tensor d_hidden = at::zeros_like(hidden);
     const auto vocabulary = head.weight().size(0);
+    if (head.is_bfloat16()) {  // what a row's slopes have in common stays out of the products' larger sides
+      const at::Tensor scaled = rounded_rows(hidden * against);
+      for (std::int64_t first = 0; first < vocabulary; first += kBlock) {
+        const at::Tensor& errors = saved[static_cast<std::size_t>(first / kBlock)];
+        d_hidden.add_(head.to_hidden(errors, first).narrow(0, 0, hidden.size(0)));
+        head.learn(errors, scaled, first);
+      }
+      return {d_hidden.mul_(against), none, none, none, none};
+    }
     for (std::int64_t first = 0; first < vocabulary; first += kBlock) {
       const auto count = std::min(kBlock, vocabulary - first);
-      at::Tensor d_logits;
-      if (head.is_bfloat16()) {
-        d_logits = saved[static_cast<std::size_t>(first / kBlock)] * against;  // float32
-      } else {
-        d_logits = head.logits(hidden, first, count);
-        if (temperature != 1) d_logits.div_(temperature);
-        exponentiate(d_logits, totals).mul_(against);
-        const at::Tensor here = targets.ge(first).logical_and(targets.lt(first + count)).unsqueeze(1);
-        d_logits.scatter_add_(1, (targets - first).clamp(0, count - 1).unsqueeze(1), slope * here);
-      }
+      at::Tensor d_logits = head.logits(hidden, first, count);
+      if (temperature != 1) d_logits.div_(temperature);
+      exponentiate(d_logits, totals).mul_(against);
+      const at::Tensor here = targets.ge(first).logical_and(targets.lt(first + count)).unsqueeze(1);
+      d_logits.scatter_add_(1, (targets - first).clamp(0, count - 1).unsqueeze(1), slope * here);
       d_hidden.add_(head.to_hidden(d_logits, first));
       head.learn(d_logits, hidden, first);
     }

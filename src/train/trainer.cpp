@@ -77,11 +77,11 @@ double AdamW::step(double rate, double max_norm) {
   }
   const double norm = std::sqrt(squares);
   if (std::isfinite(norm)) {
-    if (max_norm > 0 && norm > max_norm)
-      for (at::Tensor& g : gradients) g.mul_(max_norm / (norm + 1e-6));
+    std::optional<at::Tensor> divisor;  // of gradients that are too long
+    if (max_norm > 0 && norm > max_norm) divisor = at::full({}, (norm + 1e-6) / max_norm, at::kFloat);
     for (at::Tensor& t : steps_) t.add_(1);  // the fused kernel reads the count, it does not raise it
     std::vector<at::Tensor> none;
-    at::_fused_adamw_(values, gradients, first_, second_, none, steps_, rate, 0.9, beta2_, weight_decay_, epsilon_, false, false);
+    at::_fused_adamw_(values, gradients, first_, second_, none, steps_, rate, 0.9, beta2_, weight_decay_, epsilon_, false, false, divisor);
     for (const at::Tensor& w : values) w.unsafeGetTensorImpl()->bump_version();  // it does not say so itself, and RoundedWeights goes by the version
   }
   for (at::Tensor& g : gradients) g.zero_();

@@ -11,7 +11,7 @@ namespace cai {
 
 struct EngineConfig {
   std::string dtype = "auto";            // auto | float32 | bfloat16
-  long max_sequences = 64;
+  long max_sequences = 128;
   long threads = 0;                      // 0: all cores
 };
 

@@ -52,7 +52,7 @@ struct ChoiceRequest {
 
 struct EngineOptions {
   std::string dtype = "auto";   // of the matrix products: see engine_arithmetic()
-  int max_sequences = 64;       // at once
+  int max_sequences = 128;      // at once
 };
 
 /// What `dtype` ("auto", "float32", "bfloat16", "int8") means for the engine's products. Throws InputError on another name.

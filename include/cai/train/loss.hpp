@@ -22,10 +22,10 @@ class LmHead {
   /// Of the tokens [first, first + count), all by default; `first` is a multiple of 32. [n, width] -> [n, count].
   at::Tensor logits(const at::Tensor& hidden, std::int64_t first = 0, std::int64_t count = -1) const;
 
-  /// slopes [n, count] of those tokens' logits times their weights: [n, width].
+  /// slopes [n, count] of those tokens' logits, float32 or (of a head in bfloat16) bfloat16, times their weights: [n, width] float32.
   at::Tensor to_hidden(const at::Tensor& slopes, std::int64_t first = 0) const;
 
-  /// Adds to those weights' gradient: slopes [n, count] transposed times hidden [n, width].
+  /// Adds to those weights' gradient: slopes [n, count] transposed times hidden [n, width], each float32 or (of a head in bfloat16) bfloat16.
   void learn(const at::Tensor& slopes, const at::Tensor& hidden, std::int64_t first) const;
 
   const at::Tensor& weight() const;
