@@ -79,27 +79,38 @@ __attribute__((target("avx512f,avx512bf16"))) void tile_pairs(const std::uint32_
 }
 
 // In tiles: `Count` of kTileRows rows, each laid [pairs / kTilePairs, kTileRows, kTilePairs], times one panel. Each sum grows along k in order, by 32
-// products at a time. Meanwhile `lines` cache lines a step are fetched from `next` on, and the lines that the results will go to, `stride` apart from `to` on (nullptr: none): both
-// are far away, and the CPU does not guess the way.
+// products at a time. A tile is loaded for the next step as soon as this one has taken it. Meanwhile `lines` cache lines a step are fetched from `next` on,
+// and the lines that the results will go to, `to_stride` apart from `to` on (nullptr: none): both are far away, and the CPU does not guess the way.
 template <int Count>
 __attribute__((target("avx512f,avx512bf16"))) void tile_amx(const std::uint32_t* x, std::int64_t pairs, const std::uint32_t* panel, const std::uint32_t* next, std::int64_t lines,
                                                               float* to, std::int64_t to_stride, float* y, std::int64_t stride) {
   TileRegisters::clear<0, 1>();
   if constexpr (Count == 2) TileRegisters::clear<2, 3>();
-  for (std::int64_t k = 0; k < pairs; k += kTilePairs) {
+  TileRegisters::load<6>(panel, kPanel);
+  TileRegisters::load<4>(x, kTilePairs);
+  TileRegisters::load<7>(panel + 16, kPanel);
+  if constexpr (Count == 2) TileRegisters::load<5>(x + pairs * kTileRows, kTilePairs);
+  for (std::int64_t k = kTilePairs; k < pairs; k += kTilePairs) {
     for (std::int64_t l = 0; l < lines; ++l, next += 16) _mm_prefetch(next, _MM_HINT_T1);
-    if (to && k / kTilePairs * 2 < Count * kTileRows)
+    if (to && k / kTilePairs * 2 <= Count * kTileRows)
       for (int r = 0; r < 2; ++r, to += to_stride) __builtin_prefetch(to, 1), __builtin_prefetch(to + 16, 1);
-    TileRegisters::load<6>(panel + k * kPanel, kPanel);
-    TileRegisters::load<4>(x + k * kTileRows, kTilePairs);
     TileRegisters::multiply<0, 4, 6>();
-    TileRegisters::load<7>(panel + k * kPanel + 16, kPanel);
     TileRegisters::multiply<1, 4, 7>();
+    TileRegisters::load<4>(x + k * kTileRows, kTilePairs);
+    if constexpr (Count == 2) TileRegisters::multiply<2, 5, 6>();
+    TileRegisters::load<6>(panel + k * kPanel, kPanel);
     if constexpr (Count == 2) {
-      TileRegisters::load<5>(x + (pairs + k) * kTileRows, kTilePairs);
-      TileRegisters::multiply<2, 5, 6>();
       TileRegisters::multiply<3, 5, 7>();
+      TileRegisters::load<5>(x + (pairs + k) * kTileRows, kTilePairs);
     }
+    TileRegisters::load<7>(panel + k * kPanel + 16, kPanel);
+  }
+  for (std::int64_t l = 0; l < lines; ++l, next += 16) _mm_prefetch(next, _MM_HINT_T1);
+  TileRegisters::multiply<0, 4, 6>();
+  TileRegisters::multiply<1, 4, 7>();
+  if constexpr (Count == 2) {
+    TileRegisters::multiply<2, 5, 6>();
+    TileRegisters::multiply<3, 5, 7>();
   }
   TileRegisters::store<0>(y, stride);
   TileRegisters::store<1>(y + 16, stride);

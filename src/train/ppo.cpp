@@ -14,6 +14,7 @@
 #include "cai/engine/engine.hpp"
 #include "cai/train/guards.hpp"
 #include "cai/train/loss.hpp"
+#include "cai/train/ppo_update.hpp"
 #include "cai/train/rollouts.hpp"
 #include "cai/train/trainer.hpp"
 
@@ -42,25 +43,6 @@ at::Tensor gather(const std::vector<std::vector<double>>& values, const std::vec
   return at::tensor(all, at::kFloat);
 }
 
-// Slope of y in x by least squares, 0 when x does not vary.
-double slope(const std::vector<double>& x, const std::vector<double>& y) {
-  const double n = static_cast<double>(x.size());
-  const double mx = std::accumulate(x.begin(), x.end(), 0.0) / n, my = std::accumulate(y.begin(), y.end(), 0.0) / n;
-  double xy = 0, xx = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) xy += (x[i] - mx) * (y[i] - my), xx += (x[i] - mx) * (x[i] - mx);
-  return xx > 0 ? xy / xx : 0;
-}
-
-struct Moments { double mean = 0, std = 0; };
-
-Moments moments(const std::vector<double>& v) {
-  Moments m;
-  for (double x : v) m.mean += x / static_cast<double>(v.size());
-  for (double x : v) m.std += (x - m.mean) * (x - m.mean);
-  m.std = v.size() > 1 ? std::sqrt(m.std / static_cast<double>(v.size() - 1)) : 0;
-  return m;
-}
-
 }  // namespace
 
 PpoLosses ppo_losses(const at::Tensor& log_new, const at::Tensor& log_old, const at::Tensor& advantages, const at::Tensor& value_new,
@@ -82,28 +64,6 @@ PpoLosses ppo_losses(const at::Tensor& log_new, const at::Tensor& log_old, const
 
 namespace {
 
-// What an update learns from: by sequence and answer token.
-struct Estimates {
-  std::vector<std::vector<double>> old_logs, old_values, advantages, returns;
-  std::vector<double> totals;  // of each sequence's rewards
-  double explained_variance = 0;
-};
-
-// Of an update's optimiser steps: sums of their means over tokens, and what the last one said.
-struct Losses {
-  double policy = 0, value = 0, divergence = 0, clipped = 0, value_clipped = 0;
-  double approximate_kl = 0, norm = 0, value_norm = 0;
-  double first_log_ratio = 0;  // largest |log ratio| before anything was learned
-  long steps = 0;
-
-  void add(const Losses& step) {
-    policy += step.policy, value += step.value, divergence += step.divergence, clipped += step.clipped, value_clipped += step.value_clipped;
-    approximate_kl = step.approximate_kl, norm = step.norm, value_norm = step.value_norm;
-    first_log_ratio = std::max(first_log_ratio, step.first_log_ratio);
-    ++steps;
-  }
-};
-
 class Ppo {
  public:
   Ppo(Llama& policy, const RewardModel& start_value, const Scorer& score, const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder);
@@ -115,10 +75,8 @@ class Ppo {
   Rollouts roll_out(const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, long update);
   void measure(Rollouts& r, const std::vector<int>& stops);
   std::vector<at::Tensor> keep_trunk(Rollouts& r, const std::vector<std::vector<int>>& ended) const;
-  Estimates estimate(const Rollouts& r) const;
   Losses learn(const Rollouts& r, const Estimates& e, long update);
   Losses learn_from(const Rollouts& r, const Estimates& e, const Indices& batch, long update);
-  Json figures_of(const Rollouts& r, const Estimates& e, const Losses& losses, long update) const;
 
   Part part(const Rollouts& r, const Indices& which, const Llama& model) const;
   std::vector<Indices> parts(const Rollouts& r, const Indices& order) const { return parts_of(r, order, shared_, policy_.config.layers); }
@@ -276,36 +234,6 @@ void Ppo::measure(Rollouts& r, const std::vector<int>& stops) {
   }
 }
 
-Estimates Ppo::estimate(const Rollouts& r) const {
-  Estimates e;
-  std::vector<std::vector<double>> rewards;
-  for (const Rollout& one : r.rollouts) rewards.push_back(token_rewards(one, kl_coefficient_)), e.old_logs.push_back(one.log_probabilities), e.old_values.push_back(one.values);
-  if (config_.whiten_rewards) whiten(rewards, true);
-  for (const auto& row : rewards) e.totals.push_back(std::accumulate(row.begin(), row.end(), 0.0));
-  if (with_critic_) {
-    std::vector<double> all_returns, errors;
-    for (std::size_t i = 0; i < rewards.size(); ++i) {
-      Advantages a = estimate_advantages(rewards[i], r.rollouts[i].values, config_.gamma, config_.lambda);
-      for (std::size_t t = 0; t < a.returns.size(); ++t) all_returns.push_back(a.returns[t]), errors.push_back(a.returns[t] - r.rollouts[i].values[t]);
-      e.advantages.push_back(std::move(a.advantages)), e.returns.push_back(std::move(a.returns));
-    }
-    const double variance = std::pow(moments(all_returns).std, 2);
-    e.explained_variance = variance > 0 ? 1 - std::pow(moments(errors).std, 2) / variance : 0;
-  } else {
-    e.advantages.resize(rewards.size());
-    for (long g = 0; g < config_.prompts_per_update; ++g) {
-      Indices members;
-      std::vector<double> scores;
-      for (std::size_t i = 0; i < r.group.size(); ++i)
-        if (r.group[i] == static_cast<std::size_t>(g)) members.push_back(i), scores.push_back(e.totals[i]);
-      const std::vector<double> a = config_.advantage == "rloo" ? leave_one_out(scores) : group_relative(scores);
-      for (std::size_t k = 0; k < members.size(); ++k) e.advantages[members[k]].assign(rewards[members[k]].size(), a[k]);
-    }
-  }
-  if (config_.advantage != "grpo") whiten(e.advantages);
-  return e;
-}
-
 Losses Ppo::learn(const Rollouts& r, const Estimates& e, long update) {
   Losses all;
   for (long epoch = 0; epoch < config_.epochs; ++epoch) {
@@ -369,45 +297,15 @@ Losses Ppo::learn_from(const Rollouts& r, const Estimates& e, const Indices& bat
   return step;
 }
 
-Json Ppo::figures_of(const Rollouts& r, const Estimates& e, const Losses& losses, long update) const {
-  double clipped_scores = 0, finished = 0, kl3 = 0, sampler_k3 = 0;
-  std::vector<double> lengths, sequence_kl;
-  for (std::size_t i = 0; i < r.rollouts.size(); ++i) {
-    const Rollout& one = r.rollouts[i];
-    clipped_scores += std::abs(r.raw_scores[i]) > config_.reward_clip;
-    finished += one.is_finished;
-    lengths.push_back(static_cast<double>(one.log_probabilities.size()));
-    double kl = 0;
-    for (std::size_t t = 0; t < one.log_probabilities.size(); ++t) {
-      kl += one.log_probabilities[t] - one.reference[t];
-      kl3 += k3(one.log_probabilities[t] - one.reference[t]) / r.tokens;
-      if (config_.temperature == 1) sampler_k3 += k3(r.sampler[i][t] - one.log_probabilities[t]) / r.tokens;
-    }
-    sequence_kl.push_back(kl);
-  }
-  const double n = static_cast<double>(losses.steps);
-  const Moments kl = moments(sequence_kl), scores = moments(r.raw_scores), length = moments(lengths), total = moments(e.totals);
-  Json figures = {{"update", update + 1}, {"score", scores.mean}, {"score_std", scores.std}, {"reward", total.mean}, {"kl", kl.mean}, {"kl_k3", kl3},
-                  {"sampler_k3", sampler_k3}, {"kl_coefficient", kl_coefficient_}, {"entropy", r.entropy / r.tokens}, {"policy_loss", losses.policy / n},
-                  {"approximate_kl", losses.approximate_kl}, {"clip_share", losses.clipped / n},
-                  {"first_log_ratio", losses.first_log_ratio}, {"gradient_norm", losses.norm},
-                  {"learning_rate", policy_learns(update) ? rate(update) : 0.0}, {"tokens", r.tokens}, {"length", length.mean}, {"length_slope", slope(lengths, r.raw_scores)},
-                  {"stop_rate", finished / static_cast<double>(r.rollouts.size())}, {"scores_clipped", clipped_scores}, {"distinct_2", distinct_pairs(r)},
-                  {"common_opening", common_opening(r)}, {"optimiser_steps", losses.steps}};
-  if (divergence_weighs_) figures["divergence"] = losses.divergence / n;
-  if (with_critic_)
-    figures.update({{"value_loss", losses.value / n}, {"explained_variance", e.explained_variance}, {"value_clip_share", losses.value_clipped / n}, {"value_gradient_norm", losses.value_norm}});
-  return figures;
-}
-
 Json Ppo::train(const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, const StepObserver& observe) {
   for (long update = position_.is_null() ? 0 : position_.at("update").get<long>(); update < config_.updates; ++update) {
     state_.maybe_save({{"update", update}, {"kl_coefficient", kl_coefficient_}}, groups());
     Rollouts r = roll_out(prompts, stops, update);
     measure(r, stops);
-    const Estimates estimates = estimate(r);
+    const Estimates estimates = estimate(r, config_, kl_coefficient_);
     const Losses losses = learn(r, estimates, update);
-    const Json figures = figures_of(r, estimates, losses, update);
+    Json figures = {{"update", update + 1}, {"kl_coefficient", kl_coefficient_}, {"learning_rate", policy_learns(update) ? rate(update) : 0.0}};
+    figures.update(update_figures(r, estimates, losses, config_));
     state_.log(figures);
     history_.push_back(figures);
     if (observe) observe(update + 1, config_.updates, figures);
@@ -419,17 +317,7 @@ Json Ppo::train(const std::vector<PpoPrompt>& prompts, const std::vector<int>& s
   state_.finish();
 
   Json figures = {{"updates", config_.updates}, {"shared_layers", shared_}};
-  if (!history_.empty()) {
-    const auto mean_of = [&](std::size_t from, std::size_t to, const char* name) {
-      double sum = 0;
-      for (std::size_t i = from; i < to; ++i) sum += history_[i].at(name).get<double>() / static_cast<double>(to - from);
-      return sum;
-    };
-    const std::size_t third = std::max<std::size_t>(1, history_.size() / 3);
-    for (const char* name : {"score", "kl", "entropy", "length", "stop_rate", "explained_variance"})
-      if (history_.front().contains(name))
-        figures[name] = {{"first_third", mean_of(0, third, name)}, {"last_third", mean_of(history_.size() - third, history_.size(), name)}};
-  }
+  figures.update(run_figures(history_));
   return figures;
 }
 

@@ -40,7 +40,7 @@ Json train_ppo(Llama& policy, const RewardModel& reward, const std::vector<PpoPr
   };
   const std::vector<std::vector<int>> before = answers();
   RewardModel judge = reward;
-  normalise_rewards(judge, before);
+  const std::vector<double> first = normalise_rewards(judge, before);
 
   // The value model takes the reward model's trunk with a head of zero: between the tokens the reward model was never asked, and a start
   // from "average" explains more than a start from noise.
@@ -49,7 +49,7 @@ Json train_ppo(Llama& policy, const RewardModel& reward, const std::vector<PpoPr
   value.mean = 0, value.std = 1;
   const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
   Json figures = train_ppo_with(policy, value, score, prompts, stops, config, engine, seed, folder, observe);
-  const std::vector<double> first = score_rewards(judge, before), last = score_rewards(judge, answers());
+  const std::vector<double> last = score_rewards(judge, answers());
   const auto interval = [](const Interval& i) { return Json{{"value", i.value}, {"low", i.low}, {"high", i.high}, {"n", i.n}}; };
   figures["score_gained"] = interval(bootstrap_difference(last, first, 2000, seed));
   figures["normalisation"] = {{"mean", judge.mean}, {"std", judge.std}, {"samples", before.size()}};

@@ -112,14 +112,16 @@ std::vector<double> score_rewards(const RewardModel& model, const std::vector<st
   return scores;
 }
 
-void normalise_rewards(RewardModel& model, const std::vector<std::vector<int>>& sequences) {
+std::vector<double> normalise_rewards(RewardModel& model, const std::vector<std::vector<int>>& sequences) {
   if (sequences.size() < 2) throw Bug("reward normalisation needs two sequences at least");
-  const std::vector<double> scores = raw_scores_of(model, sequences);
+  std::vector<double> scores = raw_scores_of(model, sequences);
   double mean = 0, squares = 0;
   for (double s : scores) mean += s / static_cast<double>(scores.size());
   for (double s : scores) squares += (s - mean) * (s - mean);
   model.mean = mean;
   model.std = std::max(1e-6, std::sqrt(squares / static_cast<double>(scores.size() - 1)));
+  for (double& s : scores) s = (s - model.mean) / model.std;
+  return scores;
 }
 
 Json train_reward(RewardModel& model, const std::vector<PreferencePair>& train, const std::vector<PreferencePair>& held_out, const RewardConfig& config,

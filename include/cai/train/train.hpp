@@ -81,8 +81,8 @@ std::shared_ptr<RewardModel> new_reward_model(const Llama& trunk, std::uint64_t 
 /// Normalised rewards of whole sequences, in order.
 std::vector<double> score_rewards(const RewardModel& model, const std::vector<std::vector<int>>& sequences);
 
-/// Sets mean and std so that `sequences` (policy samples) have mean 0 and std 1.
-void normalise_rewards(RewardModel& model, const std::vector<std::vector<int>>& sequences);
+/// Sets mean and std so that `sequences` (policy samples) have mean 0 and std 1. Returns their rewards.
+std::vector<double> normalise_rewards(RewardModel& model, const std::vector<std::vector<int>>& sequences);
 
 /// PPO against `reward`, the reference being `policy` as it comes in. Trains `policy` in place. `stops` as in Request.
 Json train_ppo(Llama& policy, const RewardModel& reward, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,

@@ -1,0 +1,38 @@
+// One update of PPO in numbers: what it learns from, and what is said of it.
+#pragma once
+
+#include <vector>
+
+#include "cai/config/config.hpp"
+#include "cai/io/json.hpp"
+#include "cai/train/rollouts.hpp"
+
+namespace cai {
+
+/// What an update learns from: by sequence and answer token.
+struct Estimates {
+  std::vector<std::vector<double>> old_logs, old_values, advantages, returns;  // values and returns with a value model only
+  std::vector<double> totals;  // of each sequence's rewards
+  double explained_variance = 0;
+};
+
+/// Rewards of measured rollouts, with `kl_coefficient` times the distance from the reference taken off, and advantages as config.advantage says.
+Estimates estimate(const Rollouts& rollouts, const PpoConfig& config, double kl_coefficient);
+
+/// Of an update's optimiser steps: sums of their means over tokens, and what the last one said.
+struct Losses {
+  double policy = 0, value = 0, divergence = 0, clipped = 0, value_clipped = 0;
+  double approximate_kl = 0, norm = 0, value_norm = 0;
+  double first_log_ratio = 0;  // largest |log ratio| before anything was learned
+  long steps = 0;
+
+  void add(const Losses& step);
+};
+
+/// What the metrics say of an update (docs/records.md).
+Json update_figures(const Rollouts& rollouts, const Estimates& estimates, const Losses& losses, const PpoConfig& config);
+
+/// The first third of a run's updates beside the last one; empty without updates.
+Json run_figures(const std::vector<Json>& updates);
+
+}  // namespace cai
