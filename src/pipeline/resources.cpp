@@ -10,6 +10,7 @@
 #include <set>
 #include <thread>
 
+#include "cai/engine/products.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
@@ -77,7 +78,8 @@ double memory_estimate(const RunInputs& inputs) {
   const double weights = 4 * inputs.parameters, width = static_cast<double>(m.width), layers = static_cast<double>(m.layers);
   // An engine keeps weights in its own order and the keys and values of all sequences at once; torch itself takes 0.4 GB.
   const double longest = static_cast<double>(std::max({c.generate.max_new_tokens, c.critique.max_new_tokens, c.revise.max_new_tokens, c.candidates.max_new_tokens, c.eval.max_new_tokens})) + 512;
-  const double engine = weights + 2 * 4 * layers * static_cast<double>(m.kv_heads * m.head_width) * longest * static_cast<double>(c.engine.max_sequences);
+  const double each = has_bfloat16_products() && c.engine.dtype != "float32" ? 2 : 4;
+  const double kept = 2 * each * layers * static_cast<double>(m.kv_heads * m.head_width) * longest * static_cast<double>(c.engine.max_sequences);
   // What one micro-batch keeps for the way back: about 16 rows of width and 3 of the feed-forward's a layer and token; logits of one part.
   const double tokens = static_cast<double>(kMicroBatchTokens);
   const auto activations = [&](const OptimiserConfig& o) {
@@ -85,7 +87,7 @@ double memory_estimate(const RunInputs& inputs) {
     return 4 * tokens * learning_layers * (16 * width + 3 * static_cast<double>(m.ffn_width)) + 2 * 4 * tokens * static_cast<double>(m.vocabulary);
   };
   // Copies of what learns: weights, gradients, two moments.
-  const double speaks = 2 * (engine + 4 * static_cast<double>(m.vocabulary) * width);  // with the embedding as it is; candidates have two engines
+  const double speaks = 2 * (weights + 4 * static_cast<double>(m.vocabulary) * width) + kept;  // with the embedding as it is; candidates have two engines, one after the other
   const auto trains = [&](const OptimiserConfig& o) { return weights + 16 * learning(inputs, o) + activations(o) + 1.1e9; };  // and states below the learning layers
   double most = std::max(speaks, trains(c.sft.optimiser));
   if (c.sft.unrevised == "distribution")  // the weights from before stay, and the states that they give
@@ -95,7 +97,7 @@ double memory_estimate(const RunInputs& inputs) {
   if (policy_stage(c) == "ppo") {
     const double models = c.ppo.advantage == "gae" ? 2 : 1;
     most = std::max(most, trains(c.reward.optimiser));
-    most = std::max(most, 2 * weights + engine + models * 16 * learning(inputs, c.ppo.optimiser) + 2 * models * activations(c.ppo.optimiser));
+    most = std::max(most, 3 * weights + kept + models * 16 * learning(inputs, c.ppo.optimiser) + 2 * models * activations(c.ppo.optimiser));
   }
   return most + 0.4e9;
 }
