@@ -163,7 +163,7 @@ int run(const std::string& file) {
     d = records(work, folder);
   } else {
     if (job == "generate" || job == "labels") {
-      Engine engine(LlamaReader(work.at("gguf").get<std::string>()), {.dtype = engine_config.dtype, .max_sequences = work.value("max_sequences", 128)});
+      Engine engine(LlamaReader(work.at("gguf").get<std::string>()), {.dtype = engine_config.dtype, .max_sequences = work.value("max_sequences", EngineOptions{}.max_sequences)});
       engine.generate(std::span<const Request>(requests_of(work, 1)).first(1), [](std::size_t, Completion) {});  // pages in
       ready();
       d = job == "generate" ? generate(engine, work) : labels(engine, work);

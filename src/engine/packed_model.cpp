@@ -81,7 +81,7 @@ struct PackedModel::Impl {
 void PackedModel::Impl::begin(const ModelConfig& c) {
   config = c;
   precision = engine_precision(dtype);
-  cached = has_bfloat16_products() && precision != Precision::kFloat32 && config.head_width % 2 == 0 && config.head_width <= kWidestPairs ? Cached::kBfloat16 : Cached::kFloat32;
+  cached = cached_of(config, dtype);
   layers.clear();
   inverse_frequencies = copy(rotary_frequencies(config));
 }
@@ -260,6 +260,11 @@ void PackedModel::Impl::head_logits(std::int64_t first, std::int64_t count) {
 void KeyValues::copy(KeyValues& other, std::int64_t first) {
   for (std::int64_t b = 0; b < blocks_; ++b)
     std::memcpy(bytes_.get() + b * block_, other.bytes_.get() + b * other.block_ + first * position_, static_cast<std::size_t>(std::min(block_, other.block_ - first * position_)));
+}
+
+Cached cached_of(const ModelConfig& config, const std::string& dtype) {
+  const bool takes_pairs = has_bfloat16_products() && config.head_width % 2 == 0 && config.head_width <= kWidestPairs;
+  return takes_pairs && engine_precision(dtype) != Precision::kFloat32 ? Cached::kBfloat16 : Cached::kFloat32;
 }
 
 PackedModel::PackedModel(std::string dtype) : impl_(std::make_unique<Impl>()) { impl_->dtype = std::move(dtype); }

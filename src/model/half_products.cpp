@@ -6,7 +6,6 @@
 #include <algorithm>
 
 namespace cai {
-
 namespace {
 
 constexpr std::int64_t kRowStep = 64;

@@ -10,7 +10,7 @@
 #include <set>
 #include <thread>
 
-#include "cai/engine/products.hpp"
+#include "cai/engine/packed_model.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
@@ -77,9 +77,8 @@ double memory_estimate(const RunInputs& inputs) {
   const ModelConfig& m = inputs.architecture;
   const double weights = 4 * inputs.parameters, width = static_cast<double>(m.width), layers = static_cast<double>(m.layers);
   // An engine keeps weights in its own order and the keys and values of all sequences at once; torch itself takes 0.4 GB.
-  const double longest = static_cast<double>(std::max({c.generate.max_new_tokens, c.critique.max_new_tokens, c.revise.max_new_tokens, c.candidates.max_new_tokens, c.eval.max_new_tokens})) + 512;
-  const double each = has_bfloat16_products() && c.engine.dtype != "float32" ? 2 : 4;
-  const double kept = 2 * each * layers * static_cast<double>(m.kv_heads * m.head_width) * longest * static_cast<double>(c.engine.max_sequences);
+  const std::int64_t longest = std::max({c.generate.max_new_tokens, c.critique.max_new_tokens, c.revise.max_new_tokens, c.candidates.max_new_tokens, c.eval.max_new_tokens}) + 512;
+  const double kept = 2 * layers * static_cast<double>(m.kv_heads * cache_bytes(cached_of(m, c.engine.dtype), longest, m.head_width)) * static_cast<double>(c.engine.max_sequences);
   // What one micro-batch keeps for the way back: about 16 rows of width and 3 of the feed-forward's a layer and token; logits of one part.
   const double tokens = static_cast<double>(kMicroBatchTokens);
   const auto activations = [&](const OptimiserConfig& o) {

@@ -68,6 +68,9 @@ struct Row {
   std::int64_t position;
 };
 
+/// What an engine with products of `dtype` keeps a model's keys and values as. Throws InputError on an unknown dtype.
+Cached cached_of(const ModelConfig& config, const std::string& dtype);
+
 class PackedModel {
  public:
   explicit PackedModel(std::string dtype);  ///< as EngineOptions has it

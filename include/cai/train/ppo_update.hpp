@@ -11,7 +11,7 @@ namespace cai {
 
 /// What an update learns from: by sequence and answer token.
 struct Estimates {
-  std::vector<std::vector<double>> old_logs, old_values, advantages, returns;  // values and returns with a value model only
+  std::vector<std::vector<double>> old_logs, old_values, advantages, returns;  // old_values and returns: with a value model only
   std::vector<double> totals;  // of each sequence's rewards
   double explained_variance = 0;
 };
@@ -29,7 +29,8 @@ struct Losses {
   void add(const Losses& step);
 };
 
-/// What the metrics say of an update (docs/records.md).
+/// What metrics.jsonl says of an update, beside what its caller decided: scores and lengths are means over answers, kl is in nats an answer, kl_k3 and entropy
+/// in nats a token.
 Json update_figures(const Rollouts& rollouts, const Estimates& estimates, const Losses& losses, const PpoConfig& config);
 
 /// The first third of a run's updates beside the last one; empty without updates.
