@@ -10,6 +10,8 @@
 #include <fstream>
 #include <iostream>
 #include <limits>
+#include <memory>
+#include <utility>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
@@ -98,15 +100,14 @@ Done sft(Llama& model, const Json& work, const fs::path& folder) {
   return {tokens, {{"loss", figures.at("train_loss")}}};
 }
 
-Done reward(Llama& model, const Json& work, const fs::path& folder) {
+Done reward(RewardModel& model, const Json& work, const fs::path& folder) {
   RewardConfig config;
   config.optimiser.checkpoint_seconds = 1e9;
   config.batch_size = work.at("batch_size").get<long>();
   std::vector<PreferencePair> pairs;
   for (const Json& p : work.at("pairs"))
     pairs.push_back({std::to_string(pairs.size()), p.at("a").get<std::vector<int>>(), p.at("b").get<std::vector<int>>(), p.at("prompt_tokens").get<int>(), 1.0, 1.0, ""});
-  const auto trained = new_reward_model(model, 1);
-  train_reward(*trained, pairs, {}, config, 1, folder, {});
+  train_reward(model, pairs, {}, config, 1, folder, {});
   return {static_cast<double>(pairs.size()), Json::object()};
 }
 
@@ -124,7 +125,7 @@ Done ppo(Llama& model, const RewardModel& judge, const Json& work, const EngineC
   std::vector<PpoPrompt> prompts;
   for (const Json& p : work.at("prompts")) prompts.push_back({std::to_string(prompts.size()), p.at("tokens").get<std::vector<int>>()});
   const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
-  train_ppo_with(model, *new_reward_model(model, 2), score, prompts, {}, config, engine, 1, folder, {});
+  train_ppo_with(model, std::move(*new_reward_model(model, 2)), score, prompts, {}, config, engine, 1, folder, {});
   return {1, Json::object()};
 }
 
@@ -168,11 +169,17 @@ int run(const std::string& file) {
       ready();
       d = job == "generate" ? generate(engine, work) : labels(engine, work);
     } else {
-      const auto model = load_llama(work.at("model").get<std::string>(), trains_in_bfloat16(engine_config.dtype));
+      std::shared_ptr<Llama> model = load_llama(work.at("model").get<std::string>(), trains_in_bfloat16(engine_config.dtype));
       const auto judge = job == "ppo" ? new_reward_model(model->clone(), 1) : nullptr;  // the peer's models are loaded before its clock starts
+      if (judge && judge->trunk.bfloat16)
+        for (LlamaLayer& l : judge->trunk.layers) round_matrices(l);  // as train_ppo does
       ready();
       if (job == "sft") d = sft(*model, work, folder);
-      else if (job == "reward") d = reward(*model, work, folder);
+      else if (job == "reward") {
+        RewardModel trained = *new_reward_model(*model, 1);
+        model.reset();  // as in a run nobody else holds the weights while it trains
+        d = reward(trained, work, folder);
+      }
       else if (job == "ppo") d = ppo(*model, *judge, work, engine_config, folder);
       else throw UsageError("no such job: " + job);
     }

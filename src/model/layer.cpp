@@ -281,22 +281,50 @@ void need_learning_input(const at::Tensor& x, const at::Tensor& norm, const std:
     if (w.defined() && w.requires_grad()) throw Bug("a layer learns, and its norms do not");
 }
 
+// The weights [out_i, in] one below the other, [sum of out_i, in] bfloat16; in place of `last` where that has the shape.
+at::Tensor rounded(const std::vector<at::Tensor>& weights, at::Tensor last = {}) {
+  const at::NoGradGuard no_gradients;
+  std::int64_t rows = 0, from = 0;
+  for (const at::Tensor& w : weights) rows += w.size(0);
+  const std::vector<std::int64_t> shape = {rows, weights.front().size(1)};
+  const at::Tensor all = last.defined() && last.sizes() == shape ? last : at::empty(shape, at::kBFloat16);
+  for (const at::Tensor& w : weights) {
+    const at::Tensor plain = w.contiguous();
+    by_row(w.size(0), [&](std::int64_t r) { to_halves(floats(plain) + r * w.size(1), w.size(1), halves(all) + (from + r) * w.size(1)); });
+    from += w.size(0);
+  }
+  return all;
+}
+
+// Weights that lie one below the other already, as one.
+at::Tensor stacked(const std::vector<at::Tensor>& weights) {
+  std::int64_t rows = 0;
+  for (const at::Tensor& w : weights) rows += w.size(0);
+  const at::Tensor& first = weights.front();
+  return first.as_strided({rows, first.size(1)}, first.strides());
+}
+
+void round_together(const std::vector<at::Tensor*>& weights) {
+  std::vector<at::Tensor> plain;
+  for (const at::Tensor* w : weights) plain.push_back(*w);
+  const at::Tensor all = rounded(plain);
+  std::int64_t from = 0;
+  for (at::Tensor* w : weights) {
+    const std::int64_t rows = w->size(0);
+    *w = all.narrow(0, from, rows);
+    from += rows;
+  }
+}
+
 }  // namespace
 
+void round_matrices(LlamaLayer& l) {
+  if (l.q.scalar_type() == at::kBFloat16) return;
+  round_together({&l.q, &l.k, &l.v}), round_together({&l.o}), round_together({&l.gate, &l.up}), round_together({&l.down});
+}
+
 at::Tensor RoundedWeights::of(const std::vector<at::Tensor>& weights) {
-  const auto round = [&] {
-    const at::NoGradGuard no_gradients;
-    std::int64_t rows = 0, from = 0;
-    for (const at::Tensor& w : weights) rows += w.size(0);
-    const at::Tensor all = at::empty({rows, weights.front().size(1)}, at::kBFloat16);
-    for (const at::Tensor& w : weights) {
-      const at::Tensor plain = w.contiguous();
-      by_row(w.size(0), [&](std::int64_t r) { to_halves(floats(plain) + r * w.size(1), w.size(1), halves(all) + (from + r) * w.size(1)); });
-      from += w.size(0);
-    }
-    return all;
-  };
-  if (std::any_of(weights.begin(), weights.end(), [](const at::Tensor& w) { return w.requires_grad(); })) return round();
+  if (weights.front().scalar_type() == at::kBFloat16) return stacked(weights);
   const auto is_current = [&](const Copy& copy) {
     bool same = copy.weights.size() == weights.size();
     for (std::size_t i = 0; same && i < weights.size(); ++i)
@@ -306,12 +334,11 @@ at::Tensor RoundedWeights::of(const std::vector<at::Tensor>& weights) {
   const auto found = copies_.find(weights.front().unsafeGetTensorImpl());
   if (found != copies_.end() && is_current(found->second)) return found->second.rounded;
   std::erase_if(copies_, [](const auto& entry) { return entry.second.weights.front().expired(); });
-  Copy copy;
+  Copy& copy = copies_[weights.front().unsafeGetTensorImpl()];
+  copy.rounded = rounded(weights, std::move(copy.rounded));
+  copy.weights.clear(), copy.versions.clear();
   for (const at::Tensor& w : weights) copy.weights.emplace_back(w.getIntrusivePtr()), copy.versions.push_back(w._version());
-  copy.rounded = round();
-  const at::Tensor rounded = copy.rounded;
-  copies_.insert_or_assign(weights.front().unsafeGetTensorImpl(), std::move(copy));
-  return rounded;
+  return copy.rounded;
 }
 
 at::Tensor add_attention(const at::Tensor& x, const LlamaLayer& l, const ModelConfig& config, const RowPositions& positions, const std::shared_ptr<RoundedWeights>& rounded) {

@@ -10,6 +10,7 @@
 #include <set>
 #include <thread>
 
+#include "cai/engine/engine.hpp"
 #include "cai/engine/packed_model.hpp"
 #include "cai/train/trainer.hpp"
 
@@ -85,18 +86,19 @@ double memory_estimate(const RunInputs& inputs) {
     const double learning_layers = layers - static_cast<double>(first_trainable_layer(m, o.trainable_layers));
     return 4 * tokens * learning_layers * (16 * width + 3 * static_cast<double>(m.ffn_width)) + 2 * 4 * tokens * static_cast<double>(m.vocabulary);
   };
-  // Copies of what learns: weights, gradients, two moments.
+  // Copies of what learns: weights, gradients, two moments, weights in bfloat16.
   const double speaks = 2 * (weights + 4 * static_cast<double>(m.vocabulary) * width) + kept;  // with the embedding as it is; candidates have two engines, one after the other
-  const auto trains = [&](const OptimiserConfig& o) { return weights + 16 * learning(inputs, o) + activations(o) + 1.1e9; };  // and states below the learning layers
+  const auto trains = [&](const OptimiserConfig& o) { return weights + 18 * learning(inputs, o) + activations(o) + 1.1e9; };  // and states below the learning layers
   double most = std::max(speaks, trains(c.sft.optimiser));
   if (c.sft.unrevised == "distribution")  // the weights from before stay, and the states that they give
     most = std::max(most, trains(c.sft.optimiser) + 4 * learning(inputs, c.sft.optimiser) +
                               std::min(1.1e9, 4 * width * static_cast<double>(prompt_count(inputs)) * static_cast<double>(c.generate.max_new_tokens)));
   if (policy_stage(c) == "dpo") most = std::max(most, trains(c.dpo.optimiser));
   if (policy_stage(c) == "ppo") {
-    const double models = c.ppo.advantage == "gae" ? 2 : 1;
+    // A policy and a value model that learn have one gradient and take turns; the reference and the reward model are frozen.
+    const double models = c.ppo.advantage == "gae" ? 2 : 1, frozen = trains_in_bfloat16(c.engine.dtype) ? 2 * inputs.parameters : weights;
     most = std::max(most, trains(c.reward.optimiser));
-    most = std::max(most, 3 * weights + kept + models * 16 * learning(inputs, c.ppo.optimiser) + 2 * models * activations(c.ppo.optimiser));
+    most = std::max(most, weights + 2 * frozen + kept + (models * 14 + 4) * learning(inputs, c.ppo.optimiser) + 2 * activations(c.ppo.optimiser));
   }
   return most + 0.4e9;
 }

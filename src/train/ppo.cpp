@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
@@ -66,7 +67,7 @@ namespace {
 
 class Ppo {
  public:
-  Ppo(Llama& policy, const RewardModel& start_value, const Scorer& score, const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder);
+  Ppo(Llama& policy, RewardModel start_value, const Scorer& score, const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder);
   Json train(const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, const StepObserver& observe);
 
  private:
@@ -93,12 +94,12 @@ class Ppo {
   const bool divergence_weighs_;  // in the loss: what the reference says is kept then
   // The reference is the policy as it came in: a shallow copy keeps the old tensors, make_trainable gives the policy its own.
   Llama& policy_;
-  const Llama reference_;
+  Llama reference_;
   RewardModel value_;
-  AdamW policy_optimiser_, value_optimiser_;
   // Layers that are the same frozen tensors in several models, so that their states are computed once a round: those of the reward model too, and those of the models
   // that learn and of the reference.
   const std::int64_t scored_, shared_;
+  AdamW policy_optimiser_, value_optimiser_;  // one gradient for both, see learn_from
   TrainingState state_;
   const Json position_;
   const LmHead reference_head_;
@@ -108,6 +109,14 @@ class Ppo {
   double kl_coefficient_;
 };
 
+// From here on the reference alone holds the weights that the policy came with, and needs no more of their matrices than products do.
+NamedTensors part_ways(Llama& policy, Llama& reference, long layers) {
+  NamedTensors weights = make_trainable(policy, layers);
+  if (reference.bfloat16)
+    for (std::int64_t i = first_trainable_layer(policy.config, layers); i < reference.config.layers; ++i) round_matrices(reference.layers[static_cast<std::size_t>(i)]);
+  return weights;
+}
+
 NamedTensors critic_weights(RewardModel& value, long layers) {
   NamedTensors weights = make_trainable(value.trunk, layers);
   value.score = value.score.detach().clone().requires_grad_(true);
@@ -115,7 +124,7 @@ NamedTensors critic_weights(RewardModel& value, long layers) {
   return weights;
 }
 
-Ppo::Ppo(Llama& policy, const RewardModel& start_value, const Scorer& score, const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder)
+Ppo::Ppo(Llama& policy, RewardModel start_value, const Scorer& score, const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder)
     : config_(config),
       score_(score),
       seed_(seed),
@@ -123,18 +132,21 @@ Ppo::Ppo(Llama& policy, const RewardModel& start_value, const Scorer& score, con
       divergence_weighs_(config.divergence_weight > 0 || config.harmless_divergence_weight > 0),
       policy_(policy),
       reference_(policy),
-      value_(start_value),
-      policy_optimiser_(make_trainable(policy, config.optimiser.trainable_layers), 1e-5, config.optimiser.weight_decay),
-      value_optimiser_(with_critic_ ? critic_weights(value_, config.optimiser.trainable_layers) : NamedTensors(), 1e-5, config.optimiser.weight_decay),
-      scored_(std::min(first_trainable_layer(policy.config, config.optimiser.trainable_layers), shared_layers(reference_, start_value.trunk))),
+      value_(std::move(start_value)),
+      scored_(std::min(first_trainable_layer(policy.config, config.optimiser.trainable_layers), shared_layers(reference_, value_.trunk))),
       shared_(with_critic_ ? scored_ : first_trainable_layer(policy.config, config.optimiser.trainable_layers)),
+      policy_optimiser_(part_ways(policy, reference_, config.optimiser.trainable_layers), 1e-5, config.optimiser.weight_decay),
+      value_optimiser_(with_critic_ ? critic_weights(value_, config.optimiser.trainable_layers) : NamedTensors(), 1e-5, config.optimiser.weight_decay, 0.999, &policy_optimiser_),
       state_(folder, config.optimiser.checkpoint_seconds),
       position_(state_.restore(groups())),
       reference_head_(reference_.head, reference_.bfloat16),
       policy_head_(policy.head.requires_grad() ? LmHead(policy.head, policy.bfloat16) : reference_head_),  // frozen: the same tensor
       engine_(policy, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}),
       history_(state_.history()),
-      kl_coefficient_(position_.is_null() ? config.kl_coefficient : position_.at("kl_coefficient").get<double>()) {}
+      kl_coefficient_(position_.is_null() ? config.kl_coefficient : position_.at("kl_coefficient").get<double>()) {
+  if (scored_ > 0) value_.trunk.embedding = value_.trunk.head = reference_.embedding;  // what is the same is in memory once
+  for (std::size_t i = 0; i < static_cast<std::size_t>(scored_); ++i) value_.trunk.layers[i] = reference_.layers[i];
+}
 
 // Answers to prompts in seeded order, a new order each time all were used.
 Rollouts Ppo::roll_out(const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, long update) {
@@ -252,14 +264,18 @@ Losses Ppo::learn(const Rollouts& r, const Estimates& e, long update) {
   return all;
 }
 
-// One step of the optimisers.
+// One step of the optimisers: the policy's, then the value model's, for the two have one gradient.
 Losses Ppo::learn_from(const Rollouts& r, const Estimates& e, const Indices& batch, long update) {
+  const double longest = config_.optimiser.max_gradient_norm;
+  const std::vector<Indices> passes = parts(r, batch);
   Losses step;
   double tokens = 0;
   for (std::size_t i : batch) tokens += static_cast<double>(e.old_logs[i].size());
-  for (const Indices& which : parts(r, batch)) {
-    // One model after the other, so that only one's activations are there.
-    if (policy_learns(update)) {
+  const auto must_be_finite = [&](double value, const char* what) {
+    if (!std::isfinite(value)) throw TrainingError("ppo: the " + std::string(what) + " is not finite at update " + std::to_string(update + 1) + "; try a lower ppo.learning_rate");
+  };
+  if (policy_learns(update)) {
+    for (const Indices& which : passes) {
       const Part p = part(r, which, policy_);
       const at::Tensor log_old = gather(e.old_logs, which);
       std::vector<NextTokens> said;
@@ -279,21 +295,21 @@ Losses Ppo::learn_from(const Rollouts& r, const Estimates& e, const Indices& bat
       objective.backward();
       step.policy += losses.policy.item<double>() / tokens, step.approximate_kl += losses.approximate_kl / tokens, step.clipped += losses.clipped / tokens;
     }
-    if (with_critic_) {
+    must_be_finite(step.policy, "loss");
+    step.norm = policy_optimiser_.step(rate(update), longest);
+    must_be_finite(step.norm, "gradient");
+    if (policy_.head.requires_grad()) policy_head_.refresh();
+  }
+  if (with_critic_) {
+    for (const Indices& which : passes) {
       const PpoLosses losses = ppo_losses({}, {}, {}, token_values(value_, part(r, which, value_.trunk), shared_), gather(e.old_values, which), gather(e.returns, which), config_.clip_ratio, config_.clip_value);
       (losses.value / tokens).backward();
       step.value += losses.value.item<double>() / tokens, step.value_clipped += losses.value_clipped / tokens;
     }
+    must_be_finite(step.value, "loss");
+    step.value_norm = value_optimiser_.step(value_rate(update), longest);
+    must_be_finite(step.value_norm, "gradient");
   }
-  const auto must_be_finite = [&](double a, double b, const char* what) {
-    if (!std::isfinite(a) || !std::isfinite(b)) throw TrainingError("ppo: the " + std::string(what) + " is not finite at update " + std::to_string(update + 1) + "; try a lower ppo.learning_rate");
-  };
-  must_be_finite(step.policy, step.value, "loss");
-  const double longest = config_.optimiser.max_gradient_norm;
-  if (policy_learns(update)) step.norm = policy_optimiser_.step(rate(update), longest);
-  if (policy_learns(update) && policy_.head.requires_grad()) policy_head_.refresh();
-  if (with_critic_) step.value_norm = value_optimiser_.step(value_rate(update), longest);
-  must_be_finite(step.norm, step.value_norm, "gradient");
   return step;
 }
 
@@ -323,11 +339,11 @@ Json Ppo::train(const std::vector<PpoPrompt>& prompts, const std::vector<int>& s
 
 }  // namespace
 
-Json train_ppo_with(Llama& policy, const RewardModel& start_value, const Scorer& score, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
+Json train_ppo_with(Llama& policy, RewardModel start_value, const Scorer& score, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
                     const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
   if (prompts.empty()) throw InputError("ppo: no prompts");
   if (config.advantage != "gae" && config.samples_per_prompt < 2) throw InputError("ppo.advantage " + config.advantage + " needs ppo.samples_per_prompt of 2 or more");
-  return Ppo(policy, start_value, score, config, engine, seed, folder).train(prompts, stops, observe);
+  return Ppo(policy, std::move(start_value), score, config, engine, seed, folder).train(prompts, stops, observe);
 }
 
 }  // namespace cai

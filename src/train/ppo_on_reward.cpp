@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
@@ -19,7 +20,7 @@ std::size_t sample_count(const PpoConfig& config) {
 
 }  // namespace
 
-Json train_ppo(Llama& policy, const RewardModel& reward, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, const PpoConfig& config,
+Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, const PpoConfig& config,
                const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
   if (prompts.empty()) throw InputError("ppo: no prompts");
   // The same prompts and random streams before and after: the reward's mean and spread become those of the policy that comes in, whatever
@@ -39,7 +40,7 @@ Json train_ppo(Llama& policy, const RewardModel& reward, const std::vector<PpoPr
     return sequences;
   };
   const std::vector<std::vector<int>> before = answers();
-  RewardModel judge = reward;
+  RewardModel judge = std::move(*reward);  // nobody else needs all of it, see below
   const std::vector<double> first = normalise_rewards(judge, before);
 
   // The value model takes the reward model's trunk with a head of zero: between the tokens the reward model was never asked, and a start
@@ -47,8 +48,10 @@ Json train_ppo(Llama& policy, const RewardModel& reward, const std::vector<PpoPr
   RewardModel value = judge;
   value.score = at::zeros_like(judge.score);
   value.mean = 0, value.std = 1;
+  if (judge.trunk.bfloat16)
+    for (LlamaLayer& l : judge.trunk.layers) round_matrices(l);
   const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
-  Json figures = train_ppo_with(policy, value, score, prompts, stops, config, engine, seed, folder, observe);
+  Json figures = train_ppo_with(policy, std::move(value), score, prompts, stops, config, engine, seed, folder, observe);
   const std::vector<double> last = score_rewards(judge, answers());
   const auto interval = [](const Interval& i) { return Json{{"value", i.value}, {"low", i.low}, {"high", i.high}, {"n", i.n}}; };
   figures["score_gained"] = interval(bootstrap_difference(last, first, 2000, seed));

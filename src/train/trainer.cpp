@@ -53,11 +53,14 @@ double scheduled_rate(const OptimiserConfig& config, double peak, long step, lon
   return config.schedule == "cosine" ? peak * 0.5 * (1 + std::cos(std::numbers::pi * progress)) : peak * (1 - progress);
 }
 
-AdamW::AdamW(NamedTensors weights, double epsilon, double weight_decay, double beta2)
+AdamW::AdamW(NamedTensors weights, double epsilon, double weight_decay, double beta2, const AdamW* lender)
     : weights_(std::move(weights)), epsilon_(epsilon), weight_decay_(weight_decay), beta2_(beta2) {
   const at::NoGradGuard no_gradients;
+  std::map<std::string, at::Tensor> lent;
+  if (lender != nullptr) lent.insert(lender->weights_.begin(), lender->weights_.end());
   for (const auto& [name, w] : weights_) {
-    at::Tensor(w).mutable_grad() = at::zeros_like(w);
+    const auto other = lent.find(name);
+    at::Tensor(w).mutable_grad() = other != lent.end() && other->second.sizes() == w.sizes() ? other->second.grad() : at::zeros_like(w);
     first_.push_back(at::zeros_like(w));
     second_.push_back(at::zeros_like(w));
     steps_.push_back(at::zeros({}, at::kFloat));

@@ -155,6 +155,23 @@ TEST(Layer, TheSameBitsOnAnyNumberOfThreads) {
   }
 }
 
+TEST(Layer, RoundedMatricesGiveTheSameBitsAndLetSlopesThrough) {
+  const Packed packed = pack(kSequences);
+  for (const auto& [name, config] : variants()) {
+    std::vector<std::vector<at::Tensor>> results;
+    for (const bool in_place : {false, true}) {
+      Llama m = model_of(config, true, config.layers);
+      if (in_place)
+        for (LlamaLayer& l : m.layers) round_matrices(l), round_matrices(l);  // a second time changes nothing
+      EXPECT_EQ(m.layers[0].up.scalar_type(), in_place ? at::kBFloat16 : at::kFloat);
+      const at::Tensor x = embed(m, packed.tokens).detach().requires_grad_(true), hidden = run_layers(m, x, packed, 0, 2);
+      hidden.square().sum().backward();
+      results.push_back({hidden.detach(), x.grad()});
+    }
+    for (std::size_t i = 0; i < results[0].size(); ++i) EXPECT_TRUE(at::equal(results[0][i], results[1][i])) << name << " " << i;
+  }
+}
+
 TEST(Layer, WeightsThatWouldLearnUnseenAreTold) {
   const Llama m = model_of(small_config(), true, 2);
   m.layers[0].up.requires_grad_(true);
@@ -168,6 +185,9 @@ TEST(Layer, RoundedWeightsFollowTheirWeightsAndForgetThoseThatAreGone) {
   const at::Tensor first = rounded.of({w, v});
   EXPECT_EQ(first.sizes(), at::IntArrayRef({5, 4}));
   EXPECT_TRUE(first.is_same(rounded.of({w, v})));
+  v.requires_grad_(true);  // what learns is kept, too
+  EXPECT_TRUE(first.is_same(rounded.of({w, v})));
+  v.requires_grad_(false);
   v.mul_(2);
   EXPECT_EQ(rounded.of({w, v})[4][0].item<float>(), 2);
   for (int i = 0; i < 20; ++i) {  // a new tensor may take the place of a dead one

@@ -75,6 +75,21 @@ TEST(AdamW, AStepIsSeenByRoundedWeights) {
   EXPECT_NEAR(rounded.of({w})[0][0].item<float>(), 0.5, 1e-2);
 }
 
+TEST(AdamW, TwoModelsThatLearnInTurnHaveOneGradient) {
+  const at::Tensor a = at::ones({4, 4}).requires_grad_(true), b = at::ones({4, 4}).requires_grad_(true), c = at::ones({3, 4}).requires_grad_(true);
+  AdamW first({{"w", a}, {"v", a.detach().clone().requires_grad_(true)}}, 1e-8, 0), second({{"w", b}, {"v", c}}, 1e-8, 0, 0.999, &first);
+  EXPECT_TRUE(b.grad().is_same(a.grad()));
+  EXPECT_EQ(c.grad().sizes(), c.sizes());  // another shape: its own
+  for (int step = 0; step < 3; ++step) {
+    (a * 2).sum().backward();
+    EXPECT_NEAR(first.step(0.1, 0), 8, 1e-5);
+    (b * -1).sum().backward();
+    EXPECT_NEAR(second.step(0.1, 0), 4, 1e-5);
+  }
+  EXPECT_NEAR(a[0][0].item<float>(), 0.7, 1e-4);
+  EXPECT_NEAR(b[0][0].item<float>(), 1.3, 1e-4);
+}
+
 TEST(Loss, AgreesWithLogSoftmaxAndItsGradients) {
   at::manual_seed(1);
   for (double temperature : {1.0, 0.7}) {

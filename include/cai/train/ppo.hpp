@@ -18,7 +18,7 @@ using Scorer = std::function<std::vector<double>(const std::vector<std::vector<i
 std::vector<double> score_rewards(const RewardModel& model, const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers);
 
 /// As train_ppo; `value` is the value model to start from (its own copy is trained), `score` gives the rewards.
-Json train_ppo_with(Llama& policy, const RewardModel& value, const Scorer& score, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
+Json train_ppo_with(Llama& policy, RewardModel value, const Scorer& score, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
                     const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder,
                     const StepObserver& observe);
 

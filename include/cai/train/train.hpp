@@ -84,8 +84,8 @@ std::vector<double> score_rewards(const RewardModel& model, const std::vector<st
 /// Sets mean and std so that `sequences` (policy samples) have mean 0 and std 1. Returns their rewards.
 std::vector<double> normalise_rewards(RewardModel& model, const std::vector<std::vector<int>>& sequences);
 
-/// PPO against `reward`, the reference being `policy` as it comes in. Trains `policy` in place. `stops` as in Request.
-Json train_ppo(Llama& policy, const RewardModel& reward, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
+/// PPO against `reward`, whose weights are taken, the reference being `policy` as it comes in. Trains `policy` in place. `stops` as in Request.
+Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
                const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder,
                const StepObserver& observe);
 

@@ -33,7 +33,9 @@ double scheduled_rate(const OptimiserConfig& config, double peak, long step, lon
 /// they would lie between activations, and holes in the heap took 110 MB more of the default model's 3.1 GB.
 class AdamW {
  public:
-  AdamW(NamedTensors weights, double epsilon, double weight_decay, double beta2 = 0.999);
+  /// `lender`: its weights' gradients are those of the weights of the same name and shape here, too, for two models that learn in turn: neither may have
+  /// a backward pass between the other's first one and its step.
+  AdamW(NamedTensors weights, double epsilon, double weight_decay, double beta2 = 0.999, const AdamW* lender = nullptr);
 
   /// Scales the gradients to max_norm when they exceed it (0: never), steps, sets them to 0. Returns the norm before.
   /// With a norm that is not finite nothing is changed.
