@@ -171,8 +171,7 @@ int run(const std::string& file) {
     } else {
       std::shared_ptr<Llama> model = load_llama(work.at("model").get<std::string>(), trains_in_bfloat16(engine_config.dtype));
       const auto judge = job == "ppo" ? new_reward_model(model->clone(), 1) : nullptr;  // the peer's models are loaded before its clock starts
-      if (judge && judge->trunk.bfloat16)
-        for (LlamaLayer& l : judge->trunk.layers) round_matrices(l);  // as train_ppo does
+      if (judge) round_matrices(judge->trunk);  // as train_ppo does
       ready();
       if (job == "sft") d = sft(*model, work, folder);
       else if (job == "reward") {

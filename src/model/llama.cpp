@@ -50,6 +50,11 @@ void move_towards(const Llama& model, const Llama& to, double share) {
     if (at::Tensor w = weights[i].second; !w.is_same(others[i].second)) w.lerp_(others[i].second, share);
 }
 
+void round_matrices(Llama& model, std::int64_t first) {
+  if (!model.bfloat16) return;
+  for (std::int64_t i = first; i < model.config.layers; ++i) round_matrices(model.layers[static_cast<std::size_t>(i)]);
+}
+
 Llama Llama::clone() const {
   Llama copy = *this;
   copy.rounded = std::make_shared<RoundedWeights>();

@@ -112,8 +112,7 @@ class Ppo {
 // From here on the reference alone holds the weights that the policy came with, and needs no more of their matrices than products do.
 NamedTensors part_ways(Llama& policy, Llama& reference, long layers) {
   NamedTensors weights = make_trainable(policy, layers);
-  if (reference.bfloat16)
-    for (std::int64_t i = first_trainable_layer(policy.config, layers); i < reference.config.layers; ++i) round_matrices(reference.layers[static_cast<std::size_t>(i)]);
+  round_matrices(reference, first_trainable_layer(policy.config, layers));
   return weights;
 }
 

@@ -40,7 +40,7 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward, const 
     return sequences;
   };
   const std::vector<std::vector<int>> before = answers();
-  RewardModel judge = std::move(*reward);  // nobody else needs all of it, see below
+  RewardModel judge = std::move(*reward);  // a caller that held it would keep the float32 matrices
   const std::vector<double> first = normalise_rewards(judge, before);
 
   // The value model takes the reward model's trunk with a head of zero: between the tokens the reward model was never asked, and a start
@@ -48,8 +48,7 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward, const 
   RewardModel value = judge;
   value.score = at::zeros_like(judge.score);
   value.mean = 0, value.std = 1;
-  if (judge.trunk.bfloat16)
-    for (LlamaLayer& l : judge.trunk.layers) round_matrices(l);
+  round_matrices(judge.trunk);  // it only reads from here on
   const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
   Json figures = train_ppo_with(policy, std::move(value), score, prompts, stops, config, engine, seed, folder, observe);
   const std::vector<double> last = score_rewards(judge, answers());

@@ -34,6 +34,10 @@ struct Llama {
 /// Each weight of `model` becomes its mean with that of `to`, a model of the same shape, which weighs `share`; in place. What both share stays as it is.
 void move_towards(const Llama& model, const Llama& to, double share);
 
+/// round_matrices (layer.hpp) for the layers from `first` on, of a model that takes its products in bfloat16; any other stays as it is. Whoever else holds
+/// the weights keeps them.
+void round_matrices(Llama& model, std::int64_t first = 0);
+
 /// Several sequences as one pass, without padding. What neighbours begin with alike (a system prompt, a pair's or a group's prompt) is there once:
 /// sequences are made of segments, and a segment sees those before it in its sequences.
 struct Packed {
