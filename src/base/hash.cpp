@@ -16,7 +16,8 @@ namespace cai {
 
 struct Sha256::Impl {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
-  ~Impl() { EVP_MD_CTX_free(context); }
+  EVP_MD_CTX* ended = EVP_MD_CTX_new();  // a copy, which alone is finished
+  ~Impl() { EVP_MD_CTX_free(context), EVP_MD_CTX_free(ended); }
 };
 
 Sha256::Sha256() : impl_(std::make_unique<Impl>()) {
@@ -32,10 +33,10 @@ void Sha256::update(std::string_view bytes) {
   if (EVP_DigestUpdate(impl_->context, bytes.data(), bytes.size()) != 1) throw Bug("SHA-256 failed");
 }
 
-std::string Sha256::hex() {
+std::string Sha256::hex() const {
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
-  if (EVP_DigestFinal_ex(impl_->context, digest, &size) != 1) throw Bug("SHA-256 failed");
+  if (EVP_MD_CTX_copy_ex(impl_->ended, impl_->context) != 1 || EVP_DigestFinal_ex(impl_->ended, digest, &size) != 1) throw Bug("SHA-256 failed");
   std::string text;
   for (unsigned int i = 0; i < size; ++i) {
     text += "0123456789abcdef"[digest[i] >> 4];

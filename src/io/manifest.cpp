@@ -51,6 +51,13 @@ void write_manifest(const fs::path& folder, const Manifest& m) {
   write_sealed(folder / "manifest.json", json);
 }
 
+std::string file_problem(const fs::path& path, const std::string& expected, const std::string* text) {
+  if (!text && !fs::exists(path)) return path.string() + ": missing";
+  const std::string hash = text ? sha256(*text) : sha256_file(path);
+  if (hash == expected) return "";
+  return path.string() + ": SHA-256 is " + hash.substr(0, 12) + "..., the manifest says " + expected.substr(0, 12) + "...";
+}
+
 std::vector<std::string> verify_manifest(const fs::path& folder) {
   std::vector<std::string> problems;
   std::optional<Manifest> manifest;
@@ -60,12 +67,8 @@ std::vector<std::string> verify_manifest(const fs::path& folder) {
     return {damaged.what()};
   }
   if (!manifest) return {folder.string() + ": no manifest.json"};
-  for (const ManifestFile& file : manifest->files) {
-    const fs::path path = folder / file.file;
-    if (!fs::exists(path)) problems.push_back(path.string() + ": missing");
-    else if (const std::string hash = sha256_file(path); hash != file.sha256)
-      problems.push_back(path.string() + ": SHA-256 is " + hash.substr(0, 12) + "..., the manifest says " + file.sha256.substr(0, 12) + "...");
-  }
+  for (const ManifestFile& file : manifest->files)
+    if (const std::string problem = file_problem(folder / file.file, file.sha256); !problem.empty()) problems.push_back(problem);
   return problems;
 }
 

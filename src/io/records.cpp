@@ -3,9 +3,11 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <exception>
 #include <map>
-#include <optional>
+#include <thread>
 #include <unordered_set>
 
 #include "cai/base/error.hpp"
@@ -48,10 +50,21 @@ std::string text_or_nothing(const Json& record, const char* field) {
   return value != record.end() && value->is_string() ? value->get<std::string>() : "";
 }
 
+struct Shard {
+  fs::path path;
+  std::string sha256;  // as its folder's manifest says; "" without one
+  std::vector<Json> records;
+  std::vector<std::pair<std::string, long>> names;  // of each record with an id, and the line
+  std::exception_ptr problem;
+};
+
 // Lines of a shard; a torn last line is an error here: only the writer's own folder may end so, and it cuts it first.
-void read_lines(const fs::path& path, std::vector<Json>& records, std::unordered_set<std::string>& ids) {
-  std::string text = read_file(path);
-  if (path.extension() == ".zst") text = decompress(text, path.string());
+void read_lines(Shard& shard) {
+  const std::string file = shard.path.string();
+  if (!fs::exists(shard.path)) throw InputError(file, 0, "missing");
+  std::string text = read_file(shard.path);
+  if (const std::string problem = shard.sha256.empty() ? "" : file_problem(shard.path, shard.sha256, &text); !problem.empty()) throw InputError(problem);
+  if (shard.path.extension() == ".zst") text = decompress(text, file);
   long line = 0;
   for (std::size_t from = 0; from < text.size();) {
     ++line;
@@ -60,14 +73,10 @@ void read_lines(const fs::path& path, std::vector<Json>& records, std::unordered
     const std::string_view one(text.data() + from, to - from);
     from = to + 1;
     if (one.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    Json record = parse_json(one, path.string(), line);
-    if (!record.is_object()) throw InputError(path.string(), line, "not a JSON object");
-    if (const auto id = record.find("id"); id != record.end()) {
-      const std::string key = id->is_string() ? id->get<std::string>() : id->dump();
-      if (!ids.insert(key + "\n" + text_or_nothing(record, "model")).second)
-        throw InputError(path.string(), line, "the id " + in_quotes(key) + " stands twice");
-    }
-    records.push_back(std::move(record));
+    Json record = parse_json(one, file, line);
+    if (!record.is_object()) throw InputError(file, line, "not a JSON object");
+    if (const auto id = record.find("id"); id != record.end()) shard.names.emplace_back((id->is_string() ? id->get<std::string>() : id->dump()) + "\n" + text_or_nothing(record, "model"), line);
+    shard.records.push_back(std::move(record));
   }
 }
 
@@ -75,33 +84,49 @@ bool is_shard(const fs::path& path) {
   return path.extension() == ".jsonl" || (path.extension() == ".zst" && path.stem().extension() == ".jsonl");
 }
 
+// Hashing and parsing take a hundred times what reading does, so shards share the cores.
+void read_all(std::vector<Shard>& shards) {
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    for (std::size_t i; (i = next++) < shards.size();) {
+      try {
+        read_lines(shards[i]);
+      } catch (...) {
+        shards[i].problem = std::current_exception();
+      }
+    }
+  };
+  std::vector<std::jthread> others(std::min<std::size_t>(std::max(1u, std::thread::hardware_concurrency()), shards.size()) - 1);
+  for (std::jthread& one : others) one = std::jthread(work);
+  work();
+}
+
 }  // namespace
 
 std::vector<Json> read_records(const fs::path& path) {
-  std::vector<Json> records;
-  std::unordered_set<std::string> ids;
   if (!fs::exists(path)) throw InputError(path.string(), 0, "no such file or folder");
+  std::vector<Shard> shards;
   if (!fs::is_directory(path)) {
-    read_lines(path, records, ids);
-    return records;
-  }
-  std::vector<fs::path> shards;
-  if (const auto manifest = read_manifest(path)) {
-    const std::vector<std::string> problems = verify_manifest(path);
-    if (!problems.empty()) throw InputError(problems.front());
-    std::size_t total = 0;
+    shards.push_back({path});
+  } else if (const auto manifest = read_manifest(path)) {
     for (const ManifestFile& file : manifest->files)
-      if (file.records >= 0) shards.push_back(path / file.file), total += static_cast<std::size_t>(file.records);
-    total = std::min<std::size_t>(total, 1 << 20);  // what a manifest says may be anything
-    records.reserve(total), ids.reserve(total);
+      if (file.records >= 0) shards.push_back({path / file.file, file.sha256});
+      else if (const std::string problem = file_problem(path / file.file, file.sha256); !problem.empty()) throw InputError(problem);
   } else {
     for (const auto& entry : fs::directory_iterator(path))
-      if (is_shard(entry.path()) && entry.path().filename() != "metrics.jsonl" && entry.path().filename() != "failures.jsonl")
-        shards.push_back(entry.path());
-    std::sort(shards.begin(), shards.end());
+      if (is_shard(entry.path()) && entry.path().filename() != "metrics.jsonl" && entry.path().filename() != "failures.jsonl") shards.push_back({entry.path()});
+    std::sort(shards.begin(), shards.end(), [](const Shard& a, const Shard& b) { return a.path < b.path; });
     if (shards.empty()) throw InputError(path.string(), 0, "no *.jsonl files in this folder");
   }
-  for (const fs::path& shard : shards) read_lines(shard, records, ids);
+  read_all(shards);
+  std::vector<Json> records;
+  std::unordered_set<std::string> seen;
+  for (Shard& shard : shards) {
+    if (shard.problem) std::rethrow_exception(shard.problem);
+    for (auto& [name, line] : shard.names)
+      if (const auto [known, is_new] = seen.insert(std::move(name)); !is_new) throw InputError(shard.path.string(), line, "the id " + in_quotes(known->substr(0, known->rfind('\n'))) + " stands twice");
+    std::move(shard.records.begin(), shard.records.end(), std::back_inserter(records));
+  }
   return records;
 }
 
@@ -119,6 +144,7 @@ struct RecordWriter::Impl {
   Clock::duration cost{};                      // of the last sync
   std::unique_ptr<AppendFile> shard, hashes;
   std::string lines, line_hashes;              // to append to them
+  std::vector<Sha256> shard_hashes;            // of each shard so far
   Clock::time_point appended = Clock::now();
 
   void open();
@@ -130,8 +156,8 @@ struct RecordWriter::Impl {
 
 namespace {
 
-// Enough to tell a torn or damaged line: one in 2^64.
-std::string line_hash(std::string_view line) { return sha256(line).substr(0, 16); }
+// What is noted for a line: of the shard up to its end, so one pass gives these and the shard's own. Enough to tell a torn or damaged line: one in 2^64.
+std::string line_hash(const Sha256& shard) { return shard.hex().substr(0, 16); }
 
 // The key of an unfinished folder, "" when its marker is missing or damaged.
 std::string marked_key(const fs::path& marker) {
@@ -170,18 +196,22 @@ void RecordWriter::Impl::open() {
 bool RecordWriter::Impl::resume_shard(std::size_t index, const std::vector<std::string>& expected) {
   const fs::path path = folder / shard_name(index);
   const std::string text = read_file(path);
+  Sha256 hash;
   std::size_t keep = 0, lines = 0;
   for (std::size_t end; lines < shard_records && (end = text.find('\n', keep)) != text.npos; ++lines, keep = end + 1) {
     if (earlier.size() >= expected.size()) break;  // written, its hash was not: never acknowledged
-    const std::string_view line = std::string_view(text).substr(keep, end - keep);
-    if (line_hash(line) != expected[earlier.size()]) {
+    const std::string_view line = std::string_view(text).substr(keep, end + 1 - keep);
+    hash.update(line);
+    if (line_hash(hash) != expected[earlier.size()]) {
       log_warning(path.string() + ":" + std::to_string(lines + 1) + ": has not the hash that was noted for it; made again from there");
       break;
     }
     earlier.push_back(parse_json(line, path.string(), static_cast<long>(lines) + 1));
   }
   // Written anew, not only synced: a sync that failed once may have left pages that the kernel no longer holds for dirty.
-  write_file(path, std::string_view(text).substr(0, keep));
+  const std::string_view kept = std::string_view(text).substr(0, keep);
+  write_file(path, kept);
+  shard_hashes.emplace_back().update(kept);
   return lines == shard_records;
 }
 
@@ -203,9 +233,11 @@ void RecordWriter::Impl::take_ready() {
       append();
       if (shard) shard->sync();
       shard = std::make_unique<AppendFile>(folder / shard_name(next / shard_records), UINT64_MAX);
+      shard_hashes.resize(next / shard_records + 1);  // one that goes on has its own already
     }
     lines += it->second;
-    line_hashes += line_hash(std::string_view(it->second).substr(0, it->second.size() - 1)) + "\n";
+    shard_hashes.back().update(it->second);
+    line_hashes += line_hash(shard_hashes.back()) += '\n';
   }
 }
 
@@ -258,7 +290,7 @@ void RecordWriter::finish(const Json& figures, double seconds, const std::vector
   m.shard.reset(), m.hashes.reset();
   Manifest manifest{m.stage, m.key, {}, figures, seconds};
   for (std::size_t first = 0, index = 0; first < m.next; first += m.shard_records, ++index)
-    manifest.files.push_back({shard_name(index), static_cast<long>(std::min(m.shard_records, m.next - first)), sha256_file(m.folder / shard_name(index))});
+    manifest.files.push_back({shard_name(index), static_cast<long>(std::min(m.shard_records, m.next - first)), m.shard_hashes[index].hex()});
   for (const std::string& file : extras)
     if (fs::exists(m.folder / file)) manifest.files.push_back({file, -1, sha256_file(m.folder / file)});
   write_manifest(m.folder, manifest);

@@ -239,6 +239,17 @@ TEST(Records, BadLinesAreNamed) {
   EXPECT_NE(message_of([&] { read_records(f.path / "a.jsonl"); }).find("a.jsonl:2"), std::string::npos);
   write_file(f.path / "b.jsonl", "{\"id\": \"x\"}\n{\"id\": \"x\"}\n");
   EXPECT_NE(message_of([&] { read_records(f.path / "b.jsonl"); }).find("b.jsonl:2"), std::string::npos);
+  // Shards are read at the same time: what is wrong first, in their order, is said.
+  const fs::path folder = f.path / "shards";
+  fs::create_directories(folder);
+  write_file(folder / "0.jsonl", "{\"id\": \"x\"}\n\n{\"id\": \"y\"}\n");
+  write_file(folder / "1.jsonl", "{\"id\": \"z\"}\n{\"id\": \"y\", \"model\": \"m\"}\n{\"id\": \"y\"}\n");
+  write_file(folder / "2.jsonl", "[1]\n");
+  EXPECT_NE(message_of([&] { read_records(folder); }).find("1.jsonl:3: the id \"y\" stands twice"), std::string::npos);
+  write_file(folder / "1.jsonl", "{\"id\": \"z\"}\n");
+  EXPECT_NE(message_of([&] { read_records(folder); }).find("2.jsonl:1"), std::string::npos);
+  remove_path(folder / "2.jsonl");
+  EXPECT_EQ(read_records(folder)[2], (Json{{"id", "z"}}));
 }
 
 TEST(Sealed, AnyChangeIsToldAndTheValueComesBackWithoutTheSeal) {

@@ -15,7 +15,7 @@ class Sha256 {
   Sha256(Sha256&&) noexcept;
   Sha256& operator=(Sha256&&) noexcept;
   void update(std::string_view bytes);
-  std::string hex();  ///< 64 lower-case digits; call once, at the end
+  std::string hex() const;  ///< of what was given so far, 64 lower-case digits; more may follow
 
  private:
   struct Impl;

@@ -29,6 +29,9 @@ std::optional<Manifest> read_manifest(const std::filesystem::path& folder);
 
 void write_manifest(const std::filesystem::path& folder, const Manifest& manifest);
 
+/// One line about a file that is missing or whose SHA-256 is not the expected one; "" when it is. `text`: what it holds, where that was read already.
+std::string file_problem(const std::filesystem::path& path, const std::string& expected, const std::string* text = nullptr);
+
 /// Every file is there and has its hash. Returns one line for each that differs.
 std::vector<std::string> verify_manifest(const std::filesystem::path& folder);
 
