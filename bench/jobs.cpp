@@ -53,7 +53,6 @@ std::vector<Request> requests_of(const Json& work, int new_tokens_at_most) {
   for (const Json& p : work.at("prompts")) {
     Request r;
     r.prompt = p.at("tokens").get<std::vector<int>>();
-    r.shared_prefix = work.value("shared_prefix", 0);
     r.max_new_tokens = std::min(new_tokens_at_most, p.at("max_new_tokens").get<int>());
     r.temperature = work.value("temperature", 1.0);
     r.stops = work.at("stops").get<std::vector<int>>();
@@ -78,7 +77,7 @@ Done generate(Engine& engine, const Json& work) {
 Done labels(Engine& engine, const Json& work) {
   std::vector<ChoiceRequest> asked;
   for (const Json& p : work.at("prompts"))
-    asked.push_back({p.at("tokens").get<std::vector<int>>(), work.value("shared_prefix", 0), work.at("options").get<std::vector<int>>()});
+    asked.push_back({p.at("tokens").get<std::vector<int>>(), work.at("options").get<std::vector<int>>()});
   Json first = Json::array();
   for (const auto& answer : engine.choose(asked)) first.push_back(answer.at(0) - answer.at(1));
   return {static_cast<double>(asked.size()), {{"log_odds", first}}};

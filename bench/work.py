@@ -1,6 +1,6 @@
 """Writes the work files that build/cai-bench and bench/peers.py do: the same tokens, budgets and batch sizes for both.
 
-A work file has: job; model (HF folder), gguf; prompts [{tokens, max_new_tokens}], stops, temperature, shared_prefix, options (labels);
+A work file has: job; model (HF folder), gguf; prompts [{tokens, max_new_tokens}], stops, temperature, options (labels);
 examples [{tokens, prompt_tokens}] (sft); pairs [{a, b, prompt_tokens}] (reward); batch_size; epochs (ppo); record, count (records).
 Texts are the project's own prompts and the model's own answers to them.
 """
@@ -48,12 +48,6 @@ def write_all(folder, cai):
         head = chat(("user", prompt))
         return head, head + tokenizer.encode(answer, add_special_tokens=False) + [stop]
 
-    def common(sequences):
-        n = 0
-        while all(len(s) > n and s[n] == sequences[0][n] for s in sequences):
-            n += 1
-        return n
-
     texts = shipped_prompts()
     base = {"model": str(model), "gguf": str(next((ROOT / ".deps/models").glob("*.gguf"))), "temperature": 1.0, "stops": [stop], "seed": 1}
     work = {}
@@ -77,14 +71,14 @@ def write_all(folder, cai):
         for a, b in ((one, other), (other, one)):
             questions.append(chat(*shown, ("user", question(prompt, a, b))))
     options = [tokenizer.encode(o, add_special_tokens=False)[0] for o in "AB"]
-    work["labels"] = {"job": "labels", "prompts": [{"tokens": t, "max_new_tokens": 1} for t in questions], "shared_prefix": common(questions), "options": options}
+    work["labels"] = {"job": "labels", "prompts": [{"tokens": t, "max_new_tokens": 1} for t in questions], "options": options}
 
     # A critique: worked examples, then an answer to criticise.
     shown = []
     for i in range(3):
         shown += [("user", f"Request: {answered[i][0]}\nAnswer: {answered[i][1][:300]}\nWhat is wrong with this answer?"), ("assistant", answered[i + 5][1][:160])]
     critiques = [chat(*shown, ("user", f"Request: {p}\nAnswer: {a[:300]}\nWhat is wrong with this answer?")) for p, a in answered[20:52]]
-    work["critique"] = {"job": "generate", "prompts": [{"tokens": t, "max_new_tokens": 48} for t in critiques], "shared_prefix": common(critiques)}
+    work["critique"] = {"job": "generate", "prompts": [{"tokens": t, "max_new_tokens": 48} for t in critiques]}
 
     examples = []
     for prompt, answer in answered[:48]:

@@ -9,6 +9,7 @@
 #include "cai/engine/packed_model.hpp"
 #include "cai/engine/products.hpp"
 #include "cai/engine/sampling.hpp"
+#include "cai/engine/sharing.hpp"
 #include "cai/model/checkpoint.hpp"
 
 namespace cai {
@@ -17,9 +18,15 @@ namespace {
 // Tokens to read, and the first position whose logits are wanted.
 struct Reading {
   std::vector<int> tokens;
-  int shared_prefix;
   std::int64_t first_wanted;
 };
+
+template <class Requested>
+std::vector<int> shared_lengths_of(std::span<const Requested> requests) {
+  std::vector<std::span<const int>> prompts;
+  for (const Requested& request : requests) prompts.emplace_back(request.prompt);
+  return shared_lengths(prompts);
+}
 
 }  // namespace
 
@@ -57,18 +64,16 @@ struct Engine::Impl {
   std::shared_ptr<Prefix> shared_prefix(const std::vector<int>& prompt, int length);
   std::unique_ptr<Sequence> start(std::size_t index, const std::vector<int>& prompt, int shared, std::int64_t more);
   template <class List, class Visit>
-  void read(std::size_t count, const List& list, const Visit& visit, const std::function<void(std::size_t)>& progress);
+  void read(std::span<const int> shared, const List& list, const Visit& visit, const std::function<void(std::size_t)>& progress);
 };
 
 void Engine::Impl::check_token(int token) const {
   if (token < 0 || token >= model.config().vocabulary) throw Bug("token " + std::to_string(token) + " outside the vocabulary");
 }
 
-// The cached prefix, computed now when it is new. A few stay, so that stages that alternate do not recompute them.
+// The cached prefix, computed now when it is new. They stay for the calls to come.
 std::shared_ptr<Prefix> Engine::Impl::shared_prefix(const std::vector<int>& prompt, int length) {
-  constexpr std::size_t kKept = 4;
-  const std::int64_t n = std::min<std::int64_t>(length, static_cast<std::int64_t>(prompt.size()) - 1);  // the last token's hidden state is wanted
-  if (n < 8) return nullptr;
+  const std::int64_t n = length;
   for (auto it = prefixes.begin(); it != prefixes.end(); ++it) {
     if (static_cast<std::int64_t>((*it)->tokens.size()) == n && std::equal((*it)->tokens.begin(), (*it)->tokens.end(), prompt.begin())) {
       prefixes.splice(prefixes.begin(), prefixes, it);
@@ -87,7 +92,7 @@ std::shared_ptr<Prefix> Engine::Impl::shared_prefix(const std::vector<int>& prom
   }
   counts.prompt_tokens += n;
   prefixes.push_front(std::make_shared<Prefix>(Prefix{s.tokens, std::move(*s.cache)}));
-  if (prefixes.size() > kKept) prefixes.pop_back();
+  if (prefixes.size() > kKeptPrefixes) prefixes.pop_back();
   return prefixes.front();
 }
 
@@ -133,6 +138,7 @@ void Engine::generate(std::span<const Request> requests, const std::function<voi
     Completion completion;
   };
   Impl& m = *impl_;
+  const std::vector<int> shared = shared_lengths_of(requests);
   std::vector<Running> running;
   std::size_t next = 0;
   while (next < requests.size() || !running.empty()) {
@@ -145,7 +151,7 @@ void Engine::generate(std::span<const Request> requests, const std::function<voi
         continue;
       }
       Running one;
-      one.sequence = m.start(next, request.prompt, request.shared_prefix, std::min<std::int64_t>(request.max_new_tokens, room));
+      one.sequence = m.start(next, request.prompt, shared[next], std::min<std::int64_t>(request.max_new_tokens, room));
       one.random = request.random;
       m.counts.prompt_tokens += one.sequence->prompt - one.sequence->computed;
       running.push_back(std::move(one));
@@ -202,12 +208,13 @@ void Engine::generate(std::span<const Request> requests, const std::function<voi
   }
 }
 
-// Reads `count` token lists in passes that are always full, and shows the logits of each position from `first_wanted` on.
+// Reads a token list for each of `shared`, its tokens of a shared prefix, in passes that are always full, and shows the logits of each position from `first_wanted` on.
 // list(index) gives what to read; visit(index, position, logits) is called from several threads, once a position.
 template <class List, class Visit>
-void Engine::Impl::read(std::size_t count, const List& list, const Visit& visit, const std::function<void(std::size_t)>& progress) {
+void Engine::Impl::read(std::span<const int> shared, const List& list, const Visit& visit, const std::function<void(std::size_t)>& progress) {
   constexpr std::size_t kHeadRows = 64;  // bounds the memory of the logits
   std::unique_ptr<Sequence> open;        // begun in an earlier pass
+  const std::size_t count = shared.size();
   std::size_t next = 0, finished = 0;
   while (finished < count) {
     if (stop_requested()) throw Stopped();
@@ -220,7 +227,8 @@ void Engine::Impl::read(std::size_t count, const List& list, const Visit& visit,
         if (static_cast<std::int64_t>(reading.tokens.size()) > model.config().context)
           throw InputError("a text of " + std::to_string(reading.tokens.size()) + " tokens exceeds the model's context of " +
                            std::to_string(model.config().context));
-        open = start(next++, reading.tokens, std::min<int>(reading.shared_prefix, static_cast<int>(reading.first_wanted)), 0);
+        open = start(next, reading.tokens, shared[next], 0);
+        ++next;
         open->prompt = reading.first_wanted + 1;
         counts.prompt_tokens += static_cast<std::int64_t>(reading.tokens.size()) - open->computed;
       }
@@ -254,7 +262,7 @@ std::vector<std::vector<float>> Engine::score(std::span<const ScoreRequest> requ
     if (request.continuation.empty() || request.prompt.empty()) throw Bug("a score request without a prompt or a continuation");
     for (int token : request.continuation) m.check_token(token);
     results[i].resize(request.continuation.size());
-    Reading reading{request.prompt, request.shared_prefix, static_cast<std::int64_t>(request.prompt.size()) - 1};
+    Reading reading{request.prompt, static_cast<std::int64_t>(request.prompt.size()) - 1};
     reading.tokens.insert(reading.tokens.end(), request.continuation.begin(), request.continuation.end() - 1);
     return reading;
   };
@@ -262,7 +270,7 @@ std::vector<std::vector<float>> Engine::score(std::span<const ScoreRequest> requ
     const std::size_t at = static_cast<std::size_t>(position) + 1 - requests[i].prompt.size();
     results[i][at] = static_cast<float>(logits[requests[i].continuation[at]] - log_sum_exp(logits, m.model.config().vocabulary));
   };
-  m.read(requests.size(), list, visit, progress);
+  m.read(shared_lengths_of(requests), list, visit, progress);
   return results;
 }
 
@@ -272,13 +280,13 @@ std::vector<std::vector<float>> Engine::choose(std::span<const ChoiceRequest> re
   const auto list = [&](std::size_t i) {
     if (requests[i].prompt.empty()) throw Bug("a choice request without a prompt");
     for (int token : requests[i].options) m.check_token(token);
-    return Reading{requests[i].prompt, requests[i].shared_prefix, static_cast<std::int64_t>(requests[i].prompt.size()) - 1};
+    return Reading{requests[i].prompt, static_cast<std::int64_t>(requests[i].prompt.size()) - 1};
   };
   const auto visit = [&](std::size_t i, std::int64_t, const float* logits) {
     const double total = log_sum_exp(logits, m.model.config().vocabulary);
     for (int option : requests[i].options) results[i].push_back(static_cast<float>(logits[option] - total));
   };
-  m.read(requests.size(), list, visit, progress);
+  m.read(shared_lengths_of(requests), list, visit, progress);
   return results;
 }
 

@@ -25,7 +25,6 @@ class LocalSpeaker : public Speaker {
     for (const Ask& ask : asks)
       requests.push_back({.prompt = prompt_of(ask.messages, ask.opening), .max_new_tokens = ask.max_new_tokens, .temperature = ask.temperature, .top_p = ask.top_p,
                           .stops = chat_.stops(), .random = ask.random});
-    share_prefix(asks, requests);
     engine_.generate(requests, [&](std::size_t i, Completion c) {
       Reply reply;
       reply.tokens = static_cast<int>(c.tokens.size());
@@ -51,7 +50,6 @@ class LocalSpeaker : public Speaker {
       }
       requests.push_back(std::move(request));
     }
-    share_prefix(choices, requests);
     std::vector<std::vector<double>> results;
     for (const std::vector<float>& one : engine_.choose(requests)) results.emplace_back(one.begin(), one.end());
     requests_ += static_cast<std::int64_t>(choices.size());
@@ -75,7 +73,6 @@ class LocalSpeaker : public Speaker {
       if (request.continuation.empty()) throw Bug("an empty answer cannot be scored");
       requests.push_back(std::move(request));
     }
-    share_prefix(scored, requests);
     std::vector<LogProbability> results;
     for (const std::vector<float>& one : engine_.score(requests)) {
       LogProbability p;
@@ -102,25 +99,6 @@ class LocalSpeaker : public Speaker {
     const std::vector<int> more = chat_.tokenizer().encode(opening);
     tokens.insert(tokens.end(), more.begin(), more.end());
     return tokens;
-  }
-
-  // What all requests that ask for sharing have in common, token by token: message boundaries need not be token boundaries.
-  template <class Asked, class Requested>
-  void share_prefix(std::span<const Asked> asked, std::vector<Requested>& requests) const {
-    const std::vector<int>* first = nullptr;
-    std::size_t common = 0;
-    for (std::size_t i = 0; i < requests.size(); ++i) {
-      if (asked[i].shared_messages == 0) continue;
-      if (!first) {
-        first = &requests[i].prompt;
-        common = first->size();
-        continue;
-      }
-      common = std::min(common, requests[i].prompt.size());
-      common = static_cast<std::size_t>(std::mismatch(first->begin(), first->begin() + static_cast<std::ptrdiff_t>(common), requests[i].prompt.begin()).first - first->begin());
-    }
-    for (std::size_t i = 0; i < requests.size(); ++i)
-      if (asked[i].shared_messages > 0) requests[i].shared_prefix = static_cast<int>(common);
   }
 };
 

@@ -101,7 +101,7 @@ Json candidates(const CandidatesConfig& config, const Constitution& constitution
     for (std::size_t k = 0; k < sides.size(); ++k) {
       Ask ask{.opening = sides[k].opening, .max_new_tokens = static_cast<int>(config.max_new_tokens), .temperature = config.temperature,
               .random = mine.derive(static_cast<std::uint64_t>(k)), .to_initial = sides[k].name == "opposite" && declines[drawn[n]].should};
-      if (!sides[k].instruction.empty()) ask.messages.push_back({"system", sides[k].instruction}), ask.shared_messages = 1;
+      if (!sides[k].instruction.empty()) ask.messages.push_back({"system", sides[k].instruction});
       ask.messages.push_back({"user", text_field(record, "prompt", drawn[n])});
       asks.push_back(std::move(ask));
     }

@@ -30,7 +30,7 @@ std::vector<Message> label_exemplars(const std::vector<LabelExample>& examples, 
 }
 
 Choice comparison_choice(const std::vector<Message>& exemplars, const Comparison& c, bool swapped) {
-  Choice choice{.messages = exemplars, .shared_messages = static_cast<int>(exemplars.size()), .opening = kAnswer, .options = {" A", " B"}};
+  Choice choice{.messages = exemplars, .opening = kAnswer, .options = {" A", " B"}};
   choice.messages.push_back({"user", question(*c.prompt, swapped ? *c.b : *c.a, swapped ? *c.a : *c.b, c.principle->compare)});
   return choice;
 }
@@ -43,7 +43,7 @@ std::vector<Verdict> compare(const LabelConfig& config, const std::vector<Messag
   if (config.chain_of_thought) {
     std::vector<Ask> asks;
     for (std::size_t i = 0; i < choices.size(); ++i)
-      asks.push_back({.messages = choices[i].messages, .shared_messages = choices[i].shared_messages, .max_new_tokens = static_cast<int>(config.max_reason_tokens),
+      asks.push_back({.messages = choices[i].messages, .max_new_tokens = static_cast<int>(config.max_reason_tokens),
                       .temperature = 0, .random = comparisons[i / 2].random.derive(i % 2)});  // greedy, as in Lee et al. 2023
     judge.say(asks, [&](std::size_t i, Reply reply) {
       // The reasoning ends where the verdict starts: that is asked for its probability.

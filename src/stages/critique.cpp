@@ -53,7 +53,7 @@ Json critique(const CritiqueConfig& config, const Constitution& constitution, in
     const Principle* principle = principle_of(i);
     if (!principle) return {};
     return {Ask{.messages = critique_question(exemplars, text_field(responses[i], "prompt", i), optional_text(start_round(responses[i], round), "answer"), *principle),
-                .shared_messages = static_cast<int>(exemplars.size()), .opening = opening, .max_new_tokens = static_cast<int>(config.max_new_tokens),
+                .opening = opening, .max_new_tokens = static_cast<int>(config.max_new_tokens),
                 .temperature = config.temperature, .random = random.derive(record_id(responses[i], i))}};
   };
   const auto finish = [&](std::size_t i, std::vector<Reply> replies) {

@@ -90,7 +90,7 @@ Inferred infer(const InferSettings& settings, const LabelConfig& label, const st
   const std::vector<Message> shown = exemplars();
   std::vector<Ask> asks;
   for (const Known* k : propose) {
-    Ask ask{.messages = shown, .shared_messages = static_cast<int>(shown.size()), .opening = kOpening, .max_new_tokens = 40, .temperature = 0.5,
+    Ask ask{.messages = shown, .opening = kOpening, .max_new_tokens = 40, .temperature = 0.5,
             .random = random.derive("propose").derive(record_id(k->pair.record, 0))};
     const Pair& p = k->pair;
     ask.messages.push_back({"user", request(p.record.at("prompt").get<std::string>(), k->a_chosen ? p.a : p.b, k->a_chosen ? p.b : p.a)});

@@ -91,7 +91,7 @@ std::vector<Scored> contrast_scores(const Constitution& constitution, const Pair
   for (const std::string* answer : {&pair.a, &pair.b}) {
     for (const std::string* instruction : {&words.wanted, &words.opposite}) {
       Scored one{.answer = *answer, .with_stop = false};
-      if (!instruction->empty()) one.messages.push_back({"system", *instruction}), one.shared_messages = 1;
+      if (!instruction->empty()) one.messages.push_back({"system", *instruction});
       one.messages.push_back({"user", pair.record.at("prompt").get<std::string>()});
       scored.push_back(std::move(one));
     }

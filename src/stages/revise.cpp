@@ -44,7 +44,7 @@ Json revise(const ReviseConfig& config, const Constitution& constitution, const 
     const Json& record = critiques[i];
     const Principle* principle = principle_of(i);
     if (!principle) return {};
-    Ask ask{.messages = exemplars, .shared_messages = static_cast<int>(exemplars.size()), .opening = opening_of(i),
+    Ask ask{.messages = exemplars, .opening = opening_of(i),
             .max_new_tokens = static_cast<int>(config.max_new_tokens), .temperature = config.temperature, .random = random.derive(record_id(record, i))};
     ask.messages.push_back({"user", optional_text(record, "prompt")});
     ask.messages.push_back({"assistant", optional_text(record, "answer")});

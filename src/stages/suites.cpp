@@ -7,7 +7,6 @@
 #include <set>
 
 #include "cai/base/statistics.hpp"
-#include "cai/base/stop.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/figures.hpp"
 
@@ -248,33 +247,26 @@ std::vector<EvalItem> suite_items(const EvalConfig& config, const Suites& suites
 }
 
 void score_items(Speaker& model, const std::string& name, std::span<const EvalItem> items, const std::function<void(std::size_t, Json)>& done) {
-  for (std::size_t i = 0; i < items.size(); ++i) {
-    stop_if_requested();
+  std::vector<Scored> scored;  // of all items, the options of a question one after the other: one call reads them in full passes
+  for (const EvalItem& item : items) {
+    if (const std::string text = optional_text(item.record, "text"); !text.empty()) {
+      scored.push_back({.answer = text, .with_stop = false});
+      continue;
+    }
+    for (const Json& option : item.record.at("options"))
+      scored.push_back({.messages = {{"user", optional_text(item.record, "question")}}, .opening = kAnswerOpening, .answer = " " + option.get<std::string>(), .with_stop = false});
+  }
+  const std::vector<LogProbability> scores = model.score(scored);
+  for (std::size_t i = 0, next = 0; i < items.size(); ++i) {
     Json record = items[i].record;
     record["model"] = name;
-    std::vector<Scored> scored;  // of one item: its figures do not depend on where a run was interrupted
-    if (const std::string text = optional_text(record, "text"); !text.empty()) {
-      Scored s;
-      s.answer = text;
-      s.with_stop = false;
-      scored.push_back(std::move(s));
-    } else {
-      for (const Json& option : record.at("options")) {
-        Scored s;
-        s.messages = {{"user", optional_text(record, "question")}};
-        s.shared_messages = 1;
-        s.opening = kAnswerOpening;
-        s.answer = " " + option.get<std::string>();
-        s.with_stop = false;
-        scored.push_back(std::move(s));
-      }
-    }
+    const std::size_t count = record.contains("text") ? 1 : record.at("options").size();
     std::vector<double> means;
-    for (const LogProbability& p : model.score(scored))
-      if (p.tokens > 0) means.push_back(p.sum / p.tokens);
-    if (means.size() == scored.size() && record.contains("text")) {
+    for (std::size_t k = 0; k < count; ++k, ++next)
+      if (scores[next].tokens > 0) means.push_back(scores[next].sum / scores[next].tokens);
+    if (means.size() == count && record.contains("text")) {
       record["log_probability"] = means.front();
-    } else if (means.size() == scored.size()) {
+    } else if (means.size() == count) {
       record["log_probabilities"] = means;
       record["chosen"] = record["options"][static_cast<std::size_t>(std::max_element(means.begin(), means.end()) - means.begin())];
       record["right"] = record["chosen"] == record["answer"];

@@ -49,7 +49,7 @@ std::vector<Request> requests_of(std::size_t n, const ModelConfig& c, int prefix
   for (std::size_t i = 0; i < n; ++i) {
     const Random random = Random(5).derive(i);
     Request r;
-    if (i % 3 == 1) r.prompt = shared, r.shared_prefix = prefix;
+    if (i % 3 == 1) r.prompt = shared;
     const std::vector<int> own = tokens_of(random.derive("prompt"), i % 10 == 0 && c.context > 300 ? 250 : 1 + i * 7 % 50, vocabulary);
     r.prompt.insert(r.prompt.end(), own.begin(), own.end());
     r.max_new_tokens = static_cast<int>(1 + i * 5 % 40);
@@ -96,13 +96,12 @@ TEST(Engine, ARequestDoesNotDependOnItsNeighboursTheBatchOrTheThreads) {
 TEST(Engine, ASharedPrefixChangesNoBit) {
   for (const int prefix : {20, 77, 96}) {
     const Llama model = model_of(wide_heads(), 2);
-    std::vector<Request> requests = requests_of(12, wide_heads(), prefix);
-    Engine engine(model);
-    const std::vector<Completion> with = run(engine, requests);
-    for (Request& r : requests) r.shared_prefix = 0;
-    const std::vector<Completion> without = run(engine, requests);
-    for (std::size_t i = 0; i < requests.size(); ++i) expect_same(with[i], without[i], i);
-    EXPECT_GT(engine.counts().shared_tokens, 0);
+    const std::vector<Request> requests = requests_of(24, wide_heads(), prefix);
+    Engine engine(model), alone(model);
+    const std::vector<Completion> together = run(engine, requests);
+    EXPECT_GE(engine.counts().shared_tokens, 7 * prefix);
+    for (std::size_t i = 0; i < requests.size(); ++i) expect_same(together[i], run(alone, std::span(&requests[i], 1))[0], i);
+    EXPECT_EQ(alone.counts().shared_tokens, 0);
   }
 }
 
@@ -121,7 +120,7 @@ TEST(Engine, LogProbabilitiesAgreeWithThePlainForwardForEveryArchitectureFlag) {
     std::vector<int> all = prompt;
     all.insert(all.end(), answer.begin(), answer.end());
     const at::Tensor expected = at::log_softmax(logits(model, pack({all})), -1);
-    const ScoreRequest request{prompt, 0, answer};
+    const ScoreRequest request{prompt, answer};
     const std::vector<float> got = engine.score(std::span(&request, 1))[0];
     ASSERT_EQ(got.size(), answer.size());
     for (std::size_t i = 0; i < answer.size(); ++i)
@@ -129,7 +128,7 @@ TEST(Engine, LogProbabilitiesAgreeWithThePlainForwardForEveryArchitectureFlag) {
 
     Request greedy{.prompt = prompt, .max_new_tokens = 20, .temperature = 0};
     const Completion completion = run(engine, std::span(&greedy, 1))[0];
-    const ScoreRequest again{prompt, 0, completion.tokens};
+    const ScoreRequest again{prompt, completion.tokens};
     EXPECT_EQ(engine.score(std::span(&again, 1))[0], completion.log_probabilities) << "config " << c;
   }
 }
@@ -140,9 +139,11 @@ TEST(Engine, AChoiceIsTheScoreOfOneToken) {
   std::vector<ChoiceRequest> choices;
   std::vector<ScoreRequest> scores;
   for (std::size_t i = 0; i < 30; ++i) {
-    const std::vector<int> prompt = tokens_of(Random(i), 5 + i * 11 % 90, 97);
-    choices.push_back({prompt, static_cast<int>(i % 2 ? 4 : 0), {3, 17, 96}});
-    for (int option : {3, 17, 96}) scores.push_back({prompt, 0, {option}});
+    std::vector<int> prompt = i % 2 ? tokens_of(Random(99), 20, 97) : std::vector<int>();
+    const std::vector<int> own = tokens_of(Random(i), 5 + i * 11 % 90, 97);
+    prompt.insert(prompt.end(), own.begin(), own.end());
+    choices.push_back({prompt, {3, 17, 96}});
+    for (int option : {3, 17, 96}) scores.push_back({prompt, {option}});
   }
   const auto chosen = engine.choose(choices);
   const auto scored = engine.score(scores);
@@ -177,14 +178,14 @@ TEST(Engine, RefreshTakesTheNewWeights) {
   const Llama other = model_of(tiny(), 6);
   Engine fresh(other);
   engine.refresh(other);
-  const ScoreRequest request{tokens_of(Random(1), 10, 97), 0, tokens_of(Random(2), 5, 97)};
+  const ScoreRequest request{tokens_of(Random(1), 10, 97), tokens_of(Random(2), 5, 97)};
   EXPECT_EQ(engine.score(std::span(&request, 1)), fresh.score(std::span(&request, 1)));
 }
 
 TEST(Engine, RefusesATextLongerThanTheContext) {
   const Llama model = model_of(tiny(), 7);
   Engine engine(model);
-  const ScoreRequest request{tokens_of(Random(1), 200, 97), 0, {1}};
+  const ScoreRequest request{tokens_of(Random(1), 200, 97), {1}};
   EXPECT_THROW(engine.score(std::span(&request, 1)), InputError);
 }
 

@@ -43,7 +43,7 @@ TEST(SmolLM2, FasterProductsStayWithinAThousandthOfANatOfFloat32) {
   std::vector<Completion> drawn(requests.size());
   exact.generate(requests, [&](std::size_t i, Completion c) { drawn[i] = std::move(c); });
   std::vector<ScoreRequest> again;
-  for (std::size_t i = 0; i < drawn.size(); ++i) again.push_back({requests[i].prompt, 0, drawn[i].tokens});
+  for (std::size_t i = 0; i < drawn.size(); ++i) again.push_back({requests[i].prompt, drawn[i].tokens});
   for (const char* dtype : {"bfloat16", "auto"}) {
     Engine rounded(*weights, {.dtype = dtype});
     const std::vector<std::vector<float>> scores = rounded.score(again);

@@ -1,4 +1,4 @@
-// Fast inference: continuous batching over a slot KV cache with shared prefixes. No torch here.
+// Fast inference: continuous batching over a slot KV cache; what many prompts of a call begin with is computed once. No torch here.
 // A request's tokens depend on the weights, its own prompt and its own random stream only: not on its neighbours,
 // the batch size, the thread count or what ran before.
 #pragma once
@@ -20,7 +20,6 @@ enum class Precision;
 
 struct Request {
   std::vector<int> prompt;
-  int shared_prefix = 0;        // leading tokens that other requests start with too (computed once and kept); 0: none
   int max_new_tokens = 256;
   double temperature = 1.0;     // 0: greedy
   double top_p = 1.0;           // nucleus; 1: off
@@ -39,14 +38,12 @@ struct Completion {
 /// Log-probabilities of given continuations.
 struct ScoreRequest {
   std::vector<int> prompt;
-  int shared_prefix = 0;
   std::vector<int> continuation;        // at least one token
 };
 
 /// The next token's log-probabilities, at a few ids only.
 struct ChoiceRequest {
   std::vector<int> prompt;
-  int shared_prefix = 0;
   std::vector<int> options;
 };
 

@@ -17,7 +17,6 @@ namespace cai {
 
 struct Ask {
   std::vector<Message> messages;
-  int shared_messages = 0;      // leading messages that other asks of this call start with too: a hint on what to compute once
   std::string opening;          // first words of the answer, put in its mouth; part of Reply::text
   int max_new_tokens = 256;
   double temperature = 1.0;
@@ -34,7 +33,6 @@ struct Reply {
 
 struct Scored {
   std::vector<Message> messages;  // none: the answer is plain text without a chat template; its first token is given where the model has no bos
-  int shared_messages = 0;
   std::string opening;          // text before the scored part, in the answer
   std::string answer;           // the scored part
   bool with_stop = true;        // also score the end of the answer
@@ -47,7 +45,6 @@ struct LogProbability {
 
 struct Choice {
   std::vector<Message> messages;
-  int shared_messages = 0;
   std::string opening;          // e.g. "Better answer:"
   std::vector<std::string> options;  // e.g. {" A", " B"}: each must be one token after the opening
 };
