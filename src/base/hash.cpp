@@ -83,11 +83,15 @@ std::string sha256_file(const std::filesystem::path& path) {
   }
   if (in.bad()) throw EnvironmentError("cannot read " + path.string());
   const std::string hex = hash.hex();
-  if (state && state == state_of(path)) {  // nobody wrote it meanwhile
-    const std::lock_guard lock(known_guard);
-    known[*state] = hex;
-  }
+  if (state && state == state_of(path)) note_sha256(path, hex);  // nobody wrote it meanwhile
   return hex;
+}
+
+void note_sha256(const std::filesystem::path& path, const std::string& hex) {
+  const std::optional<FileState> state = state_of(path);
+  if (!state) return;
+  const std::lock_guard lock(known_guard);
+  known[*state] = hex;
 }
 
 }  // namespace cai

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <thread>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
@@ -89,21 +90,22 @@ std::string write_safetensors(const fs::path& path, const std::vector<SafeTensor
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const std::uint64_t length = text.size();
 
+  std::vector<std::string_view> pieces = {{reinterpret_cast<const char*>(&length), 8}, text};
+  for (const SafeTensor* t : order) pieces.emplace_back(reinterpret_cast<const char*>(t->bytes.data()), t->bytes.size());
   const fs::path temporary = path.string() + ".tmp";
   Sha256 hash;
   {
+    const std::jthread hashing([&] {  // takes as long as writing does
+      for (const std::string_view piece : pieces) hash.update(piece);
+    });
     AppendFile file(temporary, 0);
-    const auto put = [&](std::string_view bytes) {
-      hash.update(bytes);
-      file.append(bytes);
-    };
-    put({reinterpret_cast<const char*>(&length), 8});
-    put(text);
-    for (const SafeTensor* t : order) put({reinterpret_cast<const char*>(t->bytes.data()), t->bytes.size()});
+    for (const std::string_view piece : pieces) file.append(piece);
     file.sync();
   }
   rename_durably(temporary, path);
-  return hash.hex();
+  const std::string hex = hash.hex();
+  note_sha256(path, hex);
+  return hex;
 }
 
 }  // namespace cai

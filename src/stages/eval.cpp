@@ -160,10 +160,18 @@ Json eval(const EvalConfig& config, const Constitution& constitution, const std:
   records.resize(n * models.size());
   Progress at{"eval", static_cast<long>(already), static_cast<long>(records.size()), 0, ""};
 
+  std::vector<const Json*> plain_prompts;
+  for (std::size_t i = 0; i < plain; ++i)
+    if (!items[i].record.contains("must")) plain_prompts.push_back(&items[i].record);
+  AgainstFirst against(models, plain_prompts, config, engine, random);
+
   for (std::size_t m = 0; m < models.size(); ++m) {
     const std::size_t begin = std::max(already, m * n), end = (m + 1) * n, scored_from = std::max(begin, m * n + asked);  // what is scored comes last
     if (begin >= end) continue;
-    const std::unique_ptr<Speaker> model = models[m].best_of > 1 ? best_of_speaker(models[m].path, models[m].reward, models[m].best_of, engine) : local_speaker(models[m].path, engine);
+    std::unique_ptr<Speaker> loaded;
+    if (models[m].best_of > 1) loaded = best_of_speaker(models[m].path, models[m].reward, models[m].best_of, engine);
+    else if (m > 0) loaded = local_speaker(models[m].path, engine);
+    Speaker* const model = loaded ? loaded.get() : &against.first();
     const auto keep = [&](std::size_t k, Json record) {
       records[k] = std::move(record);
       out.write(k, records[k]);
@@ -204,6 +212,7 @@ Json eval(const EvalConfig& config, const Constitution& constitution, const std:
     out.flush();
     at.done = static_cast<long>(out.durable());
     if (progress) progress(at);
+    against.measure_divergence(m, *model);
   }
 
   // Figures, always from all records, so that a resumed run has the same.
@@ -257,7 +266,7 @@ Json eval(const EvalConfig& config, const Constitution& constitution, const std:
   std::vector<std::string> names;
   for (const EvalModel& m : models) names.push_back(m.name);
   figures["suites"] = suite_figures(config, names, records, n, seed);
-  if (models.size() > 1) figures_against_first(figures, models, records, n, plain, config, engine, random);
+  if (models.size() > 1) against.add_figures(figures, records, n, plain);
   figures["judge"] = {{"refusal_rule", kRefusalRuleError}, {"pairwise_judge", models.front().name + ", unexamined: see the exam for what this model is worth as a judge"}};
 
   // Failures in suites are for people: what is trained on or asked as a plain prompt again are plain prompts.

@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
 #include <utility>
 
 #include "cai/base/statistics.hpp"
 #include "cai/base/text.hpp"
-#include "cai/feedback/speaker.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/figures.hpp"
 
@@ -78,22 +76,31 @@ std::vector<double> log_ratios(Speaker& model, Speaker& first, const std::vector
 
 }  // namespace
 
-void figures_against_first(Json& figures, const std::vector<EvalModel>& models, const std::vector<Json>& records, std::size_t items, std::size_t plain,
-                           const EvalConfig& config, const EngineConfig& engine, Random random) {
-  const std::unique_ptr<Speaker> first = local_speaker(models.front().path, engine);
-  const std::uint64_t seed = random.derive("bootstrap").key();
-  std::vector<const Json*> prompts, asked;
-  for (std::size_t i = 0; i < plain; ++i)
-    if (!records[i].contains("must")) prompts.push_back(&records[i]);
-  const std::size_t count = std::min(kMostSampled, prompts.size());
-  for (std::size_t i = 0; i < count; ++i) asked.push_back(prompts[i * prompts.size() / count]);  // spread, for they come kind by kind
+AgainstFirst::AgainstFirst(const std::vector<EvalModel>& models, std::vector<const Json*> plain, const EvalConfig& config, const EngineConfig& engine, Random random)
+    : models_(models), config_(config), engine_(engine), random_(random) {
+  const std::size_t count = std::min(kMostSampled, plain.size());
+  for (std::size_t i = 0; i < count; ++i) asked_.push_back(plain[i * plain.size() / count]);  // spread, for they come kind by kind
+}
+
+Speaker& AgainstFirst::first() {
+  if (!first_) first_ = local_speaker(models_.front().path, engine_);
+  return *first_;
+}
+
+void AgainstFirst::measure_divergence(std::size_t model, Speaker& speaker) {
+  if (model == 0 || models_[model].best_of > 1 || asked_.empty() || divergences_.contains(model)) return;
+  divergences_[model] = log_ratios(speaker, first(), asked_, config_.max_new_tokens, random_.derive("divergence"));
+}
+
+void AgainstFirst::add_figures(Json& figures, const std::vector<Json>& records, std::size_t items, std::size_t plain) {
+  const std::uint64_t seed = random_.derive("bootstrap").key();
   Json pairs = Json::object(), divergence = Json::object();
-  if (!asked.empty()) divergence[models.front().name] = interval_json({0, 0, 0, static_cast<long>(asked.size())});
-  for (std::size_t m = 1; m < models.size(); ++m) {
-    pairs[models[m].name] = pairwise(records, items, plain, m, *first, seed, config.bootstrap_samples);
-    if (models[m].best_of > 1 || asked.empty()) continue;
-    const std::vector<double> ratios = log_ratios(*local_speaker(models[m].path, engine), *first, asked, config.max_new_tokens, random.derive("divergence"));
-    if (!ratios.empty()) divergence[models[m].name] = interval_json(bootstrap_mean(ratios, config.bootstrap_samples, seed));
+  if (!asked_.empty()) divergence[models_.front().name] = interval_json({0, 0, 0, static_cast<long>(asked_.size())});
+  for (std::size_t m = 1; m < models_.size(); ++m) {
+    pairs[models_[m].name] = pairwise(records, items, plain, m, first(), seed, config_.bootstrap_samples);
+    if (!divergences_.contains(m) && models_[m].best_of <= 1) measure_divergence(m, *local_speaker(models_[m].path, engine_));  // all its answers were there already
+    if (const auto found = divergences_.find(m); found != divergences_.end() && !found->second.empty())
+      divergence[models_[m].name] = interval_json(bootstrap_mean(found->second, config_.bootstrap_samples, seed));
   }
   figures["pairwise"] = pairs;
   figures["measures"]["divergence"] = divergence;

@@ -28,4 +28,7 @@ std::string sha256(std::string_view bytes);
 /// not read again.
 std::string sha256_file(const std::filesystem::path& path);
 
+/// Says what a file that this process has just written hashes to, as if it had been read.
+void note_sha256(const std::filesystem::path& path, const std::string& hex);
+
 }  // namespace cai
