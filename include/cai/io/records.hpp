@@ -19,7 +19,7 @@ namespace cai {
 std::vector<Json> read_records(const std::filesystem::path& path);
 
 /// Writes the records of one stage in order, resumably. Acknowledged records (flushed) survive SIGKILL and power loss.
-/// Unfinished folders hold shards, the hash of each line (progress.hashes) and no manifest; reopening with the same key continues after the
+/// Unfinished folders hold shards, the hash of a shard up to each line (progress.hashes) and no manifest; reopening with the same key continues after the
 /// last line that has its hash: what is torn or damaged is made again. With another key the unfinished folder is moved aside to
 /// <folder>.stale-N (nothing is deleted).
 class RecordWriter {
