@@ -208,9 +208,10 @@ def records(sweep):
         promised = acknowledged(calls[:k])
         shard, hashes = sweep.run / "00000.jsonl", sweep.run / "progress.hashes"
         if not (sweep.run / "manifest.json").exists() and promised:
-            lines = shard.read_bytes().split(b"\n")[:promised]
+            lines = shard.read_bytes().splitlines(keepends=True)[:promised]
+            so_far = [hashlib.sha256(b"".join(lines[:n + 1])).hexdigest()[:16].encode() for n in range(len(lines))]
             noted = hashes.read_bytes().split(b"\n")
-            whole_lines = sum(hashlib.sha256(a).hexdigest()[:16].encode() == b for a, b in zip(lines, noted))
+            whole_lines = sum(a == b for a, b in zip(so_far, noted))
             lost += promised - whole_lines
             kept_most = max(kept_most, whole_lines)
         result = sweep.setup.cai(*command)
