@@ -96,8 +96,9 @@ void read_all(std::vector<Shard>& shards) {
       }
     }
   };
-  std::vector<std::jthread> others(std::min<std::size_t>(std::max(1u, std::thread::hardware_concurrency()), shards.size()) - 1);
-  for (std::jthread& one : others) one = std::jthread(work);
+  const std::size_t workers = std::min<std::size_t>(std::thread::hardware_concurrency(), shards.size());  // this thread is one; a folder may have no shard
+  std::vector<std::jthread> others;
+  while (others.size() + 1 < workers) others.emplace_back(work);
   work();
 }
 

@@ -87,9 +87,10 @@ Speaker& AgainstFirst::first() {
   return *first_;
 }
 
+bool AgainstFirst::is_to_measure(std::size_t model) const { return model > 0 && models_[model].best_of <= 1 && !asked_.empty() && !divergences_.contains(model); }
+
 void AgainstFirst::measure_divergence(std::size_t model, Speaker& speaker) {
-  if (model == 0 || models_[model].best_of > 1 || asked_.empty() || divergences_.contains(model)) return;
-  divergences_[model] = log_ratios(speaker, first(), asked_, config_.max_new_tokens, random_.derive("divergence"));
+  if (is_to_measure(model)) divergences_[model] = log_ratios(speaker, first(), asked_, config_.max_new_tokens, random_.derive("divergence"));
 }
 
 void AgainstFirst::add_figures(Json& figures, const std::vector<Json>& records, std::size_t items, std::size_t plain) {
@@ -98,7 +99,7 @@ void AgainstFirst::add_figures(Json& figures, const std::vector<Json>& records, 
   if (!asked_.empty()) divergence[models_.front().name] = interval_json({0, 0, 0, static_cast<long>(asked_.size())});
   for (std::size_t m = 1; m < models_.size(); ++m) {
     pairs[models_[m].name] = pairwise(records, items, plain, m, first(), seed, config_.bootstrap_samples);
-    if (!divergences_.contains(m) && models_[m].best_of <= 1) measure_divergence(m, *local_speaker(models_[m].path, engine_));  // all its answers were there already
+    if (is_to_measure(m)) measure_divergence(m, *local_speaker(models_[m].path, engine_));  // all its answers were there already
     if (const auto found = divergences_.find(m); found != divergences_.end() && !found->second.empty())
       divergence[models_[m].name] = interval_json(bootstrap_mean(found->second, config_.bootstrap_samples, seed));
   }

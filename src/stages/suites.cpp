@@ -260,11 +260,12 @@ void score_items(Speaker& model, const std::string& name, std::span<const EvalIt
   for (std::size_t i = 0, next = 0; i < items.size(); ++i) {
     Json record = items[i].record;
     record["model"] = name;
-    const std::size_t count = record.contains("text") ? 1 : record.at("options").size();
+    const bool is_text = !optional_text(record, "text").empty();
+    const std::size_t count = is_text ? 1 : record.at("options").size();
     std::vector<double> means;
     for (std::size_t k = 0; k < count; ++k, ++next)
       if (scores[next].tokens > 0) means.push_back(scores[next].sum / scores[next].tokens);
-    if (means.size() == count && record.contains("text")) {
+    if (means.size() == count && is_text) {
       record["log_probability"] = means.front();
     } else if (means.size() == count) {
       record["log_probabilities"] = means;

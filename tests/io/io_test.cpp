@@ -233,6 +233,12 @@ TEST(Records, AnyFlippedByteIsFound) {
   }
 }
 
+TEST(Records, MayBeNone) {
+  const Folder f;
+  { RecordWriter w(f.path / "stage", "s", "key"); w.finish({}, 0); }
+  EXPECT_TRUE(read_records(f.path / "stage").empty());
+}
+
 TEST(Records, BadLinesAreNamed) {
   const Folder f;
   write_file(f.path / "a.jsonl", "{\"id\": \"x\"}\n[1]\n");

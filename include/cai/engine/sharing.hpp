@@ -1,6 +1,7 @@
 // Which prompts of one call begin alike, so that what they share is computed once.
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <vector>
 

@@ -38,6 +38,8 @@ class AgainstFirst {
   Random random_;
   std::unique_ptr<Speaker> first_;
   std::map<std::size_t, std::vector<double>> divergences_;  // by model, one number an answer
+
+  bool is_to_measure(std::size_t model) const;
 };
 
 }  // namespace cai
