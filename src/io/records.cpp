@@ -7,6 +7,7 @@
 #include <chrono>
 #include <exception>
 #include <map>
+#include <optional>
 #include <thread>
 #include <unordered_set>
 
@@ -52,7 +53,7 @@ std::string text_or_nothing(const Json& record, const char* field) {
 
 struct Shard {
   fs::path path;
-  std::string sha256;  // as its folder's manifest says; "" without one
+  std::optional<std::string> sha256;  // as its folder's manifest says
   std::vector<Json> records;
   std::vector<std::pair<std::string, long>> names;  // of each record with an id, and the line
   std::exception_ptr problem;
@@ -63,7 +64,7 @@ void read_lines(Shard& shard) {
   const std::string file = shard.path.string();
   if (!fs::exists(shard.path)) throw InputError(file, 0, "missing");
   std::string text = read_file(shard.path);
-  if (const std::string problem = shard.sha256.empty() ? "" : file_problem(shard.path, shard.sha256, &text); !problem.empty()) throw InputError(problem);
+  if (const std::string problem = shard.sha256 ? file_problem(shard.path, *shard.sha256, &text) : ""; !problem.empty()) throw InputError(problem);
   if (shard.path.extension() == ".zst") text = decompress(text, file);
   long line = 0;
   for (std::size_t from = 0; from < text.size();) {
@@ -84,7 +85,7 @@ bool is_shard(const fs::path& path) {
   return path.extension() == ".jsonl" || (path.extension() == ".zst" && path.stem().extension() == ".jsonl");
 }
 
-// Hashing and parsing take a hundred times what reading does, so shards share the cores.
+// Hashing and parsing take ten times what reading does, so shards share the cores.
 void read_all(std::vector<Shard>& shards) {
   std::atomic<std::size_t> next = 0;
   const auto work = [&] {

@@ -233,6 +233,13 @@ TEST(Records, AnyFlippedByteIsFound) {
   }
 }
 
+TEST(Records, AreNotTakenWhereTheManifestHasNoHash) {
+  const Folder f;
+  write_file(f.path / "00000.jsonl", "{\"id\": \"x\"}\n");
+  write_manifest(f.path, {"s", "key", {{"00000.jsonl", 1, ""}}, Json::object(), 0});
+  EXPECT_NE(message_of([&] { read_records(f.path); }).find("00000.jsonl: SHA-256 is"), std::string::npos);
+}
+
 TEST(Records, MayBeNone) {
   const Folder f;
   { RecordWriter w(f.path / "stage", "s", "key"); w.finish({}, 0); }
