@@ -197,8 +197,9 @@ class RealModel(Case):
         self.assertIn("Paris", result.stdout)
 
     def test_an_interrupt_is_resumable_with_the_same_result(self):
-        prompts = self.file("many.txt", "".join(f"Write a story about the number {i}.\n" for i in range(120)))
-        arguments = [BINARY, "generate", "--prompts", str(prompts), "--max-new-tokens", "48", "--out"]
+        # Many more prompts than are answered at a time: when the first answers are on the disk, most are still to come.
+        prompts = self.file("many.txt", "".join(f"Write a story about the number {i}.\n" for i in range(300)))
+        arguments = [BINARY, "generate", "--prompts", str(prompts), "--max-new-tokens", "24", "--out"]
         whole = subprocess.run([*arguments, str(self.folder / "whole")], capture_output=True, text=True)
         self.done(whole)
         process = subprocess.Popen([*arguments, str(self.folder / "cut")], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
