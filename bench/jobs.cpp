@@ -124,7 +124,8 @@ Done ppo(Llama& model, const RewardModel& judge, const Json& work, const EngineC
   std::vector<PpoPrompt> prompts;
   for (const Json& p : work.at("prompts")) prompts.push_back({std::to_string(prompts.size()), p.at("tokens").get<std::vector<int>>()});
   const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
-  train_ppo_with(model, std::move(*new_reward_model(model, 2)), score, prompts, {}, config, engine, 1, folder, {});
+  Engine sampler(model, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)});
+  train_ppo_with(model, std::move(*new_reward_model(model, 2)), score, prompts, {}, config, sampler, 1, folder, {});
   return {1, Json::object()};
 }
 

@@ -120,9 +120,9 @@ Engine::Engine(LlamaReader reader, EngineOptions options) : impl_(std::make_uniq
 Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
 
-void Engine::refresh(const Llama& model) {
+void Engine::refresh(const Llama& model, std::int64_t unchanged) {
   impl_->prefixes.clear();
-  impl_->model.load(model);
+  impl_->model.refresh(model, unchanged);
 }
 
 Engine::Counts Engine::counts() const { return impl_->counts; }

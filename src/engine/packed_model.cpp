@@ -70,6 +70,7 @@ struct PackedModel::Impl {
 
   void load(const Llama& model);
   void load(LlamaReader reader);
+  void refresh(const Llama& model, std::int64_t unchanged);
   void begin(const ModelConfig& c);
   void add_layer(const LlamaLayer& from);
   void rotate(float* head, std::int64_t row) const;
@@ -104,9 +105,15 @@ void PackedModel::Impl::add_layer(const LlamaLayer& from) {
 
 void PackedModel::Impl::load(const Llama& model) {
   begin(model.config);
-  embedding = model.embedding.detach().clone();
-  for (const LlamaLayer& layer : model.layers) add_layer(layer);
+  refresh(model, 0);
+}
+
+void PackedModel::Impl::refresh(const Llama& model, std::int64_t unchanged) {
+  layers.resize(static_cast<std::size_t>(unchanged));
+  for (std::size_t i = layers.size(); i < model.layers.size(); ++i) add_layer(model.layers[i]);
   norm = copy(model.norm);
+  if (unchanged > 0) return;
+  embedding = model.embedding.detach().clone();
   head = packed({model.head}, precision);
 }
 
@@ -273,6 +280,7 @@ PackedModel::PackedModel(PackedModel&&) noexcept = default;
 
 void PackedModel::load(const Llama& model) { impl_->load(model); }
 void PackedModel::load(LlamaReader reader) { impl_->load(std::move(reader)); }
+void PackedModel::refresh(const Llama& model, std::int64_t unchanged) { impl_->refresh(model, unchanged); }
 void PackedModel::forward(std::span<const Row> rows, std::span<const std::int64_t> wanted) { impl_->forward(rows, wanted); }
 
 const float* PackedModel::head_logits(std::int64_t first, std::int64_t count) {

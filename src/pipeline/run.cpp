@@ -1,5 +1,6 @@
 #include "cai/pipeline/run.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -40,25 +41,26 @@ namespace cai {
 namespace fs = std::filesystem;
 namespace {
 
-/// One model is kept loaded from stage to stage; a training stage lets it go first, for memory.
+/// The last two models stay loaded from stage to stage (the first one and the one that learned from it); a training stage lets them go first, for memory.
 class Speakers {
  public:
   explicit Speakers(const EngineConfig& engine) : engine_(engine) {}
 
   Speaker& local(const fs::path& model) {
-    if (path_ != model) {
-      speaker_.reset();
-      speaker_ = local_speaker(model, engine_);
-      path_ = model;
+    const auto found = std::find_if(loaded_.begin(), loaded_.end(), [&](const auto& one) { return one.first == model; });
+    if (found != loaded_.end()) {
+      std::rotate(found, found + 1, loaded_.end());
+    } else {
+      if (loaded_.size() == 2) loaded_.erase(loaded_.begin());
+      loaded_.emplace_back(model, local_speaker(model, engine_));
     }
-    return *speaker_;
+    return *loaded_.back().second;
   }
-  void release() { speaker_.reset(), path_.clear(); }
+  void release() { loaded_.clear(); }
 
  private:
   EngineConfig engine_;
-  fs::path path_;
-  std::unique_ptr<Speaker> speaker_;
+  std::vector<std::pair<fs::path, std::unique_ptr<Speaker>>> loaded_;  // last used last
 };
 
 class Runner {
@@ -272,8 +274,8 @@ class Runner {
     if (stage.name == "candidates") {
       return recorded([&](RecordWriter& out) {
         const bool contrast = by_contrast(iteration);
-        const std::unique_ptr<Speaker> initial = contrast ? local_speaker(inputs_.model, config_.engine) : nullptr;
-        return candidates(config_.candidates, constitution, contrast, read_records(iteration / "prompts"), out, speakers_.local(sl_cai()), initial.get(), random, progress_);
+        Speaker* const initial = contrast ? &speakers_.local(inputs_.model) : nullptr;
+        return candidates(config_.candidates, constitution, contrast, read_records(iteration / "prompts"), out, speakers_.local(sl_cai()), initial, random, progress_);
       });
     }
     if (stage.name == "label") {

@@ -202,7 +202,14 @@ Json eval(const EvalConfig& config, const Constitution& constitution, const std:
     std::map<std::size_t, LogProbability> references;
     const std::vector<LogProbability> scores = model->score(scored);
     for (std::size_t s = 0; s < scores.size(); ++s) references[scored_of[s]] = scores[s];
+    const std::size_t recorded = asks.size();
+    for (Ask& ask : against.sampled_asks(m)) asks.push_back(std::move(ask));  // with the others: a pass of few sequences takes as long
+    std::vector<Reply> sampled(asks.size() - recorded);
     model->say(asks, [&](std::size_t a, Reply reply) {
+      if (a >= recorded) {
+        sampled[a - recorded] = std::move(reply);
+        return;
+      }
       const std::size_t k = begin + a;
       const auto reference = references.find(k);
       keep(k, record_of(items[k - m * n], models[m].name, reply, reference == references.end() ? std::nullopt : std::optional<LogProbability>(reference->second)));
@@ -212,7 +219,7 @@ Json eval(const EvalConfig& config, const Constitution& constitution, const std:
     out.flush();
     at.done = static_cast<long>(out.durable());
     if (progress) progress(at);
-    against.measure_divergence(m, *model);
+    against.measure_divergence(m, *model, sampled);
   }
 
   // Figures, always from all records, so that a resumed run has the same.

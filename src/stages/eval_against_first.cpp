@@ -50,17 +50,7 @@ Json pairwise(const std::vector<Json>& records, std::size_t items, std::size_t p
 }
 
 // What the model gives its own answers, less what the first one does, in nats; one number an answer.
-std::vector<double> log_ratios(Speaker& model, Speaker& first, const std::vector<const Json*>& asked, long max_new_tokens, Random random) {
-  std::vector<Ask> asks;
-  for (const Json* r : asked) {
-    Ask ask;
-    ask.messages = {{"user", (*r)["prompt"].get<std::string>()}};
-    ask.max_new_tokens = static_cast<int>(max_new_tokens);
-    ask.random = random.derive((*r)["id"].get<std::string>());
-    asks.push_back(std::move(ask));
-  }
-  std::vector<Reply> replies(asks.size());
-  model.say(asks, [&](std::size_t i, Reply reply) { replies[i] = std::move(reply); });
+std::vector<double> log_ratios(Speaker& model, Speaker& first, const std::vector<Ask>& asks, const std::vector<Reply>& replies) {
   std::vector<Scored> answers;
   for (std::size_t i = 0; i < asks.size(); ++i) {
     Scored s;
@@ -87,10 +77,21 @@ Speaker& AgainstFirst::first() {
   return *first_;
 }
 
-bool AgainstFirst::is_to_measure(std::size_t model) const { return model > 0 && models_[model].best_of <= 1 && !asked_.empty() && !divergences_.contains(model); }
+std::vector<Ask> AgainstFirst::sampled_asks(std::size_t model) const {
+  std::vector<Ask> asks;
+  if (model == 0 || models_[model].best_of > 1) return asks;
+  for (const Json* r : asked_) {
+    Ask ask;
+    ask.messages = {{"user", (*r)["prompt"].get<std::string>()}};
+    ask.max_new_tokens = static_cast<int>(config_.max_new_tokens);
+    ask.random = random_.derive("divergence").derive((*r)["id"].get<std::string>());
+    asks.push_back(std::move(ask));
+  }
+  return asks;
+}
 
-void AgainstFirst::measure_divergence(std::size_t model, Speaker& speaker) {
-  if (is_to_measure(model)) divergences_[model] = log_ratios(speaker, first(), asked_, config_.max_new_tokens, random_.derive("divergence"));
+void AgainstFirst::measure_divergence(std::size_t model, Speaker& speaker, const std::vector<Reply>& replies) {
+  if (!replies.empty()) divergences_[model] = log_ratios(speaker, first(), sampled_asks(model), replies);
 }
 
 void AgainstFirst::add_figures(Json& figures, const std::vector<Json>& records, std::size_t items, std::size_t plain) {
@@ -99,7 +100,12 @@ void AgainstFirst::add_figures(Json& figures, const std::vector<Json>& records, 
   if (!asked_.empty()) divergence[models_.front().name] = interval_json({0, 0, 0, static_cast<long>(asked_.size())});
   for (std::size_t m = 1; m < models_.size(); ++m) {
     pairs[models_[m].name] = pairwise(records, items, plain, m, first(), seed, config_.bootstrap_samples);
-    if (is_to_measure(m)) measure_divergence(m, *local_speaker(models_[m].path, engine_));  // all its answers were there already
+    if (const std::vector<Ask> asks = sampled_asks(m); !asks.empty() && !divergences_.contains(m)) {  // all its answers were there already
+      const std::unique_ptr<Speaker> speaker = local_speaker(models_[m].path, engine_);
+      std::vector<Reply> replies(asks.size());
+      speaker->say(asks, [&](std::size_t i, Reply reply) { replies[i] = std::move(reply); });
+      measure_divergence(m, *speaker, replies);
+    }
     if (const auto found = divergences_.find(m); found != divergences_.end() && !found->second.empty())
       divergence[models_[m].name] = interval_json(bootstrap_mean(found->second, config_.bootstrap_samples, seed));
   }

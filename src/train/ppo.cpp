@@ -67,7 +67,7 @@ namespace {
 
 class Ppo {
  public:
-  Ppo(Llama& policy, RewardModel start_value, const Scorer& score, const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder);
+  Ppo(Llama& policy, RewardModel start_value, const Scorer& score, const PpoConfig& config, Engine& engine, std::uint64_t seed, const std::filesystem::path& folder);
   Json train(const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, const StepObserver& observe);
 
  private:
@@ -104,7 +104,7 @@ class Ppo {
   const Json position_;
   const LmHead reference_head_;
   LmHead policy_head_;
-  Engine engine_;
+  Engine& engine_;
   std::vector<Json> history_;
   double kl_coefficient_;
 };
@@ -123,7 +123,7 @@ NamedTensors critic_weights(RewardModel& value, long layers) {
   return weights;
 }
 
-Ppo::Ppo(Llama& policy, RewardModel start_value, const Scorer& score, const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder)
+Ppo::Ppo(Llama& policy, RewardModel start_value, const Scorer& score, const PpoConfig& config, Engine& engine, std::uint64_t seed, const std::filesystem::path& folder)
     : config_(config),
       score_(score),
       seed_(seed),
@@ -140,7 +140,7 @@ Ppo::Ppo(Llama& policy, RewardModel start_value, const Scorer& score, const PpoC
       position_(state_.restore(groups())),
       reference_head_(reference_.head, reference_.bfloat16),
       policy_head_(policy.head.requires_grad() ? LmHead(policy.head, policy.bfloat16) : reference_head_),  // frozen: the same tensor
-      engine_(policy, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}),
+      engine_(engine),
       history_(state_.history()),
       kl_coefficient_(position_.is_null() ? config.kl_coefficient : position_.at("kl_coefficient").get<double>()) {
   if (scored_ > 0) value_.trunk.embedding = value_.trunk.head = reference_.embedding;  // what is the same is in memory once
@@ -163,7 +163,7 @@ Rollouts Ppo::roll_out(const std::vector<PpoPrompt>& prompts, const std::vector<
                           .random = random(update).derive("rollout").derive(requests.size())});
     }
   }
-  if (update > 0) engine_.refresh(policy_);
+  if (update > 0) engine_.refresh(policy_, first_trainable_layer(policy_.config, config_.optimiser.trainable_layers));
   std::vector<Completion> completions(requests.size());
   engine_.generate(requests, [&](std::size_t i, Completion c) { completions[i] = std::move(c); });
   for (std::size_t i = 0; i < requests.size(); ++i) {
@@ -339,7 +339,7 @@ Json Ppo::train(const std::vector<PpoPrompt>& prompts, const std::vector<int>& s
 }  // namespace
 
 Json train_ppo_with(Llama& policy, RewardModel start_value, const Scorer& score, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
-                    const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
+                    const PpoConfig& config, Engine& engine, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
   if (prompts.empty()) throw InputError("ppo: no prompts");
   if (config.advantage != "gae" && config.samples_per_prompt < 2) throw InputError("ppo.advantage " + config.advantage + " needs ppo.samples_per_prompt of 2 or more");
   return Ppo(policy, std::move(start_value), score, config, engine, seed, folder).train(prompts, stops, observe);

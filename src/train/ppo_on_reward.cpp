@@ -9,6 +9,7 @@
 #include "cai/base/statistics.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/train/ppo.hpp"
+#include "cai/train/trainer.hpp"
 
 namespace cai {
 namespace {
@@ -25,6 +26,7 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward, const 
   if (prompts.empty()) throw InputError("ppo: no prompts");
   // The same prompts and random streams before and after: the reward's mean and spread become those of the policy that comes in, whatever
   // answers its labels were made of, and the difference says what PPO has gained.
+  Engine sampler(policy, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)});
   const auto answers = [&] {
     const std::vector<std::size_t> order = Random(seed).derive("sampled prompts").permutation(prompts.size());
     std::vector<Request> requests;
@@ -32,7 +34,7 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward, const 
       requests.push_back({.prompt = prompts[order[i % order.size()]].tokens, .max_new_tokens = static_cast<int>(config.max_new_tokens), .temperature = config.temperature,
                           .stops = stops, .random = Random(seed).derive("sample").derive(i)});
     std::vector<std::vector<int>> sequences(requests.size());
-    Engine(policy, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}).generate(requests, [&](std::size_t i, Completion c) {
+    sampler.generate(requests, [&](std::size_t i, Completion c) {
       sequences[i] = requests[i].prompt;
       sequences[i].insert(sequences[i].end(), c.tokens.begin(), c.tokens.end());
       if (c.finish != Finish::kStop && !stops.empty()) sequences[i].push_back(stops.front());
@@ -50,7 +52,8 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward, const 
   value.mean = 0, value.std = 1;
   round_matrices(judge.trunk);  // it only reads from here on
   const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
-  Json figures = train_ppo_with(policy, std::move(value), score, prompts, stops, config, engine, seed, folder, observe);
+  Json figures = train_ppo_with(policy, std::move(value), score, prompts, stops, config, sampler, seed, folder, observe);
+  sampler.refresh(policy, first_trainable_layer(policy.config, config.optimiser.trainable_layers));
   const std::vector<double> last = score_rewards(judge, answers());
   const auto interval = [](const Interval& i) { return Json{{"value", i.value}, {"low", i.low}, {"high", i.high}, {"n", i.n}}; };
   figures["score_gained"] = interval(bootstrap_difference(last, first, 2000, seed));

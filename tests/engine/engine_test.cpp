@@ -182,6 +182,19 @@ TEST(Engine, RefreshTakesTheNewWeights) {
   EXPECT_EQ(engine.score(std::span(&request, 1)), fresh.score(std::span(&request, 1)));
 }
 
+TEST(Engine, RefreshLeavesUnchangedLayersAsTheyAre) {
+  Llama model = model_of(tiny(), 5);
+  Engine engine(model);
+  const Llama other = model_of(tiny(), 6);
+  const ScoreRequest request{tokens_of(Random(1), 10, 97), tokens_of(Random(2), 5, 97)};
+  const std::vector<std::vector<float>> before = engine.score(std::span(&request, 1));
+  model.layers.back() = other.layers.back(), model.norm = other.norm;
+  engine.refresh(model, model.config.layers - 1);
+  const std::vector<std::vector<float>> after = engine.score(std::span(&request, 1));
+  EXPECT_NE(after, before);
+  EXPECT_EQ(after, Engine(model).score(std::span(&request, 1)));
+}
+
 TEST(Engine, RefusesATextLongerThanTheContext) {
   const Llama model = model_of(tiny(), 7);
   Engine engine(model);

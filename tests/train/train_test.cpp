@@ -17,6 +17,7 @@
 #include "cai/base/log.hpp"
 #include "cai/base/random.hpp"
 #include "cai/base/stop.hpp"
+#include "cai/engine/engine.hpp"
 #include "cai/io/file.hpp"
 #include "cai/model/reward_model.hpp"
 #include "cai/train/answers.hpp"
@@ -336,6 +337,12 @@ void stop_after(int steps, Train train) {
   ASSERT_EQ(WEXITSTATUS(status), kStopped);
 }
 
+// train_ppo_with in float32, without stop tokens.
+Json toy_ppo_run(Llama& model, RewardModel value, const Scorer& score, const std::vector<PpoPrompt>& prompts, const PpoConfig& config, const std::filesystem::path& folder, const StepObserver& observe) {
+  Engine engine(model, {.dtype = "float32"});
+  return train_ppo_with(model, std::move(value), score, prompts, {}, config, engine, 1, folder, observe);
+}
+
 PpoConfig toy_ppo() {
   PpoConfig c;
   c.optimiser.learning_rate = 1e-2;
@@ -439,7 +446,7 @@ TEST(Training, AStopAnywhereChangesNothing) {
     Llama model = start.clone();
     PpoConfig ppo = toy_ppo();
     ppo.divergence_weight = 0.5;
-    train_ppo_with(model, toy_value(start), count_tokens(), prompts(), {}, ppo, {}, 1, folder, observe);
+    toy_ppo_run(model, toy_value(start), count_tokens(), prompts(), ppo, folder, observe);
     return model;
   };
   const auto run_dpo = [&](const fs::path& folder, const StepObserver& observe) {
@@ -513,7 +520,7 @@ TEST(Ppo, BeforeTheFirstStepPolicyAndReferenceAgreeExactly) {
   config.updates = 1, config.critic_warmup = 0;
   const Folder folder;
   Json first;
-  train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, [&](long, long, const Json& f) { first = f; });
+  toy_ppo_run(model, toy_value(model), count_tokens(), prompts(), config, folder.path, [&](long, long, const Json& f) { first = f; });
   EXPECT_EQ(first["kl"].get<double>(), 0);
   EXPECT_EQ(first["kl_k3"].get<double>(), 0);
   EXPECT_EQ(first["first_log_ratio"].get<double>(), 0);
@@ -528,7 +535,7 @@ TEST(Ppo, ReachesAKnownOptimumWithBoundedDivergence) {
   const Folder folder;
   Json last;
   try {
-    train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, [&](long, long, const Json& f) {
+    toy_ppo_run(model, toy_value(model), count_tokens(), prompts(), config, folder.path, [&](long, long, const Json& f) {
       last = f;
       if (f["score"].get<double>() > 0.9) throw Stopped();  // reached: the best possible is 1
     });
@@ -544,7 +551,7 @@ TEST(Ppo, StaysAtTheReferenceUnderAHeavyPenalty) {
   config.updates = 12, config.kl_coefficient = 10, config.optimiser.learning_rate = 1e-3;
   const Folder folder;
   Json last;
-  train_ppo_with(model, toy_value(model), count_tokens(), prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, [&](long, long, const Json& f) { last = f; });
+  toy_ppo_run(model, toy_value(model), count_tokens(), prompts(), config, folder.path, [&](long, long, const Json& f) { last = f; });
   EXPECT_LT(std::abs(last["kl"].get<double>()), 0.5);
 }
 
@@ -558,7 +565,7 @@ TEST(Ppo, ADivergenceInTheLossHoldsThePolicy) {
     config.divergence_weight = weight, config.harmless_divergence_weight = harmless_weight;
     const Folder folder;
     Json last;
-    train_ppo_with(model, toy_value(model), count_tokens(), asked, {}, config, {.dtype = "float32"}, 1, folder.path, [&](long step, long, const Json& f) {
+    toy_ppo_run(model, toy_value(model), count_tokens(), asked, config, folder.path, [&](long step, long, const Json& f) {
       if (step == 1 && weight + harmless_weight > 0) { EXPECT_LT(f["divergence"].get<double>(), 0.1); }
       last = f;
     });
@@ -588,7 +595,7 @@ TEST(Ppo, LearnsTheSameWhereverTheRewardModelParts) {
       return count_tokens()(sequences, states, layers);
     };
     const Folder folder;
-    const Json figures = train_ppo_with(model, value, score, prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, {});
+    const Json figures = toy_ppo_run(model, value, score, prompts(), config, folder.path, {});
     EXPECT_EQ(figures["shared_layers"], 2);
     return model;
   };
@@ -620,7 +627,7 @@ TEST(Ppo, AHackedRewardIsStopped) {
     };
     std::string line;
     try {
-      train_ppo_with(model, toy_value(model), score, prompts(), {}, config, {.dtype = "float32"}, 1, folder.path, {});
+      toy_ppo_run(model, toy_value(model), score, prompts(), config, folder.path, {});
     } catch (const TrainingError& stopped) {
       line = stopped.what();
     }

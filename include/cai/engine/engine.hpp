@@ -82,7 +82,8 @@ class Engine {
   std::vector<std::vector<float>> choose(std::span<const ChoiceRequest> requests,
                                          const std::function<void(std::size_t)>& progress = {});
 
-  void refresh(const Llama& model);
+  /// Packs the model's weights anew. Its first `unchanged` layers are as they were, and with any of them the embedding and the head are.
+  void refresh(const Llama& model, std::int64_t unchanged = 0);
 
   /// Tokens computed since construction: prompts (after prefix sharing) and generated.
   struct Counts { std::int64_t prompt_tokens = 0, shared_tokens = 0, generated_tokens = 0; };

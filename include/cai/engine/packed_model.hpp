@@ -79,6 +79,7 @@ class PackedModel {
 
   void load(const Llama& model);
   void load(LlamaReader reader);  ///< with no more than a layer in float32 at a time
+  void refresh(const Llama& model, std::int64_t unchanged);  ///< as Engine has it
 
   /// One pass of these rows through all layers; puts their keys and values into the sequences' caches. `wanted`: the rows whose logits may be asked for,
   /// ascending; nothing else is computed of the last layer's result.

@@ -22,9 +22,12 @@ class AgainstFirst {
   /// The first model, loaded when it is asked for.
   Speaker& first();
 
-  /// KL(model || first) of an answer, nats: what the two give the model's own answers, sampled at temperature 1 to up to 64 plain prompts of all kinds.
-  /// Not of the first model itself, nor of a best-of-n.
-  void measure_divergence(std::size_t model, Speaker& speaker);
+  /// Answers to ask the model for, to learn KL(model || first) of an answer from: sampled at temperature 1, to up to 64 plain prompts of all kinds.
+  /// None of the first model itself and of a best-of-n.
+  std::vector<Ask> sampled_asks(std::size_t model) const;
+
+  /// That divergence in nats, by what the two models give these replies to sampled_asks().
+  void measure_divergence(std::size_t model, Speaker& speaker, const std::vector<Reply>& replies);
 
   /// Adds to the figures of two models or more: `pairwise` (the first model as judge of each other one's answers against its own) and the measure
   /// `divergence`, of models that were not measured yet too. records: models x items, each model's first `plain` ones being answers to plain prompts and tests.
@@ -38,8 +41,6 @@ class AgainstFirst {
   Random random_;
   std::unique_ptr<Speaker> first_;
   std::map<std::size_t, std::vector<double>> divergences_;  // by model, one number an answer
-
-  bool is_to_measure(std::size_t model) const;
 };
 
 }  // namespace cai

@@ -10,6 +10,8 @@
 
 namespace cai {
 
+class Engine;
+
 /// Normalised scores of whole sequences (prompt and answer), one each. `states`: each sequence's hidden states [length, width] after the
 /// first `layers` layers, which the policy and `value` have in common and which do not learn; empty when layers is 0.
 using Scorer = std::function<std::vector<double>(const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers)>;
@@ -17,9 +19,10 @@ using Scorer = std::function<std::vector<double>(const std::vector<std::vector<i
 /// score_rewards for sequences whose states below `layers` are known.
 std::vector<double> score_rewards(const RewardModel& model, const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers);
 
-/// As train_ppo; `value` is the value model to start from (its own copy is trained), `score` gives the rewards.
+/// As train_ppo; `value` is the value model to start from (its own copy is trained), `score` gives the rewards. `engine` holds the policy as it comes
+/// in, and afterwards as it was before the last update.
 Json train_ppo_with(Llama& policy, RewardModel value, const Scorer& score, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
-                    const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder,
+                    const PpoConfig& config, Engine& engine, std::uint64_t seed, const std::filesystem::path& folder,
                     const StepObserver& observe);
 
 /// One update's losses at the current weights. Tensors have one entry a response token of the (mini)batch.
