@@ -1,5 +1,5 @@
 // Tile registers (AMX): one instruction adds up 32 products of bfloat16 for each of 16 rows by 16 columns. Here are its instructions; matrix products are
-// in engine/products.cpp, attention in engine/attention.cpp and model/attention_tiles.cpp. (The compiler's own intrinsics do not say that they read memory:
+// in engine/products.cpp, attention in engine/attention_tiles.cpp and model/attention_tiles.cpp. (The compiler's own intrinsics do not say that they read memory:
 // GCC 12 may drop what was stored for them.)
 #pragma once
 

@@ -1,0 +1,17 @@
+// attend() in tiles (AMX).
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "cai/engine/attention.hpp"
+
+namespace cai {
+
+/// Whether it does them so here.
+bool attends_in_tiles(Cached kind, std::int64_t width);
+
+void attend_in_tiles(const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out, std::int64_t out_stride);
+void attend_in_tiles(const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, Inputs& out, std::int64_t row, std::int64_t column);
+
+}  // namespace cai
