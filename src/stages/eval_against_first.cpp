@@ -12,16 +12,25 @@
 namespace cai {
 namespace {
 
-constexpr std::size_t kMostPairs = 24;    // pairwise judgements a model: each costs two long prompts, and the judge is weak
+constexpr std::size_t kMostPairs = 160;   // pairwise judgements a model: each costs two long prompts
 constexpr std::size_t kMostSampled = 64;  // answers a model for its divergence
 
-// (A) or (B) by the first model, both orders: a side wins when both orders agree on it, else a tie.
+// Of `n` places at most `most`, spread, for prompts come kind by kind.
+std::vector<std::size_t> spread(std::size_t n, std::size_t most) {
+  std::vector<std::size_t> places(std::min(n, most));
+  for (std::size_t i = 0; i < places.size(); ++i) places[i] = i * n / places.size();
+  return places;
+}
+
+// (A) or (B) by the first model, both orders: a side wins when both orders agree on it, else a tie. Of harmless prompts with different answers.
 Json pairwise(const std::vector<Json>& records, std::size_t items, std::size_t plain, std::size_t model, Speaker& first_model, std::uint64_t seed, long samples) {
   std::vector<Choice> choices;
   std::vector<std::pair<double, double>> lengths;
-  for (std::size_t i = 0; i < plain && choices.size() < 2 * kMostPairs; ++i) {
-    const Json &first = records[i], &other = records[model * items + i];
-    if (first.contains("must") || kind_of(first) == "red-team" || first["response"] == other["response"]) continue;
+  std::vector<std::size_t> differing;
+  for (std::size_t i = 0; i < plain; ++i)
+    if (const Json& first = records[i]; !first.contains("must") && kind_of(first) != "red-team" && first["response"] != records[model * items + i]["response"]) differing.push_back(i);
+  for (const std::size_t place : spread(differing.size(), kMostPairs)) {
+    const Json &first = records[differing[place]], &other = records[model * items + differing[place]];
     const auto ask = [&](const Json& a, const Json& b) {
       Choice c;
       c.messages = {{"user", "Question: " + first["prompt"].get<std::string>() + "\n\n(A) " + a["response"].get<std::string>() + "\n\n(B) " + b["response"].get<std::string>() +
@@ -68,8 +77,7 @@ std::vector<double> log_ratios(Speaker& model, Speaker& first, const std::vector
 
 AgainstFirst::AgainstFirst(const std::vector<EvalModel>& models, std::vector<const Json*> plain, const EvalConfig& config, const EngineConfig& engine, Random random)
     : models_(models), config_(config), engine_(engine), random_(random) {
-  const std::size_t count = std::min(kMostSampled, plain.size());
-  for (std::size_t i = 0; i < count; ++i) asked_.push_back(plain[i * plain.size() / count]);  // spread, for they come kind by kind
+  for (const std::size_t place : spread(plain.size(), kMostSampled)) asked_.push_back(plain[place]);
 }
 
 Speaker& AgainstFirst::first() {
