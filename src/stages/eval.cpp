@@ -203,7 +203,7 @@ Json eval(const EvalConfig& config, const Constitution& constitution, const std:
     const std::vector<LogProbability> scores = model->score(scored);
     for (std::size_t s = 0; s < scores.size(); ++s) references[scored_of[s]] = scores[s];
     const std::size_t recorded = asks.size();
-    for (Ask& ask : against.sampled_asks(m)) asks.push_back(std::move(ask));  // with the others: a pass of few sequences takes as long
+    for (const Ask& ask : against.sampled_asks(m)) asks.push_back(ask);  // with the others: a pass of few sequences takes as long
     std::vector<Reply> sampled(asks.size() - recorded);
     model->say(asks, [&](std::size_t a, Reply reply) {
       if (a >= recorded) {

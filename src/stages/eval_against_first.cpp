@@ -75,9 +75,16 @@ std::vector<double> log_ratios(Speaker& model, Speaker& first, const std::vector
 
 }  // namespace
 
-AgainstFirst::AgainstFirst(const std::vector<EvalModel>& models, std::vector<const Json*> plain, const EvalConfig& config, const EngineConfig& engine, Random random)
+AgainstFirst::AgainstFirst(const std::vector<EvalModel>& models, const std::vector<const Json*>& plain, const EvalConfig& config, const EngineConfig& engine, Random random)
     : models_(models), config_(config), engine_(engine), random_(random) {
-  for (const std::size_t place : spread(plain.size(), kMostSampled)) asked_.push_back(plain[place]);
+  for (const std::size_t place : spread(plain.size(), kMostSampled)) {
+    const Json& record = *plain[place];
+    Ask ask;
+    ask.messages = {{"user", record["prompt"].get<std::string>()}};
+    ask.max_new_tokens = static_cast<int>(config.max_new_tokens);
+    ask.random = random.derive("divergence").derive(record["id"].get<std::string>());
+    sampled_.push_back(std::move(ask));
+  }
 }
 
 Speaker& AgainstFirst::first() {
@@ -85,30 +92,21 @@ Speaker& AgainstFirst::first() {
   return *first_;
 }
 
-std::vector<Ask> AgainstFirst::sampled_asks(std::size_t model) const {
-  std::vector<Ask> asks;
-  if (model == 0 || models_[model].best_of > 1) return asks;
-  for (const Json* r : asked_) {
-    Ask ask;
-    ask.messages = {{"user", (*r)["prompt"].get<std::string>()}};
-    ask.max_new_tokens = static_cast<int>(config_.max_new_tokens);
-    ask.random = random_.derive("divergence").derive((*r)["id"].get<std::string>());
-    asks.push_back(std::move(ask));
-  }
-  return asks;
+std::span<const Ask> AgainstFirst::sampled_asks(std::size_t model) const {
+  return model > 0 && models_[model].best_of <= 1 ? std::span<const Ask>(sampled_) : std::span<const Ask>();
 }
 
 void AgainstFirst::measure_divergence(std::size_t model, Speaker& speaker, const std::vector<Reply>& replies) {
-  if (!replies.empty()) divergences_[model] = log_ratios(speaker, first(), sampled_asks(model), replies);
+  if (!replies.empty()) divergences_[model] = log_ratios(speaker, first(), sampled_, replies);
 }
 
 void AgainstFirst::add_figures(Json& figures, const std::vector<Json>& records, std::size_t items, std::size_t plain) {
   const std::uint64_t seed = random_.derive("bootstrap").key();
   Json pairs = Json::object(), divergence = Json::object();
-  if (!asked_.empty()) divergence[models_.front().name] = interval_json({0, 0, 0, static_cast<long>(asked_.size())});
+  if (!sampled_.empty()) divergence[models_.front().name] = interval_json({0, 0, 0, static_cast<long>(sampled_.size())});
   for (std::size_t m = 1; m < models_.size(); ++m) {
     pairs[models_[m].name] = pairwise(records, items, plain, m, first(), seed, config_.bootstrap_samples);
-    if (const std::vector<Ask> asks = sampled_asks(m); !asks.empty() && !divergences_.contains(m)) {  // all its answers were there already
+    if (const std::span<const Ask> asks = sampled_asks(m); !asks.empty() && !divergences_.contains(m)) {  // all its answers were there already
       const std::unique_ptr<Speaker> speaker = local_speaker(models_[m].path, engine_);
       std::vector<Reply> replies(asks.size());
       speaker->say(asks, [&](std::size_t i, Reply reply) { replies[i] = std::move(reply); });

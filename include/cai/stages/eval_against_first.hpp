@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "cai/config/config.hpp"
@@ -17,14 +18,14 @@ namespace cai {
 class AgainstFirst {
  public:
   /// `plain`: the items that are plain prompts, tests left out. All arguments must outlive this.
-  AgainstFirst(const std::vector<EvalModel>& models, std::vector<const Json*> plain, const EvalConfig& config, const EngineConfig& engine, Random random);
+  AgainstFirst(const std::vector<EvalModel>& models, const std::vector<const Json*>& plain, const EvalConfig& config, const EngineConfig& engine, Random random);
 
   /// The first model, loaded when it is asked for.
   Speaker& first();
 
   /// Answers to ask the model for, to learn KL(model || first) of an answer from: sampled at temperature 1, to up to 64 plain prompts of all kinds.
   /// None of the first model itself and of a best-of-n.
-  std::vector<Ask> sampled_asks(std::size_t model) const;
+  std::span<const Ask> sampled_asks(std::size_t model) const;
 
   /// That divergence in nats, by what the two models give these replies to sampled_asks().
   void measure_divergence(std::size_t model, Speaker& speaker, const std::vector<Reply>& replies);
@@ -35,10 +36,10 @@ class AgainstFirst {
 
  private:
   const std::vector<EvalModel>& models_;
-  std::vector<const Json*> asked_;
   const EvalConfig& config_;
   const EngineConfig& engine_;
   Random random_;
+  std::vector<Ask> sampled_;
   std::unique_ptr<Speaker> first_;
   std::map<std::size_t, std::vector<double>> divergences_;  // by model, one number an answer
 };
