@@ -82,7 +82,7 @@ class Engine {
   std::vector<std::vector<float>> choose(std::span<const ChoiceRequest> requests,
                                          const std::function<void(std::size_t)>& progress = {});
 
-  /// Packs the model's weights anew. Its first `unchanged` layers are as they were, and with any of them the embedding and the head are.
+  /// Packs the weights of a model of the same shape anew. Its first `unchanged` layers are as they were, and with any of them the embedding and the head are.
   void refresh(const Llama& model, std::int64_t unchanged = 0);
 
   /// Tokens computed since construction: prompts (after prefix sharing) and generated.
