@@ -13,6 +13,7 @@
 #include "cai/io/json.hpp"
 #include "cai/io/safetensors.hpp"
 #include "cai/model/dequantise.hpp"
+#include "cai/model/layer_tensors.hpp"
 #include "cai/model/reward_model.hpp"
 
 namespace cai {
@@ -95,34 +96,23 @@ Weights hf_weights(const fs::path& folder) {
   return weights;
 }
 
-// GGUF names of a layer's tensors and their HF names.
-const std::vector<std::pair<std::string, std::string>>& layer_names() {
-  static const std::vector<std::pair<std::string, std::string>> names = {
-      {"attn_norm.weight", "input_layernorm.weight"}, {"attn_q.weight", "self_attn.q_proj.weight"}, {"attn_k.weight", "self_attn.k_proj.weight"},
-      {"attn_v.weight", "self_attn.v_proj.weight"}, {"attn_q.bias", "self_attn.q_proj.bias"}, {"attn_k.bias", "self_attn.k_proj.bias"},
-      {"attn_v.bias", "self_attn.v_proj.bias"}, {"attn_output.bias", "self_attn.o_proj.bias"}, {"attn_q_norm.weight", "self_attn.q_norm.weight"},
-      {"attn_k_norm.weight", "self_attn.k_norm.weight"}, {"attn_output.weight", "self_attn.o_proj.weight"},
-      {"ffn_norm.weight", "post_attention_layernorm.weight"}, {"ffn_gate.weight", "mlp.gate_proj.weight"}, {"ffn_up.weight", "mlp.up_proj.weight"},
-      {"ffn_down.weight", "mlp.down_proj.weight"}};
-  return names;
-}
-
-std::string hf_name(const std::string& gguf) {
+// "" for none.
+std::string hf_name(const std::string& gguf, const std::vector<LayerTensor>& layer) {
   if (gguf == "token_embd.weight") return "model.embed_tokens.weight";
   if (gguf == "output_norm.weight") return "model.norm.weight";
   if (gguf == "output.weight") return "lm_head.weight";
-  if (gguf.rfind("blk.", 0) != 0) return "";
-  const auto dot = gguf.find('.', 4);
-  for (const auto& [from, to] : layer_names())
-    if (dot != gguf.npos && gguf.substr(dot + 1) == from) return "model.layers." + gguf.substr(4, dot - 4) + "." + to;
+  const auto dot = gguf.rfind("blk.", 0) == 0 ? gguf.find('.', 4) : gguf.npos;
+  for (const LayerTensor& t : layer)
+    if (dot != gguf.npos && gguf.substr(dot + 1) == t.gguf) return "model.layers." + gguf.substr(4, dot - 4) + "." + t.hf;
   return "";
 }
 
 Weights gguf_weights(const GgufFile& gguf, const ModelConfig& config, const std::string& file) {
   Weights weights{.file = file, .stored = {}, .maps = {gguf.map}};
   const bool interleaved = config.architecture == "LlamaForCausalLM";
+  const std::vector<LayerTensor> layer = layer_tensors(config);
   for (const GgufTensor& t : gguf.tensors) {
-    const std::string name = hf_name(t.name);
+    const std::string name = hf_name(t.name, layer);
     if (name.empty()) throw InputError(file + ": tensor " + in_quotes(t.name) + " is not one of a Llama-family model");
     Stored one{t.type, t.shape, t.bytes};
     if (interleaved && t.name.ends_with("attn_q.weight")) one.interleaved_heads = config.heads;
@@ -133,28 +123,8 @@ Weights gguf_weights(const GgufFile& gguf, const ModelConfig& config, const std:
 }
 
 LlamaLayer take_layer(Weights& weights, const ModelConfig& c, std::int64_t i) {
-  const auto take = [&, at = "model.layers." + std::to_string(i) + "."](const char* name, const std::vector<std::int64_t>& shape) { return weights.take(at + name, shape); };
-  const auto q = c.heads * c.head_width, kv = c.kv_heads * c.head_width;
   LlamaLayer l;
-  l.attention_norm = take("input_layernorm.weight", {c.width});
-  l.q = take("self_attn.q_proj.weight", {q, c.width});
-  l.k = take("self_attn.k_proj.weight", {kv, c.width});
-  l.v = take("self_attn.v_proj.weight", {kv, c.width});
-  l.o = take("self_attn.o_proj.weight", {c.width, q});
-  if (c.qkv_bias) {
-    l.q_bias = take("self_attn.q_proj.bias", {q});
-    l.k_bias = take("self_attn.k_proj.bias", {kv});
-    l.v_bias = take("self_attn.v_proj.bias", {kv});
-  }
-  if (c.output_bias) l.o_bias = take("self_attn.o_proj.bias", {c.width});
-  if (c.qk_norm) {
-    l.q_norm = take("self_attn.q_norm.weight", {c.head_width});
-    l.k_norm = take("self_attn.k_norm.weight", {c.head_width});
-  }
-  l.ffn_norm = take("post_attention_layernorm.weight", {c.width});
-  l.gate = take("mlp.gate_proj.weight", {c.ffn_width, c.width});
-  l.up = take("mlp.up_proj.weight", {c.ffn_width, c.width});
-  l.down = take("mlp.down_proj.weight", {c.width, c.ffn_width});
+  for (const LayerTensor& t : layer_tensors(c)) l.*t.tensor = weights.take("model.layers." + std::to_string(i) + "." + t.hf, t.shape);
   return l;
 }
 

@@ -9,6 +9,7 @@
 #include "cai/io/gguf.hpp"
 #include "cai/io/json.hpp"
 #include "cai/model/checkpoint.hpp"
+#include "cai/model/layer_tensors.hpp"
 #include "cai/model/llama.hpp"
 
 namespace cai {
@@ -157,22 +158,17 @@ void export_gguf(const Llama& model, const fs::path& tokenizer_folder, const fs:
   write_tokenizer(out, tokenizer_folder);
 
   const auto matrix = [&](const std::string& name, const at::Tensor& t) { out.tensor(name, t, type->second.first); };
-  const auto vector = [&](const std::string& name, const at::Tensor& t) {
-    if (t.defined()) out.tensor(name, t, GgufType::kF32);
-  };
+  const auto vector = [&](const std::string& name, const at::Tensor& t) { out.tensor(name, t, GgufType::kF32); };
   matrix("token_embd.weight", model.embedding);
-  for (std::size_t i = 0; i < model.layers.size(); ++i) {
-    const LlamaLayer& l = model.layers[i];
-    const std::string at = "blk." + std::to_string(i) + ".";
-    vector(at + "attn_norm.weight", l.attention_norm);
-    matrix(at + "attn_q.weight", kind == "llama" ? interleaved(l.q, c.heads) : l.q);
-    matrix(at + "attn_k.weight", kind == "llama" ? interleaved(l.k, c.kv_heads) : l.k);
-    matrix(at + "attn_v.weight", l.v), matrix(at + "attn_output.weight", l.o);
-    vector(at + "attn_q.bias", l.q_bias), vector(at + "attn_k.bias", l.k_bias), vector(at + "attn_v.bias", l.v_bias);
-    vector(at + "attn_q_norm.weight", l.q_norm), vector(at + "attn_k_norm.weight", l.k_norm);
-    vector(at + "ffn_norm.weight", l.ffn_norm);
-    matrix(at + "ffn_gate.weight", l.gate), matrix(at + "ffn_up.weight", l.up), matrix(at + "ffn_down.weight", l.down);
-  }
+  const std::vector<LayerTensor> tensors = layer_tensors(c);
+  for (std::size_t i = 0; i < model.layers.size(); ++i)
+    for (const LayerTensor& t : tensors) {
+      const std::string name = "blk." + std::to_string(i) + "." + t.gguf;
+      const at::Tensor& weight = model.layers[i].*t.tensor;
+      const std::int64_t heads = kind != "llama" ? 0 : t.tensor == &LlamaLayer::q ? c.heads : t.tensor == &LlamaLayer::k ? c.kv_heads : 0;
+      if (weight.dim() == 1) vector(name, weight);
+      else matrix(name, heads > 0 ? interleaved(weight, heads) : weight);
+    }
   vector("output_norm.weight", model.norm);
   if (!c.tied_head) matrix("output.weight", model.head);
   out.write(file);

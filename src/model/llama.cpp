@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <functional>
+#include <string_view>
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
 #include "cai/model/fused.hpp"
+#include "cai/model/layer_tensors.hpp"
 
 namespace cai {
 namespace {
@@ -26,18 +28,9 @@ QueryKeyValue query_key_value(const ModelConfig& c, const LlamaLayer& l, const a
 
 std::vector<std::pair<std::string, at::Tensor>> Llama::named_weights() const {
   std::vector<std::pair<std::string, at::Tensor>> all{{"model.embed_tokens.weight", embedding}};
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    const LlamaLayer& l = layers[i];
-    const std::string at = "model.layers." + std::to_string(i) + ".";
-    const std::pair<const char*, const at::Tensor*> named[] = {
-        {"input_layernorm.weight", &l.attention_norm}, {"self_attn.q_proj.weight", &l.q}, {"self_attn.k_proj.weight", &l.k},
-        {"self_attn.v_proj.weight", &l.v}, {"self_attn.q_proj.bias", &l.q_bias}, {"self_attn.k_proj.bias", &l.k_bias},
-        {"self_attn.v_proj.bias", &l.v_bias}, {"self_attn.o_proj.bias", &l.o_bias}, {"self_attn.q_norm.weight", &l.q_norm},
-        {"self_attn.k_norm.weight", &l.k_norm}, {"self_attn.o_proj.weight", &l.o}, {"post_attention_layernorm.weight", &l.ffn_norm},
-        {"mlp.gate_proj.weight", &l.gate}, {"mlp.up_proj.weight", &l.up}, {"mlp.down_proj.weight", &l.down}};
-    for (const auto& [name, tensor] : named)
-      if (tensor->defined()) all.emplace_back(at + name, *tensor);
-  }
+  const std::vector<LayerTensor> tensors = layer_tensors(config);
+  for (std::size_t i = 0; i < layers.size(); ++i)
+    for (const LayerTensor& t : tensors) all.emplace_back("model.layers." + std::to_string(i) + "." + t.hf, layers[i].*t.tensor);
   all.emplace_back("model.norm.weight", norm);
   if (!config.tied_head) all.emplace_back("lm_head.weight", head);
   return all;
@@ -63,10 +56,7 @@ Llama Llama::clone() const {
   };
   own(copy.embedding), own(copy.norm);
   copy.head = config.tied_head ? copy.embedding : head.detach().clone();
-  for (LlamaLayer& l : copy.layers)
-    for (at::Tensor* t : {&l.attention_norm, &l.q, &l.k, &l.v, &l.q_bias, &l.k_bias, &l.v_bias, &l.o_bias, &l.q_norm, &l.k_norm, &l.o, &l.ffn_norm,
-                          &l.gate, &l.up, &l.down})
-      own(*t);
+  for (LlamaLayer& l : copy.layers) for_each_tensor(l, own);
   return copy;
 }
 
@@ -192,13 +182,7 @@ Llama random_llama(const ModelConfig& c, std::uint64_t seed) {
   m.embedding = normal({c.vocabulary, c.width});
   for (std::int64_t i = 0; i < c.layers; ++i) {
     LlamaLayer l;
-    l.attention_norm = at::ones({c.width}), l.ffn_norm = at::ones({c.width});
-    l.q = normal({c.heads * c.head_width, c.width}), l.k = normal({c.kv_heads * c.head_width, c.width}), l.v = normal({c.kv_heads * c.head_width, c.width});
-    if (c.qkv_bias) l.q_bias = normal({c.heads * c.head_width}), l.k_bias = normal({c.kv_heads * c.head_width}), l.v_bias = normal({c.kv_heads * c.head_width});
-    if (c.output_bias) l.o_bias = normal({c.width});
-    if (c.qk_norm) l.q_norm = at::ones({c.head_width}), l.k_norm = at::ones({c.head_width});
-    l.o = normal({c.width, c.heads * c.head_width});
-    l.gate = normal({c.ffn_width, c.width}), l.up = normal({c.ffn_width, c.width}), l.down = normal({c.width, c.ffn_width});
+    for (const LayerTensor& t : layer_tensors(c)) l.*t.tensor = std::string_view(t.gguf).ends_with("norm.weight") ? at::ones(t.shape) : normal(t.shape);
     m.layers.push_back(l);
   }
   m.norm = at::ones({c.width});

@@ -6,22 +6,15 @@
 #include <map>
 #include <set>
 
+#include "cai/model/layer_tensors.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
 
 std::int64_t shared_layers(const Llama& a, const Llama& b) {
-  const auto same = [](const at::Tensor& x, const at::Tensor& y) {
-    return x.defined() == y.defined() && (!x.defined() || x.is_same(y) || (x.sizes() == y.sizes() && at::equal(x, y)));
-  };
-  if (!same(a.embedding, b.embedding)) return 0;
+  if (!a.embedding.is_same(b.embedding) && (a.embedding.sizes() != b.embedding.sizes() || !at::equal(a.embedding, b.embedding))) return 0;
   std::int64_t n = 0;
-  for (; n < std::min(a.config.layers, b.config.layers); ++n) {
-    const LlamaLayer &x = a.layers[static_cast<std::size_t>(n)], &y = b.layers[static_cast<std::size_t>(n)];
-    if (!same(x.attention_norm, y.attention_norm) || !same(x.q, y.q) || !same(x.k, y.k) || !same(x.v, y.v) || !same(x.o, y.o) || !same(x.ffn_norm, y.ffn_norm) ||
-        !same(x.gate, y.gate) || !same(x.up, y.up) || !same(x.down, y.down) || !same(x.q_bias, y.q_bias) || !same(x.k_bias, y.k_bias) || !same(x.v_bias, y.v_bias))
-      return n;
-  }
+  while (n < std::min(a.config.layers, b.config.layers) && is_same(a.layers[static_cast<std::size_t>(n)], b.layers[static_cast<std::size_t>(n)])) ++n;
   return n;
 }
 

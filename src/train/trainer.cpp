@@ -14,6 +14,7 @@
 #include "cai/base/stop.hpp"
 #include "cai/base/text.hpp"
 #include "cai/io/safetensors.hpp"
+#include "cai/model/layer_tensors.hpp"
 
 namespace cai {
 
@@ -33,11 +34,7 @@ NamedTensors make_trainable(Llama& model, long trainable_layers) {
     else own(model.head);
   }
   const std::int64_t first = first_trainable_layer(model.config, trainable_layers);
-  for (std::int64_t i = first; i < model.config.layers; ++i) {
-    LlamaLayer& l = model.layers[static_cast<std::size_t>(i)];
-    for (at::Tensor* t : {&l.attention_norm, &l.q, &l.k, &l.v, &l.q_bias, &l.k_bias, &l.v_bias, &l.o_bias, &l.q_norm, &l.k_norm, &l.o, &l.ffn_norm, &l.gate, &l.up, &l.down})
-      own(*t);
-  }
+  for (std::int64_t i = first; i < model.config.layers; ++i) for_each_tensor(model.layers[static_cast<std::size_t>(i)], own);
   own(model.norm);
   NamedTensors learning;
   for (auto& [name, t] : model.named_weights())

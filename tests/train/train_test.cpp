@@ -19,10 +19,12 @@
 #include "cai/base/stop.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/io/file.hpp"
+#include "cai/model/layer_tensors.hpp"
 #include "cai/model/reward_model.hpp"
 #include "cai/train/answers.hpp"
 #include "cai/train/loss.hpp"
 #include "cai/train/ppo.hpp"
+#include "cai/train/rollouts.hpp"
 #include "cai/train/train.hpp"
 #include "cai/train/trainer.hpp"
 
@@ -47,6 +49,22 @@ struct Folder {
     return n;
   }
 };
+
+// Each tensor of a layer counts: a reward model that differs in one alone is not scored on the policy's states, and each learns.
+TEST(Layers, AreSharedAndTrainedTensorByTensor) {
+  ModelConfig config = tiny();
+  config.qkv_bias = config.output_bias = config.qk_norm = true;
+  Llama model = random_llama(config, 1);
+  EXPECT_EQ(shared_layers(model, model.clone()), 3);
+  for (const LayerTensor& t : layer_tensors(config)) {
+    const Llama other = model.clone();
+    (other.layers[1].*t.tensor).add_(1);
+    EXPECT_EQ(shared_layers(model, other), 1) << t.hf;
+  }
+  EXPECT_EQ(make_trainable(model, 2).size(), 2 * layer_tensors(config).size() + 1);
+  for (const LayerTensor& t : layer_tensors(config))
+    EXPECT_TRUE((model.layers[1].*t.tensor).requires_grad() && !(model.layers[0].*t.tensor).requires_grad()) << t.hf;
+}
 
 std::vector<TrainExample> examples(int n) {
   std::vector<TrainExample> all;
