@@ -1,5 +1,7 @@
 #include "cai/base/text.hpp"
 
+#include <utf8proc.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -39,8 +41,18 @@ std::string hex(std::uint32_t value, int digits) {
 
 bool is_hidden(char32_t c) {
   if (c < 0x80) return (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
-  return c < 0xa0 || c == 0xad || c == 0x61c || c == 0x115f || c == 0x1160 || c == 0x180e || (c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
-         (c >= 0x2060 && c <= 0x206f) || c == 0x3164 || c == 0xfeff || c == 0xffa0 || (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe007f);
+  if (c >= 0xe0000 && c <= 0xe0fff) return true;  // tags and the variation selectors' supplement: no glyph of their own
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP: return true;
+    default: break;
+  }
+  // Letters, marks and a symbol that show nothing. U+FE0E and U+FE0F stand behind many emoji and stay.
+  return c == 0x34f || c == 0x115f || c == 0x1160 || c == 0x17b4 || c == 0x17b5 || (c >= 0x180b && c <= 0x180f) || c == 0x2065 || c == 0x2800 || c == 0x3164 ||
+         (c >= 0xfe00 && c <= 0xfe0d) || c == 0xffa0 || (c >= 0xfff0 && c <= 0xfffb);
 }
 
 std::size_t plain_ascii(std::string_view s, std::size_t from) {

@@ -23,8 +23,8 @@ Regex::Regex(const std::string& pattern) : compiled_(std::make_shared<Compiled>(
   pcre2_jit_compile(compiled_->code, PCRE2_JIT_COMPLETE);  // without JIT support the interpreter serves
 }
 
-std::vector<std::string_view> Regex::pieces(std::string_view text) const {
-  std::vector<std::string_view> out;
+std::vector<Piece> Regex::cut(std::string_view text) const {
+  std::vector<Piece> out;
   struct Match {
     pcre2_match_data* data;
     ~Match() { pcre2_match_data_free(data); }
@@ -40,11 +40,11 @@ std::vector<std::string_view> Regex::pieces(std::string_view text) const {
     if (n < 0) throw InputError("pre-tokeniser: PCRE2 error " + std::to_string(n) + " on this text");
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(match.data);
     if (ends[0] < done || ends[1] <= ends[0]) throw InputError("pre-tokeniser: a pattern that goes backwards (\\K)");
-    if (ends[0] > done) out.push_back(text.substr(done, ends[0] - done));
-    out.push_back(text.substr(ends[0], ends[1] - ends[0]));
+    if (ends[0] > done) out.push_back({text.substr(done, ends[0] - done), false});
+    out.push_back({text.substr(ends[0], ends[1] - ends[0]), true});
     done = at = ends[1];
   }
-  if (done < text.size()) out.push_back(text.substr(done));
+  if (done < text.size()) out.push_back({text.substr(done), false});
   return out;
 }
 

@@ -121,8 +121,22 @@ class SentencePiece : public Tokenizer {
   std::optional<int> bos() const override { return optional(processor_.bos_id()); }
   std::optional<int> eos() const override { return optional(processor_.eos_id()); }
   bool adds_bos() const override { return flag_of(config_, "add_bos_token", true); }
-  std::string chat_template() const override {
-    return config_.contains("chat_template") && config_["chat_template"].is_string() ? config_["chat_template"].get<std::string>() : "";
+  std::string chat_template() const override { return template_of(config_, "tokenizer_config.json"); }
+
+  std::vector<AddedToken> controls() const override {
+    std::vector<AddedToken> out;
+    for (int id = 0; id < vocabulary(); ++id)
+      if (processor_.IsControl(id)) out.push_back({processor_.IdToPiece(id), id, true});
+    for (const std::string& name : reachable_) out.push_back({name, processor_.PieceToId(name), true});
+    return out;
+  }
+
+  std::map<std::string, std::string> named_tokens() const override {
+    std::map<std::string, std::string> named = named_tokens_of(config_);
+    const std::pair<const char*, int> ids[] = {{"bos_token", processor_.bos_id()}, {"eos_token", processor_.eos_id()}, {"unk_token", processor_.unk_id()}};
+    for (const auto& [name, id] : ids)
+      if (id >= 0) named.emplace(name, processor_.IdToPiece(id));
+    return named;
   }
 
   void save(const fs::path& folder) const override {

@@ -27,6 +27,14 @@ TEST(Printable, NeverLeavesAHiddenCharacter) {
   }
 }
 
+TEST(Printable, KnowsEachKindOfCharacterThatShowsNothing) {
+  for (const char32_t c : {U'\u034f', U'\u0600', U'\u06dd', U'\u061c', U'\u115f', U'\u17b4', U'\u180b', U'\u180e', U'\u2028', U'\u2065', U'\u2800', U'\u3164', U'\ufe00', U'\ufff9', U'\U000110bd',
+                           U'\U0001d173', U'\U000e0001', U'\U000e0100', U'\U000e01ef', U'\U000f0000', U'\ue000'})
+    EXPECT_TRUE(is_hidden(c)) << static_cast<std::uint32_t>(c);
+  for (const char32_t c : {U' ', U'\n', U'\u00a0', U'\u00e9', U'\u0301', U'\u2003', U'\u3000', U'\ufe0f', U'\U0001f600', U'\U0001f3fb'})
+    EXPECT_FALSE(is_hidden(c)) << static_cast<std::uint32_t>(c);
+}
+
 TEST(PlainAscii, EndsAtEachByteThatIsNot) {
   for (int c = 0; c < 256; ++c)
     for (std::size_t at = 0; at < 20; ++at) {

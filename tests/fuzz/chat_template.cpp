@@ -18,6 +18,8 @@ class Bytes : public cai::Tokenizer {
   }
   std::string decode(std::span<const int>) const override { return ""; }
   std::optional<int> control(std::string_view name) const override { return 256 + static_cast<int>(name.size()); }
+  std::vector<cai::AddedToken> controls() const override { return {}; }
+  std::map<std::string, std::string> named_tokens() const override { return {}; }
   bool is_control(int token) const override { return token >= 256; }
   int vocabulary() const override { return 512; }
   std::optional<int> bos() const override { return 256; }

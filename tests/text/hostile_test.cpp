@@ -68,10 +68,10 @@ TEST(Bpe, FindsAddedTokensOfALongTextInOneGo) {
 TEST(Regex, AHostilePatternIsRefusedOrStops) {
   EXPECT_NE(refusal([] { Regex("\\C"); }), "accepted");
   EXPECT_NE(refusal([] { Regex("(a"); }), "accepted");
-  EXPECT_NE(refusal([] { Regex("(x+x+)+y").pieces(std::string(2000, 'x') + "!y"); }), "accepted");  // gives up; does not run for ever
+  EXPECT_NE(refusal([] { Regex("(x+x+)+y").cut(std::string(2000, 'x') + "!y"); }), "accepted");  // gives up; does not run for ever
   std::string joined;
   const std::string text = "ab\xc3\xa9 cab";
-  for (const std::string_view piece : Regex("a\\Kb").pieces(text)) joined += piece;
+  for (const Piece& piece : Regex("a\\Kb").cut(text)) joined += piece.text;
   EXPECT_EQ(joined, text);
 }
 
