@@ -42,7 +42,7 @@ bool starts_with_any_of(std::string_view text, std::initializer_list<std::string
 // One past the quotes, brackets and further marks that belong to the sentence before them.
 std::size_t past_closing(std::string_view text, std::size_t at) {
   for (std::size_t length; at < text.size() &&
-       starts_with_any_of(text.substr(at), {"\"", "'", ")", "]", "*", ".", "!", "?", "”", "’", "“", "»", "\u00a0»", "」", "』", "）", "。", "？", "！"}, length);)
+       starts_with_any_of(text.substr(at), {"\"", "'", ")", "]", "*", ".", "!", "?", "”", "’", "“", "»", " »", "\u00a0»", "\u202f»", "」", "』", "）", "。", "？", "！"}, length);)
     at += length;
   return at;
 }

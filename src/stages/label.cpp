@@ -50,7 +50,7 @@ Json choice_label(const LabelConfig& config, const Pair& pair, const std::vector
   double p = sigmoid(preference.log_odds);
   if (config.chain_of_thought) p = std::clamp(p, config.clamp_low, config.clamp_high);
   const bool is_tie = std::abs(p - 0.5) < config.minimum_margin;
-  record["p"] = std::round(p * 1e6) / 1e6;
+  record["p"] = std::round(p * 1e12) / 1e12;  // 0.1, not 0.09999999999999998
   record["log_odds"] = by_principle;
   record["by_rank"] = preference.by_rank;
   record["orders_agree"] = !views.empty() && (prefer(first).log_odds > 0) == (prefer(second).log_odds > 0);
@@ -127,7 +127,7 @@ Json contrast_label(const LabelConfig& config, const Constitution& constitution,
     const double confident = std::clamp(sigmoid(towards_wanted / kContrastScale), std::max(0.55, 0.5 + config.minimum_margin), 0.95);
     p = pair.wanted == "a" ? confident : 1 - confident;
   }
-  record["p"] = std::round(p * 1e6) / 1e6;
+  record["p"] = std::round(p * 1e12) / 1e12;  // 0.1, not 0.09999999999999998
   // Where one side declines and the other does not, the kind of the request decided, whatever principle the sides were written under.
   const bool by_principle = problem.empty() && !is_known;
   record["log_odds"] = by_principle ? Json{{pair.principle, std::log(p / (1 - p))}} : Json::object();
