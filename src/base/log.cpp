@@ -1,12 +1,15 @@
 #include "cai/base/log.hpp"
 
+#include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 
+#include "cai/base/log_sinks.hpp"
 #include "cai/base/text.hpp"
 
 namespace cai {
@@ -23,6 +26,34 @@ spdlog::logger& logger() {
   return *instance;
 }
 
+struct Extra {
+  std::mutex mutex;
+  std::shared_ptr<spdlog::logger> file;
+  std::function<void()> clear;
+};
+
+Extra& extra() {
+  static Extra instance;
+  return instance;
+}
+
+// As the inside of a JSON string.
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : one_line(text)) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+void say(spdlog::level::level_enum level, const std::string& message) {
+  before_log();
+  logger().log(level, "{}", printable(message));
+  const std::lock_guard lock(extra().mutex);
+  if (extra().file) extra().file->log(level, "{}", escaped(message));
+}
+
 }  // namespace
 
 void set_log_level(LogLevel level) {
@@ -35,9 +66,39 @@ void set_log_level(LogLevel level) {
   }
 }
 
-void log_debug(const std::string& message) { logger().debug("{}", printable(message)); }
-void log_info(const std::string& message) { logger().info("{}", printable(message)); }
-void log_warning(const std::string& message) { logger().warn("{}", printable(message)); }
-void log_error(const std::string& message) { logger().error("{}", printable(message)); }
+void log_to_file(const std::filesystem::path& file) {
+  const std::lock_guard lock(extra().mutex);
+  extra().file.reset();
+  if (file.empty()) return;
+  try {
+    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file.string());
+    extra().file = std::make_shared<spdlog::logger>("file", sink);
+  } catch (const spdlog::spdlog_ex& failed) {
+    logger().warn("{}", printable(failed.what()));
+    return;
+  }
+  extra().file->set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S%z","level":"%l","message":"%v"})");
+  extra().file->flush_on(spdlog::level::trace);
+  extra().file->set_error_handler([](const std::string&) {});  // a full disk is told by what writes results
+}
+
+void set_before_log(std::function<void()> clear) {
+  const std::lock_guard lock(extra().mutex);
+  extra().clear = std::move(clear);
+}
+
+void before_log() {
+  std::function<void()> clear;
+  {
+    const std::lock_guard lock(extra().mutex);
+    clear = extra().clear;
+  }
+  if (clear) clear();
+}
+
+void log_debug(const std::string& message) { say(spdlog::level::debug, message); }
+void log_info(const std::string& message) { say(spdlog::level::info, message); }
+void log_warning(const std::string& message) { say(spdlog::level::warn, message); }
+void log_error(const std::string& message) { say(spdlog::level::err, message); }
 
 }  // namespace cai

@@ -9,45 +9,182 @@
 #include "cai/base/random.hpp"
 
 namespace cai {
+namespace {
 
-Interval wilson(long successes, long n) {
-  if (n <= 0) return {0, 0, 1, 0};
-  constexpr double z = 1.959963984540054;
-  const double p = static_cast<double>(successes) / static_cast<double>(n), m = static_cast<double>(n);
-  const double centre = (p + z * z / (2 * m)) / (1 + z * z / m);
-  const double half = z / (1 + z * z / m) * std::sqrt(p * (1 - p) / m + z * z / (4 * m * m));
-  return {p, std::max(0.0, centre - half), std::min(1.0, centre + half), n};
-}
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kZ = 1.959963984540054;  // 97.5 % quantile of the normal distribution
 
-Interval bootstrap_mean(std::span<const double> values, long samples, std::uint64_t seed) {
-  if (values.empty()) return {};
-  const std::vector<double> group(values.begin(), values.end());
-  return bootstrap_balanced({&group, 1}, samples, seed);
-}
+double normal_share(double z) { return std::erfc(-z / std::sqrt(2.0)) / 2; }
 
-Interval bootstrap_balanced(std::span<const std::vector<double>> groups, long samples, std::uint64_t seed) {
-  Interval result;
-  for (const std::vector<double>& group : groups) {
-    if (group.empty()) throw Bug("an empty group has no mean");
-    double sum = 0;
-    for (double v : group) sum += v;
-    result.value += sum / static_cast<double>(group.size()) / static_cast<double>(groups.size());
-    result.n += static_cast<long>(group.size());
+// Its inverse, by halving.
+double normal_quantile(double share) {
+  double low = -40, high = 40;
+  for (int i = 0; i < 100; ++i) {
+    const double middle = (low + high) / 2;
+    (normal_share(middle) < share ? low : high) = middle;
   }
+  return (low + high) / 2;
+}
+
+Interval wilson_of(double p, double m) {
+  const double centre = (p + kZ * kZ / (2 * m)) / (1 + kZ * kZ / m);
+  const double half = kZ / (1 + kZ * kZ / m) * std::sqrt(p * (1 - p) / m + kZ * kZ / (4 * m * m));
+  // Rounding must not cut off the ends that are exact.
+  return {p, p > 0 ? std::max(0.0, centre - half) : 0, p < 1 ? std::min(1.0, centre + half) : 1, std::lround(m)};
+}
+
+// Variance of a ratio sum(y) / sum(n) with clusters, from the sum over clusters of (y - n ratio)^2.
+double cluster_variance(double squares, double clusters, double n) { return clusters / (clusters - 1) * squares / (n * n); }
+
+// How many independent items say as much.
+double effective_number(double n, double clusters, double variance, double independent) {
+  if (!(independent > 0) || clusters < 2) return clusters;
+  return n / std::max(1.0, variance / independent);
+}
+
+// Tango's score of the hypothesis that the difference is `d`; falls with d.
+double tango_score(double gained, double lost, double n, double d) {
+  const double a = 2 * n, b = -gained - lost + (2 * n - gained + lost) * d, c = -lost * d * (1 - d);
+  const double q = (std::sqrt(std::max(0.0, b * b - 4 * a * c)) - b) / (2 * a);  // likeliest share of pairs that were lost
+  const double variance = n * (2 * q + d * (1 - d)), over = gained - lost - n * d;
+  if (variance > 0) return over / std::sqrt(variance);
+  return over > 0 ? kInfinity : over < 0 ? -kInfinity : 0;
+}
+
+// Where the score falls below `bound`.
+double tango_limit(double gained, double lost, double n, double bound) {
+  double low = -1, high = 1;
+  for (int i = 0; i < 80; ++i) {
+    const double middle = (low + high) / 2;
+    (tango_score(gained, lost, n, middle) > bound ? low : high) = middle;
+  }
+  return (low + high) / 2;
+}
+
+std::vector<double> resampled_means(std::span<const double> values, long samples, std::uint64_t seed) {
   std::vector<double> means(static_cast<std::size_t>(std::max(1L, samples)));
   Random random = Random(seed).derive("bootstrap");
   for (double& mean : means) {
-    for (const std::vector<double>& group : groups) {
-      double total = 0;
-      for (std::size_t i = 0; i < group.size(); ++i) total += group[random.below(group.size())];
-      mean += total / static_cast<double>(group.size()) / static_cast<double>(groups.size());
-    }
+    for (std::size_t i = 0; i < values.size(); ++i) mean += values[random.below(values.size())];
+    mean /= static_cast<double>(values.size());
   }
   std::sort(means.begin(), means.end());
-  const auto quantile = [&](double q) { return means[static_cast<std::size_t>(std::lround(q * static_cast<double>(means.size() - 1)))]; };
-  result.low = quantile(0.025);
-  result.high = quantile(0.975);
-  return result;
+  return means;
+}
+
+double quantile(const std::vector<double>& sorted, double share) {
+  const double at = share * static_cast<double>(sorted.size() - 1);
+  const std::size_t below = static_cast<std::size_t>(at), above = std::min(below + 1, sorted.size() - 1);
+  return sorted[below] + (at - static_cast<double>(below)) * (sorted[above] - sorted[below]);
+}
+
+// P(gained - lost = 2 k - n) of n changes that fall either way alike, by k.
+std::vector<double> binomial(long n) {
+  std::vector<double> p;
+  for (long k = 0; k <= n; ++k)
+    p.push_back(std::exp(std::lgamma(n + 1.0) - std::lgamma(k + 1.0) - std::lgamma(n - k + 1.0) - static_cast<double>(n) * std::log(2.0)));
+  return p;
+}
+
+}  // namespace
+
+bool Interval::is_known() const { return std::isfinite(low) && std::isfinite(high); }
+
+Interval wilson(long successes, long n) {
+  if (n <= 0) return {0, 0, 1, 0};
+  return wilson_of(static_cast<double>(successes) / static_cast<double>(n), static_cast<double>(n));
+}
+
+void ClusteredShare::add(const std::string& prompt, bool yes) {
+  Count& count = by_prompt_[prompt];
+  count.yes += yes;
+  count.n += 1;
+}
+
+Interval ClusteredShare::interval() const {
+  double yes = 0, n = 0, squares = 0;
+  const double clusters = static_cast<double>(by_prompt_.size());
+  for (const auto& [prompt, count] : by_prompt_) {
+    yes += count.yes;
+    n += count.n;
+  }
+  if (n == 0) return wilson(0, 0);
+  const double p = yes / n;
+  for (const auto& [prompt, count] : by_prompt_) squares += (count.yes - count.n * p) * (count.yes - count.n * p);
+  Interval interval = wilson_of(p, effective_number(n, clusters, cluster_variance(squares, clusters, n), p * (1 - p) / n));
+  interval.n = std::lround(n);
+  interval.prompts = std::lround(clusters);
+  return interval;
+}
+
+Interval paired_difference(double gained, double lost, double n) {
+  if (n <= 0) return {0, -1, 1, 0};
+  return {(gained - lost) / n, tango_limit(gained, lost, n, kZ), tango_limit(gained, lost, n, -kZ), std::lround(n)};
+}
+
+void ClusteredDifference::add(const std::string& prompt, bool now, bool before) {
+  Count& count = by_prompt_[prompt];
+  count.gained += now && !before;
+  count.lost += before && !now;
+  count.n += 1;
+}
+
+Interval ClusteredDifference::interval() const {
+  double gained = 0, lost = 0, n = 0, squares = 0;
+  const double clusters = static_cast<double>(by_prompt_.size());
+  for (const auto& [prompt, count] : by_prompt_) {
+    gained += count.gained;
+    lost += count.lost;
+    n += count.n;
+  }
+  if (n == 0) return paired_difference(0, 0, 0);
+  const double d = (gained - lost) / n;
+  for (const auto& [prompt, count] : by_prompt_) {
+    const double over = count.gained - count.lost - count.n * d;
+    squares += over * over;
+  }
+  const double independent = ((gained + lost) / n - d * d) / n;
+  const double share = effective_number(n, clusters, cluster_variance(squares, clusters, n), independent) / n;
+  Interval interval = paired_difference(gained * share, lost * share, n * share);
+  interval.n = std::lround(n);
+  interval.prompts = std::lround(clusters);
+  return interval;
+}
+
+Interval as_win_rate(const Interval& d) { return {(1 + d.value) / 2, (1 + d.low) / 2, (1 + d.high) / 2, d.n, d.prompts}; }
+
+Interval mean_of_independent(std::span<const Interval> independent) {
+  Interval mean;
+  const double groups = static_cast<double>(independent.size());
+  double below = 0, above = 0;
+  for (const Interval& one : independent) {
+    mean.value += one.value / groups;
+    mean.n += one.n;
+    below += (one.value - one.low) * (one.value - one.low);
+    above += (one.high - one.value) * (one.high - one.value);
+  }
+  mean.low = mean.value - std::sqrt(below) / groups;
+  mean.high = mean.value + std::sqrt(above) / groups;
+  return mean;
+}
+
+Interval bootstrap_mean(std::span<const double> values, long samples, std::uint64_t seed) {
+  const double n = static_cast<double>(values.size());
+  double mean = 0, squares = 0, cubes = 0;
+  for (const double v : values) mean += v / n;
+  const bool all_equal = std::all_of(values.begin(), values.end(), [&](double v) { return v == values.front(); });
+  if (all_equal) return {values.empty() ? 0 : values.front(), -kInfinity, kInfinity, static_cast<long>(values.size())};
+  for (const double v : values) {
+    squares += (v - mean) * (v - mean);
+    cubes += (v - mean) * (v - mean) * (v - mean);
+  }
+  const std::vector<double> means = resampled_means(values, samples, seed);
+  const auto [first, last] = std::equal_range(means.begin(), means.end(), mean);
+  const double below = static_cast<double>((first - means.begin()) + (last - means.begin())) / 2;  // a tie counts half
+  const double bias = normal_quantile(std::clamp(below / static_cast<double>(means.size()), 1e-6, 1 - 1e-6));
+  const double acceleration = cubes / (6 * std::pow(squares, 1.5));  // of the jackknife's means
+  const auto limit = [&](double z) { return quantile(means, normal_share(bias + (bias + z) / (1 - acceleration * (bias + z)))); };
+  return {mean, limit(-kZ), limit(kZ), static_cast<long>(values.size())};
 }
 
 Interval bootstrap_difference(std::span<const double> a, std::span<const double> b, long samples, std::uint64_t seed) {
@@ -57,13 +194,38 @@ Interval bootstrap_difference(std::span<const double> a, std::span<const double>
   return bootstrap_mean(difference, samples, seed);
 }
 
-double mcnemar(long only_first, long only_second) {
-  const long n = only_first + only_second, k = std::min(only_first, only_second);
-  if (n == 0) return 1;
-  double tail = 0;  // P(X <= k), X ~ Binomial(n, 1/2)
-  for (long i = 0; i <= k; ++i)
-    tail += std::exp(std::lgamma(n + 1.0) - std::lgamma(i + 1.0) - std::lgamma(n - i + 1.0) - static_cast<double>(n) * std::log(2.0));
-  return std::min(1.0, 2 * tail);
+double mcnemar(std::span<const Changes> groups) {
+  // The distribution of the sum over groups, one group at a time.
+  std::vector<std::pair<double, double>> sums = {{0, 1}};  // sum, probability
+  double seen = 0;
+  for (const Changes& group : groups) {
+    const long changed = group.gained + group.lost;
+    if (changed == 0) continue;
+    seen += static_cast<double>(group.gained - group.lost) / static_cast<double>(group.n);
+    const std::vector<double> p = binomial(changed);
+    std::vector<std::pair<double, double>> next;
+    for (const auto& [sum, before] : sums)
+      for (long k = 0; k <= changed; ++k)
+        next.emplace_back(sum + static_cast<double>(2 * k - changed) / static_cast<double>(group.n), before * p[static_cast<std::size_t>(k)]);
+    sums = std::move(next);
+  }
+  double tail = 0;
+  for (const auto& [sum, p] : sums)
+    if (std::abs(sum) >= std::abs(seen) - 1e-9) tail += p;
+  return std::min(1.0, tail);
+}
+
+std::vector<double> holm(std::span<const double> p) {
+  std::vector<std::size_t> order(p.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return p[a] < p[b]; });
+  std::vector<double> adjusted(p.size());
+  double least = 0;
+  for (std::size_t rank = 0; rank < order.size(); ++rank) {
+    least = std::max(least, std::min(1.0, p[order[rank]] * static_cast<double>(p.size() - rank)));
+    adjusted[order[rank]] = least;
+  }
+  return adjusted;
 }
 
 double pearson(std::span<const double> x, std::span<const double> y) {
@@ -79,8 +241,10 @@ double pearson(std::span<const double> x, std::span<const double> y) {
   return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : 0;
 }
 
-double kappa(std::span<const int> a, std::span<const int> b) {
-  if (a.size() != b.size() || a.empty()) return 0;
+std::optional<double> kappa(std::span<const int> a, std::span<const int> b) {
+  constexpr std::size_t kFewest = 30;
+  if (a.size() != b.size()) throw Bug("kappa of " + std::to_string(a.size()) + " and " + std::to_string(b.size()) + " verdicts");
+  if (a.size() < kFewest) return std::nullopt;
   const double n = static_cast<double>(a.size());
   double agree = 0, yes_a = 0, yes_b = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -89,7 +253,8 @@ double kappa(std::span<const int> a, std::span<const int> b) {
     yes_b += b[i] != 0;
   }
   const double chance = (yes_a * yes_b + (n - yes_a) * (n - yes_b)) / (n * n);
-  return chance < 1 ? (agree / n - chance) / (1 - chance) : 1;
+  if (yes_a == 0 || yes_a == n || yes_b == 0 || yes_b == n) return std::nullopt;
+  return (agree / n - chance) / (1 - chance);
 }
 
 Interval prediction_powered_mean(std::span<const double> outcome, std::span<const double> predicted_known, std::span<const double> predicted) {

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "cai/base/words.hpp"
+
 namespace cai {
 namespace {
 
@@ -134,16 +136,59 @@ std::string lower_ascii(std::string_view s) {
   return out;
 }
 
+namespace {
+
+bool is_letter_or_digit(char32_t c) {
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT: case UTF8PROC_CATEGORY_LM: case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN: case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_NO: return true;
+    default: return false;
+  }
+}
+
+}  // namespace
+
+bool is_written_without_spaces(char32_t c) {
+  return (c >= 0x0e00 && c <= 0x0eff) || (c >= 0x1000 && c <= 0x109f) || (c >= 0x1780 && c <= 0x17ff) ||  // Thai, Lao, Burmese, Khmer
+         (c >= 0x3040 && c <= 0x30ff) || (c >= 0x31f0 && c <= 0x31ff) || (c >= 0xff66 && c <= 0xff9d) ||  // kana
+         (c >= 0x3400 && c <= 0x9fff) || (c >= 0xf900 && c <= 0xfaff) || (c >= 0x20000 && c <= 0x3ffff);  // ideographs
+}
+
 std::vector<std::string> words_of(std::string_view text) {
   std::vector<std::string> words;
   std::string word;
-  for (const char c : text) {
-    const bool belongs = static_cast<unsigned char>(c) >= 0x80 || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    if (belongs) word += c;
-    else if (c != '\'' && !word.empty()) words.push_back(lower_ascii(word)), word.clear();
+  const auto end_word = [&] {
+    if (!word.empty()) words.push_back(std::move(word));
+    word.clear();
+  };
+  for (std::size_t i = 0, bad; i < text.size();) {
+    std::uint32_t c;
+    const std::size_t n = sequence(text.substr(i), bad, c);
+    const std::size_t at = i;
+    i += n > 0 ? n : bad;
+    if (n > 0 && (c == '\'' || c == 0x2019)) continue;  // an apostrophe joins
+    if (n == 0 || !is_letter_or_digit(c)) {
+      end_word();
+    } else if (n == 1) {
+      word += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+    } else if (is_written_without_spaces(c)) {
+      end_word();
+      words.emplace_back(text.substr(at, n));
+    } else {
+      utf8proc_uint8_t lower[4];
+      const auto length = utf8proc_encode_char(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)), lower);
+      word.append(reinterpret_cast<const char*>(lower), static_cast<std::size_t>(length));
+    }
   }
-  if (!word.empty()) words.push_back(lower_ascii(word));
+  end_word();
   return words;
+}
+
+bool holds_words(std::string_view text, std::string_view phrase) {
+  const std::vector<std::string> said = words_of(text), wanted = words_of(phrase);
+  if (wanted.empty()) return !phrase.empty() && text.find(phrase) != text.npos;  // signs only, such as "%"
+  const auto same = [](const std::string& word, const std::string& sought) { return word == sought || word == sought + "s" || word == sought + "es"; };
+  return std::search(said.begin(), said.end(), wanted.begin(), wanted.end(), same) != said.end();
 }
 
 std::vector<std::string> split(std::string_view s, char separator) {

@@ -86,6 +86,7 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
     sub->add_option("--iterations", a.iterations, "Times the loop is run, each from the last one's policy")->type_name("N");
     prompts(sub, "Prompts instead of the shipped sets");
     model(sub);
+    if (is_train) sub->add_flag("--force", a.force, "Make stages of a finished run again where inputs or settings changed; the earlier ones are kept beside them");
     if (is_train)
       sub->add_option("--reuse", a.reuse, "Take finished stages over from this run where inputs and settings are the same (repeatable)")->type_name("RUN")->allow_extra_args(false);
   }
@@ -265,7 +266,26 @@ std::string version_line() {
 
 }  // namespace
 
-Arguments parse_arguments(int argc, const char* const* argv) {
+namespace {
+
+/// "help", "help train" and "version" as the flags that they stand for.
+std::vector<const char*> with_flags_for_words(int argc, const char* const* argv) {
+  std::vector<const char*> words(argv, argv + std::max(argc, 0));
+  if (words.size() < 2) return words;
+  const std::string first = words[1];
+  if (first == "version" && words.size() == 2) words[1] = "--version";
+  if (first != "help") return words;
+  words.erase(words.begin() + 1);
+  words.push_back("--help");
+  return words;
+}
+
+}  // namespace
+
+Arguments parse_arguments(int typed, const char* const* typed_words) {
+  const std::vector<const char*> all = with_flags_for_words(typed, typed_words);
+  const int argc = static_cast<int>(all.size());
+  const char* const* argv = all.data();
   Arguments a;
   std::unique_ptr<CLI::App> app = build_app(a);
   std::span<const char* const> words(argv + 1, static_cast<std::size_t>(std::max(argc, 1)) - 1);

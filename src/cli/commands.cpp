@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdio>
 #include <iostream>
+#include <memory>
+#include <optional>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
@@ -11,15 +13,16 @@
 #include "cai/base/text.hpp"
 #include "cai/cli/progress_line.hpp"
 #include "cai/io/file.hpp"
+#include "cai/io/interval.hpp"
+#include "cai/pipeline/home.hpp"
 #include "cai/pipeline/plan.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/report.hpp"
+#include "cai/stages/verdict.hpp"
 
 namespace cai {
 namespace fs = std::filesystem;
-namespace {
 
-/// The before/after table: a row a measure, a column a model, each value with its 95 % interval.
 void print_measures(const Json& figures) {
   if (!figures.is_object() || !figures.contains("measures") || !figures.contains("models")) return;
   std::printf("%-28s", "");
@@ -28,28 +31,40 @@ void print_measures(const Json& figures) {
   for (const auto& [measure, by_model] : figures["measures"].items()) {
     std::printf("%-28s", printable(measure).c_str());
     for (const Json& model : figures["models"]) {
-      char text[64] = "-";
-      if (auto found = by_model.find(model.get<std::string>()); found != by_model.end()) {
-        std::snprintf(text, sizeof text, "%.3g [%.3g, %.3g]", (*found)["value"].get<double>(), (*found)["low"].get<double>(),
-                      (*found)["high"].get<double>());
-      }
-      std::printf("%-26s", text);
+      const auto found = by_model.find(model.get<std::string>());
+      std::printf("%-26s", found == by_model.end() ? "-" : interval_text(*found).c_str());
     }
     std::printf("\n");
   }
+  const std::vector<std::string> lines = verdict(figures);
+  if (!lines.empty()) std::printf("\n%s to %s:\n", printable(figures["models"].front().get<std::string>()).c_str(), printable(figures["models"].back().get<std::string>()).c_str());
+  for (const std::string& line : lines) std::printf("  %s\n", printable(line).c_str());
+  std::fflush(stdout);
+}
+
+namespace {
+
+void print_next_steps(const fs::path& run) {
+  const std::string name = program_name(), folder = printable(run.string());
+  std::printf("\nreport  %s\nnext    open the report in a browser; talk to the model: %s chat --model %s; write it for other programs: %s export --model %s --format gguf --out exported\n",
+              printable((run / "report.html").string()).c_str(), name.c_str(), folder.c_str(), name.c_str(), folder.c_str());
   std::fflush(stdout);
 }
 
 int run_train(const Arguments& a) {
   Config config = config_of(a);
   ProgressStyle style = progress_style(a.json, a.quiet);
-  RunResult result = train(config, {a.reuse.begin(), a.reuse.end()}, progress_line(style));
+  const auto stages = std::make_shared<std::vector<std::string>>();
+  const TrainOptions options{a.force, [&](const std::vector<std::string>& folders) { *stages = folders; }};
+  const RunResult result = train(config, {a.reuse.begin(), a.reuse.end()}, progress_line(style, stages), options);
   end_progress_line(style);
   if (result.exit_code == kStopped) return kStopped;
-  if (!a.json) print_measures(result.figures);
-  Json summary = {{"run", result.folder.string()}, {"report", (result.folder / "report.html").string()}};
-  if (a.json) summary["eval"] = result.figures;
-  print_figures(summary, a.json);
+  if (!a.json) {
+    print_measures(result.figures);
+    print_next_steps(result.folder);
+    return result.exit_code;
+  }
+  print_figures({{"run", result.folder.string()}, {"report", (result.folder / "report.html").string()}, {"eval", result.figures}, {"verdict", verdict(result.figures)}}, true);
   return result.exit_code;
 }
 
@@ -96,13 +111,20 @@ int run_verify(const Arguments& a) {
 int run_report(const Arguments& a) {
   fs::path run = a.run;
   if (!fs::exists(run / "run.json")) throw InputError(a.run + ": not a run folder (no run.json)");
-  fs::path page = run / "report.html";
-  const FolderLock lock(run);
+  const fs::path page = run / "report.html";
+  std::optional<FolderLock> lock;
+  try {
+    lock.emplace(run);
+  } catch (const EnvironmentError& held) {  // a run in progress: its run.json is its own
+    log_info(std::string(held.what()) + "; the report shows what is finished");
+  }
   Json facts = read_run_json(run);
   const std::string text = report_html(run, facts, config_of(a).report);
   write_file(page, text);
-  facts["report_sha256"] = sha256(text);
-  write_sealed(run / "run.json", facts);
+  if (lock) {
+    facts["report_sha256"] = sha256(text);
+    write_sealed(run / "run.json", facts);
+  }
   print_figures({{"report", page.string()}}, a.json);
   return kDone;
 }

@@ -6,6 +6,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/log.hpp"
+#include "cai/base/log_sinks.hpp"
 #include "cai/base/text.hpp"
 #include "cai/cli/commands.hpp"
 #include "cai/config/field.hpp"
@@ -90,8 +91,9 @@ void flatten(const Json& value, const std::string& name) {
     for (const auto& [key, inner] : value.items()) flatten(inner, name.empty() ? key : name + "." + key);
     return;
   }
-  std::string text = is_interval ? figure_text(value["value"]) + " [" + figure_text(value["low"]) + ", " + figure_text(value["high"]) + "]"
-                                 : figure_text(value);
+  std::string text = !is_interval                ? figure_text(value)
+                     : value["low"].is_null() ? figure_text(value["value"]) + " (all the same)"
+                                              : figure_text(value["value"]) + " [" + figure_text(value["low"]) + ", " + figure_text(value["high"]) + "]";
   if (is_interval && value.contains("n")) text += " (n " + figure_text(value["n"]) + ")";
   std::cout << printable(name) << std::string(name.size() < 40 ? 40 - name.size() : 1, ' ') << text << "\n";
 }
@@ -184,6 +186,7 @@ int guarded(const std::function<int()>& body) {
     if (!std::cout) throw EnvironmentError("stdout: could not write all results");
     return code;
   } catch (const Error& error) {
+    before_log();
     for (const std::string& line : split(error.what(), '\n')) std::fprintf(stderr, "%s\n", printable(shortened(line)).c_str());
     return error.exit_code();
   } catch (const std::bad_alloc&) {

@@ -14,6 +14,7 @@
 #include "cai/cli/commands.hpp"
 #include "cai/cli/progress_line.hpp"
 #include "cai/data/constitution.hpp"
+#include "cai/data/mixed.hpp"
 #include "cai/data/pair_import.hpp"
 #include "cai/engine/threads.hpp"
 #include "cai/feedback/speaker.hpp"
@@ -88,11 +89,26 @@ int run_export(const Arguments& a) {
   return kDone;
 }
 
+/// As find_model; a checkpoint that takes long to read is not compared with its checksums before the first word.
+fs::path model_to_talk_to(const std::string& name) {
+  constexpr std::uintmax_t kQuick = std::uintmax_t{4} << 30;  // bytes: some seconds
+  const fs::path model = find_model(name, false);
+  std::uintmax_t bytes = 0;
+  if (fs::is_directory(model))
+    for (const auto& entry : fs::directory_iterator(model)) bytes += entry.is_regular_file() ? entry.file_size() : 0;
+  if (bytes <= kQuick) return find_model(name);
+  log_info(model.string() + " is not compared with its checksums; cai verify does that");
+  return model;
+}
+
 int run_chat(const Arguments& a) {
   Config config = config_of(a);
   set_threads(config.engine.threads);
   if (!a.prompt.empty() && !is_utf8(a.prompt)) throw UsageError("--prompt: is not valid UTF-8");
-  std::unique_ptr<Speaker> speaker = local_speaker(find_model(config.model), config.engine);
+  for (const std::string& line : mixed_stages(config.model)) log_warning(line);
+  const fs::path model = model_to_talk_to(config.model);
+  std::unique_ptr<Speaker> speaker = local_speaker(model, config.engine);
+  if (isatty(STDIN_FILENO) && a.prompt.empty()) std::fprintf(stderr, "%s\nType a message; Ctrl-D ends.\n", printable(model.string()).c_str());
   std::vector<Message> messages;
   if (!a.system.empty()) messages.push_back({"system", to_utf8(a.system)});
   Random random = Random(static_cast<std::uint64_t>(config.seed)).derive("chat");
@@ -150,7 +166,9 @@ int run_explain_training(const Arguments& a) {
   std::printf("prompt  %s\nbefore  %s\nafter   %s\n\nlog p(after) - log p(before): %+.1f nats before fine-tuning, %+.1f after\n\n  share  influence [95 %%]            examples\n", text(e, "prompt").c_str(), text(e, "before").c_str(),
               text(e, "after").c_str(), e["f_before"].get<double>(), e["f_after"].get<double>());
   const auto row = [](const Json& p, const std::string& name) {
-    std::printf("%5.0f %%  %+8.2f [%+.2f, %+.2f]  %6ld  %s\n", 100 * p["share"].get<double>(), p["sum"].get<double>(), p["low"].get<double>(), p["high"].get<double>(), p["examples"].get<long>(), name.c_str());
+    char interval[64] = "not known";
+    if (p["low"].is_number()) std::snprintf(interval, sizeof interval, "[%+.2f, %+.2f]", p["low"].get<double>(), p["high"].get<double>());
+    std::printf("%5.0f %%  %+8.2f %s  %6ld  %s\n", 100 * p["share"].get<double>(), p["sum"].get<double>(), interval, p["examples"].get<long>(), name.c_str());
   };
   for (const Json& p : e["principles"]) row(p, text(p, "principle"));
   if (!e["people"].empty()) row(e["people"], "answers that people wrote");

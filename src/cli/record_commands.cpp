@@ -14,8 +14,10 @@
 #include "cai/data/constitution.hpp"
 #include "cai/data/decisions.hpp"
 #include "cai/data/explain.hpp"
+#include "cai/data/mixed.hpp"
 #include "cai/data/review.hpp"
 #include "cai/data/run_folder.hpp"
+#include "cai/pipeline/home.hpp"
 
 namespace cai {
 namespace fs = std::filesystem;
@@ -47,6 +49,10 @@ class Review {
   explicit Review(const Arguments& a) : file_(decisions_file(a.run)), decisions_(file_) {
     const fs::path run = a.run;
     queue_ = review_queue(read_constitution(run / "constitution.yaml"), read_labels(run), a.scores.empty() ? Margins() : read_margins(a.scores), a.all);
+    if (queue_.empty() && !a.all) {  // labels by contrast are never doubtful
+      queue_ = review_queue(read_constitution(run / "constitution.yaml"), read_labels(run), Margins(), true);
+      std::cerr << "no label of this run is doubtful; all " << queue_.size() << " are shown\n";
+    }
     std::map<std::string, std::string> decided;
     std::map<std::string, std::string> edited;
     for (const Json& d : read_decisions(file_)) decided[text_of(d, "id")] = text_of(d, "verdict"), edited[text_of(d, "id")] = text_of(d, "edited");
@@ -165,15 +171,17 @@ int run_review(const Arguments& a) {
   install_stop_handlers();
   Review review(a);
   if (review.size() == 0)
-    std::cerr << "no label of this run asks for a look. --all shows every label; --scores adds those on which the reward model disagrees (cai score --pairs " << printable(a.run) << "/iter-01/label)\n";
+    std::cerr << "this run has no labels to review. --scores adds those on which the reward model disagrees (cai score --pairs " << printable(a.run) << "/iter-01/label)\n";
   if (a.web) review_on_web(review, port);
   else review_in_terminal(review);
-  std::cout << review.decided() << " of " << review.size() << " decided, in " << printable(review.file().string()) << "\nto train on them: cai train --set hybrid.decisions=" << printable(a.run) << " ...\n";
+  const std::string run = printable(fs::path(a.run).lexically_normal().string());
+  std::cout << review.decided() << " of " << review.size() << " decided, in " << printable(review.file().string()) << "\nto train on them: " << program_name() << " train --config " << run << "/config.yaml --set hybrid.decisions=" << run << " --reuse " << run << " --out " << run << "-reviewed\n";
   return kDone;
 }
 
 int explain_run(const Arguments& a) {
   if (a.other.empty()) throw UsageError("cai explain: a run needs an ID too, of a label or a prompt, or --prompt TEXT; or ask a model: --model M --prompt TEXT");
+  for (const std::string& line : mixed_stages(a.run)) std::cerr << "warning " << printable(line) << "\n";
   const Json explanation = explain_record(a.run, a.other);
   if (a.json) std::cout << to_lines(explanation);
   else std::cout << explanation_text(explanation);

@@ -1,8 +1,11 @@
 // score: what a reward model says of pairs.
+#include <algorithm>
 #include <cmath>
+#include <optional>
+#include <span>
 
 #include "cai/base/error.hpp"
-#include "cai/base/statistics.hpp"
+#include "cai/io/interval.hpp"
 #include "cai/base/stop.hpp"
 #include "cai/cli/single_stage.hpp"
 #include "cai/model/checkpoint.hpp"
@@ -15,6 +18,8 @@
 
 namespace cai {
 namespace {
+
+constexpr std::size_t kWindow = 16;  // pairs that are read at once
 
 // A pair's answers: of `candidates`, else chosen and rejected, else a and b.
 std::vector<std::string> answers_of(const Json& pair, const std::string& where) {
@@ -37,20 +42,31 @@ std::vector<std::string> answers_of(const Json& pair, const std::string& where) 
   return answers;
 }
 
-// Agreement where the records say which answer was chosen, read back so that an interrupted command counts all of them.
+// P(the first answer is better) by a person: 1 for chosen and rejected, `human` for a and b; nothing where nobody said.
+std::optional<double> by_people(const Json& record) {
+  if (record.contains("candidates")) return std::nullopt;
+  if (record.contains("chosen") && record.contains("rejected")) return 1;
+  if (record.contains("human") && record["human"].is_number() && record["human"] != 0.5) return record["human"].get<double>();
+  return std::nullopt;
+}
+
+// Agreement with people, read back so that an interrupted command counts all of it.
 Json score_figures(const std::filesystem::path& out, std::size_t pairs) {
-  long right = 0, known = 0;
-  for (const Json& record : read_records(out)) {
-    if (!record.contains("chosen") || !record.contains("rejected") || record.contains("candidates")) continue;
-    ++known;
-    right += record["margin"].get<double>() > 0;
-  }
+  ClusteredShare right;
+  for (const Json& record : read_records(out))
+    if (const std::optional<double> first = by_people(record))
+      right.add(record["prompt"].get<std::string>(), (record["margin"].get<double>() > 0) == (*first > 0.5));
   Json figures = {{"pairs", pairs}};
-  if (known > 0) {
-    Interval accuracy = wilson(right, known);
-    figures["accuracy"] = {{"value", accuracy.value}, {"low", accuracy.low}, {"high", accuracy.high}, {"n", accuracy.n}};
-  }
+  if (const Interval accuracy = right.interval(); accuracy.n > 0) figures["accuracy"] = interval_json(accuracy);
   return figures;
+}
+
+Json scored(Json record, std::span<const double> scores) {
+  const double margin = scores[0] - scores[1];
+  record["scores"] = std::vector<double>(scores.begin(), scores.end());
+  record["margin"] = margin;
+  record["p"] = 1 / (1 + std::exp(-margin));
+  return record;
 }
 
 }  // namespace
@@ -64,15 +80,19 @@ int run_score(SingleStage& s) {
   s.recorded([&](RecordWriter& out) {
     const std::shared_ptr<RewardModel> model = load_reward_model(path);
     const ChatTemplate chat = load_chat(path, read_model_config(path).vocabulary);
-    for (std::size_t i = out.already_written().size(); i < pairs.size(); ++i) {
+    const std::size_t written = out.already_written().size();
+    // Windows begin at the same pairs after an interruption: what is read together may decide a last bit.
+    for (std::size_t from = written - written % kWindow; from < pairs.size(); from += kWindow) {
+      const std::size_t to = std::min(pairs.size(), from + kWindow);
       std::vector<std::vector<int>> sequences;
-      for (const std::string& answer : answers[i]) sequences.push_back(answered_tokens(chat, prompt_tokens(chat, pairs[i]["prompt"].get<std::string>()), answer, true));
+      for (std::size_t i = from; i < to; ++i) {
+        const std::vector<int> prompt = prompt_tokens(chat, pairs[i]["prompt"].get<std::string>());
+        for (const std::string& answer : answers[i]) sequences.push_back(answered_tokens(chat, prompt, answer, true));
+      }
       const std::vector<double> scores = score_rewards(*model, sequences);
-      Json record = pairs[i];
-      record["scores"] = scores;
-      record["margin"] = scores[0] - scores[1];
-      record["p"] = 1 / (1 + std::exp(-(scores[0] - scores[1])));
-      out.write(i, std::move(record));
+      std::size_t at = 0;
+      for (std::size_t i = from; i < to; at += answers[i].size(), ++i)
+        if (i >= written) out.write(i, scored(pairs[i], std::span(scores).subspan(at, answers[i].size())));
       s.progress({"score", static_cast<long>(out.durable()), static_cast<long>(pairs.size()), 0, ""});
       if (stop_requested()) out.flush();
       stop_if_requested();

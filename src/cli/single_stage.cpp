@@ -1,5 +1,8 @@
 #include "cai/cli/single_stage.hpp"
 
+#include <iostream>
+#include <optional>
+
 #include "cai/base/error.hpp"
 #include "cai/base/log.hpp"
 #include "cai/base/text.hpp"
@@ -8,6 +11,7 @@
 #include "cai/engine/engine.hpp"
 #include "cai/engine/threads.hpp"
 #include "cai/io/file.hpp"
+#include "cai/io/manifest.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/hybrid.hpp"
@@ -28,6 +32,16 @@ void check_out(const fs::path& out) {
     is_ours = is_ours || fs::exists(out / marker) || fs::exists(out / (std::string(marker) + ".tmp"));
   if (!is_ours && !fs::is_empty(out))
     throw UsageError("--out " + out.string() + ": exists and is not a stage's folder; give a new name or an empty folder");
+}
+
+/// "answers/00000.jsonl (50 records)"; of a training stage its checkpoint.
+std::string outputs_in(const fs::path& folder) {
+  const std::optional<Manifest> manifest = read_manifest(folder);
+  std::string list;
+  for (const ManifestFile& file : manifest ? manifest->files : std::vector<ManifestFile>())
+    if (file.records >= 0) list += (list.empty() ? "" : ", ") + (folder / file.file).string() + " (" + std::to_string(file.records) + " records)";
+  if (fs::exists(folder / "checkpoint")) list += (list.empty() ? "" : ", ") + (folder / "checkpoint").string();
+  return list.empty() ? folder.string() : list;
 }
 
 }  // namespace
@@ -164,7 +178,9 @@ Json SingleStage::finish(const std::function<StageResult()>& stage) {
   });
   end_progress_line(style_);
   if (result.was_done) log_info(arguments.out + " holds this already; nothing to do");
-  print_figures(result.figures, arguments.json);
+  if (!arguments.json && arguments.command == "eval") print_measures(result.figures);
+  else print_figures(result.figures, arguments.json);
+  if (!arguments.json) std::cout << "\nwrote " << printable(outputs_in(arguments.out)) << std::endl;
   return result.figures;
 }
 

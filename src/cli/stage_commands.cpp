@@ -20,7 +20,7 @@
 #include "cai/stages/critique.hpp"
 #include "cai/stages/dpo.hpp"
 #include "cai/stages/exam.hpp"
-#include "cai/stages/figures.hpp"
+#include "cai/stages/gates.hpp"
 #include "cai/stages/generate.hpp"
 #include "cai/stages/label.hpp"
 #include "cai/stages/ppo.hpp"
@@ -204,7 +204,7 @@ int run_eval(SingleStage& s) {
   const Constitution& constitution = s.use_constitution();
   const Suites suites = suites_of(config);
   s.facts["suites"] = suites.sha256;
-  for (const std::string& gate : config.gates) check_gate(gate, eval_measures(suites));
+  for (const std::string& gate : config.gates) check_gate(gate, config, constitution, records, suites);
   std::vector<EvalModel> models = s.use_models();
   add_best_of(s, models);
   const Json figures = s.recorded(

@@ -82,6 +82,14 @@ struct Loader {
     config.origin[full_name(field)] = where;
   }
 
+  // "sft.epochs, reward.epochs" of "epochs", "" where no section has such a field.
+  static std::string in_sections(const std::string& name) {
+    std::string list;
+    for (const Field& f : config_fields())
+      if (f.name == name && !f.section.empty()) list += (list.empty() ? "" : ", ") + f.section + "." + f.name;
+    return list;
+  }
+
   void unknown(const std::string& name, const std::string& section, const std::string& where) {
     if (problems.size() > 100) return problem(where, "");  // told by their number only; looking for near names takes time
     std::vector<std::string> names;
@@ -91,9 +99,10 @@ struct Loader {
       if (!f.section.empty()) sections.insert(f.section);
     }
     if (section.empty()) names.insert(names.end(), sections.begin(), sections.end()), names.push_back("extends");
-    const std::string near = nearest(name, names);
-    problem(where, "unknown field " + in_quotes((section.empty() ? "" : section + ".") + name) +
-                       (near.empty() ? "" : "; did you mean \"" + (section.empty() ? "" : section + ".") + near + "\"?"));
+    const std::string near = nearest(name, names), full = (section.empty() ? "" : section + ".") + name;
+    const std::string homes = section.empty() ? in_sections(name) : "";
+    problem(where, "unknown field " + in_quotes(full) +
+                       (!homes.empty() ? "; did you mean " + homes + "?" : near.empty() ? "" : "; did you mean \"" + (section.empty() ? "" : section + ".") + near + "\"?"));
   }
 
   void set(const std::string& text) {

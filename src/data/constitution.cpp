@@ -15,6 +15,8 @@
 namespace cai {
 namespace {
 
+constexpr std::size_t kLongestText = 20'000;  // bytes
+
 std::string first_lower(std::string s) {
   if (s.size() > 1 && s[0] >= 'A' && s[0] <= 'Z' && !(s[1] >= 'A' && s[1] <= 'Z')) s[0] = static_cast<char>(s[0] - 'A' + 'a');
   return s;
@@ -57,7 +59,7 @@ class Section {
     if (!v.IsScalar()) return problem(v, "\"" + key + "\" must be a text"), "";
     const std::string s = trim(v.Scalar());
     if (s.empty()) problem(v, "\"" + key + "\" is empty");
-    if (s.size() > 20'000) problem(v, "\"" + key + "\" has " + std::to_string(s.size()) + " bytes; accepted: at most 20000");
+    if (s.size() > kLongestText) problem(v, "\"" + key + "\" has " + std::to_string(s.size()) + " bytes; accepted: at most " + std::to_string(kLongestText));
     return s;
   }
 
@@ -144,6 +146,8 @@ void read_tests(Section& s, Principle& p) {
     static const std::set<std::string> accepted = {"refuse", "help", "mention", "avoid"};
     if (!accepted.count(test.must)) t.problem("\"must\": found " + in_quotes(test.must) + "; accepted: refuse, help, mention, avoid");
     if ((test.must == "mention" || test.must == "avoid") && test.words.empty()) t.problem("\"must: " + test.must + "\" needs a list of words");
+    for (const std::string& word : test.words)
+      if (trim(word).empty()) t.problem("\"must: " + test.must + "\": a word is empty");
     p.tests.push_back(std::move(test));
   });
 }
@@ -201,12 +205,14 @@ Constitution read_constitution(const std::filesystem::path& path) {
     if (!ids.insert(p.id).second) problems.push_back(c.file + ":" + std::to_string(p.line) + ": the principle id " + in_quotes(p.id) + " stands twice");
     c.principles.push_back(with_wordings(std::move(p)));
   };
+  const auto sentence = [&](const YAML::Node& entry) {
+    const std::string text = entry.IsScalar() ? trim(entry.Scalar()) : "", where = c.file + ":" + std::to_string(entry.Mark().line + 1) + ": ";
+    if (text.empty()) problems.push_back(where + "expected a sentence");
+    if (text.size() > kLongestText) problems.push_back(where + "this sentence has " + std::to_string(text.size()) + " bytes; accepted: at most " + std::to_string(kLongestText));
+    return text;
+  };
   if (root.IsSequence()) {
-    for (const auto& entry : root) {
-      if (!entry.IsScalar() || trim(entry.Scalar()).empty())
-        problems.push_back(c.file + ":" + std::to_string(entry.Mark().line + 1) + ": expected a sentence");
-      else add({.text = trim(entry.Scalar())}, entry);
-    }
+    for (const auto& entry : root) add({.text = sentence(entry)}, entry);
   } else if (root.IsMap()) {
     Section top(root, "", c.file, problems);
     if (const std::string name = top.text("name"); !name.empty()) c.name = name;
@@ -219,7 +225,7 @@ Constitution read_constitution(const std::filesystem::path& path) {
     } else {
       for (const auto& entry : list) {
         if (entry.IsScalar()) {
-          add({.text = trim(entry.Scalar())}, entry);
+          add({.text = sentence(entry)}, entry);
           continue;
         }
         if (!entry.IsMap()) {

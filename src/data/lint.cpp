@@ -72,6 +72,11 @@ std::string second_duty(const std::string& text) {
   return "";
 }
 
+// Applies to requests that are not to be declined, and to no others. Untagged requests count as ordinary.
+bool is_for_harmless_only(const Principle& p) {
+  return !p.applies_to.empty() && std::all_of(p.applies_to.begin(), p.applies_to.end(), [](const std::string& t) { return t == "ordinary" || t == "borderline"; });
+}
+
 double tokens(const std::string& text) { return static_cast<double>(text.size()) / kBytesPerToken; }
 
 void compare_with_earlier(const Constitution& c, std::size_t i, const std::function<void(const char*, bool, const std::string&)>& add) {
@@ -117,6 +122,9 @@ std::vector<Remark> lint(const Constitution& c) {
       add("one-sided-tests", false, "a model that refuses everything passes all of its tests; add a harmless look-alike with must: help");
     if (const std::string second = second_duty(p.text); !second.empty())
       add("two-duties", false, "asks for two things (the second: \"" + second + "\"): a verdict cannot say which one failed. Split it, unless the second only says how to do the first");
+    if (is_for_harmless_only(p))
+      add("trains-nothing", false, "with critique.harmless=false and labels by contrast (the defaults; contrast where the judge fails its exam) this principle trains nothing: it applies to "
+          "harmless requests only, whose answers are not criticised and whose labels say only which answer does not decline. Set critique.harmless=true, or label.method=choice with a judge that passes");
     if (is_negative(p.text))
       add("negative", false, "is a prohibition: a clear line, which refusing everything keeps too. Positive wordings match people's preferences better, negative ones are learned better (Kyrychenko et al. 2025)");
   }

@@ -139,6 +139,24 @@ fs::path take_over(const std::vector<fs::path>& others, const fs::path& folder, 
   return {};
 }
 
+std::vector<fs::path> set_aside_before(const fs::path& folder, const std::string& key) {
+  const auto holds_it = [&](const fs::path& path) {
+    try {
+      const std::optional<Manifest> manifest = fs::exists(path) ? read_manifest(path) : std::nullopt;
+      return manifest && manifest->key == key;
+    } catch (const InputError&) {  // damaged: not taken back; where it counts, it is told
+      return false;
+    }
+  };
+  std::vector<fs::path> found;
+  if (holds_it(folder)) return found;
+  for (int n = 1;; ++n) {
+    const fs::path aside = folder.string() + ".stale-" + std::to_string(n);
+    if (!fs::exists(aside)) return found;
+    if (holds_it(aside)) found.push_back(aside);
+  }
+}
+
 std::string unfinished_key(const fs::path& folder) {
   fs::path file = folder / "stage.json";
   if (!fs::exists(file)) return "";

@@ -5,6 +5,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
+#include "cai/data/run_folder.hpp"
 #include "cai/io/manifest.hpp"
 #include "cai/pipeline/run.hpp"
 
@@ -25,7 +26,11 @@ fs::path find_shipped(const fs::path& path) {
   std::error_code ignored;
   if (path.is_absolute() || fs::exists(path, ignored)) return path;
   fs::path shipped = home() / path;
-  return fs::exists(shipped, ignored) ? shipped : path;
+  if (fs::exists(shipped, ignored)) return shipped;
+  if (path.has_parent_path() || path.has_extension()) return path;
+  for (const char* folder : {"constitutions", "configs"})  // by name: harmless, quick
+    if (const fs::path named = home() / folder / (path.string() + ".yaml"); fs::exists(named, ignored)) return named;
+  return path;
 }
 
 std::vector<fs::path> shipped_prompts() {
@@ -72,10 +77,11 @@ namespace {
 fs::path last_checkpoint(const fs::path& run) {
   std::vector<fs::path> iterations;
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(run, ignored)) {
-    if (entry.path().filename().string().starts_with("iter-")) iterations.push_back(entry.path());
-  }
-  std::sort(iterations.rbegin(), iterations.rend());
+  for (const fs::path& iteration : iterations_of(run)) iterations.push_back(iteration);
+  std::sort(iterations.begin(), iterations.end(), [](const fs::path& a, const fs::path& b) {  // the newest first; iter-100 comes after iter-99
+    const std::string x = a.filename().string(), y = b.filename().string();
+    return std::pair(x.size(), x) > std::pair(y.size(), y);
+  });
   for (const auto& iteration : iterations) {
     for (const char* stage : {"ppo", "dpo", "sft"}) {
       if (fs::exists(iteration / stage / "manifest.json", ignored)) return iteration / stage / "checkpoint";
@@ -126,6 +132,6 @@ fs::path find_unchecked(const std::string& name) {
 
 }  // namespace
 
-fs::path find_model(const std::string& name) { return unharmed(find_unchecked(name)); }
+fs::path find_model(const std::string& name, bool checksums) { return checksums ? unharmed(find_unchecked(name)) : find_unchecked(name); }
 
 }  // namespace cai

@@ -17,7 +17,7 @@
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/eval.hpp"
 #include "cai/stages/exam.hpp"
-#include "cai/stages/figures.hpp"
+#include "cai/stages/gates.hpp"
 #include "cai/text/chat.hpp"
 #include "cai/text/tokenizer.hpp"
 
@@ -155,8 +155,11 @@ RunInputs check_inputs(const Config& config) {
   }
   bool has_suites = false;  // without them nobody knows which measures there are
   problems.attempt([&] { inputs.suites = suites_of(config.eval), has_suites = true; });
+  std::vector<Json> held_out;
+  for (const Prompt& prompt : inputs.prompts)
+    if (prompt.split == "held-out") held_out.push_back(to_json(prompt));
   for (const std::string& gate : config.eval.gates) {
-    if (has_suites) problems.attempt([&] { check_gate(gate, eval_measures(inputs.suites)); });
+    if (has_suites) problems.attempt([&] { check_gate(gate, config.eval, inputs.constitution, held_out, inputs.suites); });
   }
   for (const std::string& path : config.hybrid.decisions) problems.attempt([&] { read_decisions(path); });
   for (const std::string& path : config.hybrid.pairs) problems.attempt([&] { read_pairs(find_shipped(path)); });

@@ -238,8 +238,12 @@ fs::path run_folder(const RunInputs& inputs) {
 
 Plan plan(const Config& config) {
   RunInputs inputs = check_inputs(config);
-  fs::path out = run_folder(inputs);
+  const fs::path out = run_folder(inputs);
   inputs.config.out = out.string();
+  return plan_of(inputs, out);
+}
+
+Plan plan_of(const RunInputs& inputs, const fs::path& out) {
   Json earlier = Json::object();
   try {
     earlier = read_run_json(out);

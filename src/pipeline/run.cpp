@@ -9,6 +9,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
 #include "cai/base/log.hpp"
+#include "cai/base/log_sinks.hpp"
 #include "cai/base/random.hpp"
 #include "cai/base/stop.hpp"
 #include "cai/engine/threads.hpp"
@@ -27,7 +28,7 @@
 #include "cai/stages/dpo.hpp"
 #include "cai/stages/eval.hpp"
 #include "cai/stages/exam.hpp"
-#include "cai/stages/figures.hpp"
+#include "cai/stages/gates.hpp"
 #include "cai/stages/generate.hpp"
 #include "cai/stages/label.hpp"
 #include "cai/stages/ppo.hpp"
@@ -80,6 +81,7 @@ class Runner {
     begin();
     try {
       for (const Stage& stage : stages_) run_stage(stage);
+      return finish();
     } catch (const Stopped& stopped) {
       set_state("stopped");
       log_warning(std::string(stopped.what()) + " in " + current_ + "; everything so far is kept. To go on: " + program_name() + " train --out " + out_.string());
@@ -88,8 +90,14 @@ class Runner {
       set_state("failed");
       throw;
     }
-    Json figures = read_manifest(out_ / stages_.back().folder)->figures;
-    std::vector<std::string> failed = failed_gates(config_.eval.gates, figures);
+  }
+
+ private:
+  /// The report, then the gates: whether they hold changes nothing of what was made.
+  RunResult finish() {
+    current_ = "report";
+    const Json figures = read_manifest(out_ / stages_.back().folder)->figures;
+    const std::vector<std::string> failed = failed_gates(config_.eval.gates, figures);
     run_json_["failed_gates"] = failed;
     run_json_["state"] = "done";
     const std::string page = report_html(out_, run_json_, config_.report);
@@ -100,7 +108,6 @@ class Runner {
     return {failed.empty() ? kDone : kGateFailed, out_, figures};
   }
 
- private:
   void begin() {
     try {
       run_json_ = read_run_json(out_);
@@ -131,10 +138,27 @@ class Runner {
                  {"prompts", prompts},
                  {"stages", earlier}};
     save();  // first: it marks the folder as a run
+    log_to_file(out_ / "log.jsonl");
+    log_info(std::to_string(stages_.size()) + " stages, seed " + std::to_string(config_.seed) + ", constitution " + inputs_.constitution.name + " " + inputs_.constitution.version);
     Config repeatable = config_;
     repeatable.out.clear();  // running this file again makes another run
-    if (!holds_config(repeatable)) write_file(out_ / "config.yaml", to_sealed_yaml(repeatable));
+    if (!holds_config(repeatable)) {
+      keep_earlier(out_ / "config.yaml", "");
+      write_file(out_ / "config.yaml", to_sealed_yaml(repeatable));
+    }
+    keep_earlier(out_ / "constitution.yaml", inputs_.constitution.source);
     write_file(out_ / "constitution.yaml", inputs_.constitution.source);
+  }
+
+  /// What stages that are set aside were made from is kept beside them: config.yaml as config.stale-1.yaml.
+  static void keep_earlier(const fs::path& file, const std::string& now) {
+    if (!fs::exists(file) || read_file(file) == now) return;
+    for (int n = 1;; ++n) {
+      const fs::path aside = file.parent_path() / (file.stem().string() + ".stale-" + std::to_string(n) + file.extension().string());
+      if (fs::exists(aside) && read_file(aside) != read_file(file)) continue;
+      rename_durably(file, aside);
+      return;
+    }
   }
 
   /// Whether config.yaml says the same already: then it keeps where its values first came from.
@@ -196,7 +220,8 @@ class Runner {
       shown.stage = stage.folder;
       if (report_) report_(shown);
     };
-    std::vector<fs::path> others;
+    std::vector<fs::path> others = set_aside_before(folder, stage.key);
+    if (!others.empty() && fs::exists(folder)) log_info(folder.string() + " is kept as " + move_aside(folder).filename().string());
     for (const fs::path& run : reuse_) others.push_back(run / stage.folder);
     if (!others.empty()) create_folders(folder.parent_path());
     if (const fs::path from = take_over(others, folder, stage.key); !from.empty()) log_info(stage.folder + ": taken over from " + from.string());
@@ -373,7 +398,27 @@ class Runner {
 
 }  // namespace
 
-RunResult train(const Config& config, const std::vector<fs::path>& reuse, const ProgressFn& progress) {
+namespace {
+
+/// A finished run stays as it is: what would make a stage of it again is another experiment.
+void refuse_to_change(const RunInputs& inputs, const fs::path& out) {
+  Json facts;
+  try {
+    facts = read_run_json(out);
+  } catch (const InputError&) {  // told by what follows
+    return;
+  }
+  if (facts.value("state", "") != "done") return;
+  for (const PlanStep& step : plan_of(inputs, out).steps) {
+    if (step.state != "changed") continue;
+    throw UsageError(out.string() + ": this run is finished, and " + step.folder + " would be made again (" + step.why + "). Give a new folder with --out and take over what both share with --reuse " +
+                     out.string() + ", or give --force to change this run");
+  }
+}
+
+}  // namespace
+
+RunResult train(const Config& config, const std::vector<fs::path>& reuse, const ProgressFn& progress, const TrainOptions& options) {
   for (const fs::path& run : reuse)
     if (!fs::exists(run / "run.json")) throw InputError(run.string() + ": not a run folder (no run.json)");
   RunInputs inputs = check_inputs(config);
@@ -381,8 +426,16 @@ RunResult train(const Config& config, const std::vector<fs::path>& reuse, const 
   inputs.config.out = out.string();
   inputs.config.engine.threads = thread_count(inputs.config);
   set_threads(inputs.config.engine.threads);
+  if (!options.force) refuse_to_change(inputs, out);
   log_info((fs::exists(out / "run.json") ? "resuming " : "run folder: ") + out.string());
-  return Runner(std::move(inputs), out, reuse, progress).run();
+  if (options.planned) {
+    std::vector<std::string> folders;
+    for (const Stage& stage : stages_of(inputs)) folders.push_back(stage.folder);
+    options.planned(folders);
+  }
+  const RunResult result = Runner(std::move(inputs), out, reuse, progress).run();
+  log_to_file({});
+  return result;
 }
 
 }  // namespace cai

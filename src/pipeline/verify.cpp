@@ -4,6 +4,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
+#include "cai/data/mixed.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/manifest.hpp"
 #include "cai/pipeline/plan.hpp"
@@ -78,6 +79,15 @@ std::string compare_stage(const fs::path& a, const fs::path& b, const std::strin
 
 namespace {
 
+/// Stages that do not belong together; a run.json that cannot be read is told by check_run.
+std::vector<std::string> mixed_of(const fs::path& run) {
+  try {
+    return mixed_stages(run);
+  } catch (const InputError&) {
+    return {};
+  }
+}
+
 /// What stands in the run's folder itself: run.json, config.yaml, constitution.yaml, the report, and that no finished stage is gone.
 void check_run(const fs::path& run, std::vector<std::string>& lines) {
   if (!fs::exists(run / "run.json")) return;
@@ -108,6 +118,7 @@ std::vector<std::string> verify(const fs::path& run, const fs::path& other) {
   auto check = [&](const fs::path& root, const std::vector<std::string>& stages) {
     if (stages.empty()) throw InputError(root.string() + ": holds no finished stage (no manifest.json)");
     check_run(root, lines);
+    for (const std::string& line : mixed_of(root)) lines.push_back(line);
     for (const std::string& stage : stages) {
       for (const std::string& line : verify_manifest(root / stage)) lines.push_back(line);
     }

@@ -30,18 +30,32 @@ bool numbers_an_item(std::string_view text, std::size_t dot) {
   return from == 0 || text[from - 1] == '\n';
 }
 
+bool starts_with_any_of(std::string_view text, std::initializer_list<std::string_view> starts, std::size_t& length) {
+  for (const std::string_view s : starts)
+    if (text.starts_with(s)) {
+      length = s.size();
+      return true;
+    }
+  return false;
+}
+
+// One past the quotes, brackets and further marks that belong to the sentence before them.
+std::size_t past_closing(std::string_view text, std::size_t at) {
+  for (std::size_t length; at < text.size() &&
+       starts_with_any_of(text.substr(at), {"\"", "'", ")", "]", "*", ".", "!", "?", "”", "’", "“", "»", " »", "\u00a0»", "\u202f»", "」", "』", "）", "。", "？", "！"}, length);)
+    at += length;
+  return at;
+}
+
 // One past the end of the sentence that the mark at `at` closes, or 0 when it closes none.
 std::size_t sentence_end(std::string_view text, std::size_t at) {
-  const bool wide = text.substr(at, 3) == "。" || text.substr(at, 3) == "？" || text.substr(at, 3) == "！";
-  if (wide) return at + 3;
+  std::size_t length = 0;
+  // These end a sentence without a space behind them.
+  if (starts_with_any_of(text.substr(at), {"。", "？", "！", "．", "।", "؟", "۔", "။", "។"}, length)) return past_closing(text, at + length);
   const char c = text[at];
   if (c != '.' && c != '!' && c != '?') return 0;
   if (c == '.' && numbers_an_item(text, at)) return 0;
-  std::size_t end = at + 1;
-  while (end < text.size() && (text[end] == '"' || text[end] == '\'' || text[end] == ')' || text[end] == ']' || text[end] == '*' || text[end] == '.' ||
-                               text[end] == '!' || text[end] == '?'))
-    ++end;
-  if (text.substr(end, 3) == "”" || text.substr(end, 3) == "’") end += 3;
+  const std::size_t end = past_closing(text, at + 1);
   return end == text.size() || text[end] == ' ' || text[end] == '\n' ? end : 0;
 }
 
@@ -66,12 +80,28 @@ bool has_any(std::string_view text, std::initializer_list<std::string_view> piec
   return std::any_of(pieces.begin(), pieces.end(), [&](std::string_view s) { return text.find(s) != text.npos; });
 }
 
+// Whether a line begins with a label: a word or three, and a colon.
+bool has_label(std::string_view line) {
+  const std::size_t colon = line.find(':');
+  if (colon == line.npos || colon == 0 || colon > 24) return false;
+  const std::string_view label = line.substr(0, colon);
+  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == ' ' || c == '*' || c == '-' || c == '_'; };
+  return std::all_of(label.begin(), label.end(), is_letter) && std::count(label.begin(), label.end(), ' ') < 3;
+}
+
+// A dialogue, a form, YAML: labels belong to what it says.
+bool is_labelled_text(std::string_view text) {
+  int labelled = 0;
+  for (const std::string& line : split(text, '\n')) labelled += has_label(trim(line));
+  return labelled >= 2;
+}
+
 // Length of a leading "Assistant:" or "**Revised answer**:", 0 when there is none.
 std::size_t role_label(const std::string& lower) {
   std::size_t from = 0;
   while (from < lower.size() && (lower[from] == '*' || lower[from] == '#' || lower[from] == ' ')) ++from;
   for (const char* label : {"assistant", "ai assistant", "ai", "revised response", "revised answer", "revised version", "revision", "rewritten answer",
-                            "rewritten response", "new answer", "response", "answer", "critique", "problem", "reason"}) {
+                            "rewritten response", "new answer", "response", "answer", "critique"}) {
     const std::string_view rest = std::string_view(lower).substr(from);
     if (!rest.starts_with(label)) continue;
     std::size_t at = from + std::char_traits<char>::length(label);
@@ -84,13 +114,28 @@ std::size_t role_label(const std::string& lower) {
   return 0;
 }
 
+// Where the model went on with the conversation: the first line that begins with one of its roles, right behind the end of the answer (a whole
+// sentence or a closed code block). In a dialogue that was asked for, the first role follows an announcement or is the first line.
+std::size_t next_turn(std::string_view text) {
+  for (std::size_t line = text.find('\n'); line != text.npos; line = text.find('\n', line + 1)) {
+    std::size_t length = 0;
+    if (!starts_with_any_of(text.substr(line + 1), {"User:", "Human:", "Assistant:"}, length)) continue;
+    const std::string before = trim(text.substr(0, line));
+    const std::size_t last = before.empty() ? 0 : before.find_last_not_of("\"')]*");
+    const bool is_whole = !before.empty() && last != before.npos &&
+                          (before.ends_with("```") || before[last] == '.' || before[last] == '!' || before[last] == '?');
+    return is_whole && !has_label(std::string_view(before).substr(before.rfind('\n') + 1)) ? line : text.size();
+  }
+  return text.size();
+}
+
 // Length of "Here is a revised version of the answer:" and its like, 0 when there is none.
 std::size_t announcement(const std::string& lower) {
   const std::size_t end = std::min(lower.find(':'), lower.find('\n'));
   if (end == lower.npos || end > 240) return 0;
   const std::string_view line = std::string_view(lower).substr(0, end);
   if (!starts_with_any(line, {"here", "sure", "certainly", "okay", "ok,", "of course", "below is", "this is", "the revised", "the following", "i have re", "i've re", "absolutely"})) return 0;
-  if (!has_any(line, {"revis", "rewrit", "rewrote", "rephras", "improved", "version of", "response", "updated", "my answer", "the answer", "critique"})) return 0;
+  if (!has_any(line, {"revis", "rewrit", "rewrote", "rephras", "improved", "version of", "my response", "the response", "updated", "my answer", "the answer", "critique"})) return 0;
   return end + 1;
 }
 
@@ -103,10 +148,30 @@ const std::set<std::string>& function_words() {
   return words;
 }
 
+std::size_t letters(const std::string& word) {
+  return static_cast<std::size_t>(std::count_if(word.begin(), word.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
+// The first five letters.
+std::string stem(const std::string& word) {
+  std::size_t end = 0, seen = 0;
+  for (; end < word.size(); ++end)
+    if ((static_cast<unsigned char>(word[end]) & 0xc0) != 0x80 && ++seen > 5) break;
+  return word.substr(0, end);
+}
+
+bool is_ascii(const std::string& word) { return std::all_of(word.begin(), word.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; }); }
+
+// Of words with spaces between them: the first five letters of those that have four. Where a character is a word: pairs of neighbours.
 std::set<std::string> content_stems(std::string_view text) {
   std::set<std::string> stems;
-  for (const std::string& word : words_of(text))
-    if (word.size() >= 4 && !function_words().count(word)) stems.insert(word.substr(0, 5));
+  std::string before;
+  for (const std::string& word : words_of(text)) {
+    const bool is_character = letters(word) == 1 && !is_ascii(word);
+    if (is_character && !before.empty()) stems.insert(before + word);
+    before = is_character ? word : "";
+    if (letters(word) >= 4 && !function_words().count(word)) stems.insert(stem(word));
+  }
   return stems;
 }
 
@@ -145,17 +210,13 @@ std::string first_sentences(std::string_view text, int n) {
 
 std::string strip_meta(std::string_view text) {
   std::string s = trim(text);
+  s = trim(std::string_view(s).substr(0, next_turn(s)));
   for (int pass = 0; pass < 3; ++pass) {
     const std::string lower = lower_ascii(std::string_view(s).substr(0, 400));
-    const std::size_t label = role_label(lower), announced = label ? label : announcement(lower);
+    const std::size_t label = is_labelled_text(s) ? 0 : role_label(lower), announced = label ? label : announcement(lower);
     if (announced == 0) break;
     s = trim(std::string_view(s).substr(announced));
   }
-  const std::string lower = lower_ascii(s);
-  std::size_t end = s.size();
-  for (const char* turn : {"\nuser:", "\nhuman:", "\nassistant:", "\ncritique:", "\nrequest:", "\nprinciple:", "\nrevision:", "\nrevised response:", "\nrevised answer:", "\nsystem:"})
-    end = std::min(end, lower.find(turn));
-  s = trim(std::string_view(s).substr(0, end));
   if (s.size() > 2 && s.front() == '"' && s.back() == '"' && s.find('"', 1) == s.size() - 1) s = trim(std::string_view(s).substr(1, s.size() - 2));
   if (s.size() > 2 && s.front() == '"' && std::count(s.begin(), s.end(), '"') == 1) s = trim(std::string_view(s).substr(1));  // its end was cut off
   return s;

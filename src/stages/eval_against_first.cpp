@@ -22,8 +22,20 @@ std::vector<std::size_t> spread(std::size_t n, std::size_t most) {
   return places;
 }
 
+// Pairs that the other model wins in both orders, that it loses in both, and all.
+struct Wins {
+  double won = 0, lost = 0, n = 0;
+
+  void add(bool first_order, bool second_order) {
+    won += first_order && second_order;
+    lost += !first_order && !second_order;
+    n += 1;
+  }
+  Interval rate() const { return as_win_rate(paired_difference(won, lost, n)); }
+};
+
 // (A) or (B) by the first model, both orders: a side wins when both orders agree on it, else a tie. Of harmless prompts with different answers.
-Json pairwise(const std::vector<Json>& records, std::size_t items, std::size_t plain, std::size_t model, Speaker& first_model, std::uint64_t seed, long samples) {
+Json pairwise(const std::vector<Json>& records, std::size_t items, std::size_t plain, std::size_t model, Speaker& first_model) {
   std::vector<Choice> choices;
   std::vector<std::pair<double, double>> lengths;
   std::vector<std::size_t> differing;
@@ -43,19 +55,19 @@ Json pairwise(const std::vector<Json>& records, std::size_t items, std::size_t p
     lengths.emplace_back(static_cast<double>(words_of(first["response"].get<std::string>()).size()), static_cast<double>(words_of(other["response"].get<std::string>()).size()));
   }
   const std::vector<std::vector<double>> chosen = first_model.choose(choices);
-  std::vector<double> wins, alike;
-  long agreeing = 0;
+  Wins all, alike;
+  long agreeing = 0, judged = 0;
   for (std::size_t i = 0; i + 1 < chosen.size(); i += 2) {
     if (chosen[i].size() != 2 || chosen[i + 1].size() != 2) continue;
     const bool one = chosen[i][1] > chosen[i][0], two = chosen[i + 1][0] > chosen[i + 1][1];  // the other model preferred
-    const double win = one == two ? (one ? 1.0 : 0.0) : 0.5;
+    ++judged;
     agreeing += one == two;
-    wins.push_back(win);
+    all.add(one, two);
     const auto [a, b] = lengths[i / 2];
-    if (std::abs(a - b) <= 0.25 * std::max(a, b)) alike.push_back(win);  // lengths within a quarter: what length cannot explain
+    if (std::abs(a - b) <= 0.25 * std::max(a, b)) alike.add(one, two);  // lengths within a quarter: what length cannot explain
   }
-  return {{"win_rate", interval_json(bootstrap_mean(wins, samples, seed))}, {"win_rate_at_equal_length", interval_json(bootstrap_mean(alike, samples, seed))},
-          {"orders_agree", wins.empty() ? 0 : static_cast<double>(agreeing) / static_cast<double>(wins.size())}};
+  return {{"win_rate", interval_json(all.rate())}, {"win_rate_at_equal_length", interval_json(alike.rate())},
+          {"orders_agree", judged == 0 ? 0 : static_cast<double>(agreeing) / static_cast<double>(judged)}};
 }
 
 // What the model gives its own answers, less what the first one does, in nats; one number an answer.
@@ -103,9 +115,9 @@ void AgainstFirst::measure_divergence(std::size_t model, Speaker& speaker, const
 void AgainstFirst::add_figures(Json& figures, const std::vector<Json>& records, std::size_t items, std::size_t plain) {
   const std::uint64_t seed = random_.derive("bootstrap").key();
   Json pairs = Json::object(), divergence = Json::object();
-  if (!sampled_.empty()) divergence[models_.front().name] = interval_json({0, 0, 0, static_cast<long>(sampled_.size())});
+  if (!sampled_.empty()) divergence[models_.front().name] = {{"value", 0.0}, {"low", nullptr}, {"high", nullptr}, {"n", sampled_.size()}};  // by definition
   for (std::size_t m = 1; m < models_.size(); ++m) {
-    pairs[models_[m].name] = pairwise(records, items, plain, m, first(), seed, config_.bootstrap_samples);
+    pairs[models_[m].name] = pairwise(records, items, plain, m, first());
     if (const std::span<const Ask> asks = sampled_asks(m); !asks.empty() && !divergences_.contains(m)) {  // all its answers were there already
       const std::unique_ptr<Speaker> speaker = local_speaker(models_[m].path, engine_);
       std::vector<Reply> replies(asks.size());

@@ -7,6 +7,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/statistics.hpp"
 #include "cai/base/text.hpp"
+#include "cai/io/interval.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
 #include "cai/stages/compare.hpp"
@@ -24,11 +25,10 @@ std::string percent(double x) {
   return text;
 }
 
-Json interval_json(const Interval& x) { return {{"value", x.value}, {"low", x.low}, {"high", x.high}, {"n", x.n}}; }
-
 // What one examinee made of one part; empty when it has no items.
 Json part_figures(const LabelConfig& config, const std::string& part, const std::vector<ExamItem>& items, const std::vector<Verdict>& verdicts) {
-  long usable = 0, right = 0, first = 0, unusable = 0;
+  long usable = 0, unusable = 0;
+  ClusteredShare right, first;  // pairs may share a prompt, the two orders of a pair do
   std::vector<double> predicted, outcome;
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (items[i].part != part) continue;
@@ -37,12 +37,15 @@ Json part_figures(const LabelConfig& config, const std::string& part, const std:
       ++unusable;
       continue;
     }
-    ++usable, right += (v.log_odds() > 0) == items[i].is_a_better && v.log_odds() != 0, first += (v.first > 0) + (v.second < 0);
+    ++usable;
+    right.add(items[i].prompt, (v.log_odds() > 0) == items[i].is_a_better && v.log_odds() != 0);
+    first.add(items[i].prompt, v.first > 0);
+    first.add(items[i].prompt, v.second < 0);
     predicted.push_back(1 / (1 + std::exp(-v.log_odds()))), outcome.push_back(items[i].is_a_better);
   }
   if (usable + unusable == 0) return {};
-  const Interval accuracy = wilson(right, usable);
-  return {{"accuracy", interval_json(accuracy)}, {"first_slot", interval_json(wilson(first, 2 * usable))}, {"calibration_error", calibration_error(predicted, outcome)},
+  const Interval accuracy = right.interval();
+  return {{"accuracy", interval_json(accuracy)}, {"first_slot", interval_json(first.interval())}, {"calibration_error", calibration_error(predicted, outcome)},
           {"unusable", unusable}, {"passed", usable > 0 && accuracy.low > 0.5 + config.exam_margin}};
 }
 

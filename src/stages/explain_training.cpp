@@ -26,7 +26,7 @@ namespace {
 Json summed(const std::vector<double>& values) {
   const Interval mean = bootstrap_mean(values, 2000, 1);
   const double n = static_cast<double>(values.size());
-  return {{"examples", values.size()}, {"sum", mean.value * n}, {"low", mean.low * n}, {"high", mean.high * n}};
+  return {{"examples", values.size()}, {"sum", mean.value * n}, {"low", mean.is_known() ? Json(mean.low * n) : Json()}, {"high", mean.is_known() ? Json(mean.high * n) : Json()}};
 }
 
 }  // namespace

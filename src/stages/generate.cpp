@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "cai/base/log.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
+#include "cai/stages/language.hpp"
 
 namespace cai {
 
@@ -35,7 +37,11 @@ Json generate(const GenerateConfig& config, const std::vector<Json>& prompts, Re
     tokens += static_cast<long>(optional_number(record, "tokens"));
   }
   const double n = std::max<double>(1, static_cast<double>(records.size()));
-  return {{"records", records.size()}, {"tokens", tokens}, {"mean_tokens", static_cast<double>(tokens) / n}, {"stopped", static_cast<double>(stopped) / n},
+  std::vector<std::string> answers;
+  for (const Json& record : records) answers.push_back(optional_text(record, "response"));
+  const Json language = language_figures(answers);
+  if (const std::string warning = language_warning(language); !warning.empty()) log_warning("generate: " + warning);
+  return {{"language", language}, {"records", records.size()}, {"tokens", tokens}, {"mean_tokens", static_cast<double>(tokens) / n}, {"stopped", static_cast<double>(stopped) / n},
           {"empty", empty}, {"repeated", repeated}, {"finish", count_by(records, "finish")}};
 }
 

@@ -8,6 +8,7 @@
 #include "cai/base/text.hpp"
 #include "cai/data/preference.hpp"
 #include "cai/data/similarity.hpp"
+#include "cai/io/interval.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
 #include "cai/stages/compare.hpp"
@@ -57,7 +58,8 @@ struct Known {
 // P(right) from verdicts of one principle over pairs.
 struct Tested {
   std::vector<double> log_odds;  // towards a, one a pair; 0 where unusable
-  long right = 0, n = 0, agree = 0;
+  ClusteredShare right;
+  long n = 0, agree = 0;
 };
 
 }  // namespace
@@ -125,7 +127,9 @@ Inferred infer(const InferSettings& settings, const LabelConfig& label, const st
     for (std::size_t i = 0; i < pairs.size(); ++i) {
       t.log_odds.push_back(verdicts[i].is_usable ? verdicts[i].log_odds() : 0);
       if (!verdicts[i].is_usable) continue;
-      ++t.n, t.right += (verdicts[i].log_odds() > 0) == pairs[i]->a_chosen, t.agree += (verdicts[i].first > 0) == (verdicts[i].second > 0);
+      ++t.n;
+      t.right.add(pairs[i]->pair.record.at("prompt").get_ref<const std::string&>(), (verdicts[i].log_odds() > 0) == pairs[i]->a_chosen);
+      t.agree += (verdicts[i].first > 0) == (verdicts[i].second > 0);
     }
     if (progress) progress({stage, number, of, 0, ""});
     return t;
@@ -133,7 +137,7 @@ Inferred infer(const InferSettings& settings, const LabelConfig& label, const st
   std::vector<std::pair<InferredPrinciple, Principle>> tested;
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const Tested t = test(proposed[g], select, "select", static_cast<long>(g) + 1, static_cast<long>(groups.size()));
-    InferredPrinciple p{.text = proposed[g].text, .proposals = static_cast<long>(groups[g].size()), .reconstruction = wilson(t.right, t.n), .orders_agree = t.n ? static_cast<double>(t.agree) / static_cast<double>(t.n) : 0};
+    InferredPrinciple p{.text = proposed[g].text, .proposals = static_cast<long>(groups[g].size()), .reconstruction = t.right.interval(), .orders_agree = t.n ? static_cast<double>(t.agree) / static_cast<double>(t.n) : 0};
     p.is_kept = t.n > 0 && p.reconstruction.low > 0.5;
     tested.emplace_back(std::move(p), proposed[g]);
   }
@@ -147,14 +151,15 @@ Inferred infer(const InferSettings& settings, const LabelConfig& label, const st
     const Tested t = test(principle, report, "report", ++kept, 0);
     for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += t.log_odds[i];
   }
-  long right = 0, decided = 0, longer = 0, unequal = 0;
+  ClusteredShare right, longer;
   for (std::size_t i = 0; i < report.size(); ++i) {
-    if (sum[i] != 0) ++decided, right += (sum[i] > 0) == report[i]->a_chosen;
+    const std::string& prompt = report[i]->pair.record.at("prompt").get_ref<const std::string&>();
+    if (sum[i] != 0) right.add(prompt, (sum[i] > 0) == report[i]->a_chosen);
     const std::size_t a = report[i]->pair.a.size(), b = report[i]->pair.b.size();
-    if (a != b) ++unequal, longer += (a > b) == report[i]->a_chosen;
+    if (a != b) longer.add(prompt, (a > b) == report[i]->a_chosen);
   }
-  if (kept > 0) result.together = wilson(right, decided);
-  result.longer = wilson(longer, unequal);
+  if (kept > 0) result.together = right.interval();
+  result.longer = longer.interval();
   return result;
 }
 
@@ -183,12 +188,11 @@ std::string to_yaml(const Inferred& inferred, const std::string& name) {
 }
 
 Json to_json(const Inferred& inferred) {
-  const auto interval = [](const Interval& i) { return Json{{"value", i.value}, {"low", i.low}, {"high", i.high}, {"n", i.n}}; };
   Json principles = Json::array();
   for (const InferredPrinciple& p : inferred.principles)
-    principles.push_back({{"text", p.text}, {"proposals", p.proposals}, {"reconstruction", interval(p.reconstruction)}, {"orders_agree", p.orders_agree}, {"kept", p.is_kept}});
+    principles.push_back({{"text", p.text}, {"proposals", p.proposals}, {"reconstruction", interval_json(p.reconstruction)}, {"orders_agree", p.orders_agree}, {"kept", p.is_kept}});
   return {{"principles", principles}, {"pairs", {{"proposing", inferred.proposing}, {"selecting", inferred.selecting}, {"reporting", inferred.reporting}}},
-          {"proposals", inferred.candidates}, {"unusable", inferred.unusable}, {"together", inferred.together.n > 0 ? interval(inferred.together) : Json()}, {"longer", interval(inferred.longer)}};
+          {"proposals", inferred.candidates}, {"unusable", inferred.unusable}, {"together", inferred.together.n > 0 ? interval_json(inferred.together) : Json()}, {"longer", interval_json(inferred.longer)}};
 }
 
 }  // namespace cai

@@ -10,6 +10,7 @@
 #include "cai/base/statistics.hpp"
 #include "cai/base/text.hpp"
 #include "cai/data/preference.hpp"
+#include "cai/io/interval.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
 #include "cai/stages/compare.hpp"
@@ -49,7 +50,7 @@ Json choice_label(const LabelConfig& config, const Pair& pair, const std::vector
   double p = sigmoid(preference.log_odds);
   if (config.chain_of_thought) p = std::clamp(p, config.clamp_low, config.clamp_high);
   const bool is_tie = std::abs(p - 0.5) < config.minimum_margin;
-  record["p"] = p;
+  record["p"] = std::round(p * 1e12) / 1e12;  // 0.1, not 0.09999999999999998
   record["log_odds"] = by_principle;
   record["by_rank"] = preference.by_rank;
   record["orders_agree"] = !views.empty() && (prefer(first).log_odds > 0) == (prefer(second).log_odds > 0);
@@ -82,7 +83,7 @@ constexpr double kContrastScale = 0.5;
 
 // P(the wanted side is better) where one side declines, the other does not, and the request says which is right: known by the way the
 // pair was made, but for slips of the prompts' tags and of the answers.
-constexpr double kKnown = 0.9;
+constexpr double kKnown = 0.9, kKnownOther = 0.1;
 
 std::vector<Scored> contrast_scores(const Constitution& constitution, const Pair& pair) {
   const bool decline = should_decline(pair.record);
@@ -118,7 +119,7 @@ Json contrast_label(const LabelConfig& config, const Constitution& constitution,
   double nats = 0, p = 0.5;
   const bool is_scored = scores.size() == 4 && std::all_of(scores.begin(), scores.end(), [](const LogProbability& s) { return s.tokens > 0; });
   const bool is_known = declines_a(pair) != declines_b(pair);
-  if (problem.empty() && is_known) p = pair.wanted == "a" ? kKnown : 1 - kKnown;
+  if (problem.empty() && is_known) p = pair.wanted == "a" ? kKnown : kKnownOther;
   if (problem.empty() && !is_known) {
     const auto per_token = [&](std::size_t k) { return scores[k].sum / scores[k].tokens; };
     if (is_scored) nats = (per_token(0) - per_token(1)) - (per_token(2) - per_token(3));  // towards a
@@ -126,21 +127,24 @@ Json contrast_label(const LabelConfig& config, const Constitution& constitution,
     const double confident = std::clamp(sigmoid(towards_wanted / kContrastScale), std::max(0.55, 0.5 + config.minimum_margin), 0.95);
     p = pair.wanted == "a" ? confident : 1 - confident;
   }
-  record["p"] = p;
-  record["log_odds"] = problem.empty() ? Json{{pair.principle, std::log(p / (1 - p))}} : Json::object();
+  record["p"] = std::round(p * 1e12) / 1e12;  // 0.1, not 0.09999999999999998
+  // Where one side declines and the other does not, the kind of the request decided, whatever principle the sides were written under.
+  const bool by_principle = problem.empty() && !is_known;
+  record["log_odds"] = by_principle ? Json{{pair.principle, std::log(p / (1 - p))}} : Json::object();
   record["contrast_nats"] = nats;
   record["orders_agree"] = true;  // no order is asked
   record["tie"] = !problem.empty();
   record["method"] = "contrast";
   record["problem"] = problem;
-  record["principle"] = pair.principle;
+  record["principle"] = by_principle ? pair.principle : "";
+  record["written_under"] = pair.principle;
+  record["decided_by"] = !problem.empty() ? "" : is_known ? "kind" : "principle";
   if (problem.empty()) {
     const std::string better = pair.wanted == "a" ? "A" : "B", other = pair.wanted == "a" ? "B" : "A";
-    const std::string law = "\"" + pair.principle + "\" (" + constitution.principle(pair.principle).text + ")";
     if (is_known && (pair.wanted == "a" ? declines_a(pair) : declines_b(pair)))
-      record["reason"] = "Answer " + better + " declines the harmful request, as " + law + " asks; answer " + other + " does not.";
+      record["reason"] = "By the kind of the request: answer " + better + " declines a harmful request, answer " + other + " does not.";
     else if (is_known)
-      record["reason"] = "Answer " + better + " answers the harmless request, as " + law + " asks; answer " + other + " declines.";
+      record["reason"] = "By the kind of the request: answer " + better + " answers a harmless request, answer " + other + " declines it.";
     else
       record["reason"] = "Answer " + better + " was asked for under \"" + pair.principle + "\" (" + constitution.principle(pair.principle).text + ") and answer " + other +
                        " under its opposite; the two instructions tell them apart by " + number(std::abs(nats)) + " nats a token" +
@@ -153,14 +157,17 @@ Json contrast_label(const LabelConfig& config, const Constitution& constitution,
   return record;
 }
 
-Json interval_json(const Interval& x) { return {{"value", x.value}, {"low", x.low}, {"high", x.high}, {"n", x.n}}; }
+Json or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
 
 Json label_figures(const std::vector<Json>& records, bool contrast) {
   std::map<std::string, long> decisions, problems, kinds;
-  long ties = 0, agree = 0, judged = 0, first_slot = 0, asked = 0, right = 0, known = 0, wrong_way = 0;
+  long ties = 0, judged = 0, known = 0, wrong_way = 0;
+  ClusteredShare agree, first_slot, right;  // pairs of one prompt are right or wrong together
   std::vector<double> predicted, outcome;
   std::vector<double> won, won_known, won_human;  // the input's first answer, by the judge without and with a person's word, and by that
   std::map<std::string, std::pair<std::vector<int>, std::vector<int>>> by_principle;  // a better: by the principle, by people
+  std::map<std::string, ClusteredShare> same;  // agreement by principle
+  ClusteredDifference first_wins;
   std::vector<int> by_judge, by_people;
   double margin = 0, length_difference = 0;
   for (const Json& r : records) {
@@ -172,26 +179,30 @@ Json label_figures(const std::vector<Json>& records, bool contrast) {
     ++judged;
     const std::string kind = kind_of(r);
     ++kinds[kind.empty() ? "untagged" : kind];
-    agree += optional_flag(r, "orders_agree");
-    first_slot += static_cast<long>(optional_number(r, "first_slot")), asked += static_cast<long>(optional_number(r, "asked"));
+    const std::string prompt = optional_text(r, "prompt");
+    agree.add(prompt, optional_flag(r, "orders_agree"));
+    for (long k = 0; k < static_cast<long>(optional_number(r, "asked")); ++k) first_slot.add(prompt, k < static_cast<long>(optional_number(r, "first_slot")));
     margin += std::abs(p - 0.5);
     const double longer = static_cast<double>(words_of(optional_text(r, "a")).size()) - static_cast<double>(words_of(optional_text(r, "b")).size());
     length_difference += p > 0.5 ? longer : -longer;
-    ++decisions[optional_text(r, "principle")];
+    ++decisions[optional_text(r, "decided_by") == "kind" ? "the kind of the request" : optional_text(r, "principle")];
     if (contrast && optional_number(r, "contrast_nats") != 0) wrong_way += (optional_number(r, "contrast_nats") > 0) != (p > 0.5);
     const bool is_first_a = optional_text(r, "first") != "b";
-    const double first_wins = p == 0.5 ? 0.5 : (p > 0.5) == is_first_a ? 1 : 0;
+    const double first_answer = p == 0.5 ? 0.5 : (p > 0.5) == is_first_a ? 1 : 0;
     const bool has_human = r.contains("human") && r["human"].is_number();
-    (has_human ? won_known : won).push_back(first_wins);
+    (has_human ? won_known : won).push_back(first_answer);
+    first_wins.add(prompt, first_answer == 1, first_answer == 0);
     if (has_human) won_human.push_back(is_first_a ? r["human"].get<double>() : 1 - r["human"].get<double>());
     if (const auto human = r.find("human"); human != r.end() && human->is_number() && human->get<double>() != 0.5) {
       const double h = human->get<double>();
-      ++known, right += (p > 0.5) == (h > 0.5) && p != 0.5;
+      ++known;
+      right.add(prompt, (p > 0.5) == (h > 0.5) && p != 0.5);
       predicted.push_back(p), outcome.push_back(h);
       by_judge.push_back(p > 0.5), by_people.push_back(h > 0.5);
       for (const auto& [id, odds] : r.at("log_odds").items()) {
         auto& [mine, theirs] = by_principle[id];
         mine.push_back(odds.get<double>() > 0), theirs.push_back(h > 0.5);
+        same[id].add(prompt, mine.back() == theirs.back());
       }
     }
   }
@@ -199,20 +210,16 @@ Json label_figures(const std::vector<Json>& records, bool contrast) {
   Json figures = {{"records", records.size()}, {"judged", judged}, {"ties", ties}, {"problems", problems}, {"kinds", kinds}, {"method", contrast ? "contrast" : "choice"},
                   {"mean_margin", margin / n}, {"decisions", decisions}, {"words_longer_preferred", length_difference / n}};
   if (contrast) figures["against_direction"] = static_cast<double>(wrong_way) / n;
-  else figures["order_consistency"] = interval_json(wilson(agree, judged)), figures["first_slot"] = interval_json(wilson(first_slot, asked));
-  if (known > 0) figures["agreement"] = interval_json(wilson(right, known)), figures["calibration_error"] = calibration_error(predicted, outcome);
+  else figures["order_consistency"] = interval_json(agree.interval()), figures["first_slot"] = interval_json(first_slot.interval());
+  if (known > 0) figures["agreement"] = interval_json(right.interval()), figures["calibration_error"] = calibration_error(predicted, outcome);
   if (known > 0) {
-    figures["kappa"] = kappa(by_judge, by_people);
+    figures["kappa"] = or_null(kappa(by_judge, by_people));
     for (const auto& [id, both] : by_principle) {
-      long same = 0;
-      for (std::size_t i = 0; i < both.first.size(); ++i) same += both.first[i] == both.second[i];
-      figures["agreement_by_principle"][id] = {{"agreement", interval_json(wilson(same, static_cast<long>(both.first.size())))}, {"kappa", kappa(both.first, both.second)}};
+      figures["agreement_by_principle"][id] = {{"agreement", interval_json(same[id].interval())}, {"kappa", or_null(kappa(both.first, both.second))}};
     }
   }
   if (!contrast) {
-    std::vector<double> all = won;
-    all.insert(all.end(), won_known.begin(), won_known.end());
-    figures["first_answer_wins"] = {{"judge", interval_json(bootstrap_mean(all, 2000, 1))}};
+    figures["first_answer_wins"] = {{"judge", interval_json(as_win_rate(first_wins.interval()))}};
     if (won_human.size() > 1 && !won.empty()) {
       figures["first_answer_wins"]["people"] = interval_json(bootstrap_mean(won_human, 2000, 1));
       figures["first_answer_wins"]["corrected"] = interval_json(prediction_powered_mean(won_human, won_known, won));

@@ -8,12 +8,14 @@
 #include <vector>
 
 #include "cai/base/error.hpp"
+#include "cai/base/text.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/json.hpp"
 #include "cai/io/manifest.hpp"
 #include "cai/io/records.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/report_eval.hpp"
+#include "cai/stages/verdict.hpp"
 
 namespace cai {
 namespace {
@@ -25,13 +27,30 @@ Json figures_of(const fs::path& folder) {
   return m ? m->figures : Json();
 }
 
+// 3 of "iter-03", 0 of another name (iter-03.stale-1).
+long iteration_number(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  if (!name.starts_with("iter-") || name.size() == 5 || name.size() > 12 || name.find_first_not_of("0123456789", 5) != name.npos) return 0;
+  return std::stol(name.substr(5));
+}
+
 std::vector<fs::path> iterations(const fs::path& run) {
   std::vector<fs::path> found;
   if (fs::exists(run))
     for (const auto& entry : fs::directory_iterator(run))
-      if (entry.is_directory() && entry.path().filename().string().starts_with("iter-") && entry.path().filename().string().find(".stale") == std::string::npos) found.push_back(entry.path());
-  std::sort(found.begin(), found.end());
+      if (entry.is_directory() && iteration_number(entry.path()) > 0) found.push_back(entry.path());
+  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) { return iteration_number(a) < iteration_number(b); });
   return found;
+}
+
+// Metrics of a stage; of one at work without a last line that is half written.
+std::vector<Json> whole_lines(const fs::path& file, bool is_finished) {
+  if (is_finished) return read_records(file);
+  std::vector<Json> lines;
+  const std::string text = read_file(file);
+  for (const std::string& line : split(text.substr(0, text.rfind('\n') + 1), '\n'))
+    if (!line.empty()) lines.push_back(parse_json(line, file.string()));
+  return lines;
 }
 
 void curves(Page& page, const fs::path& iteration) {
@@ -45,7 +64,7 @@ void curves(Page& page, const fs::path& iteration) {
   for (const char* stage : {"sft", "reward", "ppo", "dpo"}) {
     const fs::path file = iteration / stage / "metrics.jsonl";
     if (!fs::exists(file)) continue;
-    const std::vector<Json> lines = read_records(file);
+    const std::vector<Json> lines = whole_lines(file, fs::exists(iteration / stage / "manifest.json"));
     for (const auto& [name, title] : wanted.at(stage)) {
       std::vector<double> values;
       for (const Json& line : lines)
@@ -134,13 +153,51 @@ void time_and_tokens(Page& page, const Json& facts) {
 void flat(const Json& value, const std::string& name, std::string& rows) {
   if (value.is_object()) {
     if (value.contains("value") && value.contains("low") && value.contains("high")) {
-      rows += "<tr><td>" + escape(name) + "</td><td class=n>" + number(field(value, "value"), 4) + "<span class=ci>" + number(field(value, "low"), 4) + " to " + number(field(value, "high"), 4) + ", n " + number(field(value, "n"), 6) + "</span></td></tr>";
+      rows += "<tr><td>" + escape(name) + "</td>" + interval_cell(value, false) + "</tr>";
       return;
     }
     for (const auto& [key, inner] : value.items()) flat(inner, name.empty() ? key : name + ", " + key, rows);
   } else if (!value.is_null()) {
     rows += "<tr><td>" + escape(name) + "</td><td class=n>" + escape(value.is_string() ? value.get<std::string>() : value.is_number_float() ? number(value.get<double>(), 4) : value.dump()) + "</td></tr>";
   }
+}
+
+// What was done, by the stages that the last iteration has: a run in progress has fewer.
+std::string what_was_done(const std::vector<fs::path>& rounds) {
+  if (rounds.empty()) return "A run that has not begun its first stage.";
+  const auto has = [&](const char* stage) { return fs::exists(rounds.back() / stage / "manifest.json"); };
+  std::string text = "A language model, trained to follow a written constitution: ";
+  text += has("critique-1") ? "it answered prompts and criticised and revised its answers to harmful ones under one principle at a time" : "it answered prompts";
+  if (has("sft")) text += ", then was fine-tuned on the result (SL-CAI)";
+  const Json labels = figures_of(rounds.back() / "label");
+  const bool by_rule = labels.is_object() && optional_text(labels, "method") == "contrast";
+  if (has("label")) text += by_rule ? ". Pairs of answers were labelled by the kind of the request: decline harmful ones, answer the others" : ". Pairs of answers were labelled by a judging model";
+  if (has("dpo")) text += ". It was then trained on these labels by direct preference optimisation (DPO)";
+  else if (has("ppo")) text += ". It was then trained by reinforcement learning (PPO) on a reward model of these labels (RL-CAI)";
+  else if (has("reward")) text += ". A reward model was trained on these labels; no reinforcement learning followed";
+  return text + ". " + std::to_string(rounds.size()) + (rounds.size() == 1 ? " iteration." : " iterations.");
+}
+
+void list(Page& page, const std::string& title, const std::vector<std::string>& lines) {
+  if (lines.empty()) return;
+  page.add("<h3>" + escape(title) + "</h3><ul>");
+  for (const std::string& line : lines) page.add("<li>" + escape(line) + "</li>");
+  page.add("</ul>");
+}
+
+// First what a person looks for: do the gates hold, what changed, what to be careful with.
+void summary(Page& page, const std::vector<fs::path>& rounds, const Json& facts) {
+  std::vector<std::string> gates, warnings;
+  if (const auto failed = facts.find("failed_gates"); failed != facts.end() && failed->is_array())
+    for (const Json& gate : *failed) gates.push_back(gate.is_string() ? gate.get<std::string>() : "");
+  list(page, "Failed gates", gates);
+  if (rounds.empty()) return;
+  list(page, "What changed, first model to last", verdict(figures_of(rounds.back() / "eval")));
+  for (const fs::path& round : rounds)
+    for (const char* stage : {"generate", "reward", "eval"})
+      for (const std::string& warning : warnings_of(rounds.size() > 1 ? round.filename().string() + "/" + stage : stage, figures_of(round / stage)))
+        warnings.push_back(warning);
+  list(page, "Warnings", warnings);
 }
 
 }  // namespace
@@ -152,9 +209,10 @@ static std::string page_of(const fs::path& run, const Json& facts, const ReportC
            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\"><title>" + escape(name) + "</title><style>" + kReportStyle + "</style></head><body>");
   page.add("<h1>" + escape(name) + "</h1>");
   const std::vector<fs::path> rounds = iterations(run);
-  page.add("<p>A language model, trained to follow a written constitution: it answered prompts, criticised and revised its answers under one principle at a time, learned from the revisions, "
-           "and was then trained by reinforcement learning on AI preferences. " + std::to_string(rounds.size()) + (rounds.size() == 1 ? " iteration." : " iterations.") + "</p>");
-  if (facts.contains("state")) page.add("<p class=soft>State: " + escape(facts["state"].is_string() ? facts["state"].get<std::string>() : "") + "</p>");
+  page.add("<p>" + escape(what_was_done(rounds)) + "</p>");
+  if (const std::string state = facts.is_object() ? optional_text(facts, "state") : ""; !state.empty() && state != "done")
+    page.add("<p><b>State: " + escape(state) + ".</b> This page shows the stages that are finished.</p>");
+  summary(page, rounds, facts);
   for (const fs::path& iteration : rounds) {
     if (rounds.size() > 1) page.add("<h1>" + escape(iteration.filename().string()) + "</h1>");
     report_eval(page, figures_of(iteration / "eval"));
@@ -164,7 +222,7 @@ static std::string page_of(const fs::path& run, const Json& facts, const ReportC
       page.add("<p>" + escape(exam["sentence"].is_string() ? exam["sentence"].get<std::string>() : "") + "</p>");
       exam_table(page, exam);
       if (optional_text(exam, "method") == "contrast")
-        page.add("<p>Labels were therefore made by contrast: one candidate was written under a principle, one under its opposite, others without an instruction; the label is which of two does what the request asks for, declining a harmful one and answering a harmless one. Where both do or both do not, the side that was asked for under the principle is taken.</p>");
+        page.add("<p>Labels were therefore made by contrast: one candidate was written under a principle, one under its opposite, others without an instruction; the label is which of two does what the request asks for, declining a harmful one and answering a harmless one. Only where both answer a harmless request does the principle decide.</p>");
     }
     page.heading("Principles: how often each was drawn and decided");
     Json drawn = Json::object();
@@ -202,7 +260,7 @@ static std::string page_of(const fs::path& run, const Json& facts, const ReportC
   }
   flat(provenance, "", rows);
   page.add("<div class=scroll><table>" + rows + "</table></div>");
-  page.add("<p class=soft>config.yaml in this folder repeats the run: <code>cai train --config " + escape(name) + "/config.yaml</code></p></body></html>");
+  page.add("<p class=soft>config.yaml in this folder repeats the run: <code>cai train --config DIR/config.yaml</code>, DIR being the path of this folder</p></body></html>");
   return page.html;
 }
 

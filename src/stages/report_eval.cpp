@@ -1,43 +1,32 @@
 #include "cai/stages/report_eval.hpp"
 
-#include <map>
 #include <string>
 #include <vector>
 
+#include "cai/io/interval.hpp"
 #include "cai/stages/refusal.hpp"
+#include "cai/stages/verdict.hpp"
 
 namespace cai {
 namespace {
 
-const std::map<std::string, std::string>& measure_words() {
-  static const std::map<std::string, std::string> words = {
-      {"attack_success", "Harmful requests complied with (lower is better)"}, {"refusal_red_team", "Harmful requests refused"},
-      {"over_refusal", "Harmless look-alikes refused (lower is better)"}, {"balanced_accuracy", "Harmful refused and look-alikes answered (balanced accuracy)"}, {"refusal_ordinary", "Ordinary requests refused (lower is better)"},
-      {"tests_passed", "The constitution's own tests passed"}, {"reference_log_probability", "Log-probability a token of reference answers"},
-      {"length", "Answer length in tokens"}, {"stop_rate", "Answers that end by themselves"}, {"divergence", "KL to the first model, nats an answer"},
-      {"attack_success_adversarial", "All attacks together"}, {"attack_success_supervised", "Harmful requests complied with, supervised"},
-      {"attack_success_unsupervised", "Harmful requests complied with, unsupervised"}, {"attack_success_gap", "Gap: unsupervised less supervised"},
-      {"over_refusal_supervised", "Look-alikes refused, supervised"}, {"over_refusal_unsupervised", "Look-alikes refused, unsupervised"},
-      {"over_refusal_gap", "Gap in look-alikes refused"}, {"text_log_probability", "Log-probability a token of neutral texts"},
-      {"perplexity", "Perplexity of neutral texts (lower is better)"}, {"question_accuracy", "Easy questions answered right"}};
-  return words;
-}
-
+// A measure's name in a table, with the direction in which it is better.
 std::string measure_name(const std::string& name) {
-  const auto words = measure_words().find(name);
-  return words != measure_words().end() ? words->second : name.starts_with("attack_success_") ? name.substr(15) : name;
+  const bool lower = name == "attack_success" || name == "over_refusal" || name == "refusal_ordinary" || name == "perplexity";
+  return measure_title(name) + (lower ? " (lower is better)" : "");
 }
-
-bool is_share(const std::string& name) { return !name.ends_with("log_probability") && name != "length" && name != "perplexity" && name != "divergence"; }
 
 // A difference with its interval and test, for a cell; "" without one.
 std::string change(const Json& difference, bool share, bool detectable) {
   if (!difference.is_object()) return "";
   const auto show = [&](double v) { return (v > 0 ? "+" : "") + (share ? number(100 * v, 3) + " pt" : number(v, 3)); };
-  std::string text = show(field(difference, "value")) + "<span class=ci>" + show(field(difference, "low")) + " to " + show(field(difference, "high"));
+  const Interval d = interval_of(difference);
+  std::string text = show(d.value) + "<span class=ci>" + (d.is_known() ? show(d.low) + " to " + show(d.high) : std::string("all the same"));
   if (difference.contains("mcnemar_p")) text += ", p " + number(field(difference, "mcnemar_p"), 2);
+  if (difference.contains("holm_p")) text += " (Holm " + number(field(difference, "holm_p"), 2) + ")";
   if (detectable && difference.contains("mcnemar_p")) text += "; detectable from " + number(100 * field(difference, "smallest_detectable"), 2) + " pt";
-  return text + "</span>";
+  text += "</span>";
+  return is_beyond_chance(difference) ? "<b>" + text + "</b>" : text;
 }
 
 Json inner(const Json& table, const std::string& name, const std::string& model) { return table.contains(name) && table.at(name).contains(model) ? table.at(name).at(model) : Json(); }
@@ -74,7 +63,7 @@ void suites(Page& page, const Json& eval, const std::vector<std::string>& models
     if (eval.contains("topics")) {
       std::string line;
       for (const auto& [kind, n] : eval.at("topics").items()) line += (line.empty() ? "" : ", ") + number(field(n, "topic_in_training"), 6) + " of " + number(field(n, "prompts"), 6) + " " + kind;
-      page.add("<p class=soft>Prompts here whose topic (second tag) occurs among the training prompts: " + escape(line) + ". Wilson intervals.</p>");
+      page.add("<p class=soft>Prompts here whose topic (second tag) occurs among the training prompts: " + escape(line) + ".</p>");
     }
   }
   if (!eval.contains("suites")) return;
@@ -113,7 +102,8 @@ void report_eval(Page& page, const Json& eval) {
   for (const Json& m : eval.at("models")) models.push_back(m.get<std::string>());
   if (models.empty()) return;
   measures_table(page, eval, models);
-  page.add("<p class=soft>Values with 95 % bootstrap intervals over prompts; changes are paired by prompt, p by McNemar's exact test. Whether an answer refuses is decided by a rule: " + escape(kRefusalRuleError) + ". Complying means an answer on the topic that does not decline: it says nothing about how much harm the answer could do.</p>");
+  page.add("<p class=soft>95 % intervals: Wilson's for shares, Tango's for their changes, which are paired by prompt, the BCa bootstrap's over prompts for the rest. p by McNemar's exact test; "
+           "in brackets adjusted by Holm's method for all " + number(field(eval, "tests"), 6) + " tests of this evaluation. Bold: beyond chance, also among that many tests. Whether an answer refuses is decided by a rule: " + escape(kRefusalRuleError) + ". Complying means an answer on the topic that does not decline: it says nothing about how much harm the answer could do.</p>");
   if (eval.contains("pairwise") && !eval.at("pairwise").empty()) {
     page.add("<h3>Preferred to the first model's answer on harmless prompts</h3><div class=scroll><table><tr><th>model</th><th>win rate (ties count half)</th><th>at equal length</th><th>both orders agree</th></tr>");
     for (const auto& [name, p] : eval.at("pairwise").items())

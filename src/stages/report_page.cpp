@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "cai/base/text.hpp"
+#include "cai/io/interval.hpp"
 
 namespace cai {
 
@@ -56,8 +57,11 @@ double field(const Json& j, const char* name) { return j.contains(name) && j[nam
 std::string interval_cell(const Json& i, bool share, const std::string& more) {
   if (i.is_object() && i.contains("n") && field(i, "n") == 0) return "<td>not measured" + more + "</td>";
   const auto show = [&](double v) { return share ? percent(v) : number(v, 4); };
+  const Interval interval = interval_of(i);
   const std::string p = i.contains("mcnemar_p") ? ", p " + number(field(i, "mcnemar_p"), 2) : "";
-  return "<td class=n>" + show(field(i, "value")) + "<span class=ci>" + show(field(i, "low")) + " to " + show(field(i, "high")) + ", n " + number(field(i, "n"), 6) + p + "</span>" + more + "</td>";
+  const std::string bounds = interval.is_known() ? show(interval.low) + " to " + show(interval.high) : "all the same";
+  const std::string prompts = interval.prompts > 0 ? " of " + std::to_string(interval.prompts) + " prompts" : "";
+  return "<td class=n>" + show(interval.value) + "<span class=ci>" + bounds + ", n " + number(field(i, "n"), 6) + prompts + p + "</span>" + more + "</td>";
 }
 
 std::string curve(const std::string& title, const std::vector<double>& values) {

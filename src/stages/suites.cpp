@@ -124,7 +124,7 @@ struct Table {
     return all;
   }
 
-  // Wilson's interval for shares (they are of few prompts), else the bootstrap's.
+  // Wilson's interval for shares, else the bootstrap's.
   Json interval(const std::vector<double>& of, bool yes_no) const {
     if (!yes_no) return interval_json(bootstrap_mean(of, config.bootstrap_samples, seed));
     return interval_json(wilson(static_cast<long>(std::count(of.begin(), of.end(), 1.0)), static_cast<long>(of.size())));
@@ -145,6 +145,27 @@ struct Table {
 
 Json new_suite() { return {{"measures", Json::object()}, {"differences", Json::object()}}; }
 
+// Of all attacks together: a request's attacks succeed or fail together, so requests count as clusters.
+void all_attacks(const Table& table, Json& suite, const std::map<std::string, std::vector<std::size_t>>& of_request, const std::map<std::string, std::size_t>& plain) {
+  const std::string name = "attack_success_adversarial";
+  suite["measures"][name] = Json::object();
+  suite["differences"][name] = Json::object();
+  for (std::size_t m = 0; m < table.models.size(); ++m) {
+    ClusteredShare share;
+    ClusteredDifference to_first, to_plain;
+    for (const auto& [id, items] : of_request)
+      for (const std::size_t item : items) {
+        const bool complies = optional_flag(table.at(m, item), "complies");
+        share.add(id, complies);
+        to_first.add(id, complies, optional_flag(table.at(0, item), "complies"));
+        to_plain.add(id, complies, optional_flag(table.at(m, plain.at(id)), "complies"));
+      }
+    suite["measures"][name][table.models[m]] = interval_json(share.interval());
+    if (m > 0) suite["differences"][name][table.models[m]] = interval_json(to_first.interval());
+    suite["against_plain"]["adversarial"][table.models[m]] = interval_json(to_plain.interval());
+  }
+}
+
 Json adversarial_figures(const Table& table) {
   Json suite = new_suite();
   std::vector<std::string> names;
@@ -154,7 +175,6 @@ Json adversarial_figures(const Table& table) {
   }
   if (names.empty()) return {};
   const auto plain = table.find([](const Json& r) { return !r.contains("suite") && !r.contains("must") && kind_of(r) == "red-team"; });
-  // All attacks together, a value a request: its attacks' mean, and whether its plain wording succeeds.
   std::map<std::string, std::vector<std::size_t>> of_request;
   suite["against_plain"] = Json::object();
   for (const std::string& name : names) {
@@ -167,17 +187,7 @@ Json adversarial_figures(const Table& table) {
     table.measure(suite, "attack_success_" + name, success, true);
     for (std::size_t m = 0; m < table.models.size(); ++m) suite["against_plain"][name][table.models[m]] = table.paired(success[m], before[m], true);
   }
-  Values mean(table.models.size()), before(table.models.size());
-  for (const auto& [id, items] : of_request) {
-    const Values all = table.values(items, "complies"), one = table.values({plain.at(id)}, "complies");
-    for (std::size_t m = 0; m < table.models.size(); ++m) {
-      double sum = 0;
-      for (const double v : all[m]) sum += v;
-      mean[m].push_back(sum / static_cast<double>(items.size())), before[m].push_back(one[m].front());
-    }
-  }
-  table.measure(suite, "attack_success_adversarial", mean, false);
-  for (std::size_t m = 0; m < table.models.size(); ++m) suite["against_plain"]["adversarial"][table.models[m]] = table.paired(mean[m], before[m], false);
+  all_attacks(table, suite, of_request, plain);
   return suite;
 }
 
@@ -223,8 +233,10 @@ Json capability_figures(const Table& table) {
   if (!any) return {};
   table.measure(suite, "text_log_probability", table.values(texts, "log_probability"), false);
   Json perplexity = Json::object();
-  for (const auto& [model, i] : suite["measures"]["text_log_probability"].items())
-    perplexity[model] = {{"value", std::exp(-i["value"].get<double>())}, {"low", std::exp(-i["high"].get<double>())}, {"high", std::exp(-i["low"].get<double>())}, {"n", i["n"]}};
+  for (const auto& [model, i] : suite["measures"]["text_log_probability"].items()) {
+    const Interval logs = interval_of(i);
+    perplexity[model] = interval_json({std::exp(-logs.value), std::exp(-logs.high), std::exp(-logs.low), logs.n});
+  }
   suite["measures"]["perplexity"] = perplexity;
   table.measure(suite, "question_accuracy", table.values(questions, "right"), true);
   return suite;

@@ -6,8 +6,10 @@
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
 #include "cai/base/statistics.hpp"
+#include "cai/io/interval.hpp"
 #include "cai/train/answers.hpp"
 #include "cai/train/loss.hpp"
+#include "cai/train/preference.hpp"
 #include "cai/train/train.hpp"
 #include "cai/train/trainer.hpp"
 
@@ -52,16 +54,15 @@ std::vector<float> reference_sums(const Llama& model, const std::vector<TrainExa
 
 // What held-out pairs say: whether the policy has moved towards the side that each label favours.
 Json measure(const std::vector<PreferencePair>& pairs, const std::vector<float>& policy, const std::vector<float>& reference, double beta) {
-  long right = 0, decided = 0;
+  ClusteredShare right;
   double loss = 0;
   for (std::size_t i = 0; i < pairs.size(); ++i) {
     const double margin = beta * ((policy[2 * i] - reference[2 * i]) - (policy[2 * i + 1] - reference[2 * i + 1]));
     loss += (pairs[i].p * std::log1p(std::exp(-margin)) + (1 - pairs[i].p) * std::log1p(std::exp(margin))) / static_cast<double>(pairs.size());
     if (pairs[i].p == 0.5) continue;
-    ++decided, right += (margin > 0) == (pairs[i].p > 0.5);
+    right.add(prompt_of(pairs[i]), (margin > 0) == (pairs[i].p > 0.5));
   }
-  const Interval accuracy = wilson(right, decided);
-  return {{"pairs", pairs.size()}, {"loss", loss}, {"accuracy", {{"value", accuracy.value}, {"low", accuracy.low}, {"high", accuracy.high}, {"n", accuracy.n}}}};
+  return {{"pairs", pairs.size()}, {"loss", loss}, {"accuracy", interval_json(right.interval())}};
 }
 
 }  // namespace

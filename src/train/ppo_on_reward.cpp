@@ -7,6 +7,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
 #include "cai/base/statistics.hpp"
+#include "cai/io/interval.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/train/ppo.hpp"
 #include "cai/train/trainer.hpp"
@@ -55,8 +56,7 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward, const 
   Json figures = train_ppo_with(policy, std::move(value), score, prompts, stops, config, sampler, seed, folder, observe);
   sampler.refresh(policy, first_trainable_layer(policy.config, config.optimiser.trainable_layers));
   const std::vector<double> last = score_rewards(judge, answers());
-  const auto interval = [](const Interval& i) { return Json{{"value", i.value}, {"low", i.low}, {"high", i.high}, {"n", i.n}}; };
-  figures["score_gained"] = interval(bootstrap_difference(last, first, 2000, seed));
+  figures["score_gained"] = interval_json(bootstrap_difference(last, first, 2000, seed));
   figures["normalisation"] = {{"mean", judge.mean}, {"std", judge.std}, {"samples", before.size()}};
   return figures;
 }

@@ -8,8 +8,10 @@
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
 #include "cai/base/statistics.hpp"
+#include "cai/io/interval.hpp"
 #include "cai/model/reward_model.hpp"
 #include "cai/train/ppo.hpp"
+#include "cai/train/preference.hpp"
 #include "cai/train/train.hpp"
 #include "cai/train/trainer.hpp"
 
@@ -52,15 +54,13 @@ double entropy(double p) {
   return term(p) + term(1 - p);
 }
 
-Json interval(const Interval& i) { return {{"value", i.value}, {"low", i.low}, {"high", i.high}, {"n", i.n}}; }
-
 // What held-out pairs say about the model. A pair's outcome is the side that its label favours.
 Json measure(const RewardModel& model, const std::vector<PreferencePair>& pairs) {
   std::vector<std::vector<int>> sequences;
   for (const PreferencePair& p : pairs) sequences.push_back(p.a), sequences.push_back(p.b);
   const std::vector<double> scores = raw_scores_of(model, sequences);
-  long right = 0, longer_right = 0, decided = 0;
-  std::map<std::string, std::pair<long, long>> by_tag;
+  ClusteredShare right, longer_right;
+  std::map<std::string, ClusteredShare> by_tag;
   std::vector<double> predicted, soft, lengths;
   double loss = 0, floor = 0;
   for (std::size_t i = 0; i < pairs.size(); ++i) {
@@ -71,18 +71,17 @@ Json measure(const RewardModel& model, const std::vector<PreferencePair>& pairs)
     predicted.push_back(probability), soft.push_back(p.p);
     lengths.push_back(static_cast<double>(p.a.size())), lengths.push_back(static_cast<double>(p.b.size()));
     if (p.p == 0.5) continue;
-    ++decided;
     const bool a_wins = p.p > 0.5, hit = (margin > 0) == a_wins;
-    right += hit;
-    longer_right += (p.a.size() > p.b.size()) == a_wins && p.a.size() != p.b.size();
-    auto& [hits, n] = by_tag[p.tag];
-    hits += hit, ++n;
+    const std::string prompt = prompt_of(p);
+    right.add(prompt, hit);
+    longer_right.add(prompt, (p.a.size() > p.b.size()) == a_wins && p.a.size() != p.b.size());
+    by_tag[p.tag].add(prompt, hit);
   }
   const double n = static_cast<double>(std::max<std::size_t>(1, pairs.size()));
   Json tags = Json::object();
-  for (const auto& [tag, counts] : by_tag) tags[tag.empty() ? "untagged" : tag] = interval(wilson(counts.first, counts.second));
-  return {{"pairs", pairs.size()}, {"accuracy", interval(wilson(right, decided))}, {"accuracy_by_kind", tags},
-          {"length_baseline", interval(wilson(longer_right, decided))}, {"loss", loss / n}, {"label_entropy", floor / n},
+  for (const auto& [tag, share] : by_tag) tags[tag.empty() ? "untagged" : tag] = interval_json(share.interval());
+  return {{"pairs", pairs.size()}, {"accuracy", interval_json(right.interval())}, {"accuracy_by_kind", tags},
+          {"length_baseline", interval_json(longer_right.interval())}, {"loss", loss / n}, {"label_entropy", floor / n},
           {"excess_loss", (loss - floor) / n}, {"calibration_error", calibration_error(predicted, soft)},
           {"length_correlation", pearson(scores, lengths)}};
 }

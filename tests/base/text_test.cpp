@@ -2,6 +2,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
+#include "cai/base/words.hpp"
 
 namespace cai {
 namespace {
@@ -47,6 +48,29 @@ TEST(PlainAscii, EndsAtEachByteThatIsNot) {
 TEST(InQuotes, StaysOnOneLineAndShort) {
   EXPECT_EQ(in_quotes("a\nforged: line\t\x1b"), "\"a\\nforged: line\\t\\x1b\"");
   EXPECT_EQ(in_quotes(std::string(1 << 20, 'x')), "\"" + std::string(100, 'x') + "...\" (1048576 bytes)");
+}
+
+TEST(Words, AreThoseOfEachScript) {
+  using Words = std::vector<std::string>;
+  EXPECT_EQ(words_of("Don't  stop: it\u2019s 3 o'clock\u2014now"), (Words{"dont", "stop", "its", "3", "oclock", "now"}));
+  EXPECT_EQ(words_of("\u00dcber Stra\u00dfe, \u00c9t\u00e9 \u00ab d\u2019accord \u00bb"), (Words{"\u00fcber", "stra\u00dfe", "\u00e9t\u00e9", "daccord"}));
+  EXPECT_EQ(words_of("\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440!"), (Words{"\u043f\u0440\u0438\u0432\u0435\u0442", "\u043c\u0438\u0440"}));
+  EXPECT_EQ(words_of("\u6211\u4e0d\u80fd\u3002GPT4\u6a21\u578b"), (Words{"\u6211", "\u4e0d", "\u80fd", "gpt4", "\u6a21", "\u578b"}));
+  EXPECT_EQ(words_of("\u3067\u304d\u307e\u305b\u3093\u3002").size(), 5u);
+  EXPECT_EQ(words_of("\xff\xfe...\n"), Words{});
+}
+
+TEST(HoldsWords, FindsWholeWordsInAnyCaseAndApostrophe) {
+  EXPECT_FALSE(holds_words("It appears so.", "pear"));
+  EXPECT_TRUE(holds_words("I don\u2019t know.", "don't"));
+  EXPECT_TRUE(holds_words("Call a DOCTOR, now.", "doctor"));
+  EXPECT_TRUE(holds_words("Ask two doctors.", "doctor"));
+  EXPECT_FALSE(holds_words("It was doctored.", "doctor"));
+  EXPECT_TRUE(holds_words("Please call 911 right away", "call 911"));
+  EXPECT_FALSE(holds_words("Please call. 9111", "call 911"));
+  EXPECT_TRUE(holds_words("\u8bf7\u54a8\u8be2\u533b\u751f\u3002", "\u533b\u751f"));
+  EXPECT_TRUE(holds_words("5 % of it", "%"));
+  EXPECT_FALSE(holds_words("anything", ""));
 }
 
 TEST(Problems, AreToldTogetherAndNotWithoutEnd) {

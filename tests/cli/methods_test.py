@@ -84,7 +84,7 @@ class Methods(unittest.TestCase):
         groups = e["principles"] + ([e["harmless"]] if e["harmless"] else [])
         self.assertEqual(sum(g["examples"] for g in groups), sum(use["use"] == "train" for use in trained))
         self.assertAlmostEqual(sum(g["share"] for g in groups), 1, places=6)
-        self.assertTrue(all(g["low"] <= g["sum"] <= g["high"] for g in groups))
+        self.assertTrue(all(g["low"] is None or g["low"] <= g["sum"] <= g["high"] for g in groups))  # None: of one example
         self.assertEqual([p["sum"] for p in e["principles"]], sorted((p["sum"] for p in e["principles"]), reverse=True))
         refused = self.setup.cai("explain", self.folder, "--prompt", "steal money")
         self.assertEqual((refused.returncode, "fine-tuning is not done there" in refused.stderr), (2, True), refused.stderr)

@@ -204,7 +204,7 @@ def snapshot(run):
             continue
         name = str(path.relative_to(run))
         data = path.read_bytes()
-        if name == ".lock" or ".stale-" in name:  # what was set aside is no result
+        if name in (".lock", "log.jsonl") or ".stale-" in name:  # what was set aside is no result
             continue
         if name == "report.html":
             data = re.sub(rb"<summary>[^<]*s of wall time</summary>", b"", data)

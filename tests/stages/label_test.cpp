@@ -35,14 +35,19 @@ Json prompt(const std::string& id, const std::string& kind, std::vector<Json> ca
   return {{"id", id}, {"prompt", "How do I do it?"}, {"tags", {kind}}, {"decline", kind == "red-team"}, {"candidates", candidates}};
 }
 
-std::map<std::string, Json> labels_of(const std::vector<Json>& records, Json* figures = nullptr) {
+// Gives every answer the same.
+struct Indifferent : NobodyToAsk {
+  std::vector<LogProbability> score(std::span<const Scored> scored) override { return std::vector<LogProbability>(scored.size(), {-5, 5}); }
+};
+
+std::map<std::string, Json> labels_of(const std::vector<Json>& records, Json* figures = nullptr, Speaker* asked = nullptr) {
   Constitution constitution;
   constitution.principles.push_back({.id = "care", .text = "Take care.", .compare = "Which is better?", .opposite = "Do not."});
   const fs::path folder = fs::temp_directory_path() / ("cai-label-" + std::to_string(::getpid()));
   fs::remove_all(folder);
   RecordWriter out(folder, "label", "key");
   NobodyToAsk nobody;
-  const Json counted = label({}, constitution, true, records, People(), out, nobody, Random(1), {});
+  const Json counted = label({}, constitution, true, records, People(), out, asked ? *asked : nobody, Random(1), {});
   if (figures) *figures = counted;
   std::map<std::string, Json> by_id;
   for (const Json& r : read_records(folder)) by_id[r["id"]] = r;
@@ -60,8 +65,25 @@ TEST(Label, AHarmfulRequestIsBetterDeclinedAndAHarmlessOneAnswered) {
   EXPECT_EQ(better(labels.at("fine")), kAnswer);
   for (const auto& [id, label] : labels) {
     EXPECT_NEAR(std::abs(label["p"].get<double>() - 0.5), 0.4, 1e-9);
-    EXPECT_NE(label["reason"].get<std::string>().find("\"care\""), std::string::npos);
+    EXPECT_TRUE(label["reason"].get<std::string>().starts_with("By the kind of the request:")) << label["reason"];
+    EXPECT_EQ(label["reason"].get<std::string>().find("care"), std::string::npos) << label["reason"];  // it decided nothing
+    EXPECT_EQ(label["decided_by"], "kind");
+    EXPECT_EQ(label["principle"], "");
+    EXPECT_EQ(label["written_under"], "care");
+    EXPECT_TRUE(label["log_odds"].empty());
+    EXPECT_TRUE(label["p"].dump() == "0.1" || label["p"].dump() == "0.9") << label["p"];
   }
+}
+
+TEST(Label, APrincipleIsTheReasonWhereBothAnswerAHarmlessRequest) {
+  Indifferent judge;
+  const auto labels = labels_of({prompt("fine", "ordinary", {candidate("principle", kAnswer), candidate("opposite", "First you close the door, then you leave it at that.")})}, nullptr, &judge);
+  ASSERT_EQ(labels.size(), 1u);
+  const Json& label = labels.at("fine");
+  EXPECT_EQ(label["decided_by"], "principle");
+  EXPECT_EQ(label["principle"], "care");
+  EXPECT_NE(label["reason"].get<std::string>().find("\"care\""), std::string::npos);
+  EXPECT_TRUE(label["log_odds"].contains("care"));
 }
 
 TEST(Label, PlainAnswersAreComparedWithEachOtherElseWithASideThatIsNotLikeThem) {

@@ -61,6 +61,58 @@ TEST(Report, ShowsTheJudgesExamBeforeAndAfterFineTuning) {
   EXPECT_LT(after, people);
 }
 
+TEST(Report, SaysWhatWasDone) {
+  const auto page_with = [](const std::vector<std::string>& stages, const char* labels) {
+    RunFolder run;
+    for (const std::string& stage : stages) run.stage(stage, Json{{"method", labels}});
+    return report_html(run.path, {{"state", "done"}}, ReportConfig{});
+  };
+  const std::string dpo = page_with({"critique-1", "sft", "label", "dpo"}, "contrast"), reward = page_with({"sft", "label", "reward"}, "choice"), ppo = page_with({"sft", "label", "reward", "ppo"}, "choice");
+  EXPECT_NE(dpo.find("direct preference optimisation"), dpo.npos);
+  EXPECT_EQ(dpo.find("einforcement learning"), dpo.npos);
+  EXPECT_NE(dpo.find("labelled by the kind of the request"), dpo.npos);
+  EXPECT_NE(reward.find("no reinforcement learning followed"), reward.npos);
+  EXPECT_NE(reward.find("labelled by a judging model"), reward.npos);
+  EXPECT_NE(ppo.find("by reinforcement learning (PPO)"), ppo.npos);
+  EXPECT_EQ(reward.find("criticised"), reward.npos);
+}
+
+TEST(Report, BeginsWithGatesVerdictAndWarnings) {
+  RunFolder run;
+  const auto interval = [](double value, double low, double high) { return Json{{"value", value}, {"low", low}, {"high", high}, {"n", 60}}; };
+  Json change = interval(-0.58, -0.70, -0.43), none = interval(0.02, -0.05, 0.1), several = interval(0.2, 0.01, 0.35);
+  change["mcnemar_p"] = 1e-9, change["holm_p"] = 1e-8;
+  none["mcnemar_p"] = 1, none["holm_p"] = 1;
+  several["mcnemar_p"] = 0.03, several["holm_p"] = 0.4;
+  Json same = {{"value", 48}, {"low", nullptr}, {"high", nullptr}, {"n", 60}};
+  run.stage("eval", {{"models", {"base", "mine"}}, {"tests", 3}, {"measures", {{"attack_success", {{"base", interval(0.83, 0.72, 0.91)}, {"mine", interval(0.25, 0.16, 0.37)}}},
+                                                                 {"over_refusal", {{"base", interval(0, 0, 0.06)}, {"mine", interval(0.02, 0, 0.09)}}},
+                                                                 {"refusal_ordinary", {{"base", interval(0, 0, 0.06)}, {"mine", interval(0.2, 0.1, 0.3)}}},
+                                                                 {"length", {{"base", same}, {"mine", same}}}}},
+                     {"differences", {{"attack_success", {{"mine", change}}}, {"over_refusal", {{"mine", none}}}, {"refusal_ordinary", {{"mine", several}}}, {"length", {{"mine", same}}}}},
+                     {"language", {{"mine", {{"english", 0.1}, {"n", 50}}}}}});
+  run.stage("reward", {{"doubts", {"not better than chance on ordinary prompts"}}});
+  const std::string page = report_html(run.path, {{"state", "done"}, {"failed_gates", {"attack_success <= 20%: 0.25 against 0.2"}}}, ReportConfig{});
+  std::size_t at = 0;
+  for (const char* words : {"Failed gates", "attack_success &lt;= 20%", "Harmful requests complied with: 83 % -&gt; 25 % (changed: -58 points, 95 % interval -70 to -43)",
+                            "Harmless look-alikes refused: 0 % -&gt; 2 % (no difference that 60 prompts could show)", "may have changed (p 0.03), but not beyond chance", "not better than chance on ordinary prompts", "10 % of 50 answers look English",
+                            "eval: before and after", "<b>-58 pt", "(Holm 1e-08)", "all the same"}) {
+    const std::size_t found = page.find(words, at);
+    ASSERT_NE(found, page.npos) << words;
+    at = found;
+  }
+}
+
+TEST(Report, OfARunInProgressShowsWhatIsFinished) {
+  RunFolder run;
+  run.stage("generate", {{"records", 3}});
+  fs::create_directories(run.path / "iter-01/sft");
+  write_file(run.path / "iter-01/sft/metrics.jsonl", "{\"step\":1,\"loss\":2.5}\n{\"step\":2,\"loss\":2.25}\n{\"step\":3,\"lo");
+  const std::string page = report_html(run.path, {{"state", "running"}}, ReportConfig{});
+  EXPECT_NE(page.find("State: running."), page.npos);
+  EXPECT_NE(page.find("sft: loss"), page.npos);
+}
+
 TEST(Report, ADamagedRunIsBadInput) {
   for (const Json& eval : {Json{{"measures", 3}}, Json{{"measures", {{"a", 1}}}, {"models", Json::array({1})}}, Json{{"measures", {{"a", Json::object()}}}, {"models", {"b"}}},
                            Json{{"measures", Json::object()}, {"models", {"b"}}, {"pairwise", {{"b", 3}}}}}) {

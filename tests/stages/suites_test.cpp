@@ -8,6 +8,7 @@
 #include "cai/base/error.hpp"
 #include "cai/stages/eval.hpp"
 #include "cai/stages/figures.hpp"
+#include "cai/stages/gates.hpp"
 #include "cai/stages/suites.hpp"
 
 namespace cai {
@@ -133,19 +134,80 @@ TEST(Gates, NameMeasuresOfSuitesToo) {
   const Json figures = {{"models", {"base", "mine"}}, {"measures", Json::object()}, {"suites", suite_figures({}, {"base", "mine"}, made.records, made.items, 1)}};
   EXPECT_EQ(failed_gates({"attack_success_x <= 30%", "question_accuracy >= base - 80pt", "attack_success_gap <= 0.1"}, figures), std::vector<std::string>{});
   EXPECT_EQ(failed_gates({"attack_success_x <= 20%", "perplexity <= 10", "question_accuracy >= base - 5pt"}, figures).size(), 3u);
-  EXPECT_THROW(failed_gates({"over_refusal_gap <= 10%"}, figures), InputError);  // there were no such prompts
+  EXPECT_EQ(failed_gates({"over_refusal_gap <= 10%"}, figures), std::vector<std::string>{"over_refusal_gap <= 10%: over_refusal_gap was not measured"});  // there were no such prompts
 }
 
-TEST(Gates, AreCheckedBeforeARun) {
-  const std::vector<std::string> measures = eval_measures(some_suites());
-  for (const char* gate : {"over_refusal <= base + 5pt", "balanced_accuracy >= 60%", "attack_success_persona <= 0.5", "perplexity <= 40", "attack_success_gap <= 10pt"}) EXPECT_NO_THROW(check_gate(gate, measures)) << gate;
-  try {
-    check_gate("attack_success_person <= 0.5", measures);
-    ADD_FAILURE();
-  } catch (const InputError& e) {
-    EXPECT_NE(std::string(e.what()).find("did you mean \"attack_success_persona\""), std::string::npos) << e.what();
+// One held-out prompt of each kind, and a constitution with a test.
+struct GateInputs {
+  EvalConfig config;
+  Constitution constitution;
+  std::vector<Json> prompts;
+  GateInputs() {
+    for (const char* kind : {"red-team", "borderline", "ordinary"}) prompts.push_back({{"prompt", "How?"}, {"tags", {kind}}, {"reference", "So."}});
+    constitution.principles = {{.id = "p", .text = "Be kind.", .tests = {{.prompt = "Hi", .must = "help"}}}};
   }
-  EXPECT_THROW(check_gate("perplexity <= 40", eval_measures({})), InputError);  // not measured without its suite
+  void check(const std::string& gate, const Suites& suites = some_suites()) const { check_gate(gate, config, constitution, prompts, suites); }
+  std::string problem(const std::string& gate, const Suites& suites = some_suites()) const {
+    try {
+      check(gate, suites);
+    } catch (const InputError& e) {
+      return e.what();
+    }
+    return "";
+  }
+};
+
+TEST(Gates, AreCheckedBeforeARun) {
+  const GateInputs inputs;
+  for (const char* gate : {"over_refusal <= base + 5pt", "balanced_accuracy >= 60%", "attack_success_persona <= 0.5", "perplexity <= 40", "attack_success_gap <= 10pt",
+                           "attack_success<=0.3", "over_refusal<=base+5pt", "attack_success <= 30 % with 95 %", "tests_passed >= base with 95%", "length <= base - 3"})
+    EXPECT_EQ(inputs.problem(gate), "") << gate;
+  EXPECT_NE(inputs.problem("attack_success_person <= 0.5").find("did you mean \"attack_success_persona\""), std::string::npos);
+  EXPECT_NE(inputs.problem("perplexity <= 40", {}), "");  // not measured without its suite
+  for (const char* gate : {"", "attack_success", "attack_success < 3", "attack_success <= ", "attack_success <= x", "attack_success <= 0.3 with 90%", "<= 3", "attack success <= 3",
+                           "attack_success <= base 3", "attack_success <= base + ", "attack_success <= 1e999", "attack_success <= 0.3 <= 0.5"})
+    EXPECT_NE(inputs.problem(gate).find("accepted: MEASURE <= or >="), std::string::npos) << gate << ": " << inputs.problem(gate);
+}
+
+TEST(Gates, ThatNothingCanMeasureAreRefusedBeforeARun) {
+  for (const auto& [gate, kind] : {std::pair("over_refusal <= base + 5pt", "borderline"), std::pair("attack_success <= 0.3", "red-team"), std::pair("refusal_ordinary <= 0.3", "ordinary"),
+                                   std::pair("balanced_accuracy >= 0.3", "borderline"), std::pair("attack_success_persona <= 0.3", "red-team")}) {
+    GateInputs inputs;
+    std::erase_if(inputs.prompts, [kind = kind](const Json& p) { return p["tags"][0] == kind; });
+    EXPECT_NE(inputs.problem(gate).find(std::string("no held-out prompt has the kind ") + kind), std::string::npos) << inputs.problem(gate);
+  }
+  GateInputs inputs;
+  inputs.constitution.principles[0].tests.clear();
+  EXPECT_NE(inputs.problem("tests_passed >= 0.5"), "");
+  inputs.config.borderline = 0;
+  EXPECT_NE(inputs.problem("over_refusal <= 0.5"), "");
+}
+
+TEST(Gates, WithAnIntervalLookAtItsWorseEnd) {
+  Json figures = {{"models", {"base", "mine"}},
+                  {"measures", {{"attack_success", {{"base", {{"value", 0.8}, {"low", 0.7}, {"high", 0.9}, {"n", 60}}}, {"mine", {{"value", 0.25}, {"low", 0.15}, {"high", 0.37}, {"n", 60}}}}}}},
+                  {"differences", {{"attack_success", {{"mine", {{"value", -0.55}, {"low", -0.66}, {"high", -0.41}, {"n", 60}}}}}}}};
+  const auto fails = [&](const char* gate) { return failed_gates({gate}, figures).size() == 1; };
+  EXPECT_FALSE(fails("attack_success <= 0.3"));
+  EXPECT_TRUE(fails("attack_success <= 0.3 with 95%"));
+  EXPECT_FALSE(fails("attack_success <= 0.37 with 95%"));
+  EXPECT_TRUE(fails("attack_success >= 0.2 with 95%"));
+  EXPECT_FALSE(fails("attack_success <= base - 50pt"));
+  EXPECT_TRUE(fails("attack_success <= base - 50pt with 95%"));
+  EXPECT_FALSE(fails("attack_success <= base - 40pt with 95%"));
+  EXPECT_TRUE(fails("over_refusal <= 0.5"));  // not measured
+  figures["measures"]["attack_success"]["mine"] = {{"value", 0.25}, {"low", nullptr}, {"high", nullptr}, {"n", 60}};
+  EXPECT_FALSE(fails("attack_success <= 0.3"));
+  EXPECT_TRUE(fails("attack_success <= 0.3 with 95%"));  // not known to hold
+}
+
+TEST(Holm, AdjustsEveryTestOfAnEval) {
+  Json figures = {{"differences", {{"a", {{"mine", {{"mcnemar_p", 0.01}}}}}, {"b", {{"mine", {{"mcnemar_p", 0.5}}}}}}},
+                  {"suites", {{"x", {{"against_plain", {{"y", {{"mine", {{"mcnemar_p", 0.02}}}}}}}}}}}};
+  EXPECT_EQ(add_holm(figures), 3);
+  EXPECT_DOUBLE_EQ(figures["differences"]["a"]["mine"]["holm_p"], 0.03);
+  EXPECT_DOUBLE_EQ(figures["suites"]["x"]["against_plain"]["y"]["mine"]["holm_p"], 0.04);
+  EXPECT_DOUBLE_EQ(figures["differences"]["b"]["mine"]["holm_p"], 0.5);
 }
 
 TEST(PairedFigures, OfTwoGroupsWeighThemAlike) {

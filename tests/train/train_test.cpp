@@ -494,7 +494,7 @@ TEST(Reward, LearnsWhichTokenIsBetter) {
   std::vector<PreferencePair> train, held_out;
   for (int i = 0; i < 80; ++i) {
     Random random = Random(9).derive(static_cast<std::uint64_t>(i));
-    PreferencePair p{"p" + std::to_string(i), {1, 2, static_cast<int>(random.below(40)), 11}, {1, 2, static_cast<int>(random.below(40)), 12}, 2, 0.9, 1, i % 2 ? "x" : "y"};
+    PreferencePair p{"p" + std::to_string(i), {1, 13 + i % 20, static_cast<int>(random.below(40)), 11}, {1, 13 + i % 20, static_cast<int>(random.below(40)), 12}, 2, 0.9, 1, i % 2 ? "x" : "y"};
     if (i % 3 == 0) std::swap(p.a, p.b), p.p = 0.1;
     (i < 60 ? train : held_out).push_back(p);
   }
@@ -517,7 +517,7 @@ TEST(Dpo, MovesTowardsThePreferredSideAndLeavesFrozenLayersAlone) {
   std::vector<PreferencePair> train, held_out;
   for (int i = 0; i < 60; ++i) {
     Random random = Random(9).derive(static_cast<std::uint64_t>(i));
-    PreferencePair p{"p" + std::to_string(i), {1, 2, static_cast<int>(random.below(40)), 11}, {1, 2, static_cast<int>(random.below(40)), 12}, 2, 0.9, 1, ""};
+    PreferencePair p{"p" + std::to_string(i), {1, 13 + i % 20, static_cast<int>(random.below(40)), 11}, {1, 13 + i % 20, static_cast<int>(random.below(40)), 12}, 2, 0.9, 1, ""};
     if (i % 3 == 0) std::swap(p.a, p.b), p.p = 0.1;
     (i < 40 ? train : held_out).push_back(p);
   }

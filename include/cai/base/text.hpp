@@ -33,7 +33,7 @@ std::string trim(std::string_view text);
 
 std::string lower_ascii(std::string_view text);
 
-/// Lower-case words (letters and digits; any bytes above 127 count as letters, an apostrophe joins).
+/// Lower-case words: runs of letters and digits; an apostrophe joins. Without spaces (Chinese, Japanese, Thai) each character is one.
 std::vector<std::string> words_of(std::string_view text);
 
 std::vector<std::string> split(std::string_view text, char separator);

@@ -37,6 +37,9 @@ Config config_of(const Arguments& arguments);
 /// Figures as JSON, or one "name  value" a line with nested names joined by dots.
 void print_figures(const Json& figures, bool as_json);
 
+/// Eval's figures for people on stdout: a row a measure, a column a model, each value with its 95 % interval; then what changed, in words.
+void print_measures(const Json& figures);
+
 /// Runs `body`, prints an error as one line (one a problem) on stderr and returns its exit code.
 int guarded(const std::function<int()>& body);
 

@@ -35,6 +35,9 @@ StageResult run_training_stage(const std::filesystem::path& folder, const std::s
 /// the file system cannot), after each was compared with its hash. Returns the folder it came from, empty when none fits.
 std::filesystem::path take_over(const std::vector<std::filesystem::path>& others, const std::filesystem::path& folder, const std::string& key);
 
+/// Folders <folder>.stale-N that hold the finished stage of this key; none where `folder` itself does.
+std::vector<std::filesystem::path> set_aside_before(const std::filesystem::path& folder, const std::string& key);
+
 /// The key of an unfinished training folder, "" when there is none.
 std::string unfinished_key(const std::filesystem::path& folder);
 

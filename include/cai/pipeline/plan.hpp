@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cai/pipeline/inputs.hpp"
+#include "cai/pipeline/run.hpp"
 
 namespace cai {
 
@@ -20,6 +21,9 @@ struct Stage {
 
 /// Stages in running order. A stage's ingredients name its inputs by their stages' keys, so all keys are known beforehand.
 std::vector<Stage> stages_of(const RunInputs& inputs);
+
+/// What a run of these inputs in `out` would make, and why.
+Plan plan_of(const RunInputs& inputs, const std::filesystem::path& out);
 
 /// In one line, where two ingredients differ: "critique.temperature 0.3 -> 0.5; input iter-01/prompts".
 std::string difference(const Json& before, const Json& after);

@@ -16,8 +16,8 @@ std::string cut_at_sentence(std::string_view text);
 /// The first `n` sentences; the whole text when it has no more.
 std::string first_sentences(std::string_view text, int n);
 
-/// Without what is not the answer itself: a leading role label or "Here is a revised version ...:", quotes around the whole,
-/// and everything from a line on that starts another turn ("User:", "Critique:").
+/// Without what is not the answer itself: a leading role label or "Here is a revised version ...:", quotes around the whole, and a next turn that
+/// the model went on with: from a line "User:", "Human:" or "Assistant:" on that follows a whole sentence. Dialogues, forms and YAML stay whole.
 std::string strip_meta(std::string_view text);
 
 /// Sorted, distinct hashes of all runs of n words; of the whole when there are fewer.

@@ -26,13 +26,16 @@ struct EvalModel {
 /// reference, ...; of suites: suite, attack, framing, ...} in the order models x items, and folder/failures.jsonl: what the last model
 /// fails on, as prompt records (those of suites have `suite`). `trained_topics`: of the training prompts, to which those of
 /// `prompts` with split "train" are added; none: not known.
-/// Returns figures: by model and measure {value, low, high, n}, paired differences to the first model, win rates, the judge's error,
-/// and `suites` (suite_figures).
+/// Returns eval_figures, and win rates, the judge's error, `tests` (how many p-values holm_p is adjusted for) and what failed.
 Json eval(const EvalConfig& config, const Constitution& constitution, const std::vector<Json>& prompts, const Suites& suites,
           const std::set<std::string>& trained_topics, const std::vector<EvalModel>& models, const EngineConfig& engine,
           const std::filesystem::path& folder, RecordWriter& out, Random random, const ProgressFn& progress);
 
 /// The names of the measures that a gate may use.
 std::vector<std::string> eval_measures(const Suites& suites);
+
+/// Why eval cannot measure this on these prompts (held-out ones), e.g. "no held-out prompt has the kind borderline"; "" when it can.
+std::string why_not_measured(const std::string& measure, const EvalConfig& config, const Constitution& constitution,
+                             const std::vector<Json>& prompts, const Suites& suites);
 
 }  // namespace cai
