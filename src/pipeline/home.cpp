@@ -5,21 +5,12 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
+#include "cai/data/run_folder.hpp"
 #include "cai/io/manifest.hpp"
 #include "cai/pipeline/run.hpp"
 
 namespace cai {
 namespace fs = std::filesystem;
-
-fs::path home() {
-  if (const char* set = std::getenv("CAI_HOME"); set && *set) return set;
-  std::error_code ignored;
-  fs::path binary = fs::read_symlink("/proc/self/exe", ignored);
-  for (fs::path folder = binary.parent_path(); folder.has_relative_path(); folder = folder.parent_path()) {
-    if (fs::is_directory(folder / "constitutions", ignored)) return folder;
-  }
-  return fs::current_path();
-}
 
 fs::path find_shipped(const fs::path& path) {
   std::error_code ignored;
@@ -70,12 +61,9 @@ namespace {
 
 /// The last checkpoint of a run: of the newest iteration, the policy, else the SL-CAI model.
 fs::path last_checkpoint(const fs::path& run) {
-  std::vector<fs::path> iterations;
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(run, ignored)) {
-    if (entry.path().filename().string().starts_with("iter-")) iterations.push_back(entry.path());
-  }
-  std::sort(iterations.rbegin(), iterations.rend());
+  std::vector<fs::path> iterations = iterations_of(run);
+  std::reverse(iterations.begin(), iterations.end());
   for (const auto& iteration : iterations) {
     for (const char* stage : {"ppo", "dpo", "sft"}) {
       if (fs::exists(iteration / stage / "manifest.json", ignored)) return iteration / stage / "checkpoint";
