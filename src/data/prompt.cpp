@@ -44,7 +44,7 @@ std::string optional_text(const Json& record, const std::string& field) {
 
 std::string id_of(const Json& record) {
   const auto id = record.find("id");
-  if (id == record.end()) return "";
+  if (id == record.end() || id->is_null()) return "";
   if (!id->is_string() && !id->is_number_integer()) throw InputError("field \"id\" must be a text or a whole number");
   return id->is_string() ? id->get<std::string>() : id->dump();
 }

@@ -104,7 +104,12 @@ TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& 
       add("edit:" + id + "#" + side, prompt, answer, other, 1, kind_of(edit), true, is_to_decline[prompt]), ++edited;
     }
   }
-  if (pairs.size() < 2) throw InputError(stage + ": " + std::to_string(pairs.size()) + " of " + std::to_string(labels.size() + brought.size()) + " labels can be trained on; at least 2 are needed");
+  if (pairs.size() < 2) {
+    std::string reasons;
+    for (const auto& [why, n] : left_out) reasons += "; " + why + ": " + std::to_string(n);
+    throw InputError(stage + ": " + std::to_string(pairs.size()) + " of " + std::to_string(labels.size() + brought.size()) +
+                     " labels can be trained on; at least 2 are needed" + reasons);
+  }
 
   const double declining_weight = balance(pairs, declined, decided);
 

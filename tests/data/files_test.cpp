@@ -246,7 +246,10 @@ TEST(Splits, AreTheSameForTheSameSetAndNeitherIsEmpty) {
   std::vector<Prompt> again = many;
   draw_splits(many), draw_splits(again);
   long held_out = 0;
-  for (std::size_t i = 0; i < many.size(); ++i) held_out += many[i].split == "held-out", EXPECT_EQ(many[i].split, again[i].split);
+  for (std::size_t i = 0; i < many.size(); ++i) {
+    held_out += many[i].split == "held-out";
+    EXPECT_EQ(many[i].split, again[i].split);
+  }
   EXPECT_GT(held_out, 40);
   EXPECT_LT(held_out, 120);
   for (int first = 0; first < 40; ++first) {
