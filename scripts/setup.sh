@@ -13,8 +13,8 @@ fi
 model_file=SmolLM2-135M-Instruct.Q4_1.gguf
 
 build_packages="g++ cmake ninja-build python3-venv pkg-config nlohmann-json3-dev libsimdjson-dev
-  libyaml-cpp-dev libcli11-dev libspdlog-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev libssl-dev libcurl4-openssl-dev
-  libzstd-dev"
+  libyaml-cpp-dev libcli11-dev libspdlog-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev libssl-dev
+  libcurl4-openssl-dev libzstd-dev zlib1g-dev"
 test_packages="libgtest-dev librapidcheck-dev jq openssl"
 
 say() { printf 'set-up: %s\n' "$*" >&2; }

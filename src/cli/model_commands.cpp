@@ -211,7 +211,9 @@ int run_infer(const Arguments& a) {
   if (!a.most_pairs.empty()) settings.most_pairs = positive_integer(a.most_pairs, "--most-pairs");
   if (!a.principles.empty()) settings.principles = positive_integer(a.principles, "--principles");
   if (!a.out.empty() && fs::exists(a.out)) throw UsageError("--out " + a.out + ": exists; give a new name");
-  const std::vector<Json> pairs = read_pairs(a.run).records;
+  ImportedPairs imported = read_pairs(a.run);
+  for (const std::string& note : imported.notes) log_warning(note);
+  const std::vector<Json> pairs = std::move(imported.records);
   ProgressStyle style = progress_style(a.json, a.quiet);
   std::unique_ptr<Speaker> speaker;
   if (config.model.starts_with("http")) config.endpoint.url = config.model, speaker = endpoint_speaker(config.endpoint, (a.out.empty() ? "inferred" : a.out) + ".answers");

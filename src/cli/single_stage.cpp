@@ -58,7 +58,9 @@ std::vector<Json> read_prompt_records(const Config& config) {
     if (fs::is_directory(file)) {
       for (Json& record : read_records(file)) records.push_back(std::move(record));
     } else {
-      for (const Prompt& prompt : read_prompts(file)) records.push_back(to_json(prompt));
+      std::vector<std::string> notes;
+      for (const Prompt& prompt : read_prompts(file, &notes)) records.push_back(to_json(prompt));
+      for (const std::string& note : notes) log_warning(note);
     }
   }
   if (records.empty()) throw InputError(files.front(), 0, "holds no prompts");
@@ -84,7 +86,7 @@ std::vector<Json> SingleStage::use_input(const std::string& what) { return use(w
 
 std::vector<Json> SingleStage::use_pairs() {
   ImportedPairs pairs = read_pairs(arguments.input);
-  if (pairs.left_out > 0) log_warning(arguments.input + ": " + std::to_string(pairs.left_out) + " records hold no pair and are left out");
+  for (const std::string& note : pairs.notes) log_warning(note);
   return use("pairs", std::move(pairs.records));
 }
 
@@ -96,6 +98,13 @@ People SingleStage::use_people() {
   if (config.hybrid.decisions.empty()) return {};
   for (const std::string& path : config.hybrid.decisions) facts["decisions"].push_back(hash_of(read_decisions(path)));
   return people_of(config.hybrid);
+}
+
+Brought SingleStage::use_brought() {
+  Brought brought = read_brought(config, test_prompts(constitution), [](const std::function<void()>& read) { read(); });
+  for (const std::string& note : brought.notes) log_warning(note);
+  if (!config.hybrid.decisions.empty()) facts["decisions"] = brought.decision_hashes;
+  return brought;
 }
 
 void SingleStage::use_model() {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <set>
 
 #include "cai/base/error.hpp"
 #include "cai/base/log.hpp"
@@ -10,6 +11,7 @@
 #include "cai/cli/single_stage.hpp"
 #include "cai/data/cases.hpp"
 #include "cai/data/prompt.hpp"
+#include "cai/data/run_folder.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/hybrid.hpp"
@@ -33,24 +35,13 @@ namespace cai {
 namespace fs = std::filesystem;
 namespace {
 
-Prompt prompt_of(const Json& record, std::size_t index) {
-  Prompt prompt;
-  prompt.id = record_id(record, index);
-  prompt.text = text_field(record, "prompt", index);
-  prompt.tags = tags_of(record);
-  prompt.split = optional_text(record, "split");
-  prompt.reference = optional_text(record, "reference");
-  return prompt;
-}
-
 int run_prompts(SingleStage& s) {
-  std::vector<Prompt> all;
-  for (const Json& record : s.use_prompts()) all.push_back(prompt_of(record, all.size()));
+  const std::vector<Prompt> all = prompts_of(s.use_prompts(), "--prompts");
   const bool expands = s.config.prompts.expand > 0;
   if (expands) s.use_model();
   s.recorded([&](RecordWriter& out) {
     const std::unique_ptr<Speaker> model = expands ? s.speaker() : nullptr;
-    return prompts(s.config.prompts, all, out, model.get(), s.random(), s.progress);
+    return prompts(s.config.prompts, all, {}, out, model.get(), s.random(), s.progress);
   });
   return kDone;
 }
@@ -85,9 +76,11 @@ int run_revise(SingleStage& s) {
 int run_sft(SingleStage& s) {
   const std::vector<Json> records = s.use_input("records");
   s.use_model();
-  const std::vector<JudgeTurn> turns = judge_turns_of(s.config, s.config.sft.judge_turns > 0 ? s.use_constitution() : s.constitution, records, s.random().derive("judge"));
-  if (!turns.empty()) s.facts["judge_turns"] = judge_turns_facts(s.config, s.constitution);
-  const std::vector<Json> edited = with_edits(records, s.use_people());
+  if (s.config.sft.judge_turns > 0) s.use_constitution();
+  const Brought brought = s.use_brought();
+  const std::vector<JudgeTurn> turns = judge_turns_of(s.config, s.constitution, records, brought, s.random().derive("judge"));
+  if (!turns.empty()) s.facts["judge_turns"] = judge_turns_facts(s.config, s.constitution, brought);
+  const std::vector<Json> edited = with_edits(records, brought.people);
   s.trained([&] { return sft(s.config.sft, s.config.engine, edited, turns, s.model, s.arguments.out, s.seed(), s.progress); });
   return kDone;
 }
@@ -172,12 +165,64 @@ int run_ppo(SingleStage& s) {
   return kDone;
 }
 
-// Prompts that are named are asked, all of them, unless --set says how many.
+// Prompts that are named are asked, all of them, unless the person's own settings say how many.
 void ask_all(SingleStage& s, std::size_t prompts) {
   EvalConfig& config = s.config.eval;
-  const std::vector<std::string>& sets = s.arguments.sets;
-  for (const auto& [field, most] : {std::pair("eval.red_team=", &config.red_team), std::pair("eval.borderline=", &config.borderline), std::pair("eval.ordinary=", &config.ordinary)})
-    if (std::none_of(sets.begin(), sets.end(), [&](const std::string& set) { return set.starts_with(field); })) *most = static_cast<long>(prompts);
+  const auto is_set = [&](const std::string& field) {
+    const auto origin = s.config.origin.find(field);
+    return origin != s.config.origin.end() && (!s.arguments.config.empty() || origin->second.starts_with("--set"));
+  };
+  for (const auto& [field, most] : {std::pair("eval.red_team", &config.red_team), {"eval.borderline", &config.borderline}, {"eval.ordinary", &config.ordinary}})
+    if (!is_set(field)) *most = static_cast<long>(prompts);
+}
+
+// The run that a model comes from, or "".
+fs::path run_of(fs::path model) {
+  std::error_code ignored;
+  for (fs::path folder = fs::absolute(model); folder.has_relative_path(); folder = folder.parent_path())
+    if (fs::exists(folder / "run.json", ignored)) return folder;
+  return {};
+}
+
+// What the runs of these models trained on, by its words.
+std::set<std::string> trained_prompts(const std::vector<EvalModel>& models) {
+  std::set<fs::path> runs;
+  for (const EvalModel& model : models) runs.insert(run_of(model.path));
+  runs.erase(fs::path());
+  std::set<std::string> prompts;
+  for (const fs::path& run : runs)
+    for (const fs::path& folder : stage_folders(run, "prompts"))
+      for (const Json& record : read_records(folder)) prompts.insert(trim(optional_text(record, "prompt")));
+  return prompts;
+}
+
+// Gives records without a split the one that `cai train` draws for the same set.
+void draw_splits_of(std::vector<Json>& records) {
+  std::vector<Prompt> prompts;
+  for (std::size_t i = 0; i < records.size(); ++i) prompts.push_back({.id = record_id(records[i], i), .text = "", .split = optional_text(records[i], "split")});
+  draw_splits(prompts);
+  for (std::size_t i = 0; i < records.size(); ++i) records[i]["split"] = prompts[i].split;
+}
+
+// Leaves out what the models may have been trained on, and says so.
+std::vector<Json> held_out_of(const Arguments& a, std::vector<Json> records, const std::vector<EvalModel>& models) {
+  const std::size_t all = records.size();
+  const bool are_drawn = std::any_of(records.begin(), records.end(), [](const Json& r) { return optional_text(r, "split").empty(); });
+  draw_splits_of(records);
+  const std::set<std::string> trained = trained_prompts(models);
+  const auto is_trained = [&](const Json& r) { return trained.contains(trim(optional_text(r, "prompt"))); };
+  const auto is_train = [](const Json& r) { return optional_text(r, "split") == "train"; };
+  const long known = std::count_if(records.begin(), records.end(), is_trained), train = std::count_if(records.begin(), records.end(), is_train);
+  if (a.include_train) {
+    if (known > 0) log_warning(std::to_string(known) + " of the " + std::to_string(all) + " prompts were trained on by a run of these models: their figures say little about other prompts");
+    return records;
+  }
+  std::erase_if(records, [&](const Json& r) { return is_train(r) || is_trained(r); });
+  const std::string why = std::to_string(train) + (are_drawn ? " prompts of the split \"train\" (drawn by hash, as cai train draws it, where a prompt names none)" : " prompts of the split \"train\"");
+  if (records.empty() && all > 0) throw InputError("eval: none of the " + std::to_string(all) + " prompts is held out: " + why + ", " + std::to_string(known) + " trained on by these models' runs; --include-train asks them all the same");
+  if (!a.prompts.empty() && train > 0) log_warning(why + " are not asked; --include-train asks them too");
+  if (known > 0) log_warning(std::to_string(known) + " prompts that a run of these models trained on are not asked");
+  return records;
 }
 
 // --best-of N --reward DIR: one more model, the last one's samples chosen by the reward model.
@@ -197,15 +242,14 @@ void add_best_of(SingleStage& s, std::vector<EvalModel>& models) {
 int run_eval(SingleStage& s) {
   const Arguments& a = s.arguments;
   EvalConfig& config = s.config.eval;
-  std::vector<Json> records = read_prompt_records(s.config);
-  if (s.config.prompts.files.empty()) std::erase_if(records, [](const Json& r) { return optional_text(r, "split") == "train"; });  // of the shipped sets
+  std::vector<EvalModel> models = s.use_models();
+  std::vector<Json> records = held_out_of(a, read_prompt_records(s.config), models);
   if (!a.prompts.empty()) ask_all(s, records.size());
   records = s.use("prompts", std::move(records));
   const Constitution& constitution = s.use_constitution();
   const Suites suites = suites_of(config);
   s.facts["suites"] = suites.sha256;
   for (const std::string& gate : config.gates) check_gate(gate, config, constitution, records, suites);
-  std::vector<EvalModel> models = s.use_models();
   add_best_of(s, models);
   const Json figures = s.recorded(
       [&](RecordWriter& out) { return eval(config, constitution, records, suites, {}, models, s.config.engine, a.out, out, s.random(), s.progress); }, {"failures.jsonl"});

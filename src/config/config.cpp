@@ -90,7 +90,7 @@ struct Loader {
     return list;
   }
 
-  void unknown(const std::string& name, const std::string& section, const std::string& where) {
+  void unknown(const std::string& name, const std::string& section, const std::string& where, bool is_map = false) {
     if (problems.size() > 100) return problem(where, "");  // told by their number only; looking for near names takes time
     std::vector<std::string> names;
     std::set<std::string> sections;
@@ -101,7 +101,7 @@ struct Loader {
     if (section.empty()) names.insert(names.end(), sections.begin(), sections.end()), names.push_back("extends");
     const std::string near = nearest(name, names), full = (section.empty() ? "" : section + ".") + name;
     const std::string homes = section.empty() ? in_sections(name) : "";
-    problem(where, "unknown field " + in_quotes(full) +
+    problem(where, std::string(is_map && section.empty() ? "unknown section " : "unknown field ") + in_quotes(full) +
                        (!homes.empty() ? "; did you mean " + homes + "?" : near.empty() ? "" : "; did you mean \"" + (section.empty() ? "" : section + ".") + near + "\"?"));
   }
 
@@ -157,6 +157,10 @@ struct Loader {
         problem(where, "the field " + in_quotes(key) + " stands twice");
         continue;
       }
+      if (key == "<<") {
+        problem(where, "\"<<\" (a YAML merge key) is not read; write the fields out, or name a file of them with \"extends\"");
+        continue;
+      }
       if (name.empty() && key == "extends") continue;
       bool is_section = false;
       for (const Field& f : config_fields()) is_section |= name.empty() && f.section == key;
@@ -168,7 +172,7 @@ struct Loader {
       }
       const Field* f = find_field(name.empty() ? key : name + "." + key);
       if (f) field(*f, entry.second, where);
-      else unknown(key, name, where);
+      else unknown(key, name, where, entry.second.IsMap());
     }
   }
 

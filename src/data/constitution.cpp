@@ -35,6 +35,7 @@ class Section {
     std::set<std::string> seen;
     for (const auto& entry : node_)
       if (!entry.first.IsScalar()) problem(entry.first, "a field's name must be a word");
+      else if (entry.first.Scalar() == "<<") problem(entry.first, "\"<<\" (a YAML merge key) is not read; write the fields out");
       else if (!seen.insert(entry.first.Scalar()).second) problem(entry.first, "the field " + in_quotes(entry.first.Scalar()) + " stands twice");
   }
 
@@ -116,7 +117,7 @@ class Section {
     for (const auto& entry : node_) {
       if (!entry.first.IsScalar()) continue;
       const std::string key = entry.first.Scalar();
-      if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
+      if (key == "<<" || std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
       const std::string near = nearest(key, known_);
       problem(entry.first, "unknown field " + in_quotes(key) + (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
     }

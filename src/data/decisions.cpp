@@ -1,5 +1,8 @@
 #include "cai/data/decisions.hpp"
 
+#include <algorithm>
+#include <string_view>
+
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
 
@@ -7,16 +10,38 @@ namespace cai {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+constexpr std::string_view kMark = "\xef\xbb\xbf";  // the byte order mark that some editors write
+
+// Where the part of a file ends that is read: behind the last line break, or at the end when what stands there is a whole object: a file that was made
+// by hand may lack its last line break; what a killed process left does not parse.
+std::size_t end_of_lines(std::string_view text) {
+  const std::size_t last = text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;
+  if (trim(text.substr(last)).empty()) return last;
+  try {
+    const std::string_view line = text.substr(text.starts_with(kMark) && last == 0 ? kMark.size() : last);
+    return parse_json(line, "").is_object() ? text.size() : last;
+  } catch (const InputError&) {
+    return last;
+  }
+}
+
+}  // namespace
+
 fs::path decisions_file(const fs::path& run) { return run / "review" / "decisions.jsonl"; }
 
 std::vector<Json> read_decisions(const fs::path& path) {
   const fs::path file = fs::is_directory(path) ? decisions_file(path) : path;
   if (!fs::exists(file)) throw InputError(file.string() + ": no decisions there; cai review RUN makes them");
-  const std::string text = read_file(file);
+  std::string text = read_file(file);
+  if (text.starts_with(kMark)) text.erase(0, kMark.size());
   std::vector<Json> decisions;
   std::map<std::string, std::size_t> place;
   long line = 0;
-  for (std::size_t from = 0, to; (to = text.find('\n', from)) != text.npos; from = to + 1) {
+  const std::size_t end = end_of_lines(text);
+  for (std::size_t from = 0, to = 0; from < end; from = to + 1) {
+    to = std::min(text.find('\n', from), text.size());
     ++line;
     if (trim(text.substr(from, to - from)).empty()) continue;
     Json d = parse_json(std::string_view(text).substr(from, to - from), file.string(), line);
@@ -37,11 +62,14 @@ DecisionFile::DecisionFile(const fs::path& file) {
   sync_folder(file.parent_path().parent_path());
   lock_ = std::make_unique<FolderLock>(file.parent_path());
   std::uint64_t keep = 0;
+  bool ends_line = true;
   if (fs::exists(file)) {
     const std::string text = read_file(file);
-    keep = text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;
+    keep = end_of_lines(text);
+    ends_line = keep == 0 || text[keep - 1] == '\n';
   }
   file_ = std::make_unique<AppendFile>(file, keep);
+  if (!ends_line) file_->append("\n");
 }
 
 void DecisionFile::add(const Json& decision) {

@@ -6,6 +6,7 @@
 
 #include "cai/base/text.hpp"
 #include "cai/data/similarity.hpp"
+#include "cai/data/tags.hpp"
 
 namespace cai {
 namespace {
@@ -116,6 +117,9 @@ std::vector<Remark> lint(const Constitution& c) {
         add("too-long", true, std::string("its ") + name + " makes a request of about " + std::to_string(static_cast<long>(tokens(text) + shared)) + " tokens with the examples; at most " +
                                   std::to_string(kRequestTokens) + " leave room for answers in a context of 4096");
     if (const std::string word = vague_word(p.text); !word.empty()) add("vague", true, "\"" + word + "\" can be read in more than one way; name what such an answer does or leaves out");
+    for (const std::string& tag : p.applies_to)
+      if (const std::string kind = meant_kind(tag); !kind.empty())
+        add("mistyped-tag", true, "applies to the tag " + in_quotes(tag) + ", which is no kind; did you mean \"" + kind + "\"?");
     if (p.tests.empty()) add("no-tests", true, "has no tests: eval cannot tell whether it holds, and the exam cannot ask a judge about it");
     const auto demands = [&](const char* must) { return std::any_of(p.tests.begin(), p.tests.end(), [&](const PrincipleTest& t) { return t.must == must; }); };
     if (demands("refuse") && p.tests.size() == static_cast<std::size_t>(std::count_if(p.tests.begin(), p.tests.end(), [](const PrincipleTest& t) { return t.must == "refuse"; })))

@@ -29,15 +29,17 @@ Preference prefer(std::span<const View> views) {
   std::vector<int> tiers;
   for (const View& v : views) tiers.push_back(tier(*v.principle));
   std::sort(tiers.begin(), tiers.end());
+  int deciding = -1;  // the tier that overruled the mean
   for (const int t : tiers) {
     const double own = mean(views, t);
     if (std::abs(own) < kClear) continue;
-    if ((own > 0) != (result.log_odds > 0)) result.log_odds = own, result.by_rank = true;
+    if ((own > 0) != (result.log_odds > 0)) result.log_odds = own, result.by_rank = true, deciding = t;
     break;
   }
   double strongest = -1;
   for (const View& v : views) {
-    const bool agrees = (v.log_odds > 0) == (result.log_odds > 0);
+    const bool counts = !result.by_rank || tier(*v.principle) == deciding;
+    const bool agrees = counts && (v.log_odds > 0) == (result.log_odds > 0);
     if (agrees && std::abs(v.log_odds) > strongest) strongest = std::abs(v.log_odds), result.decisive = v.principle;
   }
   if (!result.decisive) result.decisive = views.front().principle;  // a mean of exactly 0

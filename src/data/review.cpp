@@ -18,6 +18,10 @@ std::string text_of(const Json& record, const char* field) {
   return value != record.end() && value->is_string() ? value->get<std::string>() : "";
 }
 
+std::tuple<std::string, std::string, std::string> pair_of(const Json& record) {
+  return {text_of(record, "prompt"), text_of(record, "a"), text_of(record, "b")};
+}
+
 bool flag(const Json& record, const char* field, bool otherwise) {
   const auto value = record.find(field);
   return value != record.end() && value->is_boolean() ? value->get<bool>() : otherwise;
@@ -35,7 +39,7 @@ Margins read_margins(const std::filesystem::path& scores) {
   for (const Json& r : read_records(scores)) {
     // score keeps the order of the input's answers: a, then b.
     if (!r.contains("margin") || !r["margin"].is_number()) throw InputError(scores.string() + ": holds no scores; accepted: what cai score --pairs LABELS wrote");
-    margins[text_of(r, "id")] = r["margin"].get<double>();
+    margins[pair_of(r)] = r["margin"].get<double>();
   }
   return margins;
 }
@@ -52,7 +56,7 @@ std::vector<ReviewItem> review_queue(const Constitution& constitution, const std
       add(0.5, "no label: " + problem);
     } else {
       if (in_conflict(views_of(constitution, label))) add(3, "principles in conflict");
-      const auto margin = margins.find(text_of(label, "id"));
+      const auto margin = margins.find(pair_of(label));
       if (margin != margins.end() && p != 0.5 && (margin->second > 0) != (p > 0.5)) add(3, "the reward model disagrees");
       if (method == "choice" && !flag(label, "orders_agree", true)) add(2, "changes with the order");
       if (std::abs(p - 0.5) < kLowMargin) add(2 * (1 - std::abs(p - 0.5) / kLowMargin), "low margin");

@@ -1,6 +1,7 @@
 #include "cai/data/run_folder.hpp"
 
 #include <algorithm>
+#include <tuple>
 
 #include "cai/base/error.hpp"
 #include "cai/io/records.hpp"
@@ -14,9 +15,14 @@ std::vector<fs::path> iterations_of(const fs::path& run) {
   if (!fs::is_directory(run)) return found;
   for (const auto& entry : fs::directory_iterator(run)) {
     const std::string name = entry.path().filename().string();
-    if (entry.is_directory() && name.starts_with("iter-") && name.find_first_not_of("0123456789", 5) == name.npos) found.push_back(entry.path());
+    if (entry.is_directory() && name.starts_with("iter-") && name.size() > 5 && name.find_first_not_of("0123456789", 5) == name.npos) found.push_back(entry.path());
   }
-  std::sort(found.begin(), found.end());
+  const auto number = [](const fs::path& p) {  // "iter-100" comes behind "iter-11"
+    const std::string digits = p.filename().string().substr(5);
+    const std::string significant = digits.substr(std::min(digits.find_first_not_of('0'), digits.size()));
+    return std::tuple(significant.size(), significant, digits);
+  };
+  std::sort(found.begin(), found.end(), [&](const fs::path& x, const fs::path& y) { return number(x) < number(y); });
   return found;
 }
 

@@ -36,6 +36,9 @@ auto retrying(Call call) {  // a signal in the middle of a call is no failure
   return result;
 }
 
+// Records hold what people asked and answered: for their owner alone. Models, settings and reports are for whoever the umask says.
+mode_t mode_of_new(const fs::path& path) { return path.extension() == ".jsonl" || path.extension() == ".answers" ? 0600 : 0644; }
+
 int open_retrying(const fs::path& path, int flags, mode_t mode = 0644) {
   return retrying([&] { return ::open(path.c_str(), flags | O_CLOEXEC, mode); });
 }
@@ -94,9 +97,12 @@ void rename_durably(const fs::path& from, const fs::path& to) {
 
 void write_file(const fs::path& path, std::string_view bytes) {
   const fs::path temporary = path.string() + ".tmp";
+  struct stat before;
+  const bool is_there = ::stat(path.c_str(), &before) == 0;
   {
-    const Descriptor file{open_retrying(temporary, O_WRONLY | O_CREAT | O_TRUNC)};
+    const Descriptor file{open_retrying(temporary, O_WRONLY | O_CREAT | O_TRUNC, mode_of_new(path))};
     if (file.fd < 0) fail("write", temporary);
+    if (is_there) retrying([&] { return ::fchmod(file.fd, before.st_mode & 0777); });  // what a person allowed stays allowed; not all file systems know modes
     write_all(file.fd, bytes, temporary);
     if (retrying([&] { return ::fsync(file.fd); }) != 0) fail("sync", temporary);
   }
@@ -127,7 +133,7 @@ void remove_unpublished(const fs::path& folder) {
 }
 
 AppendFile::AppendFile(const fs::path& path, std::uint64_t keep_bytes) : path_(path) {
-  fd_ = open_retrying(path, O_RDWR | O_CREAT);
+  fd_ = open_retrying(path, O_RDWR | O_CREAT, mode_of_new(path));
   if (fd_ < 0) fail("open", path);
   struct stat status;
   if (::fstat(fd_, &status) != 0) fail("look at", path);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <unordered_set>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
@@ -19,6 +20,28 @@ long line_of(std::string_view text, std::size_t byte) {
 }
 
 constexpr std::size_t kDeepest = 200;  // as the message says
+
+// Fields of one object of Json, which looks each name up from the first on. SortedJson has no limit: it is a tree.
+constexpr std::size_t kMostFields = 10'000;
+
+// Half of a surrogate pair, "\\ud83d" at its first place before `end`; "" when there is none: a character that was cut in two, as
+// Python's json.dumps writes it.
+std::string half_surrogate(std::string_view text, std::size_t end) {
+  const auto unit = [&](std::size_t at) -> unsigned {
+    const bool is_escape = at + 6 <= text.size() && text[at] == '\\' && text[at + 1] == 'u';
+    const std::string digits = is_escape ? std::string(text.substr(at + 2, 4)) : "";
+    return digits.find_first_not_of("0123456789abcdefABCDEF") == digits.npos && is_escape ? std::stoul(digits, nullptr, 16) : 0u;
+  };
+  const auto is_within = [](unsigned u, unsigned low, unsigned high) { return u >= low && u <= high; };
+  for (std::size_t i = 0; (i = text.find('\\', i)) < std::min(end, text.size());) {
+    const unsigned u = unit(i);
+    const bool is_first = is_within(u, 0xd800, 0xdbff), is_pair = is_first && is_within(unit(i + 6), 0xdc00, 0xdfff);
+    if (is_pair) i += 12;
+    else if (is_first || is_within(u, 0xdc00, 0xdfff)) return std::string(text.substr(i, 6));
+    else i += 2;
+  }
+  return "";
+}
 
 // Where the bracket stands that opens one level too many.
 std::size_t place_too_deep(std::string_view text) {
@@ -40,6 +63,12 @@ std::size_t place_too_deep(std::string_view text) {
   return 0;
 }
 
+std::string too_many_fields() { return "an object has more than " + std::to_string(kMostFields) + " fields"; }
+
+// Adds a field whose name is known to be new, without a look at the others.
+Json& new_field(Json::object_t& object, std::string name) { return object.emplace_back(std::move(name), nullptr).second; }
+SortedJson& new_field(SortedJson::object_t& object, std::string name) { return object[std::move(name)]; }
+
 // Builds a value of what the library's parser finds, and looks at keys that repeat: the last would win silently.
 template <class J>
 class Builder : public nlohmann::json_sax<J> {
@@ -59,16 +88,23 @@ class Builder : public nlohmann::json_sax<J> {
   bool number_float(number_float_t value, const string_t&) override { return put(value); }
   bool string(string_t& value) override { return put(std::move(value)); }
   bool binary(binary_t& value) override { return put(std::move(value)); }
-  bool start_object(std::size_t) override { return open(J::object()); }
+  bool start_object(std::size_t) override {
+    names_.emplace_back();
+    return open(J::object());
+  }
   bool start_array(std::size_t) override { return open(J::array()); }
-  bool end_object() override { return close(); }
+  bool end_object() override {
+    names_.pop_back();
+    return close();
+  }
   bool end_array() override { return close(); }
 
   bool key(string_t& name) override {
-    const auto [place, is_new] = open_.back()->emplace(name, nullptr);
-    if (!is_new) problem = "the field " + in_quotes(name) + " stands twice in one object";
-    next_ = &*place;
-    return is_new;
+    if (!names_.back().insert(name).second) problem = "the field " + in_quotes(name) + " stands twice in one object";
+    if (std::is_same_v<J, Json> && names_.back().size() > kMostFields) problem = too_many_fields();
+    if (!problem.empty()) return false;
+    next_ = &new_field(open_.back()->template get_ref<typename J::object_t&>(), std::move(name));
+    return true;
   }
 
   bool parse_error(std::size_t byte, const std::string&, const nlohmann::json::exception& e) override {
@@ -106,6 +142,7 @@ class Builder : public nlohmann::json_sax<J> {
     return open_.back()->back();
   }
 
+  std::vector<std::unordered_set<std::string>> names_;  // of each open object's fields
   std::vector<J*> open_;  // objects and arrays, the innermost last; one that is open is the last of those around it, so it does not move
   J* next_ = nullptr;     // of the innermost object's last key
 };
@@ -122,10 +159,10 @@ bool take(const simdjson::dom::element& from, J& to, std::size_t depth = 0) {
       to = J::object();
       auto& object = to.template get_ref<typename J::object_t&>();
       if constexpr (std::is_same_v<J, Json>) object.reserve(fields.size());  // a vector of pairs with constant keys: growing copies all of them
-      for (const auto& [name, value] : fields) {
-        const auto [place, is_new] = object.emplace(std::string(name), nullptr);
-        if (!is_new || !take(value, place->second, depth + 1)) return false;
-      }
+      if (std::is_same_v<J, Json> && fields.size() > kMostFields) return false;
+      std::unordered_set<std::string_view> names;
+      for (const auto& [name, value] : fields)
+        if (!names.insert(name).second || !take(value, new_field(object, std::string(name)), depth + 1)) return false;
       return true;
     }
     case element_type::ARRAY: {
@@ -174,6 +211,9 @@ J parse_slowly(std::string_view text, const std::string& file, long line) {
   if (builder.is_too_deep) throw InputError(file, line + line_of(text, place_too_deep(text)) - 1, "nested deeper than 200 levels");
   if (!builder.problem.empty()) throw InputError(file, line, builder.problem);
   const std::size_t byte = builder.error_byte;
+  if (const std::string half = half_surrogate(text, byte); !half.empty())
+    throw InputError(file, line + line_of(text, byte - 1) - 1,
+                     "half of a surrogate pair, " + half + ": a character was cut in two; write the whole character, or leave it out");
   throw InputError(file, line + line_of(text, byte > 0 ? byte - 1 : 0) - 1, "not valid JSON at byte " + std::to_string(byte));
 }
 

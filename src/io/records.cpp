@@ -1,7 +1,5 @@
 #include "cai/io/records.hpp"
 
-#include <zstd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -15,6 +13,7 @@
 #include "cai/base/hash.hpp"
 #include "cai/base/log.hpp"
 #include "cai/base/text.hpp"
+#include "cai/io/unpack.hpp"
 
 namespace cai {
 namespace {
@@ -24,26 +23,6 @@ namespace fs = std::filesystem;
 std::string shard_name(std::size_t index) {
   std::string digits = std::to_string(index);
   return std::string(5 - std::min<std::size_t>(5, digits.size()), '0') + digits + ".jsonl";
-}
-
-std::string decompress(const std::string& bytes, const std::string& file) {
-  constexpr std::size_t kLargest = std::size_t{4} << 30;  // a few MB can claim to hold terabytes
-  std::string out;
-  ZSTD_DStream* stream = ZSTD_createDStream();
-  ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
-  std::vector<char> buffer(1 << 17);
-  std::size_t left = 1;
-  while (in.pos < in.size) {
-    ZSTD_outBuffer piece{buffer.data(), buffer.size(), 0};
-    left = ZSTD_decompressStream(stream, &piece, &in);
-    if (ZSTD_isError(left)) break;
-    out.append(buffer.data(), piece.pos);
-    if (out.size() > kLargest) break;
-  }
-  ZSTD_freeDStream(stream);
-  if (out.size() > kLargest) throw InputError(file, 0, "unpacks to more than " + std::to_string(kLargest >> 30) + " GB");
-  if (ZSTD_isError(left) || left != 0) throw InputError(file, 0, "not a whole zstd file");
-  return out;
 }
 
 std::string text_or_nothing(const Json& record, const char* field) {
@@ -65,7 +44,8 @@ void read_lines(Shard& shard) {
   if (!fs::exists(shard.path)) throw InputError(file, 0, "missing");
   std::string text = read_file(shard.path);
   if (const std::string problem = shard.sha256 ? file_problem(shard.path, *shard.sha256, &text) : ""; !problem.empty()) throw InputError(problem);
-  if (shard.path.extension() == ".zst") text = decompress(text, file);
+  if (shard.path.extension() == ".zst" && !text.starts_with("\x28\xb5\x2f\xfd")) throw InputError(file, 0, "not a whole zstd file");
+  text = unpack(std::move(text), file);
   long line = 0;
   for (std::size_t from = 0; from < text.size();) {
     ++line;

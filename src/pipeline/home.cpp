@@ -12,16 +12,6 @@
 namespace cai {
 namespace fs = std::filesystem;
 
-fs::path home() {
-  if (const char* set = std::getenv("CAI_HOME"); set && *set) return set;
-  std::error_code ignored;
-  fs::path binary = fs::read_symlink("/proc/self/exe", ignored);
-  for (fs::path folder = binary.parent_path(); folder.has_relative_path(); folder = folder.parent_path()) {
-    if (fs::is_directory(folder / "constitutions", ignored)) return folder;
-  }
-  return fs::current_path();
-}
-
 fs::path find_shipped(const fs::path& path) {
   std::error_code ignored;
   if (path.is_absolute() || fs::exists(path, ignored)) return path;
@@ -75,13 +65,9 @@ namespace {
 
 /// The last checkpoint of a run: of the newest iteration, the policy, else the SL-CAI model.
 fs::path last_checkpoint(const fs::path& run) {
-  std::vector<fs::path> iterations;
   std::error_code ignored;
-  for (const fs::path& iteration : iterations_of(run)) iterations.push_back(iteration);
-  std::sort(iterations.begin(), iterations.end(), [](const fs::path& a, const fs::path& b) {  // the newest first; iter-100 comes after iter-99
-    const std::string x = a.filename().string(), y = b.filename().string();
-    return std::pair(x.size(), x) > std::pair(y.size(), y);
-  });
+  std::vector<fs::path> iterations = iterations_of(run);
+  std::reverse(iterations.begin(), iterations.end());
   for (const auto& iteration : iterations) {
     for (const char* stage : {"ppo", "dpo", "sft"}) {
       if (fs::exists(iteration / stage / "manifest.json", ignored)) return iteration / stage / "checkpoint";

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <tuple>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
+#include "cai/base/log.hpp"
 #include "cai/base/text.hpp"
-#include "cai/data/decisions.hpp"
-#include "cai/data/pair_import.hpp"
+#include "cai/data/tags.hpp"
 #include "cai/feedback/speaker.hpp"
 #include "cai/io/gguf.hpp"
 #include "cai/model/checkpoint.hpp"
@@ -17,7 +19,9 @@
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/eval.hpp"
 #include "cai/stages/exam.hpp"
+#include "cai/stages/figures.hpp"
 #include "cai/stages/gates.hpp"
+#include "cai/stages/principles.hpp"
 #include "cai/text/chat.hpp"
 #include "cai/text/tokenizer.hpp"
 
@@ -55,33 +59,31 @@ double parameter_count(const ModelConfig& c) {
   return c.layers * layer + double(c.vocabulary) * c.width * (c.tied_head ? 1 : 2) + c.width;
 }
 
-/// A prompt that names no split is held out for one id in five.
-void draw_split(Prompt& prompt) {
-  if (prompt.split.empty()) prompt.split = std::stoul(sha256(prompt.id).substr(0, 4), nullptr, 16) % 5 == 0 ? "held-out" : "train";
-}
-
-void read_prompt_files(RunInputs& inputs, Problems& problems) {
+void read_prompt_files(RunInputs& inputs, Problems& problems, std::vector<std::string>& notes) {
   std::vector<fs::path> files;
   for (const std::string& name : inputs.config.prompts.files) files.push_back(find_shipped(name));
   if (files.empty()) files = shipped_prompts();
   if (files.empty())
     problems.add("prompts.files: none given, and " + (home() / "prompts").string() + " holds no shipped sets; give --prompts FILE");
-  std::map<std::string, std::string> seen;
+  std::map<std::string, std::pair<std::string, std::string>> seen;  // by id: text and file
   for (const fs::path& file : files) {
     problems.attempt([&] {
-      std::vector<Prompt> prompts = read_prompts(file);
+      std::vector<Prompt> prompts = read_prompts(file, &notes);
+      long repeated = 0;
       if (prompts.empty()) throw InputError(file.string(), 0, "holds no prompts");
       inputs.prompt_files.push_back({file, sha256_file(file), static_cast<long>(prompts.size())});
       for (Prompt& prompt : prompts) {
-        auto [other, is_new] = seen.emplace(prompt.id, file.string());
-        if (!is_new)
+        const auto [other, is_new] = seen.emplace(prompt.id, std::pair(prompt.text, file.string()));
+        if (!is_new && other->second.first != prompt.text)
           throw InputError(file.string(), 0,
-                           "id " + in_quotes(prompt.id) + " is also in " + other->second + "; ids must be unique in a run");
-        draw_split(prompt);
-        inputs.prompts.push_back(std::move(prompt));
+                           "id " + in_quotes(prompt.id) + " is also in " + other->second.second + "; ids must be unique in a run");
+        if (is_new) inputs.prompts.push_back(std::move(prompt));
+        else ++repeated;
       }
+      if (repeated > 0) notes.push_back(file.string() + ": " + std::to_string(repeated) + " prompts are in an earlier file too and are used once");
     });
   }
+  draw_splits(inputs.prompts);
   auto of_split = [&](const char* split) {
     return std::count_if(inputs.prompts.begin(), inputs.prompts.end(), [&](const Prompt& prompt) { return prompt.split == split; });
   };
@@ -115,6 +117,82 @@ void check_out(const RunInputs& inputs, Problems& problems) {
   if (const std::string problem = memory_problem(inputs); !problem.empty()) problems.add(problem);
 }
 
+struct Kinds {
+  std::map<std::string, long> prompts;  // of training, by kind; "" for none
+  long tagged() const { return total() - untagged(); }
+  long untagged() const { return prompts.contains("") ? prompts.at("") : 0; }
+  long total() const {
+    long sum = 0;
+    for (const auto& [kind, n] : prompts) sum += n;
+    return sum;
+  }
+};
+
+Kinds training_kinds(const RunInputs& inputs) {
+  Kinds kinds;
+  for (const Prompt& prompt : inputs.prompts)
+    if (prompt.split == "train") ++kinds.prompts[kind_of_tags(prompt.tags)];
+  return kinds;
+}
+
+/// Principles that no prompt meets; a mistyped kind is the usual cause.
+void note_idle_principles(const RunInputs& inputs, std::vector<std::string>& notes) {
+  std::set<std::string> tags;
+  for (const Prompt& prompt : inputs.prompts) tags.insert(prompt.tags.begin(), prompt.tags.end());
+  for (const Principle& principle : inputs.constitution.principles)
+    for (const std::string& tag : principle.applies_to) {
+      const std::string kind = meant_kind(tag);
+      if (tags.contains(tag) && kind.empty()) continue;
+      const bool has_untagged = training_kinds(inputs).untagged() > 0;
+      if (kind.empty() && (has_untagged || principle.applies_to.size() > 1)) continue;
+      notes.push_back("constitution: principle " + in_quotes(principle.id) + " applies to the tag " + in_quotes(tag) +
+                      (kind.empty() ? ", which no prompt has" : "; did you mean \"" + kind + "\"? Kinds are red-team, borderline and ordinary"));
+    }
+}
+
+/// Prompts of one's own that the limits leave out: it would look as if they were used.
+void note_limits(const RunInputs& inputs, std::vector<std::string>& notes) {
+  const PromptsConfig& config = inputs.config.prompts;
+  std::map<std::string, long> of = training_kinds(inputs).prompts;
+  of["ordinary"] += of[""];
+  for (const auto& [kind, field, most] : {std::tuple("red-team", "red_team", config.red_team), {"borderline", "borderline", config.borderline},
+                                          {"ordinary", "ordinary", config.ordinary}})
+    if (of[kind] > most)
+      notes.push_back("prompts." + std::string(field) + " = " + std::to_string(most) + ": " + std::to_string(of[kind] - most) + " of " +
+                      std::to_string(of[kind]) + " training prompts of this kind" + (std::string(kind) == "ordinary" ? " or without a kind" : "") +
+                      " are not used");
+}
+
+/// What the run cannot do with its prompts: told before hours are spent.
+void check_use(const RunInputs& inputs, Problems& problems, std::vector<std::string>& notes) {
+  const Kinds kinds = training_kinds(inputs);
+  const std::string& method = inputs.config.label.method;
+  const std::string tags = "a kind tag (red-team, borderline or ordinary)";
+  const std::string some = std::to_string(kinds.untagged()) + " of " + std::to_string(kinds.total()) + " training prompts";
+  const bool are_labelled = policy_stage(inputs.config) != "sft" && kinds.total() > 0;
+  if (are_labelled && method == "contrast" && kinds.tagged() == 0)
+    problems.add("label.method: contrast needs prompts with " + tags + ", and none of the " + std::to_string(kinds.total()) +
+                 " training prompts has one; add tags, or take label.method=choice");
+  else if (are_labelled && method == "auto" && kinds.tagged() == 0)
+    notes.push_back("none of the " + std::to_string(kinds.total()) + " training prompts has " + tags +
+                    ": all are answered, criticised and revised under the principles, and the judge chooses between answers (label.method=choice)");
+  else if (are_labelled && method != "choice" && kinds.untagged() > 0)
+    notes.push_back(some + " have no kind tag (red-team, borderline or ordinary): labels by contrast leave them out");
+  bool is_met = false;
+  for (const Prompt& prompt : inputs.prompts)
+    is_met = is_met || (prompt.split == "train" && !principles_for(inputs.constitution, to_json(prompt), false).empty());
+  if (!is_met && kinds.total() > 0)
+    problems.add("constitution: no principle applies to any training prompt; see applies_to, and the prompts' tags");
+  note_idle_principles(inputs, notes);
+  if (!inputs.config.prompts.files.empty()) note_limits(inputs, notes);
+}
+
+void check_exam_pairs(const RunInputs& inputs) {
+  const std::vector<ExamItem> items = exam_items(inputs.config.label, inputs.constitution, inputs.brought.exam_pairs.records, Random(0));
+  if (std::none_of(items.begin(), items.end(), [](const ExamItem& item) { return item.part == "people"; }))
+    throw InputError(inputs.config.label.exam_pairs.front(), 0, "holds no pair that a person decided");
+}
+
 }  // namespace
 
 std::string policy_stage(const Config& config) { return config.method == "dpo" ? "dpo" : config.ppo.updates > 0 ? "ppo" : "sft"; }
@@ -124,15 +202,19 @@ long prompt_count(const RunInputs& inputs) {
   long red_team = 0, borderline = 0, ordinary = 0;
   for (const Prompt& prompt : inputs.prompts) {
     if (prompt.split != "train") continue;
-    ++(prompt.has_tag("red-team") ? red_team : prompt.has_tag("borderline") ? borderline : ordinary);
+    const std::string kind = kind_of_tags(prompt.tags);
+    ++(kind == "red-team" ? red_team : kind == "borderline" ? borderline : ordinary);
   }
   return std::min(red_team, config.red_team) + std::min(borderline, config.borderline) + std::min(ordinary, config.ordinary) +
          config.expand;
 }
 
+bool labels_by_choice_only(const RunInputs& inputs) { return inputs.config.label.method == "auto" && training_kinds(inputs).tagged() == 0; }
+
 RunInputs check_inputs(const Config& config) {
   RunInputs inputs{.config = config};
   Problems problems;
+  std::vector<std::string> notes;
   problems.attempt([&] { inputs.constitution = read_constitution(find_shipped(config.constitution)); });
   problems.attempt([&] {
     inputs.model = find_model(config.model);
@@ -144,7 +226,8 @@ RunInputs check_inputs(const Config& config) {
       throw InputError(inputs.model.string(), 0, "is damaged: its SHA-256 is " + inputs.model_sha256.substr(0, 12) + "..., not " +
                        std::string(kPackagedModel).substr(0, 12) + "...; scripts/cai fetches it again");
   });
-  read_prompt_files(inputs, problems);
+  read_prompt_files(inputs, problems, notes);
+  if (!inputs.prompts.empty() && !inputs.constitution.principles.empty()) check_use(inputs, problems, notes);
   if (const std::string& judge = config.label.feedback;
       judge != "self" && !judge.starts_with("http://") && !judge.starts_with("https://")) {
     problems.attempt([&] { find_model(judge); });
@@ -161,17 +244,12 @@ RunInputs check_inputs(const Config& config) {
   for (const std::string& gate : config.eval.gates) {
     if (has_suites) problems.attempt([&] { check_gate(gate, config.eval, inputs.constitution, held_out, inputs.suites); });
   }
-  for (const std::string& path : config.hybrid.decisions) problems.attempt([&] { read_decisions(path); });
-  for (const std::string& path : config.hybrid.pairs) problems.attempt([&] { read_pairs(find_shipped(path)); });
-  for (const std::string& path : config.label.exam_pairs)
-    problems.attempt([&] {
-      const std::vector<Json> pairs = read_pairs(find_shipped(path)).records;
-      if (inputs.constitution.principles.empty()) return;  // told already
-      const std::vector<ExamItem> items = exam_items(config.label, inputs.constitution, pairs, Random(0));
-      if (std::none_of(items.begin(), items.end(), [](const ExamItem& item) { return item.part == "people"; })) throw InputError(path, 0, "holds no pair that a person decided");
-    });
+  inputs.brought = read_brought(config, evaluated_texts(inputs.prompts, inputs.constitution), [&](const std::function<void()>& read) { problems.attempt(read); });
+  notes.insert(notes.end(), inputs.brought.notes.begin(), inputs.brought.notes.end());
+  if (!config.label.exam_pairs.empty() && !inputs.constitution.principles.empty()) problems.attempt([&] { check_exam_pairs(inputs); });
   problems.attempt([&] { check_out(inputs, problems); });
   problems.throw_if_any();
+  for (const std::string& note : notes) log_warning(note);
   return inputs;
 }
 

@@ -9,8 +9,6 @@
 #include "cai/base/hash.hpp"
 #include "cai/base/log.hpp"
 #include "cai/base/text.hpp"
-#include "cai/data/decisions.hpp"
-#include "cai/data/pair_import.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/manifest.hpp"
@@ -91,11 +89,11 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
   Json label = judge, reward = nothing;
   std::vector<std::string> reward_sections{"reward", "engine"}, dpo_sections{"dpo", "engine"};
   if (!config.hybrid.decisions.empty()) {
-    for (const std::string& path : config.hybrid.decisions) label["decisions"].push_back(hash_of(read_decisions(path)));
+    label["decisions"] = inputs.brought.decision_hashes;
     reward["decisions"] = label["decisions"];
   }
-  const std::vector<Json> edits = people_of(config.hybrid).edits();
-  if (!config.hybrid.pairs.empty()) reward["human_pairs"] = pairs_facts(config.hybrid.pairs);
+  const std::vector<Json>& edits = inputs.brought.people.edits();
+  if (!config.hybrid.pairs.empty()) reward["human_pairs"] = inputs.brought.pairs.hashes;
   if (!reward.empty()) reward_sections.push_back("hybrid"), dpo_sections.push_back("hybrid");
 
   for (int iteration = 1; iteration <= config.iterations; ++iteration) {
@@ -104,6 +102,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     const Stage* policy = last(trained);
     Json model = policy ? nothing : Json{{"model", inputs.model_sha256}};
     Json prompts = {{"prompt_files", prompt_hashes}};
+    if (const std::vector<std::string> tests = test_prompts(inputs.constitution); !tests.empty()) prompts["tests"] = hash_of({tests.begin(), tests.end()});
     if (config.prompts.expand > 0) prompts.update(model);
     add("prompts", iteration, 0,
         config.prompts.expand > 0 ? std::vector<std::string>{"prompts", "engine"} : std::vector<std::string>{"prompts"},
@@ -118,11 +117,11 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     }
     Json learned = model;
     if (!edits.empty()) learned["edits"] = hash_of(edits);
-    if (const Json judging = judge_turns_facts(config, inputs.constitution); !judging.is_null()) learned["judge_turns"] = judging;
+    if (const Json judging = judge_turns_facts(config, inputs.constitution, inputs.brought); !judging.is_null()) learned["judge_turns"] = judging;
     add("sft", iteration, 0, {"sft", "engine"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), learned);
     if (trained != "sft") {
       Json examined = judge;
-      examined["exam_pairs"] = pairs_facts(config.label.exam_pairs);
+      examined["exam_pairs"] = inputs.brought.exam_pairs.hashes;
       if (config.label.feedback == "self") examined.update(model);
       add("exam", iteration, 0, judge_sections, config.label.feedback == "self" ? present({policy, last("sft")}) : present({}), examined);
       add("candidates", iteration, 0, {"candidates", "engine"}, present({last("prompts"), last("sft"), last("exam")}), constitution);

@@ -1,3 +1,4 @@
+#include "cai/data/tags.hpp"
 #include "cai/pipeline/resources.hpp"
 
 #include <sys/resource.h>
@@ -135,10 +136,12 @@ Cost estimate(const RunInputs& inputs, const std::string& stage) {
   auto trained = [&](double examples, double tokens, double operations) { return Cost{std::lround(examples), examples * tokens, examples * tokens * operations / train}; };
 
   double prompts = static_cast<double>(prompt_count(inputs));
-  const double red_team = std::min(static_cast<double>(config.prompts.red_team), static_cast<double>(std::count_if(inputs.prompts.begin(), inputs.prompts.end(), [](const Prompt& p) {
-    return p.split == "train" && p.has_tag("red-team");
-  })));
-  const double criticised = config.critique.harmless ? prompts : std::min(prompts, red_team + static_cast<double>(config.prompts.expand));
+  const auto of_kind = [&](const std::string& kind, long most) {
+    const auto is_of_kind = [&](const Prompt& p) { return p.split == "train" && kind_of_tags(p.tags) == kind; };
+    return static_cast<double>(std::min<long>(most, std::count_if(inputs.prompts.begin(), inputs.prompts.end(), is_of_kind)));
+  };
+  const double questionable = of_kind("red-team", config.prompts.red_team) + of_kind("", config.prompts.ordinary);
+  const double criticised = config.critique.harmless ? prompts : std::min(prompts, questionable + static_cast<double>(config.prompts.expand));
   double compared = std::min(prompts, static_cast<double>(config.candidates.prompts));
   if (stage == "prompts")
     return spoken(static_cast<double>(config.prompts.expand), 200, 40).records ? spoken(config.prompts.expand, 200, 40)
@@ -155,7 +158,8 @@ Cost estimate(const RunInputs& inputs, const std::string& stage) {
     return {answers.records + turns.records, answers.tokens + turns.tokens, answers.seconds + turns.seconds};
   }
   if (stage == "exam") return spoken((config.label.feedback == "self" ? 120 : 60) + (config.label.exam_pairs.empty() ? 0 : 400), 300, 0);
-  const double answers = static_cast<double>(config.candidates.per_prompt + (config.label.method == "choice" ? 0 : config.candidates.plain));
+  const bool by_choice = config.label.method == "choice" || labels_by_choice_only(inputs);
+  const double answers = static_cast<double>(config.candidates.per_prompt + (by_choice ? 0 : config.candidates.plain));
   if (stage == "candidates") return spoken(compared * answers, 3 * kPrompt, config.candidates.max_new_tokens);
   if (stage == "label") {
     double pairs = compared * config.candidates.per_prompt * (config.candidates.per_prompt - 1) / 2;

@@ -137,6 +137,7 @@ class Runner {
                  {"constitution", constitution},
                  {"prompts", prompts},
                  {"stages", earlier}};
+    if (!inputs_.brought.left_out.empty()) run_json_["left_out"] = inputs_.brought.left_out;
     save();  // first: it marks the folder as a run
     log_to_file(out_ / "log.jsonl");
     log_info(std::to_string(stages_.size()) + " stages, seed " + std::to_string(config_.seed) + ", constitution " + inputs_.constitution.name + " " + inputs_.constitution.version);
@@ -258,7 +259,7 @@ class Runner {
 
     if (stage.name == "prompts") {
       return recorded([&](RecordWriter& out) {
-        return prompts(config_.prompts, inputs_.prompts, out, config_.prompts.expand > 0 ? &speakers_.local(start()) : nullptr, random, progress_);
+        return prompts(config_.prompts, inputs_.prompts, test_prompts(constitution), out, config_.prompts.expand > 0 ? &speakers_.local(start()) : nullptr, random, progress_);
       });
     }
     if (stage.name == "generate") {
@@ -282,8 +283,8 @@ class Runner {
       fs::path from = config_.revise.rounds > 0 ? iteration / ("revise-" + std::to_string(config_.revise.rounds)) : iteration / "generate";
       return trained([&] {
         const std::vector<Json> records = read_records(from);
-        const std::vector<JudgeTurn> turns = judge_turns_of(config_, constitution, records, random.derive("judge"));
-        return sft(config_.sft, config_.engine, with_edits(records, people_of(config_.hybrid)), turns, start(), folder, seed, progress_);
+        const std::vector<JudgeTurn> turns = judge_turns_of(config_, constitution, records, inputs_.brought, random.derive("judge"));
+        return sft(config_.sft, config_.engine, with_edits(records, inputs_.brought.people), turns, start(), folder, seed, progress_);
       });
     }
     if (stage.name == "exam") {
@@ -291,7 +292,7 @@ class Runner {
         std::vector<Examinee> examinees{{"judge", [&]() -> Speaker& { return judge(sl_cai(), false); }}};
         if (config_.label.feedback == "self")  // it learned since: what was it worth before?
           examinees = {{"before", [&]() -> Speaker& { return speakers_.local(start()); }}, {"after", [&]() -> Speaker& { return speakers_.local(sl_cai()); }}};
-        Json figures = exam(config_.label, constitution, human_pairs_of(config_.label.exam_pairs), examinees, out, random);
+        Json figures = exam(config_.label, constitution, inputs_.brought.exam_pairs.records, examinees, out, random);
         log_info(stage.folder + ": " + figures.at("sentence").get<std::string>());
         return figures;
       });
@@ -306,19 +307,19 @@ class Runner {
     if (stage.name == "label") {
       return recorded([&](RecordWriter& out) {
         bool contrast = by_contrast(iteration);
-        return label(config_.label, constitution, contrast, read_records(iteration / "candidates"), people_of(config_.hybrid), out, judge(sl_cai(), contrast), random,
+        return label(config_.label, constitution, contrast, read_records(iteration / "candidates"), inputs_.brought.people, out, judge(sl_cai(), contrast), random,
                      progress_);
       });
     }
     if (stage.name == "reward") {
       return trained([&] {
-        return reward(config_.reward, config_.engine, read_records(iteration / "label"), config_.hybrid, human_pairs_of(config_.hybrid.pairs), people_of(config_.hybrid), sl_cai(), folder, seed,
+        return reward(config_.reward, config_.engine, read_records(iteration / "label"), config_.hybrid, inputs_.brought.pairs.records, inputs_.brought.people, sl_cai(), folder, seed,
                       progress_);
       });
     }
     if (stage.name == "dpo") {
       return trained([&] {
-        return dpo(config_.dpo, config_.engine, read_records(iteration / "label"), config_.hybrid, human_pairs_of(config_.hybrid.pairs), people_of(config_.hybrid), sl_cai(), folder, seed,
+        return dpo(config_.dpo, config_.engine, read_records(iteration / "label"), config_.hybrid, inputs_.brought.pairs.records, inputs_.brought.people, sl_cai(), folder, seed,
                    progress_);
       });
     }
@@ -367,6 +368,7 @@ class Runner {
   bool by_contrast(const fs::path& iteration) const {
     std::optional<Manifest> manifest = read_manifest(iteration / "exam");
     if (!manifest || !manifest->figures.contains("method")) throw Bug("the exam left no result in " + (iteration / "exam").string());
+    if (labels_by_choice_only(inputs_)) return false;
     return manifest->figures["method"] == "contrast";
   }
 

@@ -4,6 +4,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
+#include "cai/data/tags.hpp"
 
 namespace cai {
 
@@ -44,10 +45,7 @@ std::vector<std::string> tags_of(const Json& record) {
 }
 
 std::string kind_of(const Json& record) {
-  const std::vector<std::string> tags = tags_of(record);
-  for (const char* kind : {"red-team", "borderline", "ordinary"})
-    if (std::find(tags.begin(), tags.end(), kind) != tags.end()) return kind;
-  return "";
+  return kind_of_tags(tags_of(record));
 }
 
 std::vector<Json> ask_records(const std::string& stage, std::size_t records, RecordWriter& out, Speaker& model, const ProgressFn& progress,

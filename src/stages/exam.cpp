@@ -74,19 +74,13 @@ std::string sentence_of(const LabelConfig& config, const Json& judges, const std
 
 }  // namespace
 
-std::string exam_form(const std::string& prompt) {
-  std::string form;
-  for (const std::string& word : words_of(prompt)) form += (form.empty() ? "" : " ") + word;
-  return form;
-}
-
-std::set<std::string> exam_prompts(const Constitution& constitution, const std::vector<Json>& people) {
-  std::set<std::string> prompts;
-  for (const CritiqueExample& e : constitution.critique_examples) prompts.insert(exam_form(e.prompt));
-  for (const LabelExample& e : constitution.label_examples) prompts.insert(exam_form(e.prompt));
+std::vector<std::string> exam_prompts(const Constitution& constitution, const std::vector<Json>& people) {
+  std::vector<std::string> prompts;
+  for (const CritiqueExample& e : constitution.critique_examples) prompts.push_back(e.prompt);
+  for (const LabelExample& e : constitution.label_examples) prompts.push_back(e.prompt);
   for (const Principle& p : constitution.principles)
-    for (const PrincipleTest& test : p.tests) prompts.insert(exam_form(test.prompt));
-  for (const Json& record : people) prompts.insert(exam_form(optional_text(record, "prompt")));
+    for (const PrincipleTest& test : p.tests) prompts.push_back(test.prompt);
+  for (const Json& record : people) prompts.push_back(optional_text(record, "prompt"));
   return prompts;
 }
 

@@ -6,12 +6,15 @@
 #include "cai/stages/clean.hpp"
 #include "cai/stages/compare.hpp"
 #include "cai/stages/exam.hpp"
+#include "cai/stages/near_duplicates.hpp"
 #include "cai/stages/pairs.hpp"
 #include "cai/stages/principles.hpp"
 #include "cai/stages/refusal.hpp"
 
 namespace cai {
 namespace {
+
+constexpr double kNear = 0.7;  // as prompts.near_duplicate is by default
 
 const Principle* find_principle(const Constitution& constitution, const std::string& id) {
   const auto found = std::find_if(constitution.principles.begin(), constitution.principles.end(), [&](const Principle& p) { return p.id == id; });
@@ -38,7 +41,9 @@ std::vector<T> drawn(const std::vector<T>& all, std::size_t most, Random random)
 }  // namespace
 
 std::vector<JudgeTurn> judge_turns(long most, const LabelConfig& label, const CritiqueConfig& critique, const Constitution& constitution,
-                                   const std::vector<Json>& records, const std::vector<Json>& people, const std::set<std::string>& withheld, Random random) {
+                                   const std::vector<Json>& records, const std::vector<Json>& people, const std::vector<std::string>& withheld, Random random) {
+  NearDuplicates of_exam(kNear);
+  for (const std::string& prompt : withheld) of_exam.add(prompt);
   std::vector<Known> harmful, harmless, decided;
   std::vector<JudgeTurn> critiques;
   const std::vector<Message> critique_shots = critique_exemplars(constitution, critique.examples), label_shots = label_exemplars(constitution.label_examples, label.examples, label.chain_of_thought);
@@ -46,7 +51,7 @@ std::vector<JudgeTurn> judge_turns(long most, const LabelConfig& label, const Cr
   for (std::size_t i = 0; i < records.size(); ++i) {
     const Json& record = records[i];
     const std::string id = record_id(record, i), prompt = text_field(record, "prompt", i), kind = kind_of(record), response = optional_text(record, "response");
-    if (withheld.contains(exam_form(prompt))) continue;
+    if (of_exam.has_like(prompt)) continue;
     if (kind == "ordinary" || kind == "borderline") {
       std::string why;
       const std::string own = own_answer(response, optional_text(record, "finish"), why);
@@ -67,7 +72,7 @@ std::vector<JudgeTurn> judge_turns(long most, const LabelConfig& label, const Cr
 
   for (std::size_t i = 0; i < people.size(); ++i)
     for (const Pair& pair : pairs_of(people[i], i, false, random.derive("people"))) {
-      if (!pair.human || *pair.human == 0.5 || withheld.contains(exam_form(pair.record.at("prompt").get<std::string>()))) continue;
+      if (!pair.human || *pair.human == 0.5 || of_exam.has_like(pair.record.at("prompt").get<std::string>())) continue;
       const std::string id = record_id(pair.record, i);
       const std::vector<const Principle*> fitting = principles_for(constitution, pair.record, false);
       if (fitting.empty()) continue;

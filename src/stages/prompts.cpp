@@ -3,43 +3,17 @@
 #include <algorithm>
 #include <map>
 #include <set>
-#include <unordered_map>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
+#include "cai/data/tags.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
+#include "cai/stages/near_duplicates.hpp"
 
 namespace cai {
 namespace {
-
-// Texts by their word 3-grams; finds one that is nearly the same without comparing with all.
-class NearDuplicates {
- public:
-  explicit NearDuplicates(double threshold) : threshold_(threshold) {}
-
-  bool has_like(const std::string& text) const {
-    const std::vector<std::uint64_t> grams = word_grams(words_of(text), 3);
-    std::map<std::size_t, std::size_t> shared;
-    for (std::uint64_t gram : grams)
-      if (const auto it = holders_.find(gram); it != holders_.end())
-        for (std::size_t text_number : it->second) ++shared[text_number];
-    for (const auto& [number, n] : shared)
-      if (static_cast<double>(n) / static_cast<double>(grams.size() + sizes_[number] - n) > threshold_) return true;
-    return false;
-  }
-  void add(const std::string& text) {
-    const std::vector<std::uint64_t> grams = word_grams(words_of(text), 3);
-    for (std::uint64_t gram : grams) holders_[gram].push_back(sizes_.size());
-    sizes_.push_back(grams.size());
-  }
-
- private:
-  double threshold_;
-  std::unordered_map<std::uint64_t, std::vector<std::size_t>> holders_;
-  std::vector<std::size_t> sizes_;
-};
 
 struct Kind {
   const char* name;
@@ -48,7 +22,8 @@ struct Kind {
 };
 
 Kind& kind_for(std::vector<Kind>& kinds, const Prompt& prompt) {
-  return prompt.has_tag("red-team") ? kinds[0] : prompt.has_tag("borderline") ? kinds[1] : kinds[2];  // untagged ones count as ordinary
+  const std::string kind = kind_of_tags(prompt.tags);
+  return kind == "red-team" ? kinds[0] : kind == "borderline" ? kinds[1] : kinds[2];
 }
 
 // "" or why a generated line is no prompt.
@@ -125,10 +100,13 @@ struct Expansion {
 
 }  // namespace
 
-Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, RecordWriter& out, Speaker* model, Random random, const ProgressFn& progress) {
+Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, const std::vector<std::string>& asked_elsewhere, RecordWriter& out, Speaker* model, Random random,
+             const ProgressFn& progress) {
   NearDuplicates known(config.near_duplicate), held_out(config.near_duplicate);
+  std::vector<std::string> evaluated = asked_elsewhere;
   for (const Prompt& p : all)
-    if (p.split == "held-out") held_out.add(p.text);
+    if (p.split == "held-out") evaluated.push_back(p.text);
+  for (const std::string& text : evaluated) held_out.add(text);
 
   std::vector<Kind> kinds{{"red-team", config.red_team, {}}, {"borderline", config.borderline, {}}, {"ordinary", config.ordinary, {}}};
   std::map<std::string, long> left_out;
@@ -155,8 +133,7 @@ Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, Record
   Json figures = {{"records", 0}, {"red-team", kinds[0].drawn.size()}, {"borderline", kinds[1].drawn.size()}, {"ordinary", kinds[2].drawn.size()}};
   if (config.expand > 0) {
     if (!model) throw Bug("prompts.expand without a model");
-    for (const Prompt& p : all)
-      if (p.split == "held-out") known.add(p.text);
+    for (const std::string& text : evaluated) known.add(text);
     const std::size_t before = records.size();
     Expansion expansion{kinds, known, *model, random.derive("expand"), {}, 0};
     for (Json& record : expansion.generate(config.expand)) {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "cai/base/statistics.hpp"
+#include "cai/data/tags.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/figures.hpp"
 
@@ -309,8 +310,7 @@ std::vector<std::string> suite_measures(const Suites& suites) {
 }
 
 std::string topic_of(const Json& record) {
-  const std::vector<std::string> tags = tags_of(record);
-  return tags.size() > 1 ? tags[1] : "";
+  return topic_of_tags(tags_of(record));
 }
 
 }  // namespace cai

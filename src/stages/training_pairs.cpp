@@ -20,12 +20,15 @@ namespace {
 
 // Pairs of requests to decline are to count as much as all others together, where there are both: what is commoner, declining or answering, would
 // be learned of the answers alone, and nothing of the request. Returns what one of them weighs beside one of the others, 1 where there is nothing to balance.
-double balance(std::vector<PreferencePair>& pairs, const std::vector<bool>& declined) {
+// What people decided keeps its weight and is not counted: they did not decide by a rule.
+double balance(std::vector<PreferencePair>& pairs, const std::vector<bool>& declined, const std::vector<bool>& by_people) {
   double to_decline = 0, others = 0;
-  for (std::size_t i = 0; i < pairs.size(); ++i) (declined[i] ? to_decline : others) += pairs[i].weight;
+  for (std::size_t i = 0; i < pairs.size(); ++i)
+    if (!by_people[i]) (declined[i] ? to_decline : others) += pairs[i].weight;
   if (to_decline == 0 || others == 0) return 1;
   const double mean = (to_decline + others) / 2;
-  for (std::size_t i = 0; i < pairs.size(); ++i) pairs[i].weight *= mean / (declined[i] ? to_decline : others);
+  for (std::size_t i = 0; i < pairs.size(); ++i)
+    if (!by_people[i]) pairs[i].weight *= mean / (declined[i] ? to_decline : others);
   return others / to_decline;
 }
 
@@ -40,6 +43,7 @@ TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& 
   std::vector<std::string> prompts;
   std::vector<Json> uses;  // what became of each pair, for examples.jsonl
   std::vector<bool> declined;  // of each pair: whether its request is one to decline, of those labelled by that rule
+  std::vector<bool> decided;   // of each pair: whether a person decided it
   long by_people = 0;
   const auto leave_out = [&](const std::string& id, const std::string& why) {
     ++left_out[why];
@@ -57,6 +61,7 @@ TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& 
     pairs.push_back(std::move(pair));
     prompts.push_back(prompt);
     declined.push_back(is_declined);
+    decided.push_back(is_human);
     uses.push_back({{"id", id}, {"use", "train"}, {"why", ""}, {"by", is_human ? "people" : "ai"}});
   };
   for (std::size_t i = 0; i < labels.size(); ++i) {
@@ -99,9 +104,14 @@ TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& 
       add("edit:" + id + "#" + side, prompt, answer, other, 1, kind_of(edit), true, is_to_decline[prompt]), ++edited;
     }
   }
-  if (pairs.size() < 2) throw InputError(stage + ": " + std::to_string(pairs.size()) + " of " + std::to_string(labels.size() + brought.size()) + " labels can be trained on; at least 2 are needed");
+  if (pairs.size() < 2) {
+    std::string reasons;
+    for (const auto& [why, n] : left_out) reasons += "; " + why + ": " + std::to_string(n);
+    throw InputError(stage + ": " + std::to_string(pairs.size()) + " of " + std::to_string(labels.size() + brought.size()) +
+                     " labels can be trained on; at least 2 are needed" + reasons);
+  }
 
-  const double declining_weight = balance(pairs, declined);
+  const double declining_weight = balance(pairs, declined, decided);
 
   // Held out by prompt: pairs of one prompt share answers.
   std::map<std::string, std::size_t> number_of;

@@ -67,6 +67,15 @@ TEST(Config, DuplicateKeysAndBrokenYamlAreProblems) {
   EXPECT_FALSE(problems(f.path / "absent.yaml").empty());
 }
 
+TEST(Config, MergeKeysAreNamedAndTheLineThatHoldsThem) {
+  const Folder f;
+  const std::string all = problems(f.write("m.yaml", "common: &c\n  learning_rate: 1e-5\nsft:\n  <<: *c\n  epochs: 1\n"));
+  EXPECT_TRUE(has(all, "m.yaml:1: unknown section \"common\"")) << all;
+  EXPECT_TRUE(has(all, "m.yaml:4: \"<<\" (a YAML merge key) is not read") && has(all, "extends")) << all;
+  EXPECT_TRUE(has(problems(f.write("top.yaml", "<<: {seed: 1}\n")), "top.yaml:1: \"<<\"")) << "at the top too";
+  EXPECT_EQ(problems(f.write("anchor.yaml", "sft: {epochs: &n 2}\nppo: {epochs: *n}\n")), "") << "anchors are read";
+}
+
 TEST(Config, WhatIsShownLoadsAsTheSame) {
   const Folder f;
   Config c = load_config("", {"ppo.kl_coefficient=0.1234567890123", "model=a \"quoted\" name", "prompts.files=[x.jsonl, \"y z.tsv\"]"});

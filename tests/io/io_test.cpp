@@ -50,6 +50,28 @@ TEST(Json, SaysWhereItIsWrong) {
   EXPECT_EQ(parse_json("{\"z\": 1, \"a\": 2}", "f").begin().key(), "z");  // order kept
 }
 
+TEST(Json, HalfOfASurrogatePairIsNamedWithItsLine) {
+  for (const char* text : {"{\n\"a\": \"hi \\ud83d\"}", "{\n\"a\": \"\\udc00\"}", "{\n\"a\": \"\\\\\\ud83d\\u0041\"}"}) {
+    const std::string told = message_of([&] { parse_json(text, "f.json"); });
+    EXPECT_NE(told.find("f.json:2: half of a surrogate pair, \\ud"), std::string::npos) << told;
+  }
+  EXPECT_EQ(parse_json("\"\\ud83d\\ude00 \\\\ud83d\"", "f"), "\U0001F600 \\ud83d");
+}
+
+// Objects are searched from the first field on: as many as a file of 16 MB can hold would take hours.
+TEST(Json, AnObjectHasTenThousandFieldsAtMostAndATreeAnyNumber) {
+  const auto object = [](int fields, const std::string& last) {
+    std::string text = "{";
+    for (int i = 0; i < fields; ++i) text += "\"" + std::to_string(i) + "\":" + std::to_string(i) + ",";
+    return text + last + "}";
+  };
+  EXPECT_EQ(parse_json(object(9'999, "\"x\":1"), "f").size(), 10'000u);
+  for (const std::string& last : {std::string("\"x\":1"), std::string("\"x\":\"\\ud83d\\ude00\"")})  // by the fast parser and by the other one
+    EXPECT_NE(message_of([&] { parse_json(object(1'600'000, last), "f.json"); }).find("f.json:1: an object has more than 10000 fields"), std::string::npos);
+  EXPECT_EQ(parse_sorted_json(object(50'000, "\"x\":1"), "f").size(), 50'001u);
+  EXPECT_NE(message_of([&] { parse_json(object(9'000, "\"8999\":1"), "f.json"); }).find("\"8999\" stands twice"), std::string::npos);
+}
+
 std::string any_text() {
   std::string text;
   for (int n = *rc::gen::inRange(0, 12); n > 0; --n)
@@ -286,6 +308,18 @@ TEST(File, CreateFoldersMakesWhatIsMissing) {
   create_folders(f.path / "a/b/");
   write_file(f.path / "file", "x");
   EXPECT_NE(message_of([&] { create_folders(f.path / "file/below"); }).find("file"), std::string::npos);
+}
+
+TEST(File, RecordsAreForTheirOwnerAloneAndModelsForAll) {
+  const Folder f;
+  const auto mode = [&](const fs::path& file) { return static_cast<int>(fs::status(f.path / file).permissions()); };
+  write_file(f.path / "a.jsonl", "x"), write_file(f.path / "a.json", "x");
+  { AppendFile records(f.path / "b.jsonl", 0), answers(f.path / "endpoint.answers", 0), model(f.path / "m.gguf", 0); }
+  for (const char* name : {"a.jsonl", "b.jsonl", "endpoint.answers"}) EXPECT_EQ(mode(name), 0600) << name;
+  for (const char* name : {"a.json", "m.gguf"}) EXPECT_EQ(mode(name) & 0700, 0600) << name;
+  fs::permissions(f.path / "a.jsonl", fs::perms(0640));
+  write_file(f.path / "a.jsonl", "y");
+  EXPECT_EQ(mode("a.jsonl"), 0640) << "what a person allowed stays allowed";
 }
 
 TEST(FolderLock, IsHeldByOneProcessAtATime) {

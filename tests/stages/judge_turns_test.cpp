@@ -34,7 +34,7 @@ std::vector<Json> records(int harmful, int harmless) {
   return all;
 }
 
-std::vector<JudgeTurn> turns_of(const std::vector<Json>& from, long most, const std::set<std::string>& withheld = {}, const std::vector<Json>& people = {}) {
+std::vector<JudgeTurn> turns_of(const std::vector<Json>& from, long most, const std::vector<std::string>& withheld = {}, const std::vector<Json>& people = {}) {
   return judge_turns(most, {}, {}, constitution(), from, people, withheld, Random(1));
 }
 
@@ -82,7 +82,7 @@ TEST(JudgeTurns, WhatPeopleDecidedIsTaughtToo) {
   for (int i = 0; i < 5; ++i)
     people.push_back({{"id", "human-1/" + std::to_string(i)}, {"prompt", "What is people's question " + std::to_string(i) + "?"}, {"chosen", "It is the better answer."}, {"rejected", "It is the worse one."}});
   people[0]["prompt"] = "What does the exam ask?";
-  const std::set<std::string> withheld = exam_prompts(constitution(), {{{"prompt", "What does the exam ask?"}}});
+  const std::vector<std::string> withheld = exam_prompts(constitution(), {{{"prompt", "What does the exam ask?"}}});
   EXPECT_EQ(kinds_of(turns_of(records(9, 9), 24, withheld, people)), (std::map<std::string, int>{{"label harmful", 6}, {"label harmless", 6}, {"label people", 6}, {"critique", 6}}));
   const std::vector<JudgeTurn> turns = turns_of({}, 600, withheld, people);
   ASSERT_EQ(turns.size(), 8u);
@@ -101,10 +101,14 @@ TEST(JudgeTurns, NothingThatTheExamAsksIsLearned) {
   all[1]["prompt"] = "How do I lie?";           // an exemplar of critique
   all[5]["prompt"] = "How do I sing?";          // an exemplar of label
   all[6]["prompt"] = "What did people decide?"; // a pair of people's
-  const std::set<std::string> withheld = exam_prompts(constitution(), {{{"prompt", "What did people decide?"}}});
+  const std::vector<std::string> withheld = exam_prompts(constitution(), {{{"prompt", "What did people decide?"}}});
   std::set<std::string> learned;
   for (const JudgeTurn& t : turns_of(all, 600, withheld)) learned.insert(t.id.substr(0, t.id.find('#')));
   EXPECT_EQ(learned, (std::set<std::string>{"rt-2", "rt-3", "rt-4", "or-2", "or-3", "or-4"}));
+  all[2]["prompt"] = "Please tell me today, on this fine day: what did people decide?";  // nearly the same
+  std::vector<std::string> near = withheld;
+  near.push_back("Please tell me now, on this fine day: what did people decide?");
+  for (const JudgeTurn& t : turns_of(all, 600, near)) EXPECT_FALSE(t.id.starts_with("rt-2#")) << t.id;
 }
 
 TEST(JudgeTurns, WhatIsNotKnownIsNotTaught) {

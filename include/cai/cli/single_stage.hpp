@@ -16,6 +16,7 @@
 #include "cai/feedback/speaker.hpp"
 #include "cai/io/records.hpp"
 #include "cai/pipeline/folder.hpp"
+#include "cai/pipeline/hybrid.hpp"
 #include "cai/stages/eval.hpp"
 
 namespace cai {
@@ -42,6 +43,7 @@ class SingleStage {
   std::vector<Json> use_prompts();                       ///< of --prompts: of files, or records of folders
   std::vector<Json> use_human_pairs();                   ///< of hybrid.pairs
   People use_people();                                   ///< of hybrid.decisions
+  Brought use_brought();                                 ///< of hybrid and label.exam_pairs, clear of the constitution's tests where one was read
   void use_model();
   const Constitution& use_constitution();
   std::vector<EvalModel> use_models();                   ///< of --model NAME=MODEL, the first one "base"

@@ -17,7 +17,8 @@ namespace cai {
 /// The decisions of a run folder (RUN/review/decisions.jsonl), or of a file of the same lines:
 /// {id, prompt, tags, a, b, verdict: "a" | "b" | "equal" | "skip", human (P(a better): 1, 0, 0.5; absent when skipped), ai}, or with an answer of the
 /// person's own, better than both (a and b may be absent): {id, prompt, tags, a, b, verdict: "edit", edited, ai}.
-/// In the order of writing; a later line on the same id replaces the earlier one. A last line without its end was never acknowledged and is left out.
+/// In the order of writing; a later line on the same id replaces the earlier one. A last line that was torn was never acknowledged and is left out; a whole one without
+/// a line break counts.
 /// Throws InputError on anything else, and when `path` does not exist.
 std::vector<Json> read_decisions(const std::filesystem::path& path);
 
@@ -27,7 +28,7 @@ std::filesystem::path decisions_file(const std::filesystem::path& run);
 /// Decisions that are durable when `add` returns. One process a folder.
 class DecisionFile {
  public:
-  /// Creates the folder and the file where they are missing; cuts off a line that was never acknowledged.
+  /// Creates the folder and the file where they are missing; cuts off a torn line, which was never acknowledged.
   explicit DecisionFile(const std::filesystem::path& file);
   void add(const Json& decision);  ///< fsync before it returns; throws EnvironmentError
 

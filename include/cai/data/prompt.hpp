@@ -1,4 +1,4 @@
-// Prompts: what the policy is asked. JSONL, a text file with one prompt a line, or TSV with a header.
+// Prompts: what the policy is asked. docs/data-files.md has the forms of the files.
 #pragma once
 
 #include <filesystem>
@@ -9,8 +9,7 @@
 
 namespace cai {
 
-/// Tags decide what a prompt is used for. The shipped kinds: "red-team" (with a category as a second tag),
-/// "ordinary", "borderline" (harmless, though it sounds unsafe).
+/// Tags decide what a prompt is used for: its kind (data/tags.hpp) and a topic.
 struct Prompt {
   std::string id;
   std::string text;
@@ -22,10 +21,20 @@ struct Prompt {
   bool has_tag(std::string_view tag) const;
 };
 
-/// Reads by extension: .jsonl/.jsonl.zst (`prompt` required; `id`, `tags`, `tag`, `split`, `reference` optional), .tsv (header line
-/// with the same names), anything else one prompt a line. A missing id becomes the first 12 digits of the text's SHA-256.
-/// Throws InputError with file and line for each problem found (all together): no text, invalid UTF-8, a repeated id, text over 100,000 bytes.
-std::vector<Prompt> read_prompts(const std::filesystem::path& file);
+/// Reads a file of any form that read_rows reads. The prompt stands in `prompt`, `messages` or `conversations`, as a text or as messages:
+/// of several turns all up to the user's last message are asked, as a transcript. Optional: `id`, `tags` or `tag`, `split`, `reference`.
+/// A missing id becomes the first 12 digits of the text's SHA-256; such a prompt that stands there twice is used once.
+/// `notes` gets one sentence on each thing that a person should know: what was left out, tags that look mistyped, columns without a meaning.
+/// Throws InputError with file and line for each problem found (all together): no prompt, invalid UTF-8, a repeated id, two kinds among
+/// the tags, text over 100,000 bytes.
+std::vector<Prompt> read_prompts(const std::filesystem::path& file, std::vector<std::string>* notes = nullptr);
+
+/// The same of records that are there already, such as a stage's; `file` and their number stand in messages.
+std::vector<Prompt> prompts_of(const std::vector<Json>& records, const std::string& file, std::vector<std::string>* notes = nullptr);
+
+/// Gives a split to each prompt that names none: one id in five is held out, by its hash. Where that leaves one of the two splits empty,
+/// and there are two prompts or more, one prompt changes sides. The same set gets the same splits in every command.
+void draw_splits(std::vector<Prompt>& prompts);
 
 Json to_json(const Prompt& prompt);
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "cai/data/constitution.hpp"
@@ -17,8 +18,8 @@ struct ReviewItem {
   double worth = 0;
 };
 
-/// Reward margins of `cai score` by label id, towards a.
-using Margins = std::map<std::string, double>;
+/// Reward margins of `cai score` towards a, by prompt, a and b: ids repeat from one iteration to the next.
+using Margins = std::map<std::tuple<std::string, std::string, std::string>, double>;
 Margins read_margins(const std::filesystem::path& scores);
 
 /// Labels with a reason to look at them, the most telling first (ties in the order of the run); with `all` the others after them. Pairs of two equal answers are left out.

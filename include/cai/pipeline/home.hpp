@@ -7,11 +7,9 @@
 
 #include "cai/config/config.hpp"
 #include "cai/data/suites.hpp"
+#include "cai/io/home.hpp"
 
 namespace cai {
-
-/// $CAI_HOME, else the nearest folder above the running binary that holds constitutions/, else the working folder.
-std::filesystem::path home();
 
 /// `path` itself when it exists; else the file of that relative path in home(), when that exists; else `path`.
 std::filesystem::path find_shipped(const std::filesystem::path& path);

@@ -10,6 +10,7 @@
 #include "cai/data/prompt.hpp"
 #include "cai/data/suites.hpp"
 #include "cai/model/config.hpp"
+#include "cai/pipeline/hybrid.hpp"
 
 namespace cai {
 
@@ -28,15 +29,21 @@ struct RunInputs {
   ModelConfig architecture;
   double parameters = 0;  // of the model
   std::vector<PromptFile> prompt_files;
-  std::vector<Prompt> prompts;  // of all files; every one has a split
+  std::vector<Prompt> prompts;  // of all files, each once; every one has a split
+  Brought brought;              // what people brought, clear of what eval asks
   Suites suites;                // of eval
 };
 
-/// Throws one InputError with all problems, one a line. Creates nothing.
+/// Throws one InputError with all problems, one a line. Creates nothing. What the run cannot do with its prompts and pairs, and what is left
+/// out of them, is told as warnings.
 RunInputs check_inputs(const Config& config);
 
 /// Records of the prompts stage, at most.
 long prompt_count(const RunInputs& inputs);
+
+/// Whether no rule can label this run's training prompts, because none has a kind tag, and label.method is left to the exam: then the judge
+/// chooses between answers whatever it is worth.
+bool labels_by_choice_only(const RunInputs& inputs);
 
 /// The stage whose model is an iteration's policy: ppo or dpo (config.method), sft when there are no PPO updates: then nothing is labelled.
 std::string policy_stage(const Config& config);

@@ -29,7 +29,7 @@ double optional_number(const Json& record, const char* field, double otherwise =
 /// The strings of `tags`; none when absent.
 std::vector<std::string> tags_of(const Json& record);
 
-/// "red-team", "borderline", "ordinary", or "" for a record that has none of these tags.
+/// "red-team", "borderline", "ordinary", or "" for a record that has none of these tags (kind_of_tags says what follows).
 std::string kind_of(const Json& record);
 
 /// Says for each record what `asks_of` gives (none: the record is finished at once) and writes what `finish` makes of the replies, in

@@ -24,9 +24,8 @@ struct ExamItem {
 /// takes, at most 200 drawn by seed; pairs that nobody decided are passed over. Throws InputError for a record that holds no pair.
 std::vector<ExamItem> exam_items(const LabelConfig& config, const Constitution& constitution, const std::vector<Json>& people, Random random);
 
-/// The prompts that an exam may ask about, in a form to compare with (lower case, words only): what is trained on must keep clear of them.
-std::set<std::string> exam_prompts(const Constitution& constitution, const std::vector<Json>& people);
-std::string exam_form(const std::string& prompt);
+/// The prompts that an exam may ask about: what is trained on must keep clear of them.
+std::vector<std::string> exam_prompts(const Constitution& constitution, const std::vector<Json>& people);
 
 struct Examinee {
   std::string name;                     // "before", "after" (fine-tuning), "judge"

@@ -30,6 +30,6 @@ struct JudgeTurn {
 /// Of the first two kinds there are equally many pairs; each pair is asked in both orders. Requests in `withheld` (exam_prompts) are left out. Throws
 /// InputError for a record of `people` that holds no pair.
 std::vector<JudgeTurn> judge_turns(long most, const LabelConfig& label, const CritiqueConfig& critique, const Constitution& constitution,
-                                   const std::vector<Json>& records, const std::vector<Json>& people, const std::set<std::string>& withheld, Random random);
+                                   const std::vector<Json>& records, const std::vector<Json>& people, const std::vector<std::string>& withheld, Random random);
 
 }  // namespace cai

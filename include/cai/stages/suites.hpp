@@ -35,7 +35,7 @@ Json suite_figures(const EvalConfig& config, const std::vector<std::string>& mod
 /// The names that suite_figures may give.
 std::vector<std::string> suite_measures(const Suites& suites);
 
-/// A prompt's topic: its second tag, or "".
+/// A prompt's topic: its first tag that is no kind, or "".
 std::string topic_of(const Json& record);
 
 }  // namespace cai
