@@ -45,7 +45,10 @@ int run_train(const Arguments& a) {
   ProgressStyle style = progress_style(a.json, a.quiet);
   RunResult result = train(config, {a.reuse.begin(), a.reuse.end()}, progress_line(style));
   end_progress_line(style);
-  if (result.exit_code == kStopped) return kStopped;
+  if (result.exit_code == kStopped) {
+    if (a.json) print_figures({{"run", result.folder.string()}, {"state", "stopped"}}, true);
+    return kStopped;
+  }
   if (!a.json) print_measures(result.figures);
   Json summary = {{"run", result.folder.string()}, {"report", (result.folder / "report.html").string()}};
   if (a.json) summary["eval"] = result.figures;

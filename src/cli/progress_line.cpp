@@ -35,7 +35,7 @@ void draw(const Progress& p, const State& state, ProgressStyle style, double sec
   double tokens = seconds > 0 ? static_cast<double>(p.tokens - state.first_tokens) / seconds : 0;
   if (style == ProgressStyle::kJson) {
     Json line = {
-        {"stage", p.stage}, {"done", p.done}, {"total", p.total}, {"tokens", p.tokens}, {"seconds", std::round(seconds * 100) / 100}};
+        {"level", "progress"}, {"message", p.stage + " " + std::to_string(p.done) + "/" + std::to_string(p.total)}, {"stage", p.stage}, {"done", p.done}, {"total", p.total}, {"tokens", p.tokens}, {"seconds", std::round(seconds * 100) / 100}};
     if (left >= 0) line["seconds_left"] = std::round(left);
     if (!p.note.empty()) line["note"] = p.note;
     std::fprintf(stderr, "%s\n", to_line(line).c_str());

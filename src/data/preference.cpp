@@ -26,18 +26,19 @@ Preference prefer(std::span<const View> views) {
   Preference result;
   if (views.empty()) return result;
   result.log_odds = mean(views, -1);
+  int deciding = -1;  // the tier that overruled the mean; -1: the mean of all stands
   std::vector<int> tiers;
   for (const View& v : views) tiers.push_back(tier(*v.principle));
   std::sort(tiers.begin(), tiers.end());
   for (const int t : tiers) {
     const double own = mean(views, t);
     if (std::abs(own) < kClear) continue;
-    if ((own > 0) != (result.log_odds > 0)) result.log_odds = own, result.by_rank = true;
+    if ((own > 0) != (result.log_odds > 0)) result.log_odds = own, result.by_rank = true, deciding = t;
     break;
   }
   double strongest = -1;
   for (const View& v : views) {
-    const bool agrees = (v.log_odds > 0) == (result.log_odds > 0);
+    const bool agrees = (v.log_odds > 0) == (result.log_odds > 0) && (deciding < 0 || tier(*v.principle) == deciding);
     if (agrees && std::abs(v.log_odds) > strongest) strongest = std::abs(v.log_odds), result.decisive = v.principle;
   }
   if (!result.decisive) result.decisive = views.front().principle;  // a mean of exactly 0

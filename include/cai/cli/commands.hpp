@@ -37,6 +37,9 @@ Config config_of(const Arguments& arguments);
 /// Figures as JSON, or one "name  value" a line with nested names joined by dots.
 void print_figures(const Json& figures, bool as_json);
 
+/// With --json everything on stderr is JSON lines: log, errors (those of the command line too) and progress. Called before guarded().
+void log_json_if_asked(int argc, char** argv);
+
 /// Runs `body`, prints an error as one line (one a problem) on stderr and returns its exit code.
 int guarded(const std::function<int()>& body);
 

@@ -20,7 +20,7 @@ struct View {
 
 struct Preference {
   double log_odds = 0;                  // that a is better
-  const Principle* decisive = nullptr;  // the strongest view in that direction; null without views
+  const Principle* decisive = nullptr;  // the strongest view in that direction (of the tier that overruled the mean, if one did); null without views
   bool by_rank = false;                 // a higher tier overruled the mean of all
 };
 

@@ -32,6 +32,9 @@ struct RunInputs {
   Suites suites;                // of eval
 };
 
+/// The endpoint that label.feedback names, with the settings of the section endpoint.
+EndpointConfig judge_endpoint(const Config& config);
+
 /// Throws one InputError with all problems, one a line. Creates nothing.
 RunInputs check_inputs(const Config& config);
 

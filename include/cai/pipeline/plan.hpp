@@ -21,6 +21,9 @@ struct Stage {
 /// Stages in running order. A stage's ingredients name its inputs by their stages' keys, so all keys are known beforehand.
 std::vector<Stage> stages_of(const RunInputs& inputs);
 
+/// Format of what a stage writes, part of its key: raised when it makes other records or weights from the same inputs and settings.
+int stage_format(const std::string& name);
+
 /// In one line, where two ingredients differ: "critique.temperature 0.3 -> 0.5; input iter-01/prompts".
 std::string difference(const Json& before, const Json& after);
 
