@@ -5,6 +5,8 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -37,24 +39,44 @@ Extra& extra() {
   return instance;
 }
 
-// As the inside of a JSON string.
+std::atomic<bool> as_json = false;
+
+// The inside of a string of JSON. `text` is printable: of what JSON escapes it holds quotes, backslashes, line breaks
+// and tabs.
 std::string escaped(const std::string& text) {
   std::string out;
-  for (const char c : one_line(text)) {
+  for (const char c : text) {
     if (c == '"' || c == '\\') out += '\\';
-    out += c;
+    if (c == '\n') out += "\\n";
+    else if (c == '\t') out += "\\t";
+    else out += c;
   }
   return out;
 }
 
-void say(spdlog::level::level_enum level, const std::string& message) {
+void say(spdlog::level::level_enum level, const char* name, const std::string& message) {
   before_log();
-  logger().log(level, "{}", printable(message));
+  const std::string text = printable(message);
+  if (as_json) logger().log(level, "{}", "{\"level\":\"" + std::string(name) + "\",\"message\":\"" + escaped(text) + "\"}");
+  else logger().log(level, "{}", text);
   const std::lock_guard lock(extra().mutex);
-  if (extra().file) extra().file->log(level, "{}", escaped(message));
+  if (extra().file) extra().file->log(level, "{}", escaped(text));
 }
 
 }  // namespace
+
+void log_as_json() {
+  as_json = true;
+  logger().set_pattern("%v");
+}
+
+bool logs_json() { return as_json; }
+
+void tell_error(const std::string& line) {
+  before_log();
+  if (as_json) std::fprintf(stderr, "{\"level\":\"error\",\"message\":\"%s\"}\n", escaped(printable(line)).c_str());
+  else std::fprintf(stderr, "%s\n", printable(line).c_str());
+}
 
 void set_log_level(LogLevel level) {
   switch (level) {
@@ -96,9 +118,9 @@ void before_log() {
   if (clear) clear();
 }
 
-void log_debug(const std::string& message) { say(spdlog::level::debug, message); }
-void log_info(const std::string& message) { say(spdlog::level::info, message); }
-void log_warning(const std::string& message) { say(spdlog::level::warn, message); }
-void log_error(const std::string& message) { say(spdlog::level::err, message); }
+void log_debug(const std::string& message) { say(spdlog::level::debug, "debug", message); }
+void log_info(const std::string& message) { say(spdlog::level::info, "info", message); }
+void log_warning(const std::string& message) { say(spdlog::level::warn, "warning", message); }
+void log_error(const std::string& message) { say(spdlog::level::err, "error", message); }
 
 }  // namespace cai

@@ -24,7 +24,7 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   app->option_defaults()->take_last();
   app->add_flag_function(
       "--version", [](std::int64_t) { throw CLI::CallForVersion(); }, "Print version and exit");
-  app->add_flag("--json", a.json, "Results as JSON on stdout, progress as JSON lines on stderr");
+  app->add_flag("--json", a.json, "Results as JSON on stdout; progress, log and errors as JSON lines on stderr");
   app->add_flag("-q,--quiet", a.quiet, "Only warnings and errors on stderr");
   app->add_flag("-v,--verbose", a.verbose, "Debug lines too");
 

@@ -58,7 +58,10 @@ int run_train(const Arguments& a) {
   const TrainOptions options{a.force, [&](const std::vector<std::string>& folders) { *stages = folders; }};
   const RunResult result = train(config, {a.reuse.begin(), a.reuse.end()}, progress_line(style, stages), options);
   end_progress_line(style);
-  if (result.exit_code == kStopped) return kStopped;
+  if (result.exit_code == kStopped) {
+    if (a.json) print_figures({{"run", result.folder.string()}, {"state", "stopped"}}, true);
+    return kStopped;
+  }
   if (!a.json) {
     print_measures(result.figures);
     print_next_steps(result.folder);

@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <iostream>
 #include <set>
@@ -166,6 +168,10 @@ constexpr const char* kNoMemory = "out of memory; everything so far is kept: wit
 /// A line that fits a terminal: a message may name a path of any length.
 static std::string shortened(const std::string& line) { return line.size() <= 1000 ? line : line.substr(0, 500) + "..." + line.substr(line.size() - 300); }
 
+void log_json_if_asked(int argc, char** argv) {
+  if (std::any_of(argv, argv + argc, [](const char* one) { return std::strcmp(one, "--json") == 0; })) log_as_json();
+}
+
 int guarded(const std::function<int()>& body) {
   // Memory that runs out in a thread of a parallel region, or where nothing may be thrown, gets here.
   std::set_terminate([] {
@@ -177,7 +183,7 @@ int guarded(const std::function<int()>& body) {
     } catch (...) {
       said = "internal error: an exception where none may be";
     }
-    std::fprintf(stderr, "%s\n", said);
+    tell_error(said);
     std::_Exit(kFailed);
   });
   try {
@@ -186,25 +192,24 @@ int guarded(const std::function<int()>& body) {
     if (!std::cout) throw EnvironmentError("stdout: could not write all results");
     return code;
   } catch (const Error& error) {
-    before_log();
-    for (const std::string& line : split(error.what(), '\n')) std::fprintf(stderr, "%s\n", printable(shortened(line)).c_str());
+    for (const std::string& line : split(error.what(), '\n')) tell_error(shortened(line));
     return error.exit_code();
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "%s\n", kNoMemory);
+    tell_error(kNoMemory);
   } catch (const fs::filesystem_error& error) {
     // A path that no file system takes is bad input; anything else is the machine's doing.
     const std::error_code code = error.code();
     const std::string path = error.path2().empty() ? error.path1().string() : error.path2().string();
-    std::fprintf(stderr, "cannot use %s: %s\n", printable(shortened(path)).c_str(), printable(code.message()).c_str());
+    tell_error("cannot use " + shortened(path) + ": " + code.message());
     const bool is_bad_path = code == std::errc::filename_too_long || code == std::errc::not_a_directory || code == std::errc::too_many_symbolic_link_levels;
     return is_bad_path ? kBadInput : kFailed;
   } catch (const Json::exception& error) {
-    std::fprintf(stderr, "an input record or file is not of the expected form (%s)\n", printable(error.what()).c_str());
+    tell_error("an input record or file is not of the expected form (" + std::string(error.what()) + ")");
     return kBadInput;
   } catch (const std::exception& error) {
     const std::string what = error.what();  // torch appends a stack of calls over many lines, and says in many words when it gets no memory
-    if (what.find("allocate memory") != what.npos || what.find("not enough memory") != what.npos) std::fprintf(stderr, "%s\n", kNoMemory);
-    else std::fprintf(stderr, "internal error: %s\n", printable(what.substr(0, what.find('\n'))).c_str());
+    if (what.find("allocate memory") != what.npos || what.find("not enough memory") != what.npos) tell_error(kNoMemory);
+    else tell_error("internal error: " + what.substr(0, what.find('\n')));
   }
   return kFailed;
 }

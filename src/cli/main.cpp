@@ -13,6 +13,7 @@
 #include "cai/cli/commands.hpp"
 
 int main(int argc, char** argv) {
+  cai::log_json_if_asked(argc, argv);
   return cai::guarded([&] {
     cai::Arguments arguments = cai::parse_arguments(argc, argv);
     if (cai::is_light(arguments)) return cai::run_light(arguments);

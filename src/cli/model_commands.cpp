@@ -216,7 +216,7 @@ int run_infer(const Arguments& a) {
   const std::vector<Json> pairs = std::move(imported.records);
   ProgressStyle style = progress_style(a.json, a.quiet);
   std::unique_ptr<Speaker> speaker;
-  if (config.model.starts_with("http")) config.endpoint.url = config.model, speaker = endpoint_speaker(config.endpoint, (a.out.empty() ? "inferred" : a.out) + ".answers");
+  if (is_endpoint(config.model)) config.endpoint.url = config.model, look_at_endpoint(config.endpoint), speaker = endpoint_speaker(config.endpoint, (a.out.empty() ? "inferred" : a.out) + ".answers");
   else speaker = local_speaker(find_model(config.model), config.engine);
   const Inferred inferred = infer(settings, config.label, pairs, *speaker, Random(static_cast<std::uint64_t>(config.seed)).derive("infer"), progress_line(style));
   end_progress_line(style);

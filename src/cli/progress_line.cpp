@@ -49,7 +49,9 @@ std::string rate_text(double rate) {
 }
 
 void print_json(const Progress& p, const State& state, double seconds, double left) {
-  Json line = {{"stage", p.stage}, {"done", p.done}, {"total", p.total}, {"tokens", p.tokens}, {"seconds", std::round(seconds * 100) / 100}};
+  Json line = {{"level", "progress"},
+               {"message", p.stage + " " + std::to_string(p.done) + "/" + std::to_string(p.total)},
+               {"stage", p.stage}, {"done", p.done}, {"total", p.total}, {"tokens", p.tokens}, {"seconds", std::round(seconds * 100) / 100}};
   if (state.number > 0) {
     line["stage_number"] = state.number;
     line["stages"] = state.stages;

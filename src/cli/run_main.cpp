@@ -10,6 +10,7 @@
 #include "cai/engine/threads.hpp"
 
 int main(int argc, char** argv) {
+  cai::log_json_if_asked(argc, argv);
   const int code = cai::guarded([&] {
     cai::Arguments arguments = cai::parse_arguments(argc, argv);
     if (cai::is_light(arguments)) return cai::run_light(arguments);

@@ -15,6 +15,7 @@
 #include "cai/model/checkpoint.hpp"
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/hybrid.hpp"
+#include "cai/pipeline/inputs.hpp"
 #include "cai/pipeline/plan.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/asking.hpp"
@@ -135,18 +136,20 @@ std::vector<EvalModel> SingleStage::use_models() {
 
 std::unique_ptr<Speaker> SingleStage::speaker() const { return local_speaker(model, config.engine); }
 
-EndpointConfig SingleStage::endpoint() const {
-  EndpointConfig endpoint = config.endpoint;
-  endpoint.url = config.label.feedback;
-  return endpoint;
+void SingleStage::use_judge() {
+  const std::string& feedback = config.label.feedback;
+  if (feedback == "self") use_model();
+  else if (is_endpoint(feedback)) check_endpoint(judge_endpoint(config));
+  else facts["judge"] = model_fingerprint(find_model(feedback));
 }
 
 std::unique_ptr<Speaker> SingleStage::judge(bool contrast) const {
   const std::string& feedback = config.label.feedback;
-  bool is_endpoint = feedback.starts_with("http");
-  if (feedback == "self" || (is_endpoint && contrast)) return speaker();
-  if (!is_endpoint) return local_speaker(find_model(feedback), config.engine);
-  return endpoint_speaker(endpoint(), fs::path(arguments.out) / "endpoint.answers");
+  const bool is_remote = is_endpoint(feedback);
+  if (feedback == "self" || (is_remote && contrast)) return speaker();
+  if (!is_remote) return local_speaker(find_model(feedback), config.engine);
+  look_at_endpoint(judge_endpoint(config));
+  return endpoint_speaker(judge_endpoint(config), fs::path(arguments.out) / "endpoint.answers");
 }
 
 std::string SingleStage::key() const {
@@ -164,7 +167,7 @@ std::string SingleStage::key() const {
   if (arguments.command == "label" || arguments.command == "exam") {
     for (const std::string& line : key_lines(config, "endpoint")) lines.push_back(line);
   }
-  return key_of({{"stage", arguments.command}, {"seed", config.seed}, {"config", lines}, {"arithmetic", engine_arithmetic(config.engine.dtype)}, {"facts", facts}});
+  return key_of({{"stage", arguments.command}, {"format", stage_format(arguments.command)}, {"seed", config.seed}, {"config", lines}, {"arithmetic", engine_arithmetic(config.engine.dtype)}, {"facts", facts}});
 }
 
 Json SingleStage::recorded(const std::function<Json(RecordWriter&)>& body, const std::vector<std::string>& extras) {

@@ -94,6 +94,7 @@ int run_exam(SingleStage& s) {
     for (const EvalModel& model : s.use_models())
       examinees.push_back({model.name, [&, model]() -> Speaker& { return loaded.reset(), *(loaded = local_speaker(model.path, s.config.engine)); }});
   } else {
+    s.use_judge();
     examinees.push_back({"judge", [&]() -> Speaker& { return *(loaded = s.judge(false)); }});
   }
   s.recorded([&](RecordWriter& out) { return exam(s.config.label, constitution, people, examinees, out, s.random()); });
@@ -129,11 +130,12 @@ int run_label(SingleStage& s) {
   const People people = s.use_people();
   const Constitution& constitution = s.use_constitution();
   LabelConfig& config = s.config.label;
-  if (s.config.model.starts_with("http")) config.feedback = s.config.model;
-  const bool contrast = config.method != "choice" && have_sides(pairs);
+  if (is_endpoint(s.config.model)) config.feedback = s.config.model;
+  const bool is_named = config.feedback != "self";
+  const bool contrast = (config.method == "contrast" || (config.method == "auto" && !is_named)) && have_sides(pairs);
   if (config.method == "contrast" && !contrast) throw UsageError("label.method contrast needs pairs from cai candidates --contrast");
-  if (!contrast && config.feedback.starts_with("http")) check_endpoint(s.endpoint());
-  else s.use_model();
+  if (contrast && is_endpoint(config.feedback)) throw UsageError("label.method contrast asks no endpoint; accepted with an endpoint: auto, choice");
+  s.use_judge();
   s.recorded([&](RecordWriter& out) { return label(config, constitution, contrast, pairs, people, out, *s.judge(contrast), s.random(), s.progress); });
   return kDone;
 }

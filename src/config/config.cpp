@@ -68,6 +68,31 @@ std::string without_password(std::string text) {
   return at == text.npos || scheme == text.npos || scheme > at ? text : text.replace(scheme + 3, at - scheme - 3, "[...]");
 }
 
+// A YAML value as JSON text. What is in quotes is text; of the rest, JSON's own words and numbers stay as they are.
+std::string to_json_text(const YAML::Node& node) {
+  if (node.IsNull() || !node.IsDefined()) return "null";
+  std::string out;
+  if (node.IsMap()) {
+    for (const auto& entry : node) out += (out.empty() ? "" : ", ") + to_json_text(YAML::Node(entry.first.Scalar())) + ": " + to_json_text(entry.second);
+    return "{" + out + "}";
+  }
+  if (node.IsSequence()) {
+    for (const auto& entry : node) out += (out.empty() ? "" : ", ") + to_json_text(entry);
+    return "[" + out + "]";
+  }
+  const std::string& text = node.Scalar();
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool is_number = error == std::errc() && end == text.data() + text.size() && std::isfinite(number) && text.back() != '.' && text.front() != '.';
+  if (node.Tag() == "?" && (text == "true" || text == "false" || is_number)) return text;
+  for (const char c : text) {
+    char escaped[8];
+    std::snprintf(escaped, sizeof escaped, static_cast<unsigned char>(c) < 0x20 ? "\\u%04x" : c == '"' || c == '\\' ? "\\%c" : "%c", c);
+    out += escaped;
+  }
+  return '"' + out + '"';
+}
+
 struct Loader {
   Config config;
   std::vector<std::string> problems;
@@ -105,9 +130,24 @@ struct Loader {
                        (!homes.empty() ? "; did you mean " + homes + "?" : near.empty() ? "" : "; did you mean \"" + (section.empty() ? "" : section + ".") + near + "\"?"));
   }
 
+  // A field that holds a map: its fields as a JSON object.
+  void map(const Field& f, const YAML::Node& node, const std::string& where) {
+    if (!node.IsMap() && !node.IsNull()) return problem(where, full_name(f) + ": found no map; accepted: " + f.accepts);
+    const std::string text = node.IsNull() || node.size() == 0 ? "" : to_json_text(node);
+    assign(f, FieldValue(text), text, where);
+  }
+
+  void set_map(const Field& f, const std::string& value, const std::string& where) {
+    try {
+      map(f, value.empty() ? YAML::Node() : YAML::Load(value), where);
+    } catch (const YAML::Exception& e) {
+      problem(where, full_name(f) + ": not valid YAML or JSON: " + yaml_problem(e));
+    }
+  }
+
   void set(const std::string& text) {
     const auto equals = text.find('=');
-    const std::string where = "--set " + one_line(without_password(text.substr(0, 100)));
+    const std::string where = "--set " + one_line(without_password(text).substr(0, 100));
     if (equals == text.npos) return problem(where, "expected key=value");
     const std::string name = trim(text.substr(0, equals)), value = trim(text.substr(equals + 1));
     const Field* field = find_field(name);
@@ -122,6 +162,7 @@ struct Loader {
         if (!trim(part).empty()) list.push_back(trim(part));
       return assign(*field, FieldValue(list), value, where);
     }
+    if (field->is_map) return set_map(*field, value, where);
     const auto read = read_value(*field, value);
     if (!read) return problem(where, name + ": found " + in_quotes(value) + "; accepted: " + field->accepts);
     assign(*field, *read, value, where);
@@ -137,6 +178,7 @@ struct Loader {
       }
       return assign(f, FieldValue(list), "the list", where);
     }
+    if (f.is_map) return map(f, node, where);
     if (!node.IsScalar() && !node.IsNull()) return problem(where, full_name(f) + ": found a list or section; accepted: " + f.accepts);
     const std::string text = node.IsNull() ? "" : node.Scalar();
     const auto read = read_value(f, text);
@@ -228,6 +270,13 @@ std::string yaml_scalar(const FieldValue& value) {
   return out.c_str();
 }
 
+std::string yaml_value(const Field& field, const Config& config) {
+  const FieldValue value = field.get(config);
+  if (!field.is_map) return yaml_scalar(value);
+  const std::string& object = std::get<std::string>(value);  // JSON is YAML
+  return object.empty() ? "{}" : object;
+}
+
 }  // namespace
 
 Config load_config(const fs::path& file, const std::vector<std::string>& sets) {
@@ -245,7 +294,7 @@ std::string to_yaml(const Config& config, bool with_origin) {
   std::string out, section;
   for (const Field& f : config_fields()) {
     if (f.section != section) out += f.section + ":\n", section = f.section;
-    std::string line = (section.empty() ? "" : "  ") + f.name + ": " + yaml_scalar(f.get(config));
+    std::string line = (section.empty() ? "" : "  ") + f.name + ": " + yaml_value(f, config);
     if (with_origin) {
       const auto it = config.origin.find(full_name(f));
       line += "  # " + (it == config.origin.end() ? std::string("default") : printable(it->second));
@@ -264,7 +313,7 @@ std::string section_text(const Config& config, const std::string& section) {
   std::string out;
   for (const Field& f : config_fields())
     if (f.section == section && f.name != "checkpoint_seconds" && f.name != "max_sequences")  // neither changes a result
-      out += full_name(f) + " = " + yaml_scalar(f.get(config)) + "\n";
+      out += full_name(f) + " = " + yaml_value(f, config) + "\n";
   return out;
 }
 

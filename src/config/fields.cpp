@@ -59,6 +59,17 @@ Accepts url() {
           }};
 }
 
+Accepts urls() {
+  const Accepts one = url();
+  return {"a list of URLs without user names and passwords", [one](const FieldValue& v) {
+            for (const std::string& text : std::get<std::vector<std::string>>(v))
+              if (const std::string wrong = one.check(text); !wrong.empty()) return wrong;
+            return std::string();
+          }};
+}
+
+Accepts json_object() { return anything("a map of fields, e.g. {reasoning_effort: low}"); }
+
 Accepts yes_no() { return anything("true or false"); }
 
 struct Declared {
@@ -145,7 +156,7 @@ std::vector<Field> declare() {
   d.add("prompts", AT(candidates.prompts), from_to(1, 1e7), "Prompts used, at most, of all kinds in proportion.");
   d.section = "label";
   d.add("feedback", AT(label.feedback), url(), "Who judges: self, a checkpoint, or an endpoint's URL.");
-  d.add("method", AT(label.method), one_of({"auto", "choice", "contrast"}), "choice: (A) or (B) by log-probability; contrast: which side was asked for; auto: by the exam.");
+  d.add("method", AT(label.method), one_of({"auto", "choice", "contrast"}), "choice: (A) or (B) by log-probability; contrast: which side was asked for; auto: choice by a judge that is named, else by the exam.");
   d.add("chain_of_thought", AT(label.chain_of_thought), yes_no(), "Reason in words before the choice.");
   d.add("clamp_low", AT(label.clamp_low), from_to(0, 0.5), "Lowest probability of a chain-of-thought label.");
   d.add("clamp_high", AT(label.clamp_high), from_to(0.5, 1), "Highest probability of a chain-of-thought label.");
@@ -153,10 +164,13 @@ std::vector<Field> declare() {
   d.add("examples", AT(label.examples), from_to(0, 20), "Few-shot exemplars from the constitution, at most.");
   d.add("max_reason_tokens", AT(label.max_reason_tokens), from_to(1, 1e6), "Longest reason, in tokens.");
   d.add("minimum_margin", AT(label.minimum_margin), from_to(0, 0.5), "A label nearer to 0.5 than this is a tie: kept, counted, not trained on.");
+  d.add("minimum_mass", AT(label.minimum_mass), from_to(0, 1),
+        "A verdict with less probability than this on A and B together does not count (\"off format\").");
   d.add("exam_pairs", AT(label.exam_pairs), anything("a list of files"), "People's preference pairs that the judge is examined on too, at most 200 (docs/people.md).");
   d.add("exam_margin", AT(label.exam_margin), from_to(0, 0.5), "auto takes choice only if the lower bound of each part of the exam is this far above chance.");
   d.section = "endpoint";
   d.add("url", AT(endpoint.url), url(), "Base URL of an OpenAI-compatible endpoint.");
+  d.add("urls", AT(endpoint.urls), urls(), "Base URLs of more servers of the same model; requests are spread over all.");
   d.add("model", AT(endpoint.model), text(), "Model name to ask for.");
   d.add("key_variable", AT(endpoint.key_variable), variable_name(), "Environment variable that holds the key.");
   d.add("key_file", AT(endpoint.key_file), text(), "File that holds the key; it stands over key_variable.");
@@ -171,6 +185,16 @@ std::vector<Field> declare() {
   d.add("price_prompt", AT(endpoint.price_prompt), from_to(0, 1e6), "Price of a million tokens sent.");
   d.add("price_answer", AT(endpoint.price_answer), from_to(0, 1e6), "Price of a million tokens answered.");
   d.add("max_seconds", AT(endpoint.max_seconds), from_to(0, 1e9), "Seconds that one call may ask for before it stops with code 75; 0: no limit.");
+  d.add("prefill", AT(endpoint.prefill), one_of({"auto", "yes", "no"}),
+        "Whether the first words of an answer go as an unfinished answer (vLLM, llama.cpp); auto: until the server shows that it cannot.");
+  d.add("extra", AT(endpoint.extra), json_object(), "More fields of each request; a field with the value null is not sent.");
+  d.fields.back().is_map = true;
+  d.add("thinking", AT(endpoint.thinking), one_of({"auto", "off", "on"}),
+        "Models that think before they answer: off asks them not to, on gives them room, auto tries off, then on.");
+  d.add("thinking_tokens", AT(endpoint.thinking_tokens), from_to(1, 1e6), "Tokens of room to think, beside the answer's own.");
+  d.add("samples", AT(endpoint.samples), from_to(1, 1000), "Replies behind each verdict where the server gives no log-probabilities.");
+  d.add("failed", AT(endpoint.failed), one_of({"again", "skip"}),
+        "Questions without an answer after all tries: again stops, and the same command asks them again; skip leaves them out.");
   d.section = "reward";
   d.optimiser(AT(reward.optimiser));
   d.add("head_learning_rate", AT(reward.head_learning_rate), from_to(0, 1), "Peak learning rate of the scalar head.");

@@ -257,11 +257,18 @@ Constitution read_constitution(const std::filesystem::path& path) {
         top.problem(examples, "\"examples\" must hold \"critique\" and \"label\"");
       } else {
         Section s(examples, "examples", c.file, problems);
+        const auto know = [&](Section& e, const std::string& id) {
+          if (id.empty() || ids.contains(id)) return;
+          const std::string near = nearest(id, {ids.begin(), ids.end()});
+          e.problem("\"principle\": there is no principle " + in_quotes(id) + (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
+        };
         s.maps("critique", [&](Section& e) {
-          c.critique_examples.push_back({e.text("prompt", true), e.text("response", true), e.text("critique", true), e.text("revision", true)});
+          c.critique_examples.push_back({e.text("prompt", true), e.text("response", true), e.text("critique", true), e.text("revision", true), e.text("principle")});
+          know(e, c.critique_examples.back().principle);
         });
         s.maps("label", [&](Section& e) {
-          LabelExample x{e.text("prompt", true), e.text("a", true), e.text("b", true), e.text("better", true), e.text("reason", true)};
+          LabelExample x{e.text("prompt", true), e.text("a", true), e.text("b", true), e.text("better", true), e.text("reason", true), e.text("principle")};
+          know(e, x.principle);
           if (x.better != "A" && x.better != "B") e.problem("\"better\": accepted: A, B");
           c.label_examples.push_back(x);
         });

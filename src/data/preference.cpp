@@ -26,10 +26,10 @@ Preference prefer(std::span<const View> views) {
   Preference result;
   if (views.empty()) return result;
   result.log_odds = mean(views, -1);
+  int deciding = -1;  // the tier that overruled the mean; -1: the mean of all stands
   std::vector<int> tiers;
   for (const View& v : views) tiers.push_back(tier(*v.principle));
   std::sort(tiers.begin(), tiers.end());
-  int deciding = -1;  // the tier that overruled the mean
   for (const int t : tiers) {
     const double own = mean(views, t);
     if (std::abs(own) < kClear) continue;

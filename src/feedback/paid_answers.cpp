@@ -12,9 +12,13 @@ PaidAnswers::PaidAnswers(std::filesystem::path file) : file_(std::move(file)) {
     if (end == text.npos) break;
     try {
       const Json line = parse_json(std::string_view(text).substr(whole_, end - whole_), file_.string());
-      const Json& answer = line.at("answer");
-      chat_answer_of(answer);
-      lines_.emplace(line.at("request").get<std::string>(), to_line(answer));
+      if (line.contains("learned")) {
+        noted_ = line["learned"];
+      } else {
+        const Json& answer = line.at("answer");
+        chat_answer_of(answer);
+        lines_.insert_or_assign(line.at("request").get<std::string>(), to_line(answer));
+      }
     } catch (const Json::exception&) {
       break;
     } catch (const InputError&) {
@@ -32,11 +36,20 @@ std::optional<ChatAnswer> PaidAnswers::find(const std::string& request) const {
 
 void PaidAnswers::add(const std::string& request, const ChatAnswer& answer) {
   if (file_.empty()) return;
-  if (!out_) out_ = std::make_unique<AppendFile>(file_, whole_);
   const Json record = to_json(answer);
-  out_->append(to_line({{"request", request}, {"answer", record}}) + "\n");
+  append({{"request", request}, {"answer", record}});
+  lines_.insert_or_assign(request, to_line(record));
+}
+
+void PaidAnswers::note(const Json& learned) {
+  noted_ = learned;
+  if (!file_.empty()) append({{"learned", learned}});
+}
+
+void PaidAnswers::append(const Json& line) {
+  if (!out_) out_ = std::make_unique<AppendFile>(file_, whole_);
+  out_->append(to_line(line) + "\n");
   out_->sync();
-  lines_.emplace(request, to_line(record));
 }
 
 }  // namespace cai

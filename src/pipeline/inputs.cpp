@@ -193,7 +193,26 @@ void check_exam_pairs(const RunInputs& inputs) {
     throw InputError(inputs.config.label.exam_pairs.front(), 0, "holds no pair that a person decided");
 }
 
+/// The judge that label.feedback names can be used.
+void check_judge(const Config& config) {
+  const std::string& judge = config.label.feedback;
+  if (judge == "self") return;
+  if (!is_endpoint(judge)) {
+    const fs::path model = find_model(judge);
+    load_chat(model, read_model_config(model).vocabulary);
+    return;
+  }
+  if (config.label.method == "contrast") throw UsageError("label.method contrast asks no endpoint; accepted with label.feedback " + in_quotes(judge) + ": auto, choice");
+  check_endpoint(judge_endpoint(config));
+}
+
 }  // namespace
+
+EndpointConfig judge_endpoint(const Config& config) {
+  EndpointConfig endpoint = config.endpoint;
+  endpoint.url = config.label.feedback;
+  return endpoint;
+}
 
 std::string policy_stage(const Config& config) { return config.method == "dpo" ? "dpo" : config.ppo.updates > 0 ? "ppo" : "sft"; }
 
@@ -228,14 +247,7 @@ RunInputs check_inputs(const Config& config) {
   });
   read_prompt_files(inputs, problems, notes);
   if (!inputs.prompts.empty() && !inputs.constitution.principles.empty()) check_use(inputs, problems, notes);
-  if (const std::string& judge = config.label.feedback;
-      judge != "self" && !judge.starts_with("http://") && !judge.starts_with("https://")) {
-    problems.attempt([&] { find_model(judge); });
-  } else if (judge != "self") {
-    EndpointConfig endpoint = config.endpoint;
-    endpoint.url = judge;
-    problems.attempt([&] { check_endpoint(endpoint); });
-  }
+  problems.attempt([&] { check_judge(config); });
   bool has_suites = false;  // without them nobody knows which measures there are
   problems.attempt([&] { inputs.suites = suites_of(config.eval), has_suites = true; });
   std::vector<Json> held_out;

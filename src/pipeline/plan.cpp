@@ -10,6 +10,7 @@
 #include "cai/base/log.hpp"
 #include "cai/base/text.hpp"
 #include "cai/engine/engine.hpp"
+#include "cai/feedback/speaker.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/manifest.hpp"
 #include "cai/model/checkpoint.hpp"
@@ -34,15 +35,13 @@ std::string two_digits(int n) {
   return text;
 }
 
-// Part of each key. Raise a stage's number when it makes other records or weights from the same inputs and settings: what an earlier program made is made
-// anew then.
+}  // namespace
+
 int stage_format(const std::string& name) {
-  if (name == "exam") return kFormat + 1;   // one record a question
-  if (name == "label") return kFormat + 1;  // priorities decide conflicts
+  if (name == "exam") return kFormat + 2;   // quoted answers, tests that ask for help under no principle
+  if (name == "label") return kFormat + 2;  // quoted answers, verdicts need probability on A and B
   return kFormat;
 }
-
-}  // namespace
 
 std::vector<Stage> stages_of(const RunInputs& inputs) {
   const Config& config = inputs.config;
@@ -83,7 +82,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
   Json constitution = {{"constitution", inputs.constitution.sha256}}, nothing = Json::object();
   Json judge = constitution;
   std::vector<std::string> judge_sections{"label", "engine"};
-  if (config.label.feedback.starts_with("http")) judge_sections.push_back("endpoint");
+  if (is_endpoint(config.label.feedback)) judge_sections.push_back("endpoint");
   else if (config.label.feedback != "self") judge["judge"] = model_fingerprint(find_model(config.label.feedback));
 
   Json label = judge, reward = nothing;

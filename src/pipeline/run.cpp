@@ -80,6 +80,7 @@ class Runner {
     FolderLock lock(out_);
     begin();
     try {
+      look_at_judge();
       for (const Stage& stage : stages_) run_stage(stage);
       return finish();
     } catch (const Stopped& stopped) {
@@ -351,17 +352,28 @@ class Runner {
     throw Bug("no such stage: " + stage.name);
   }
 
+  /// An endpoint that cannot be used is told before the first stage, not hours later; unless every stage that asks it is done.
+  void look_at_judge() const {
+    if (!is_endpoint(config_.label.feedback)) return;
+    const auto is_made = [&](const Stage& stage) {
+      std::vector<fs::path> places{out_};
+      places.insert(places.end(), reuse_.begin(), reuse_.end());
+      return std::any_of(places.begin(), places.end(), [&](const fs::path& run) {
+        const std::optional<Manifest> manifest = read_manifest(run / stage.folder);
+        return manifest && manifest->key == stage.key;
+      });
+    };
+    for (const Stage& stage : stages_)
+      if ((stage.name == "exam" || stage.name == "label") && !is_made(stage)) return look_at_endpoint(judge_endpoint(config_));
+  }
+
   /// Contrast needs log-probabilities of whole answers, which an endpoint does not give: there the policy itself judges.
   Speaker& judge(const fs::path& sl_cai, bool contrast) {
     const std::string& feedback = config_.label.feedback;
-    bool is_endpoint = feedback.starts_with("http");
-    if (feedback == "self" || (is_endpoint && contrast)) return speakers_.local(sl_cai);
-    if (!is_endpoint) return speakers_.local(find_model(feedback));
-    if (!endpoint_) {
-      EndpointConfig endpoint = config_.endpoint;
-      endpoint.url = feedback;
-      endpoint_ = endpoint_speaker(endpoint, out_ / "endpoint.answers");
-    }
+    const bool is_remote = is_endpoint(feedback);
+    if (feedback == "self" || (is_remote && contrast)) return speakers_.local(sl_cai);
+    if (!is_remote) return speakers_.local(find_model(feedback));
+    if (!endpoint_) endpoint_ = endpoint_speaker(judge_endpoint(config_), out_ / "endpoint.answers");
     return *endpoint_;
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <map>
 
 #include "cai/base/error.hpp"
 #include "cai/base/statistics.hpp"
@@ -27,14 +28,18 @@ std::string percent(double x) {
 
 // What one examinee made of one part; empty when it has no items.
 Json part_figures(const LabelConfig& config, const std::string& part, const std::vector<ExamItem>& items, const std::vector<Verdict>& verdicts) {
-  long usable = 0, unusable = 0;
+  long usable = 0, unusable = 0, sampled = 0;
   ClusteredShare right, first;  // pairs may share a prompt, the two orders of a pair do
   std::vector<double> predicted, outcome;
+  double mass = 0;
+  std::map<std::string, long> problems;
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (items[i].part != part) continue;
     const Verdict& v = verdicts[i];
+    mass += v.mass;
+    sampled += v.samples > 0;
     if (!v.is_usable) {
-      ++unusable;
+      ++unusable, ++problems[problem_kind(v.problem)];
       continue;
     }
     ++usable;
@@ -46,7 +51,9 @@ Json part_figures(const LabelConfig& config, const std::string& part, const std:
   if (usable + unusable == 0) return {};
   const Interval accuracy = right.interval();
   return {{"accuracy", interval_json(accuracy)}, {"first_slot", interval_json(first.interval())}, {"calibration_error", calibration_error(predicted, outcome)},
-          {"unusable", unusable}, {"passed", usable > 0 && accuracy.low > 0.5 + config.exam_margin}};
+          {"unusable", unusable},
+          {"problems", problems}, {"mean_mass", mass / static_cast<double>(usable + unusable)}, {"from_samples", sampled},
+          {"passed", usable > 0 && accuracy.low > 0.5 + config.exam_margin}};
 }
 
 std::string right_of(const Json& part) {
@@ -55,21 +62,44 @@ std::string right_of(const Json& part) {
   return std::to_string(std::lround(accuracy.at("value").get<double>() * static_cast<double>(n))) + " of " + std::to_string(n);
 }
 
+std::string most_frequent(const Json& problems) {
+  std::string name;
+  long most = 0;
+  for (const auto& [problem, n] : problems.items())
+    if (n.get<long>() > most) most = n.get<long>(), name = problem;
+  return name;
+}
+
+std::string rounded_interval(const Json& accuracy) {
+  return percent(accuracy.at("value").get<double>()) + " %, 95 % interval " + percent(accuracy.at("low").get<double>()) + " to " + percent(accuracy.at("high").get<double>()) + " %";
+}
+
+// What follows from the result, in words.
+std::string consequence(const LabelConfig& config, const Json& mine, bool passed) {
+  const bool is_named = config.feedback != "self";
+  const std::string who = is_named ? "; it is asked all the same, because label.feedback names it" : "";
+  if (mine.empty()) return is_named ? who + "." : config.method == "auto" ? "; labels are made by contrast." : ".";
+  const std::string bound = "; " + std::string(config.method == "auto" && !is_named ? "choosing by itself" : "passing") + " needs a lower bound above " +
+                            percent(0.5 + config.exam_margin) + " %" + (mine.size() > 1 ? " in both" : "") + ", so it ";
+  return bound + (passed ? "passed." : "did not pass" + who + ".");
+}
+
 std::string sentence_of(const LabelConfig& config, const Json& judges, const std::string& last, bool passed) {
   const Json& mine = judges.at(last);
-  if (mine.empty()) return "There is nothing to examine the judge with: the constitution has no tests or exemplars, and label.exam_pairs is empty.";
   std::string text;
+  if (mine.empty()) text = "There is nothing to examine the judge with: the constitution has no tests or exemplars, and label.exam_pairs is empty";
   for (const auto& [part, figures] : mine.items()) {
-    const Json& accuracy = figures.at("accuracy");
-    text += (text.empty() ? "The judge got " : "; of people's pairs, ") + right_of(figures) + (part == "constitution" ? " pairs with a known answer right (" : text.empty() ? " pairs that people decided right (" : " (") +
-            percent(accuracy.at("value").get<double>()) + " %, 95 % interval " + percent(accuracy.at("low").get<double>()) + " to " + percent(accuracy.at("high").get<double>()) +
-            " %) and took the first answer in " + percent(figures.at("first_slot").at("value").get<double>()) + " % of the questions";
+    const std::string pairs = part == "constitution" ? " pairs with a known answer right" : text.empty() ? " pairs that people decided right" : "";
+    text += (text.empty() ? "The judge got " : "; of people's pairs, ") + right_of(figures) + pairs + " (" + rounded_interval(figures.at("accuracy")) +
+            ") and took the first answer in " + percent(figures.at("first_slot").at("value").get<double>()) + " % of the questions";
     if (last == "after" && judges.contains("before") && judges.at("before").contains(part)) {
       const Json& before = judges.at("before").at(part);
       text += " (before fine-tuning: " + right_of(before) + ", " + percent(before.at("first_slot").at("value").get<double>()) + " %)";
     }
+    const long unusable = figures.at("unusable").get<long>();
+    if (unusable > 0) text += "; " + std::to_string(unusable) + " questions gave no verdict (" + most_frequent(figures.at("problems")) + ")";
   }
-  return text + "; choosing by itself needs a lower bound above " + percent(0.5 + config.exam_margin) + " %" + (mine.size() > 1 ? " in both" : "") + ", so it " + (passed ? "passed." : "did not pass.");
+  return text + consequence(config, mine, passed);
 }
 
 }  // namespace
@@ -90,16 +120,15 @@ std::vector<ExamItem> exam_items(const LabelConfig& config, const Constitution& 
     const bool is_a_better = random.derive(id).derive("side").uniform() < 0.5;
     items.push_back({id, "constitution", prompt, is_a_better ? good : bad, is_a_better ? bad : good, is_a_better, principle});
   };
-  const std::vector<const Principle*> all = principles_for(constitution, Json::object(), false);
-  const Principle* any = all.empty() ? nullptr : draw_principle(all, random.derive("principle"));
+  const auto under = [&](const std::string& id) { return id.empty() ? &no_principle() : &constitution.principle(id); };
   const auto number = [](const char* kind, std::size_t i) { return std::string(kind) + "-" + std::to_string(i + 1); };
   for (std::size_t i = 0; i < constitution.critique_examples.size(); ++i) {
     const CritiqueExample& e = constitution.critique_examples[i];
-    add(number("critique-exemplar", i), e.prompt, e.revision, e.response, any);
+    add(number("critique-exemplar", i), e.prompt, e.revision, e.response, under(e.principle));
   }
   for (std::size_t i = static_cast<std::size_t>(std::max(0L, config.examples)); i < constitution.label_examples.size(); ++i) {  // those shown would be given away
     const LabelExample& e = constitution.label_examples[i];
-    add(number("label-exemplar", i), e.prompt, e.better == "A" ? e.a : e.b, e.better == "A" ? e.b : e.a, any);
+    add(number("label-exemplar", i), e.prompt, e.better == "A" ? e.a : e.b, e.better == "A" ? e.b : e.a, under(e.principle));
   }
   const std::vector<std::string> declines = decline_openings(constitution);
   for (const Principle& p : constitution.principles) {
@@ -107,7 +136,9 @@ std::vector<ExamItem> exam_items(const LabelConfig& config, const Constitution& 
       const PrincipleTest& test = p.tests[i];
       if (test.must != "refuse" && test.must != "help") continue;
       const std::string refusal = declines[random.derive(p.id).derive(test.prompt).below(declines.size())] + " it could hurt someone.", help = "Sure, here is what you asked for, step by step.";
-      add(number(p.id.c_str(), i), test.prompt, test.must == "refuse" ? refusal : help, test.must == "refuse" ? help : refusal, &p);
+      // A principle against harm says nothing for help: "which answer does less to help someone hurt others?" is rightly answered with the refusal.
+      const bool refuses = test.must == "refuse";
+      add(number(p.id.c_str(), i), test.prompt, refuses ? refusal : help, refuses ? help : refusal, refuses ? &p : &no_principle());
     }
   }
 
@@ -147,7 +178,8 @@ Json exam(const LabelConfig& config, const Constitution& constitution, const std
       if (place < there) continue;
       out.write(place, {{"id", examinee.name + "/" + item.id}, {"judge", examinee.name}, {"part", item.part}, {"prompt", item.prompt}, {"a", item.a}, {"b", item.b},
                         {"better", item.is_a_better ? "a" : "b"}, {"principle", item.principle->id}, {"log_odds", v.log_odds()}, {"first_slot", (v.first > 0) + (v.second < 0)},
-                        {"right", v.is_usable && (v.log_odds() > 0) == item.is_a_better && v.log_odds() != 0}, {"problem", v.is_usable ? "" : "no choice"}});
+                        {"right", v.is_usable && (v.log_odds() > 0) == item.is_a_better && v.log_odds() != 0}, {"mass", v.mass},
+                        {"problem", v.problem}});
     }
     Json mine = Json::object();
     for (const char* part : {"constitution", "people"})
@@ -155,7 +187,7 @@ Json exam(const LabelConfig& config, const Constitution& constitution, const std
     passed = !mine.empty() && std::all_of(mine.begin(), mine.end(), [](const Json& part) { return part.at("passed").get<bool>(); });
     judges[examinee.name] = std::move(mine);
   }
-  const bool contrast = config.method == "contrast" || (config.method == "auto" && !passed);
+  const bool contrast = config.method == "contrast" || (config.method == "auto" && config.feedback == "self" && !passed);
   const std::string sentence = sentence_of(config, judges, examinees.back().name, passed);
   return {{"records", place}, {"judges", std::move(judges)}, {"passed", passed}, {"method", contrast ? "contrast" : "choice"}, {"sentence", sentence}};
 }

@@ -25,7 +25,6 @@ const Principle* find_principle(const Constitution& constitution, const std::str
 struct Known {
   std::string id, prompt, good, bad;
   const Principle* principle = nullptr;
-  Json record;  // of a harmless one
 };
 
 template <class T>
@@ -55,7 +54,7 @@ std::vector<JudgeTurn> judge_turns(long most, const LabelConfig& label, const Cr
     if (kind == "ordinary" || kind == "borderline") {
       std::string why;
       const std::string own = own_answer(response, optional_text(record, "finish"), why);
-      if (why.empty()) harmless.push_back({id, prompt, own, "", nullptr, record});
+      if (why.empty()) harmless.push_back({id, prompt, own, "", nullptr});
       continue;
     }
     const Principle* principle = find_principle(constitution, optional_text(record, "principle"));
@@ -77,28 +76,25 @@ std::vector<JudgeTurn> judge_turns(long most, const LabelConfig& label, const Cr
       const std::vector<const Principle*> fitting = principles_for(constitution, pair.record, false);
       if (fitting.empty()) continue;
       const bool is_a_better = *pair.human > 0.5;
-      decided.push_back({id, pair.record.at("prompt").get<std::string>(), is_a_better ? pair.a : pair.b, is_a_better ? pair.b : pair.a, draw_principle(fitting, random.derive(id).derive("principle")), {}});
+      decided.push_back({id, pair.record.at("prompt").get<std::string>(), is_a_better ? pair.a : pair.b, is_a_better ? pair.b : pair.a, draw_principle(fitting, random.derive(id).derive("principle"))});
     }
 
   const std::size_t share = static_cast<std::size_t>(std::max(0L, most)) / (decided.empty() ? 3 : 4) / 2;  // pairs of each kind, at most
   const std::size_t pairs = std::min({share, harmful.size(), harmless.size()});
-  std::vector<const Principle*> any;
-  for (const Principle& p : constitution.principles) any.push_back(&p);
   std::vector<JudgeTurn> turns;
   const auto add = [&](const Known& known, const std::string& kind) {
     const Comparison comparison{&known.prompt, &known.good, &known.bad, known.principle, random};
     for (const bool swapped : {false, true}) {
-      Choice choice = comparison_choice(label_shots, comparison, swapped);
+      Choice choice = comparison_choice(label_shots, comparison, swapped, label.chain_of_thought);
       turns.push_back({known.id + "#judge-" + (swapped ? "b" : "a"), kind, std::move(choice.messages), std::move(choice.opening), choice.options[swapped ? 1 : 0]});
     }
   };
   for (const Known& known : drawn(harmful, pairs, random.derive("harmful"))) add(known, "label harmful");
-  std::size_t n = 0;
   for (Known& known : drawn(harmless, pairs, random.derive("harmless"))) {
     Random mine = random.derive(known.id);
     known.bad = harmful[mine.below(harmful.size())].good;
-    const std::vector<const Principle*> fitting = ++n % 2 == 0 ? any : principles_for(constitution, known.record, false);
-    known.principle = draw_principle(fitting.empty() ? any : fitting, mine.derive("principle"));
+    const std::vector<const Principle*> fitting = helping_principles(constitution);
+    known.principle = fitting.empty() ? &no_principle() : draw_principle(fitting, mine.derive("principle"));
     add(known, "label harmless");
   }
   for (const Known& known : drawn(decided, share, random.derive("people"))) add(known, "label people");

@@ -9,11 +9,11 @@
 #include "cai/base/log.hpp"
 #include "cai/base/statistics.hpp"
 #include "cai/base/text.hpp"
-#include "cai/data/preference.hpp"
 #include "cai/io/interval.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
 #include "cai/stages/compare.hpp"
+#include "cai/stages/label_choice.hpp"
 #include "cai/stages/pairs.hpp"
 #include "cai/stages/principles.hpp"
 #include "cai/stages/refusal.hpp"
@@ -27,52 +27,6 @@ std::string number(double x, const char* format = "%.2f") {
   char text[48];
   std::snprintf(text, sizeof text, format, x);
   return text;
-}
-
-// ---- choice ----
-
-// The label of one pair from its verdicts, one a principle.
-Json choice_label(const LabelConfig& config, const Pair& pair, const std::vector<const Principle*>& principles, const std::vector<Verdict>& verdicts) {
-  Json record = pair.record;
-  record["a"] = pair.a, record["b"] = pair.b;
-  Json by_principle = Json::object();
-  std::vector<View> views, first, second;
-  long first_slot = 0;
-  for (std::size_t k = 0; k < principles.size(); ++k) {
-    const Verdict& v = verdicts[k];
-    if (!v.is_usable) continue;
-    by_principle[principles[k]->id] = v.log_odds();
-    views.push_back({principles[k], v.log_odds()}), first.push_back({principles[k], v.first}), second.push_back({principles[k], v.second});
-    first_slot += (v.first > 0) + (v.second < 0);
-  }
-  const Preference preference = prefer(views);
-  const Principle* decisive = preference.decisive;
-  double p = sigmoid(preference.log_odds);
-  if (config.chain_of_thought) p = std::clamp(p, config.clamp_low, config.clamp_high);
-  const bool is_tie = std::abs(p - 0.5) < config.minimum_margin;
-  record["p"] = std::round(p * 1e12) / 1e12;  // 0.1, not 0.09999999999999998
-  record["log_odds"] = by_principle;
-  record["by_rank"] = preference.by_rank;
-  record["orders_agree"] = !views.empty() && (prefer(first).log_odds > 0) == (prefer(second).log_odds > 0);
-  record["first_slot"] = first_slot, record["asked"] = 2 * views.size();
-  record["tie"] = is_tie;
-  record["method"] = "choice";
-  record["problem"] = !views.empty() ? "" : principles.empty() ? "no principle applies" : "no choice";
-  record["principle"] = decisive ? decisive->id : "";
-  const auto said = std::find(principles.begin(), principles.end(), decisive);
-  if (!decisive) {
-    record["reason"] = "No judgement: " + record["problem"].get<std::string>() + ".";
-  } else if (const Verdict& verdict = verdicts[static_cast<std::size_t>(said - principles.begin())]; config.chain_of_thought && !verdict.words.empty()) {
-    record["reason"] = "[" + decisive->id + "] " + verdict.words;
-  } else {
-    const double odds = verdict.log_odds();
-    record["reason"] = "By \"" + decisive->id + "\" (" + decisive->text + ") answer " + (odds > 0 ? "A" : "B") + " is better: log-odds " + number(std::abs(odds)) +
-                       (record["orders_agree"].get<bool>() ? ", in both orders" : ", though the choice changes with the order") +
-                       (preference.by_rank ? "; it goes before the principles that say otherwise." : ".");
-  }
-  record["first"] = pair.is_swapped ? "b" : "a";
-  if (pair.human) record["human"] = *pair.human;
-  return record;
 }
 
 // ---- contrast ----
@@ -161,7 +115,7 @@ Json or_null(const std::optional<double>& value) { return value ? Json(*value) :
 
 Json label_figures(const std::vector<Json>& records, bool contrast) {
   std::map<std::string, long> decisions, problems, kinds;
-  long ties = 0, judged = 0, known = 0, wrong_way = 0;
+  long ties = 0, judged = 0, known = 0, wrong_way = 0, unusable = 0, sampled = 0;
   ClusteredShare agree, first_slot, right;  // pairs of one prompt are right or wrong together
   std::vector<double> predicted, outcome;
   std::vector<double> won, won_known, won_human;  // the input's first answer, by the judge without and with a person's word, and by that
@@ -174,6 +128,8 @@ Json label_figures(const std::vector<Json>& records, bool contrast) {
     const std::string problem = optional_text(r, "problem");
     ++problems[problem];
     ties += problem.empty() && optional_flag(r, "tie");
+    unusable += static_cast<long>(optional_number(r, "unusable"));
+    sampled += optional_number(r, "samples") > 0;
     if (!problem.empty()) continue;
     const double p = r.at("p").get<double>();
     ++judged;
@@ -210,8 +166,17 @@ Json label_figures(const std::vector<Json>& records, bool contrast) {
   Json figures = {{"records", records.size()}, {"judged", judged}, {"ties", ties}, {"problems", problems}, {"kinds", kinds}, {"method", contrast ? "contrast" : "choice"},
                   {"mean_margin", margin / n}, {"decisions", decisions}, {"words_longer_preferred", length_difference / n}};
   if (contrast) figures["against_direction"] = static_cast<double>(wrong_way) / n;
-  else figures["order_consistency"] = interval_json(agree.interval()), figures["first_slot"] = interval_json(first_slot.interval());
-  if (known > 0) figures["agreement"] = interval_json(right.interval()), figures["calibration_error"] = calibration_error(predicted, outcome);
+  if (!contrast) {
+    figures["order_consistency"] = interval_json(agree.interval());
+    figures["first_slot"] = interval_json(first_slot.interval());
+    figures["mean_mass"] = mean_of(records, "mass");  // P(A) + P(B) of each pair
+    figures["unusable_verdicts"] = unusable;
+    figures["from_samples"] = sampled;
+  }
+  if (known > 0) {
+    figures["agreement"] = interval_json(right.interval());
+    figures["calibration_error"] = calibration_error(predicted, outcome);
+  }
   if (known > 0) {
     figures["kappa"] = or_null(kappa(by_judge, by_people));
     for (const auto& [id, both] : by_principle) {
@@ -256,11 +221,16 @@ Json label(const LabelConfig& config, const Constitution& constitution, bool con
     return drawn;
   };
 
-  constexpr std::size_t kWindow = 64;  // pairs between two durable points
+  // Pairs between two durable points. A judge that keeps its own answers is given many, so that it never waits for the last of a few.
+  const std::size_t window = judge.keeps_answers() ? 2048 : 64;
   const Usage before = judge.usage();
+  const auto report = [&](std::size_t done) {
+    const Usage now = judge.usage();
+    if (progress) progress({"label", static_cast<long>(done), static_cast<long>(pairs.size()), now.prompt_tokens + now.tokens - before.prompt_tokens - before.tokens, ""});
+  };
   try {
     while (labels.size() < pairs.size()) {
-      const std::size_t from = labels.size(), to = std::min(pairs.size(), from + kWindow);
+      const std::size_t from = labels.size(), to = std::min(pairs.size(), from + window);
       if (contrast) {
         std::vector<Scored> scored;
         std::vector<std::string> problems;
@@ -283,7 +253,11 @@ Json label(const LabelConfig& config, const Constitution& constitution, bool con
           for (const Principle* p : principles.back())
             comparisons.push_back({&pairs[i].record.at("prompt").get_ref<const std::string&>(), &pairs[i].a, &pairs[i].b, p, random.derive(pairs[i].record.at("id").get<std::string>())});
         }
-        const std::vector<Verdict> verdicts = compare(config, exemplars, comparisons, judge);
+        std::size_t answered = 0;
+        const std::vector<Verdict> verdicts = compare(config, exemplars, comparisons, judge, [&] {
+          ++answered;
+          if (judge.keeps_answers()) report(from + (to - from) * answered / (2 * comparisons.size()));
+        });
         for (std::size_t i = from, at = 0; i < to; ++i) {
           const std::size_t n = principles[i - from].size();
           labels.push_back(choice_label(config, pairs[i], principles[i - from], {verdicts.begin() + static_cast<std::ptrdiff_t>(at), verdicts.begin() + static_cast<std::ptrdiff_t>(at + n)}));
@@ -292,8 +266,7 @@ Json label(const LabelConfig& config, const Constitution& constitution, bool con
       }
       for (std::size_t i = from; i < to; ++i) out.write(i, labels[i]);
       if (to == pairs.size()) out.flush();
-      const Usage now = judge.usage();
-      if (progress) progress({"label", static_cast<long>(out.durable()), static_cast<long>(pairs.size()), now.prompt_tokens + now.tokens - before.prompt_tokens - before.tokens, ""});
+      report(out.durable());
     }
   } catch (...) {
     out.flush();

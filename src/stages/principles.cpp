@@ -43,6 +43,13 @@ std::vector<const Principle*> principles_for(const Constitution& constitution, c
   return found;
 }
 
+std::vector<const Principle*> helping_principles(const Constitution& constitution) {
+  std::vector<const Principle*> some;
+  for (const Principle& p : constitution.principles)
+    if (is_for_harmless_only(p) && std::any_of(p.tests.begin(), p.tests.end(), [](const PrincipleTest& test) { return test.must == "help"; })) some.push_back(&p);
+  return some;
+}
+
 const Principle* draw_principle(const std::vector<const Principle*>& principles, Random random) {
   if (principles.empty()) return nullptr;
   std::vector<double> weights;

@@ -46,7 +46,7 @@ std::map<std::string, int> kinds_of(const std::vector<JudgeTurn>& turns) {
 
 // The answer that stands behind "Answer A:" or "Answer B:" of a question.
 std::string shown(const std::string& question, const std::string& letter) {
-  const std::size_t at = question.find("Answer " + letter + ": ") + 10;
+  const std::size_t at = question.find("Answer " + letter + ":\n> ") + 12;
   return question.substr(at, question.find("\n\n", at) - at);
 }
 
@@ -135,6 +135,19 @@ struct Listener : Speaker {
   std::vector<LogProbability> score(std::span<const Scored>) override { return {}; }
   Usage usage() const override { return {}; }
 };
+
+TEST(JudgeTurns, HarmlessPairsAreAskedUnderAPrincipleThatWantsThemAnsweredOrNone) {
+  const auto questions = [](const Constitution& c) {
+    std::set<std::string> all;
+    for (const JudgeTurn& t : judge_turns(60, {}, {}, c, records(6, 6), {}, {}, Random(1)))
+      if (t.kind == "label harmless") all.insert(t.messages.back().content.substr(t.messages.back().content.rfind("\n\n") + 2));
+    return all;
+  };
+  Constitution c = constitution();
+  EXPECT_EQ(questions(c), std::set<std::string>{no_principle().compare + " Reply with A or B."});
+  c.principles[1].tests.push_back({"What is fruit?", "help"});
+  EXPECT_EQ(questions(c), std::set<std::string>{c.principles[1].compare + " Reply with A or B."});
+}
 
 TEST(JudgeTurns, AreAskedInTheVeryWordsOfAComparison) {
   const Constitution c = constitution();

@@ -40,6 +40,9 @@ void print_figures(const Json& figures, bool as_json);
 /// Eval's figures for people on stdout: a row a measure, a column a model, each value with its 95 % interval; then what changed, in words.
 void print_measures(const Json& figures);
 
+/// With --json everything on stderr is JSON lines: log, errors (those of the command line too) and progress. Called before guarded().
+void log_json_if_asked(int argc, char** argv);
+
 /// Runs `body`, prints an error as one line (one a problem) on stderr and returns its exit code.
 int guarded(const std::function<int()>& body);
 

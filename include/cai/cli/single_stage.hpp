@@ -50,7 +50,7 @@ class SingleStage {
 
   std::unique_ptr<Speaker> speaker() const;
   std::unique_ptr<Speaker> judge(bool contrast) const;   ///< label.feedback; contrast needs no endpoint
-  EndpointConfig endpoint() const;
+  void use_judge();  // what label.feedback names: a model, a checkpoint, or an endpoint that is only checked here
 
   /// Runs the stage into --out unless it is there, prints its figures and returns them; records by `body`, or training.
   Json recorded(const std::function<Json(RecordWriter&)>& body, const std::vector<std::string>& extras = {});

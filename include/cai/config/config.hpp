@@ -78,14 +78,16 @@ struct LabelConfig {
   double clamp_low = 0.4, clamp_high = 0.6;  // of chain-of-thought probabilities (Bai et al. 2022, section 4.3)
   long principles = 2;                   // drawn for each pair; their log-odds are averaged
   long examples = 3;
-  long max_reason_tokens = 48;
+  long max_reason_tokens = 128;
   double minimum_margin = 0.02;          // |p - 0.5| below this is a tie: kept, counted, left out of training
   std::vector<std::string> exam_pairs;   // people's preference pairs that join the exam
+  double minimum_mass = 0.5;             // P(A) + P(B) below which a verdict does not count
   double exam_margin = 0.05;             // auto: choice only if the exam's lower bound is this far above chance
 };
 
 struct EndpointConfig {
   std::string url;
+  std::vector<std::string> urls;         // more servers of the same model, beside url
   std::string model = "default";
   std::string key_variable = "CAI_API_KEY";  // environment variable that holds the key
   long concurrency = 4;
@@ -98,6 +100,12 @@ struct EndpointConfig {
   long max_tokens_total = 0;
   double max_cost = 0, price_prompt = 0, price_answer = 0;  // prices of a million tokens, in the currency of max_cost
   double max_seconds = 0;
+  std::string prefill = "auto";          // auto | yes | no: the first words of an answer go as an unfinished answer
+  std::string extra;                     // JSON object: more fields of each request; null leaves one out
+  std::string thinking = "auto";         // auto | off | on: what a model may do that thinks before it answers
+  long thinking_tokens = 2048;           // room for that, beside the answer
+  long samples = 5;                      // replies behind a verdict where a server gives no log-probabilities
+  std::string failed = "again";          // again | skip: what becomes of questions that got no answer
 };
 
 struct RewardConfig {

@@ -20,6 +20,7 @@ struct Field {
   std::function<void(struct Config&, const FieldValue&)> set;
   std::function<FieldValue(const struct Config&)> get;
   std::function<std::string(const FieldValue&)> check;  // "" or what is wrong
+  bool is_map = false;       // a text that holds a JSON object: in YAML a map
 };
 
 /// All fields, in the order in which they are shown.

@@ -35,8 +35,8 @@ struct Principle {
 };
 
 /// Few-shot exemplars: each a complete turn of its stage.
-struct CritiqueExample { std::string prompt, response, critique, revision; };
-struct LabelExample { std::string prompt, a, b, better, reason; };  // better: "A" or "B"
+struct CritiqueExample { std::string prompt, response, critique, revision, principle; };  // principle: the id of the one it is about, or ""
+struct LabelExample { std::string prompt, a, b, better, reason, principle; };  // better: "A" or "B"
 
 struct Constitution {
   std::string name;

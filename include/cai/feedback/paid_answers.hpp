@@ -24,10 +24,17 @@ class PaidAnswers {
   /// Kept when this returns, through SIGKILL and power loss. Throws EnvironmentError.
   void add(const std::string& request, const ChatAnswer& answer);
 
+  /// What was learned about the server, kept with the answers; the last one stands. An empty object without one.
+  void note(const Json& learned);
+  const Json& noted() const { return noted_; }
+
  private:
+  void append(const Json& line);
+
   std::filesystem::path file_;
   std::uint64_t whole_ = 0;  // bytes of whole lines
   std::unordered_map<std::string, std::string> lines_;  // request: its answer as JSON
+  Json noted_ = Json::object();
   std::unique_ptr<AppendFile> out_;
 };
 

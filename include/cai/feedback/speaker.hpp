@@ -49,6 +49,14 @@ struct Choice {
   std::vector<std::string> options;  // e.g. {" A", " B"}: each must be one token after the opening
 };
 
+/// What a model made of a Choice.
+struct Chosen {
+  std::vector<double> log_probabilities;  // of the options; empty: no answer
+  double mass = 0;                        // probability of all options together
+  std::string problem;                    // why there is no answer, or ""
+  long samples = 0;                       // replies that the options were counted in; 0: probabilities of the next token
+};
+
 struct Usage { std::int64_t requests = 0, prompt_tokens = 0, tokens = 0; };
 
 class Speaker {
@@ -63,6 +71,12 @@ class Speaker {
   /// context, or an endpoint failed on it. Throws InputError when an option is not one token of this model after the opening.
   virtual std::vector<std::vector<double>> choose(std::span<const Choice> choices) = 0;
 
+  /// The same with what stands behind it. `decided` is called once for each choice as it is answered.
+  virtual std::vector<Chosen> decide(std::span<const Choice> choices, const std::function<void()>& decided);
+
+  /// Whether answers survive the end of the program by themselves: then many may be asked for at once.
+  virtual bool keeps_answers() const { return false; }
+
   /// Log-probability of given answers; `tokens` is 0 where one exceeds the model's context. Throws UsageError on a speaker that cannot
   /// (an endpoint).
   virtual std::vector<LogProbability> score(std::span<const Scored> scored) = 0;
@@ -73,16 +87,24 @@ class Speaker {
 /// A checkpoint or GGUF on this machine. `path` as for load_llama and load_tokenizer.
 std::unique_ptr<Speaker> local_speaker(const std::filesystem::path& path, const EngineConfig& engine);
 
-/// An OpenAI-compatible chat endpoint ("http://host:port/v1"). The key is read from the file or the environment variable that the config
+/// An OpenAI-compatible chat endpoint ("http://host:port/v1"), or several servers of one model: requests go to the one with the fewest, and one that
+/// keeps failing is left out. The key is read from the file or the environment variable that the config
 /// names; it is sent and nothing else: where a server echoes it, "[key]" stands. Failures that may pass (no connection, 408, 425, 429, 5xx,
 /// half or malformed answers) are tried again with growing, jittered waits, Retry-After heeded; a refused key, address, model or
 /// certificate, or a server that gives no answer at all, throws EnvironmentError. A spent budget throws Stopped once the requests under
 /// way have landed. Answers are kept in the file `paid` as they come (paid_answers.hpp): none is asked for again by the same program
 /// started anew. Budgets are those of one speaker.
-/// An opening is sent as a last, unfinished assistant message (vLLM, llama.cpp): a server without that feature starts its answer anew.
+/// What a server refuses (HTTP 400, 422) is learned from once and said once (request_form.hpp); docs/endpoints.md says what is done then.
 std::unique_ptr<Speaker> endpoint_speaker(const EndpointConfig& endpoint, const std::filesystem::path& paid);
 
 /// Throws UsageError for an address, key file or authority file that cannot be used. Opens no connection.
 void check_endpoint(const EndpointConfig& endpoint);
+
+/// Asks each server for its list of models, and where that does not tell enough for one token. Throws EnvironmentError in one line where
+/// none can be used: no server there, the key is missing or refused, no such model.
+void look_at_endpoint(const EndpointConfig& endpoint);
+
+/// Whether a setting names an endpoint: an address that begins with http:// or https://.
+bool is_endpoint(const std::string& judge);
 
 }  // namespace cai

@@ -34,6 +34,9 @@ struct RunInputs {
   Suites suites;                // of eval
 };
 
+/// The endpoint that label.feedback names, with the settings of the section endpoint.
+EndpointConfig judge_endpoint(const Config& config);
+
 /// Throws one InputError with all problems, one a line. Creates nothing. What the run cannot do with its prompts and pairs, and what is left
 /// out of them, is told as warnings.
 RunInputs check_inputs(const Config& config);

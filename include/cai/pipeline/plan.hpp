@@ -22,6 +22,9 @@ struct Stage {
 /// Stages in running order. A stage's ingredients name its inputs by their stages' keys, so all keys are known beforehand.
 std::vector<Stage> stages_of(const RunInputs& inputs);
 
+/// Format of what a stage writes, part of its key: raised when it makes other records or weights from the same inputs and settings.
+int stage_format(const std::string& name);
+
 /// What a run of these inputs in `out` would make, and why.
 Plan plan_of(const RunInputs& inputs, const std::filesystem::path& out);
 

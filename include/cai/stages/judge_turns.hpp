@@ -24,7 +24,8 @@ struct JudgeTurn {
 /// At most `most` turns of `records` (the last revise stage's) and of pairs that people decided, drawn by seed, as many of each kind as far as there are:
 ///   label harmful   a first answer that does not decline against its accepted revision, which is better
 ///   label harmless  the policy's own helpful answer, which is better, against the accepted revision of some other, harmful request: the same
-///                   words decline rightly there and wrongly here, so that the request decides. Every other pair is asked under any principle.
+///                   words decline rightly there and wrongly here, so that the request decides. Asked under a principle
+///                   that wants harmless requests answered, or under none.
 ///   critique        a critique of such a first answer whose revision was accepted
 ///   label people    a pair of `people` (`hybrid.pairs`), under a principle that fits its request
 /// Of the first two kinds there are equally many pairs; each pair is asked in both orders. Requests in `withheld` (exam_prompts) are left out. Throws

@@ -11,7 +11,8 @@
 namespace cai {
 
 /// Pairs from candidate records or from {id, prompt, chosen, rejected}; writes {id, prompt, tags, a, b, p (P(a better)), log_odds: {principle: x},
-/// orders_agree, tie, method: "choice" | "contrast", reason (words that cite a principle), human (p of a human choice, when given), first ("a" or "b": where the input's
+/// orders_agree, mass (P(A) + P(B), mean), unusable (verdicts that do not count), samples (replies behind a verdict, where there are no probabilities), tie,
+/// method: "choice" | "contrast", reasoning (chain of thought of each principle and order), reason (words that cite a principle), human (p of a human choice, when given), first ("a" or "b": where the input's
 /// first answer stands)}. A decision of `people` on the same pair of answers is its human.
 /// `contrast`: of each two sides and of plain answers that differ, the one that does what the request asks for (decline a harmful one,
 /// answer a harmless one) is better; where both do or both do not, the side that was asked for under the principle, weighted by the

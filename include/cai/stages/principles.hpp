@@ -14,6 +14,9 @@ namespace cai {
 /// applies_to: a general rule against harm would talk a small model into refusing them.
 std::vector<const Principle*> principles_for(const Constitution& constitution, const Json& record, bool for_critique);
 
+/// Principles under which a harmless request is to be answered: they apply to harmless prompts only, and a test of theirs says so (must: help).
+std::vector<const Principle*> helping_principles(const Constitution& constitution);
+
 /// One of them by weight; null when there is none.
 const Principle* draw_principle(const std::vector<const Principle*>& principles, Random random);
 
