@@ -28,6 +28,7 @@
 #include "cai/stages/explain.hpp"
 #include "cai/stages/explain_training.hpp"
 #include "cai/stages/infer.hpp"
+#include "cai/text/gguf_vocabulary.hpp"
 #include "cai/text/tokenizer.hpp"
 
 namespace cai {
@@ -53,6 +54,14 @@ Json go_towards(std::shared_ptr<Llama>& weights, const Arguments& a) {
   const fs::path other = find_model(a.towards);
   weights = between(*weights, *load_llama(other), share);
   return {{"towards", model_fingerprint(other)}, {"share", share}};
+}
+
+/// What a GGUF file calls itself: the run's or model's name as the person gave it.
+std::string model_name(const std::string& given) {
+  const fs::path path = fs::path(given).lexically_normal();
+  const fs::path last = path.has_filename() ? path.filename() : path.parent_path().filename();
+  const std::string name = last.extension() == ".gguf" ? last.stem().string() : last.string();
+  return name.empty() || name == "." ? "model" : to_utf8(name);
 }
 
 int run_export(const Arguments& a) {
@@ -82,7 +91,7 @@ int run_export(const Arguments& a) {
   fs::path file = out / "model.gguf", files = out / "tokenizer";
   create_folders(files);
   tokenizer->save(files);
-  export_gguf(*weights, files, file, dtype);
+  export_gguf(*weights, gguf_vocabulary(files), model_name(a.model()), file, dtype);
   remove_path(files);
   list_export(out, model, a.format, dtype, mixed);
   print_figures({{"out", file.string()}, {"sha256", sha256_file(file)}}, a.json);

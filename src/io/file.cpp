@@ -210,6 +210,12 @@ bool may_live(const std::string& note) {
 
 }  // namespace
 
+void refuse_lfs_pointer(std::span<const std::byte> bytes, const fs::path& path) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (text.starts_with("version https://git-lfs."))
+    throw InputError(path.string(), 0, "is a Git LFS pointer, not the file itself; fetch it with: git lfs pull");
+}
+
 FolderLock::FolderLock(const fs::path& folder, bool beside) : path_(beside ? folder.parent_path() / ("." + folder.filename().string() + ".lock") : folder / ".lock"), is_removed_(beside) {
   const auto is_still_there = [&](int fd) {  // a holder that ends removes its file: whoever opened it before holds a lock on nothing
     struct stat mine{}, named{};

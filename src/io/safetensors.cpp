@@ -28,6 +28,7 @@ SafeTensorsFile read_safetensors(const fs::path& path) {
   file.map = std::make_shared<MappedFile>(path);
   const auto bytes = file.map->bytes();
   std::uint64_t header = 0;
+  refuse_lfs_pointer(bytes, path);
   if (bytes.size() < 8) throw InputError(path.string(), 0, "not a safetensors file: shorter than 8 bytes");
   std::memcpy(&header, bytes.data(), 8);
   if (header > 100'000'000 || header > bytes.size() - 8) throw InputError(path.string(), 0, "the header's length " + std::to_string(header) + " does not fit the file");

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <set>
 
@@ -10,6 +11,7 @@
 #include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
 #include "cai/io/gguf.hpp"
+#include "cai/io/hf_folder.hpp"
 #include "cai/io/json.hpp"
 #include "cai/io/safetensors.hpp"
 #include "cai/model/dequantise.hpp"
@@ -69,30 +71,9 @@ Stored stored(const SafeTensor& t, const std::string& file) {
 }
 
 Weights hf_weights(const fs::path& folder) {
-  std::set<std::string> files;
-  const fs::path index = folder / "model.safetensors.index.json";
-  if (fs::exists(folder / "model.safetensors")) {
-    files.insert("model.safetensors");
-  } else if (fs::exists(index)) {
-    const Json json = parse_json(read_file(index), index.string());
-    const auto map = json.find("weight_map");
-    if (map == json.end() || !map->is_object()) throw InputError(index.string(), 1, "no \"weight_map\" object");
-    for (const auto& [name, file] : map->items()) {
-      const std::string shard = file.is_string() ? file.get<std::string>() : "";
-      if (shard.empty() || shard.find('/') != shard.npos) throw InputError(index.string(), 1, "the shard of " + in_quotes(name) + " is not a file name in this folder");
-      files.insert(shard);
-    }
-  } else {
-    throw InputError(folder.string(), 0, "neither model.safetensors nor model.safetensors.index.json here");
-  }
-  Weights weights{.file = folder.string(), .stored = {}, .maps = {}};
-  for (const std::string& file : files) {
-    const SafeTensorsFile shard = read_safetensors(folder / file);
-    weights.maps.push_back(shard.map);
-    for (const SafeTensor& t : shard.tensors)
-      if (!weights.stored.emplace(t.name, stored(t, (folder / file).string())).second)
-        throw InputError((folder / file).string() + ": tensor " + in_quotes(t.name) + " stands in two shards");
-  }
+  const HfTensors read = read_hf_tensors(folder);
+  Weights weights{.file = folder.string(), .stored = {}, .maps = read.maps};
+  for (const auto& [file, t] : read.tensors) weights.stored.emplace(t.name, stored(t, file));
   return weights;
 }
 
@@ -108,7 +89,7 @@ std::string hf_name(const std::string& gguf, const std::vector<LayerTensor>& lay
 }
 
 Weights gguf_weights(const GgufFile& gguf, const ModelConfig& config, const std::string& file) {
-  Weights weights{.file = file, .stored = {}, .maps = {gguf.map}};
+  Weights weights{.file = file, .stored = {}, .maps = gguf.maps};
   const bool interleaved = config.architecture == "LlamaForCausalLM";
   const std::vector<LayerTensor> layer = layer_tensors(config);
   for (const GgufTensor& t : gguf.tensors) {
@@ -128,6 +109,15 @@ LlamaLayer take_layer(Weights& weights, const ModelConfig& c, std::int64_t i) {
   return l;
 }
 
+// Whether the head of its own that a file holds in spite of a config that ties it is another one than the embedding: transformers then uses
+// both. Most files that hold both repeat the embedding.
+bool has_own_head(const Weights& weights, const ModelConfig& c) {
+  const auto head = weights.stored.find("lm_head.weight"), embedding = weights.stored.find("model.embed_tokens.weight");
+  if (!c.tied_head || head == weights.stored.end() || embedding == weights.stored.end()) return false;
+  const Stored &a = head->second, &b = embedding->second;
+  return a.type != b.type || a.shape != b.shape || std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) != 0;
+}
+
 at::Tensor take_embedding(Weights& weights, const ModelConfig& c) {
   if (c.tied_head) weights.stored.erase("lm_head.weight");  // some files repeat the tied embedding
   return weights.take("model.embed_tokens.weight", {c.vocabulary, c.width});
@@ -145,23 +135,17 @@ Llama take_llama(Weights& weights, const ModelConfig& c) {
   return m;
 }
 
-fs::path gguf_in(const fs::path& path) {
-  if (!fs::exists(path)) throw InputError(path.string(), 0, "no such model file or folder");
-  if (!fs::is_directory(path)) return path;
-  if (fs::exists(path / "config.json")) return {};
-  fs::path found;
-  for (const auto& entry : fs::directory_iterator(path)) {
-    if (entry.path().extension() != ".gguf") continue;
-    if (!found.empty()) throw InputError(path.string(), 0, "several .gguf files here; name one of them");
-    found = entry.path();
-  }
-  if (found.empty()) throw InputError(path.string(), 0, "neither config.json nor a .gguf file here");
-  return found;
-}
-
 Json read_config(const fs::path& folder) {
   const fs::path file = folder / "config.json";
   return parse_json(read_file(file), file.string());
+}
+
+std::string gguf_fingerprint(const fs::path& file) {
+  const std::vector<fs::path> parts = gguf_parts(file);
+  if (parts.size() == 1) return sha256_file(file);
+  std::string all;
+  for (const fs::path& part : parts) all += sha256_file(part);
+  return sha256(all);
 }
 
 std::string save_weights(const Llama& model, const at::Tensor& score, const fs::path& folder, const std::string& dtype) {
@@ -188,12 +172,13 @@ struct LlamaReader::Impl {
 };
 
 LlamaReader::LlamaReader(const fs::path& path) {
-  if (const fs::path file = gguf_in(path); !file.empty()) {
+  if (const fs::path file = gguf_of_model(path); !file.empty()) {
     const GgufFile gguf = read_gguf(file);
     const ModelConfig config = parse_model_config(gguf, file.string());
     impl_ = std::make_unique<Impl>(Impl{config, gguf_weights(gguf, config, file.string())});
   } else {
     impl_ = std::make_unique<Impl>(Impl{parse_model_config(read_config(path), (path / "config.json").string()), hf_weights(path)});
+    if (has_own_head(impl_->weights, impl_->config)) impl_->config.tied_head = false;
   }
 }
 
@@ -232,7 +217,7 @@ std::string save_llama(const Llama& model, const fs::path& folder, const std::st
 }
 
 std::string model_fingerprint(const fs::path& path) {
-  if (const fs::path file = gguf_in(path); !file.empty()) return sha256_file(file);
+  if (const fs::path file = gguf_of_model(path); !file.empty()) return gguf_fingerprint(file);
   std::string all = sha256_file(path / "config.json");
   for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja", "model.safetensors.index.json"})
     if (fs::exists(path / name)) all += name + sha256_file(path / name);

@@ -7,6 +7,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
 #include "cai/io/file.hpp"
+#include "cai/io/hf_folder.hpp"
 
 namespace cai {
 namespace {
@@ -177,14 +178,10 @@ ModelConfig parse_model_config(const GgufFile& gguf, const std::string& file) {
 }
 
 ModelConfig read_model_config(const std::filesystem::path& model) {
-  namespace fs = std::filesystem;
-  fs::path file = model;
-  if (fs::is_directory(model)) {
-    if (const fs::path config = model / "config.json"; fs::exists(config)) return parse_model_config(parse_json(read_file(config), config.string()), config.string());
-    for (const auto& entry : fs::directory_iterator(model))
-      if (entry.path().extension() == ".gguf") file = entry.path();
-  }
-  return parse_model_config(read_gguf(file), file.string());
+  if (const auto gguf = gguf_of_model(model); !gguf.empty()) return parse_model_config(read_gguf(gguf), gguf.string());
+  hf_shards(model);  // what is wrong with the files is said before any work
+  const std::string file = (model / "config.json").string();
+  return parse_model_config(parse_json(read_file(file), file), file);
 }
 
 Json to_hf_json(const ModelConfig& c, const std::string& torch_dtype, const Json& extra) {

@@ -110,6 +110,7 @@ fs::path find_unchecked(const std::string& name) {
     return checkpoint;
   }
   if (fs::exists(path / "checkpoint" / "config.json", ignored)) return path / "checkpoint";
+  if (fs::exists(path / "adapter_config.json", ignored)) return path;
   for (const auto& entry : fs::directory_iterator(path, ignored)) {
     if (entry.path().extension() == ".gguf") return path;
   }

@@ -27,7 +27,7 @@ std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::
     if (!s) throw InputError(file, 0, "metadata \"tokenizer." + key + "\" must be a list of texts");
     return *s;
   };
-  if (text("ggml.model") != "gpt2") throw InputError(file, 0, "tokenizer.ggml.model " + in_quotes(text("ggml.model")) + "; accepted: gpt2 (use the HF folder for others)");
+  if (text("ggml.model") != "gpt2") throw InputError(file, 0, "tokenizer.ggml.model " + in_quotes(text("ggml.model")) + "; accepted: gpt2, llama");
   auto bpe = std::make_shared<Bpe>();
   const std::string pre = text("ggml.pre");
   const NamedPre named = pre_of_name(pre, file);

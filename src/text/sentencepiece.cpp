@@ -3,69 +3,17 @@
 #include <algorithm>
 #include <exception>
 #include <optional>
-#include <string_view>
 
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
 #include "cai/io/file.hpp"
 #include "cai/text/bpe.hpp"
+#include "cai/text/sentencepiece_model.hpp"
 
 namespace cai {
 namespace {
 
 namespace fs = std::filesystem;
-
-// One field of a protocol buffer: its number and, where it holds bytes, those. Nothing at the end or where the bytes are no message.
-struct Field {
-  std::uint64_t number;
-  std::string_view bytes;
-};
-
-std::optional<std::uint64_t> take_varint(std::string_view& data) {
-  std::uint64_t value = 0;
-  for (int shift = 0; shift < 64 && !data.empty(); shift += 7) {
-    const auto byte = static_cast<unsigned char>(data.front());
-    data.remove_prefix(1);
-    value |= static_cast<std::uint64_t>(byte & 127) << shift;
-    if (byte < 128) return value;
-  }
-  return std::nullopt;
-}
-
-std::optional<Field> take_field(std::string_view& data) {
-  const auto tag = take_varint(data);
-  if (!tag) return std::nullopt;
-  Field field{*tag >> 3, {}};
-  std::uint64_t size = 0;
-  switch (*tag & 7) {
-    case 0: return take_varint(data) ? std::optional(field) : std::nullopt;
-    case 1: size = 8; break;
-    case 2:
-      if (const auto length = take_varint(data)) size = *length;
-      else return std::nullopt;
-      break;
-    case 5: size = 4; break;
-    default: return std::nullopt;
-  }
-  if (size > data.size()) return std::nullopt;
-  field.bytes = data.substr(0, static_cast<std::size_t>(size));
-  data.remove_prefix(static_cast<std::size_t>(size));
-  return field;
-}
-
-// Whether the model brings a compiled map of characters. The library walks through it without looking where it ends (0.1.97: a
-// damaged one is a read outside the map), and no model of the Llama family has one: they are of the kind "identity".
-bool has_character_map(std::string_view model) {
-  constexpr std::uint64_t kNormalizer = 3, kDenormalizer = 5, kMap = 2;
-  while (const auto spec = take_field(model)) {
-    if (spec->number != kNormalizer && spec->number != kDenormalizer) continue;
-    std::string_view fields = spec->bytes;
-    while (const auto field = take_field(fields))
-      if (field->number == kMap && !field->bytes.empty()) return true;
-    if (!fields.empty()) return true;  // the library may read what we could not
-  }
-  return !model.empty();
-}
 
 // The library reports most of what is wrong with a model, and lets parts of it throw.
 template <class Call>
@@ -79,9 +27,14 @@ bool succeeds(Call call) {
 
 class SentencePiece : public Tokenizer {
  public:
-  SentencePiece(const fs::path& model, const Json& config) : bytes_(read_file(model)), config_(config) {
-    if (has_character_map(bytes_)) throw InputError(model.string(), 0, "not a sentencepiece model, or one with a normalisation map; accepted: those with normalizer identity");
-    if (!succeeds([&] { return processor_.LoadFromSerializedProto(bytes_); })) throw InputError(model.string(), 0, "not a sentencepiece model");
+  SentencePiece(std::string bytes, const Json& config, const std::string& file) : bytes_(std::move(bytes)), config_(config) {
+    // The library walks through a map of characters without looking where it ends (0.1.97: a damaged one is a read outside the map),
+    // and no model of the Llama family has one: they are of the kind "identity".
+    const auto model = parse_sentencepiece(bytes_);
+    if (!model || model->has_character_map)
+      throw InputError(file, 0, "not a sentencepiece model, or one with a normalisation map; accepted: those with normalizer identity");
+    if (!succeeds([&] { return processor_.LoadFromSerializedProto(bytes_); }))
+      throw InputError(file, 0, "not a sentencepiece model");
     for (const std::string& name : chat_markers())
       if (const int id = processor_.PieceToId(name); id != processor_.unk_id() && !processor_.IsControl(id)) reachable_.push_back(name);
   }
@@ -183,6 +136,13 @@ class SentencePiece : public Tokenizer {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> sentencepiece_from_file(const fs::path& model, const Json& config) { return std::make_shared<SentencePiece>(model, config); }
+std::shared_ptr<const Tokenizer> sentencepiece_from_file(const fs::path& model, const Json& config) {
+  return std::make_shared<SentencePiece>(read_file(model), config, model.string());
+}
+
+std::shared_ptr<const Tokenizer> sentencepiece_from_gguf(const GgufFile& gguf, const std::string& file) {
+  const SentencePieceModel model = sentencepiece_of_gguf(gguf, file);
+  return std::make_shared<SentencePiece>(sentencepiece_bytes(model), sentencepiece_config(model, gguf), file);
+}
 
 }  // namespace cai

@@ -57,8 +57,7 @@ std::shared_ptr<const Tokenizer> load_folder(const fs::path& path, std::int64_t 
     return pieces;
   }
   if (fs::exists(path / "tokenizer.model")) return sentencepiece_from_file(path / "tokenizer.model", read_config(path));
-  for (const auto& entry : fs::directory_iterator(path))
-    if (entry.path().extension() == ".gguf") return load_tokenizer(entry.path());
+  if (const fs::path file = gguf_in_folder(path); !file.empty()) return load_tokenizer(file);
   throw InputError(path.string(), 0, "no tokenizer.json, tokenizer.model or .gguf file here");
 }
 
@@ -96,7 +95,9 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& path, std::int64
   if (fs::is_directory(path)) return load_folder(path, vocabulary);
   if (path.extension() == ".json") return bpe_from_json(read_vocabulary(path), read_config(path.parent_path()), path.string(), vocabulary);
   if (path.extension() == ".model") return sentencepiece_from_file(path, read_config(path.parent_path()));
-  return bpe_from_gguf(read_gguf(path), path.string());
+  const GgufFile gguf = read_gguf(path);
+  const std::string* kind = gguf.find<std::string>("tokenizer.ggml.model");
+  return kind && *kind == "llama" ? sentencepiece_from_gguf(gguf, path.string()) : bpe_from_gguf(gguf, path.string());
 }
 
 }  // namespace cai

@@ -32,8 +32,8 @@ def gguf_value(value):
         return struct.pack("<If", 6, value)
     if isinstance(value, (str, bytes)):
         return struct.pack("<I", 8) + gguf_string(value)
-    kind = 8 if not value or isinstance(value[0], str) else 5
-    items = b"".join(gguf_string(v) if kind == 8 else struct.pack("<i", v) for v in value)
+    kind = 8 if not value or isinstance(value[0], str) else 6 if isinstance(value[0], float) else 5
+    items = b"".join(gguf_string(v) if kind == 8 else struct.pack("<f" if kind == 6 else "<i", v) for v in value)
     return struct.pack("<IIQ", 9, kind, len(value)) + items
 
 
@@ -73,6 +73,21 @@ def llama_gguf(**changes):
     metadata.update(changes)
     return gguf(metadata, [("token_embd.weight", (8, 261), 1, b"\0" * (261 * 16)), ("output_norm.weight", (8,), 0, b"\0" * 32),
                            ("blk.0.ffn_up.weight", (32, 2), 2, b"\1" * 36)])
+
+
+# Number, values and bytes of a block of each type that is read.
+GGUF_TYPES = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20), "Q5_0": (6, 32, 22), "Q5_1": (7, 32, 24), "Q8_0": (8, 32, 34),
+              "Q2_K": (10, 256, 84), "Q3_K": (11, 256, 110), "Q4_K": (12, 256, 144), "Q5_K": (13, 256, 176), "Q6_K": (14, 256, 210), "IQ4_NL": (20, 32, 18),
+              "IQ4_XS": (23, 256, 136), "BF16": (30, 1, 2)}
+
+
+def spm_gguf(**changes):
+    """A GGUF file with the vocabulary of spm_pieces()."""
+    pieces = spm_pieces()
+    vocabulary = {"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": [p for p, _, _ in pieces], "tokenizer.ggml.scores": [s for _, s, _ in pieces],
+                  "tokenizer.ggml.token_type": [t for _, _, t in pieces], "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2,
+                  "tokenizer.ggml.unknown_token_id": 0, "tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.add_space_prefix": True}
+    return llama_gguf(**{**vocabulary, **changes})
 
 
 def safetensors(tensors, metadata=None, **broken):
@@ -173,6 +188,11 @@ def main():
     put("gguf", "utf8", llama_gguf(**{"tokenizer.chat_template": b"<|im_start|>\xff"}))
     put("gguf", "empty", gguf({}))
     put("gguf", "old", gguf({"general.alignment": 1}, [("x", (32,), 8, b"\0" * 34)], version=2))
+    put("gguf", "types", gguf({}, [(name, (block,), number, bytes(range(size))) for name, (number, block, size) in GGUF_TYPES.items()]))
+    put("gguf", "sentencepiece", spm_gguf())
+    put("gguf", "pieces-alike", spm_gguf(**{"tokenizer.ggml.tokens": ["", "<s>", "<s>"] + [" "] * (len(spm_pieces()) - 3)}))
+    put("gguf", "pieces-types", spm_gguf(**{"tokenizer.ggml.token_type": [4] * len(spm_pieces()), "tokenizer.ggml.add_space_prefix": False}))
+    put("gguf", "split", gguf({"split.no": 4_000_000_000, "split.count": 99_999, "split.tensors.count": 3}))
     put("model_config", "llama", json.dumps(MODEL_CONFIG))
     put("model_config", "qwen", json.dumps({**MODEL_CONFIG, "architectures": ["Qwen2ForCausalLM"], "rope_scaling": None, "sliding_window": 32, "use_sliding_window": False}))
     put("model_config", "newer", json.dumps({**MODEL_CONFIG, "rope_scaling": None, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}, "attention_bias": True}))

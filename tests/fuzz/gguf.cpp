@@ -1,8 +1,7 @@
 #include "cai/io/gguf.hpp"
 
 #include "cai/model/config.hpp"
-#include "cai/text/bpe.hpp"
-#include "cai/text/chat.hpp"
+#include "cai/text/tokenizer.hpp"
 #include "fuzz.hpp"
 #include "hostile_text.hpp"
 
@@ -18,7 +17,7 @@ FUZZ_TARGET(gguf) {
         volatile unsigned kept = sum;
         (void)kept;
         fuzz::refuses_or_works([&] { parse_model_config(gguf, file); }, file);
-        fuzz::text_stays_text(*bpe_from_gguf(gguf, file));
+        fuzz::text_stays_text(*load_tokenizer(file));
       },
       "");
 }

@@ -1,8 +1,7 @@
 """Tiny random models of each architecture that we read, and what transformers 5.23.0 and torch 2.13.0 (float32, CPU) compute with them.
 
-Writes tests/model/golden/<name>/ (config.json, weights, golden.json with tokens and logits), tests/model/golden/blocks.{gguf,json} (one tensor
-of each GGUF type and its values by the gguf package), and tests/train/golden/{sft,ppo}.json (loss and gradients of a fine-tuning batch; one
-PPO update, computed here from its formulas with torch's autograd).
+Writes tests/model/golden/<name>/ (config.json, weights, golden.json with tokens and logits) and tests/train/golden/{sft,ppo}.json (loss and
+gradients of a fine-tuning batch; one PPO update, computed here from its formulas with torch's autograd).
 Run: .deps/reference/bin/python tests/golden/models.py
 """
 import copy
@@ -10,8 +9,6 @@ import json
 import pathlib
 import shutil
 
-import gguf
-import numpy
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
@@ -62,38 +59,6 @@ for name in KINDS:
     with torch.no_grad():
         rows = [[[round(x, 6) for x in row] for row in model(torch.tensor([s])).logits[0, -3:].tolist()] for s in SEQUENCES]
     json.dump({"sequences": SEQUENCES, "last_three_logits": rows}, open(folder / "golden.json", "w"), separators=(",", ":"))
-
-# One tensor of each quantised type; the values are what the gguf package makes of the bytes.
-numpy.random.seed(1)
-writer = gguf.GGUFWriter(MODELS / "blocks.gguf", "llama")
-values = {}
-for kind in ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q5_K", "Q6_K"):
-    type_ = getattr(gguf.GGMLQuantizationType, kind)
-    block, size = gguf.GGML_QUANT_SIZES[type_]
-    if kind == "F32":
-        data = numpy.random.randn(2, 256).astype(numpy.float32)
-        plain = data
-    else:
-        # Random blocks are valid blocks, but for scales that are not finite: those bytes are half floats made small.
-        raw = numpy.random.randint(0, 256, (2, 256 // block * size), dtype=numpy.uint8)
-        if kind in ("F16", "BF16"):
-            source = numpy.random.randn(2, 256).astype(numpy.float32)
-            raw = gguf.quants.quantize(source, type_)
-        else:
-            blocks = raw.reshape(2, 256 // block, size)
-            halves = {"Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [size - 2]}[kind]
-            for at in halves:
-                blocks[..., at:at + 2] = (numpy.random.randn(2, 256 // block) * 0.1).astype(numpy.float16).view(numpy.uint8).reshape(2, 256 // block, 2)
-            raw = blocks.reshape(2, -1)
-        data = raw
-        plain = gguf.quants.dequantize(raw, type_)
-    writer.add_tensor(kind.lower(), data, raw_dtype=type_)
-    values[kind.lower()] = [float(f"{x:.9g}") for x in plain.astype(numpy.float32).reshape(-1)]
-writer.write_header_to_file()
-writer.write_kv_data_to_file()
-writer.write_tensors_to_file()
-writer.close()
-json.dump(values, open(MODELS / "blocks.json", "w"), separators=(",", ":"))
 
 # A fine-tuning batch: token-mean cross-entropy over the answers of ragged examples, and its gradients.
 model, _ = build("llama-tied")

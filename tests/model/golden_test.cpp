@@ -1,4 +1,4 @@
-// Each architecture that we read against transformers, and each GGUF type against the gguf package (tests/golden/models.py).
+// Each architecture that we read against transformers (tests/golden/models.py).
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
@@ -7,10 +7,8 @@
 
 #include "cai/base/error.hpp"
 #include "cai/io/file.hpp"
-#include "cai/io/gguf.hpp"
 #include "cai/io/json.hpp"
 #include "cai/model/checkpoint.hpp"
-#include "cai/model/dequantise.hpp"
 #include "cai/model/llama.hpp"
 
 namespace cai {
@@ -68,18 +66,6 @@ INSTANTIATE_TEST_SUITE_P(All, Architecture, testing::Values("llama-tied", "llama
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
-
-TEST(Dequantise, IsBitEqualToTheGgufPackage) {
-  const GgufFile file = read_gguf(kGolden / "blocks.gguf");
-  const Json golden = parse_json(read_file(kGolden / "blocks.json"), "blocks.json");
-  ASSERT_EQ(file.tensors.size(), 9u);
-  for (const GgufTensor& t : file.tensors) {
-    const std::vector<float> expected = golden.at(t.name).get<std::vector<float>>();
-    std::vector<float> ours(expected.size());
-    dequantise(t.type, t.bytes, static_cast<std::int64_t>(ours.size()), ours.data());
-    EXPECT_EQ(ours, expected) << t.name;
-  }
-}
 
 // A flipped byte in a safetensors header or a cut file is named, never read past.
 TEST(Load, NamesWhatIsWrongWithAFile) {

@@ -1,5 +1,6 @@
 // Tokens against transformers, tokenizers and sentencepiece on 10,000 generated lines (tests/golden/tokens.py, which has the same generator).
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -90,6 +91,26 @@ TEST(Tokens, OfTheDefaultModelAgreeOn10000Lines) {
 TEST(Tokens, OfALlama3KindAgreeOn10000Lines) { expect_same(*load_tokenizer(kGolden / "llama3.json"), golden()["llama3.json"]); }
 TEST(Tokens, OfAQwen2KindAgreeOn10000Lines) { expect_same(*load_tokenizer(kGolden / "qwen2.json"), golden()["qwen2.json"]); }
 TEST(Tokens, OfASentencepieceModelAgreeOn10000Lines) { expect_same(*load_tokenizer(kGolden / "llama2.model"), golden()["llama2.model"]); }
+
+// What the sentencepiece library gives for the model that each file was made of, and llama.cpp for the file (tests/golden/sentencepiece_gguf.py).
+TEST(Tokens, OfASentencepieceModelInGgufAgreeOn10000Lines) {
+  const Json expected = parse_json(read_file(kGolden / "sentencepiece_gguf.json"), "sentencepiece_gguf.json");
+  for (const auto& [name, hashes] : expected.items()) expect_same(*load_tokenizer(kGolden / name), hashes);
+}
+
+TEST(Tokens, OfASentencepieceModelInGgufAreTheSameAfterSaving) {
+  const fs::path folder = fs::temp_directory_path() / ("cai-tokens-" + std::to_string(getpid()));
+  for (const char* name : {"llama2.gguf", "added.gguf"}) {
+    const auto tokenizer = load_tokenizer(kGolden / name);
+    tokenizer->save(folder);
+    const auto again = load_tokenizer(folder);
+    EXPECT_EQ(again->vocabulary(), tokenizer->vocabulary());
+    EXPECT_EQ(again->control("<|im_end|>"), tokenizer->control("<|im_end|>"));
+    EXPECT_EQ(again->eos(), std::optional<int>(2));
+    for (std::uint64_t i = 0; i < 500; ++i) EXPECT_EQ(again->encode(line(i)), tokenizer->encode(line(i)));
+    fs::remove_all(folder);
+  }
+}
 
 TEST(Tokens, DecodeGivesTheTextBack) {
   for (const fs::path& path : {kModel, kGolden / "llama3.json", kGolden / "qwen2.json"}) {

@@ -65,6 +65,9 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+/// Throws InputError where `bytes`, a file's, are the pointer that a git clone without its large files has in their place.
+void refuse_lfs_pointer(std::span<const std::byte> bytes, const std::filesystem::path& path);
+
 /// One process a run folder. Throws EnvironmentError naming the holder (pid, host) when another live process has it;
 /// a lock left by a dead process is taken over. Where the file system has no locks, the holder's note stands for one: it counts
 /// while that process lives on this host.

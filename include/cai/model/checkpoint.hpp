@@ -10,6 +10,7 @@
 
 namespace cai {
 
+struct GgufVocabulary;
 struct Llama;
 struct LlamaLayer;
 struct ModelConfig;
@@ -47,9 +48,12 @@ std::shared_ptr<Llama> between(const Llama& a, const Llama& b, double share, boo
 /// Returns the SHA-256 of model.safetensors.
 std::string save_llama(const Llama& model, const std::filesystem::path& folder, const std::string& dtype = "float32");
 
-/// One GGUF file (F32 norms, `dtype` f32, f16 or bf16 for matrices), with the tokenizer's metadata taken from `tokenizer_folder`
-/// (HF files). llama.cpp opens it. Attention q and k are permuted to its layout.
-void export_gguf(const Llama& model, const std::filesystem::path& tokenizer_folder, const std::filesystem::path& file, const std::string& dtype);
+/// One GGUF file (F32 norms and biases, `dtype` f32, f16 or bf16 for matrices) that llama.cpp opens; `name`: its general.name. Attention q and k are
+/// permuted to llama.cpp's layout. Throws InputError where gguf_problem has one.
+void export_gguf(const Llama& model, const GgufVocabulary& vocabulary, const std::string& name, const std::filesystem::path& file, const std::string& dtype);
+
+/// Why a model of this shape cannot be exported to GGUF; "" where it can.
+std::string gguf_problem(const ModelConfig& config);
 
 /// SHA-256 that names a model's weights: of the file(s) for a path. Part of a stage's key.
 std::string model_fingerprint(const std::filesystem::path& path);

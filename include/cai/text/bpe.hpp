@@ -33,4 +33,7 @@ bool flag_of(const Json& config, const char* name, bool otherwise);
 /// A sentencepiece .model through the sentencepiece library.
 std::shared_ptr<const Tokenizer> sentencepiece_from_file(const std::filesystem::path& model, const Json& config);
 
+/// tokenizer.ggml.model "llama": the same library, with a model made of the file's tokens, scores and types.
+std::shared_ptr<const Tokenizer> sentencepiece_from_gguf(const GgufFile& gguf, const std::string& file);
+
 }  // namespace cai
