@@ -142,7 +142,12 @@ void export_gguf(const Llama& model, const fs::path& tokenizer_folder, const fs:
   const auto type = types.find(dtype);
   if (type == types.end()) throw UsageError("dtype " + printable(dtype) + "; accepted for GGUF: f32, f16, bf16");
   const ModelConfig& c = model.config;
-  if (c.rope_scaling.factor != 1) throw InputError("GGUF export of a model with scaled rotary frequencies is not supported; use --format hf");
+  for (const char* known : {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", ""}) {
+    if (c.architecture == known) break;
+    if (*known == '\0') throw InputError("GGUF export of " + c.architecture + " is not supported; use --format hf");
+  }
+  if (!c.windowed.empty()) throw InputError("GGUF export of a model with a sliding window in some layers only is not supported; use --format hf");
+  if (c.rope_scaling.kind != RopeKind::kNone) throw InputError("GGUF export of a model with scaled rotary frequencies is not supported; use --format hf");
   if (c.output_bias || (c.qkv_bias && c.architecture == "LlamaForCausalLM")) throw InputError("GGUF export of this architecture with attention biases is not supported; use --format hf");
   const std::string kind = c.architecture.starts_with("Qwen2") ? "qwen2" : c.architecture.starts_with("Qwen3") ? "qwen3" : "llama";
   GgufWriter out;
