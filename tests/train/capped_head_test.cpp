@@ -42,7 +42,9 @@ TEST_P(CappedHead, HasTheGradientsOfAutograd) {
   loss.backward(), plain.backward();
   EXPECT_LT(distance(x.grad(), plain_x.grad()), bfloat16 ? 2e-2 : 1e-4);
   EXPECT_EQ(w.grad().defined(), head_learns);
-  if (head_learns) EXPECT_LT(distance(w.grad(), plain_w.grad()), bfloat16 ? 2e-2 : 1e-4);
+  if (head_learns) {
+    EXPECT_LT(distance(w.grad(), plain_w.grad()), bfloat16 ? 2e-2 : 1e-4);
+  }
 
   const at::NoGradGuard no_gradients;  // what is measured without gradients is the same
   EXPECT_LT(distance(token_log_probabilities(x, head, targets, kTemperature).log_probabilities, ours.log_probabilities.detach()), 1e-6);
