@@ -46,8 +46,13 @@ void put_value(Cached kind, const float* value, std::int64_t position, std::int6
 
 namespace {
 
+void cap_scores(float* scores, std::int64_t total, float cap) {
+  for (std::int64_t i = 0; i < total; ++i) scores[i] = cap * std::tanh(scores[i] / cap);
+}
+
 // One query's scores become weights; returns what to multiply with so that they sum to 1.
-[[gnu::always_inline]] inline float weights_of(float* scores, std::int64_t total) {
+[[gnu::always_inline]] inline float weights_of(float* scores, std::int64_t total, float cap) {
+  if (cap > 0) cap_scores(scores, total, cap);
   float highest = -INFINITY;
   WideLanes most = WideLanes{} - INFINITY;
   std::int64_t k = 0;
@@ -68,7 +73,7 @@ namespace {
 
 // `Queries` query heads that share their keys and values: each lane is loaded once for all of them.
 template <int Queries>
-[[gnu::always_inline]] inline void attend_floats(const float* queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, float* out) {
+[[gnu::always_inline]] inline void attend_floats(const float* queries, std::span<const AttentionBlock> blocks, std::int64_t width, ScoreRule rule, std::int64_t total, float* scores, float* out) {
   std::int64_t done = 0;
   for (const AttentionBlock& block : blocks) {
     const std::int64_t end = block.first + block.count, lane_size = kKeyLane * width;
@@ -85,8 +90,8 @@ template <int Queries>
           a[q] += x * k0, b[q] += x * k1, c[q] += x * k2, d[q] += x * k3;
         }
       }
-      keep_scores(a, from, block, scale, total, scores, done), keep_scores(b, from + kKeyLane, block, scale, total, scores, done);
-      keep_scores(c, from + 2 * kKeyLane, block, scale, total, scores, done), keep_scores(d, from + 3 * kKeyLane, block, scale, total, scores, done);
+      keep_scores(a, from, block, rule.scale, total, scores, done), keep_scores(b, from + kKeyLane, block, rule.scale, total, scores, done);
+      keep_scores(c, from + 2 * kKeyLane, block, rule.scale, total, scores, done), keep_scores(d, from + 3 * kKeyLane, block, rule.scale, total, scores, done);
     }
     for (; from < end; from += kKeyLane) {
       const float* lane = reinterpret_cast<const float*>(block.keys) + from * width;
@@ -96,11 +101,11 @@ template <int Queries>
 #pragma GCC unroll 4
         for (int q = 0; q < Queries; ++q) a[q] += queries[q * width + i] * key;
       }
-      keep_scores(a, from, block, scale, total, scores, done);
+      keep_scores(a, from, block, rule.scale, total, scores, done);
     }
   }
   float inverse[Queries];
-  for (int q = 0; q < Queries; ++q) inverse[q] = weights_of(scores + q * total, total);
+  for (int q = 0; q < Queries; ++q) inverse[q] = weights_of(scores + q * total, total, rule.cap);
 
   std::fill_n(out, Queries * width, 0.0f);
   std::int64_t first = 0;
@@ -148,7 +153,7 @@ CAI_PAIRS inline __m512bh load_pairs(const Pair* p) {
 
 // As attend_floats, of pairs.
 template <int Queries>
-CAI_PAIRS inline void attend_pairs(const float* queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, float* out) {
+CAI_PAIRS inline void attend_pairs(const float* queries, std::span<const AttentionBlock> blocks, std::int64_t width, ScoreRule rule, std::int64_t total, float* scores, float* out) {
   const std::int64_t half = width / 2;
   Pair query[Queries * kWidestPairs / 2];
   to_pairs(queries, Queries * width, query);
@@ -168,8 +173,8 @@ CAI_PAIRS inline void attend_pairs(const float* queries, std::span<const Attenti
           a[q] = add_products(a[q], x, k0), b[q] = add_products(b[q], x, k1), c[q] = add_products(c[q], x, k2), d[q] = add_products(d[q], x, k3);
         }
       }
-      keep_scores(a, from, block, scale, total, scores, done), keep_scores(b, from + kKeyLane, block, scale, total, scores, done);
-      keep_scores(c, from + 2 * kKeyLane, block, scale, total, scores, done), keep_scores(d, from + 3 * kKeyLane, block, scale, total, scores, done);
+      keep_scores(a, from, block, rule.scale, total, scores, done), keep_scores(b, from + kKeyLane, block, rule.scale, total, scores, done);
+      keep_scores(c, from + 2 * kKeyLane, block, rule.scale, total, scores, done), keep_scores(d, from + 3 * kKeyLane, block, rule.scale, total, scores, done);
     }
     for (; from < end; from += kKeyLane) {
       const Pair* lane = reinterpret_cast<const Pair*>(block.keys) + from * half;
@@ -179,11 +184,11 @@ CAI_PAIRS inline void attend_pairs(const float* queries, std::span<const Attenti
 #pragma GCC unroll 4
         for (int q = 0; q < Queries; ++q) a[q] = add_products(a[q], query[q * half + i], key);
       }
-      keep_scores(a, from, block, scale, total, scores, done);
+      keep_scores(a, from, block, rule.scale, total, scores, done);
     }
   }
   float inverse[Queries];
-  for (int q = 0; q < Queries; ++q) inverse[q] = weights_of(scores + q * total, total);
+  for (int q = 0; q < Queries; ++q) inverse[q] = weights_of(scores + q * total, total, rule.cap);
 
   std::fill_n(out, Queries * width, 0.0f);
   std::int64_t first = 0;
@@ -237,33 +242,33 @@ CAI_PAIRS inline void attend_pairs(const float* queries, std::span<const Attenti
     for (std::int64_t i = 0; i < width; ++i) out[q * width + i] *= inverse[q];
 }
 
-CAI_FUSED void attend_all_floats(const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, float* out) {
-  for (; count >= 3; count -= 3, queries += 3 * width, out += 3 * width) attend_floats<3>(queries, blocks, width, scale, total, scores, out);
-  if (count == 2) attend_floats<2>(queries, blocks, width, scale, total, scores, out);
-  if (count == 1) attend_floats<1>(queries, blocks, width, scale, total, scores, out);
+CAI_FUSED void attend_all_floats(const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, ScoreRule rule, std::int64_t total, float* scores, float* out) {
+  for (; count >= 3; count -= 3, queries += 3 * width, out += 3 * width) attend_floats<3>(queries, blocks, width, rule, total, scores, out);
+  if (count == 2) attend_floats<2>(queries, blocks, width, rule, total, scores, out);
+  if (count == 1) attend_floats<1>(queries, blocks, width, rule, total, scores, out);
 }
 
-CAI_PAIRS void attend_all_pairs(const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, float* out) {
-  for (; count >= 3; count -= 3, queries += 3 * width, out += 3 * width) attend_pairs<3>(queries, blocks, width, scale, total, scores, out);
-  if (count == 2) attend_pairs<2>(queries, blocks, width, scale, total, scores, out);
-  if (count == 1) attend_pairs<1>(queries, blocks, width, scale, total, scores, out);
+CAI_PAIRS void attend_all_pairs(const float* queries, std::int64_t count, std::span<const AttentionBlock> blocks, std::int64_t width, ScoreRule rule, std::int64_t total, float* scores, float* out) {
+  for (; count >= 3; count -= 3, queries += 3 * width, out += 3 * width) attend_pairs<3>(queries, blocks, width, rule, total, scores, out);
+  if (count == 2) attend_pairs<2>(queries, blocks, width, rule, total, scores, out);
+  if (count == 1) attend_pairs<1>(queries, blocks, width, rule, total, scores, out);
 }
 
 }  // namespace
 
-void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out, std::int64_t out_stride) {
-  if (attends_in_tiles(kind, width)) return attend_in_tiles(queries, blocks, width, scale, scores, out, out_stride);
+void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, ScoreRule rule, float* scores, float* out, std::int64_t out_stride) {
+  if (attends_in_tiles(kind, width) && rule.cap == 0) return attend_in_tiles(queries, blocks, width, rule.scale, scores, out, out_stride);
   each_row(queries, blocks, [&](std::int64_t r, std::span<const AttentionBlock> seen) {
-    (kind == Cached::kFloat32 ? attend_all_floats : attend_all_pairs)(queries.first + r * queries.stride, queries.heads, seen, width, scale, positions_in(seen), scores, out + r * out_stride);
+    (kind == Cached::kFloat32 ? attend_all_floats : attend_all_pairs)(queries.first + r * queries.stride, queries.heads, seen, width, rule, positions_in(seen), scores, out + r * out_stride);
   });
 }
 
-void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, Inputs& out, std::int64_t row, std::int64_t column) {
-  if (out.in_tiles() && attends_in_tiles(kind, width)) return attend_in_tiles(queries, blocks, width, scale, scores, out, row, column);
-  if (!out.in_tiles()) return attend(kind, queries, blocks, width, scale, scores, out.floats() + row * out.in() + column, out.in());
+void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, ScoreRule rule, float* scores, Inputs& out, std::int64_t row, std::int64_t column) {
+  if (out.in_tiles() && attends_in_tiles(kind, width) && rule.cap == 0) return attend_in_tiles(queries, blocks, width, rule.scale, scores, out, row, column);
+  if (!out.in_tiles()) return attend(kind, queries, blocks, width, rule, scores, out.floats() + row * out.in() + column, out.in());
   const std::int64_t row_width = queries.heads * width;
   std::vector<float> rows(static_cast<std::size_t>(queries.rows * row_width));
-  attend(kind, queries, blocks, width, scale, scores, rows.data(), row_width);
+  attend(kind, queries, blocks, width, rule, scores, rows.data(), row_width);
   for (std::int64_t r = 0; r < queries.rows; ++r)
     for (std::int64_t i = 0; i < row_width; i += 2) *out.words(row + r, column + i) = pair_of(rows[static_cast<std::size_t>(r * row_width + i)], rows[static_cast<std::size_t>(r * row_width + i + 1)]);
 }

@@ -108,6 +108,13 @@ CAI_PAIRS void silu_multiply(const float* x, std::int64_t rows, std::int64_t col
   }
 }
 
+void gelu_multiply(const float* gate, const float* up, std::int64_t n, float* y) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float x = gate[i], inner = 0.7978845608f * (x + 0.044715f * x * x * x);
+    y[i] = 0.5f * x * (1.0f + std::tanh(inner)) * up[i];
+  }
+}
+
 CAI_LANES void take_sums(const float* x, std::int64_t rows, std::int64_t columns, const float* bias, bool adds, float* y, std::int64_t stride) {
   for (std::int64_t r = 0; r < rows; ++r, x += 2 * kGated, y += stride) {
     std::int64_t i = 0;

@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 
 #include "cai/engine/engine.hpp"
 #include "cai/engine/kernels.hpp"
-#include "cai/engine/products.hpp"
+#include "cai/engine/packed_layer.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/llama.hpp"
 
@@ -18,39 +19,11 @@ namespace {
 // Below so many rows a step between two products takes less time than waking the other threads for it.
 constexpr std::int64_t kFewRows = 8;
 
-struct PackedLayer {
-  std::vector<float> attention_norm, ffn_norm, qkv_bias, o_bias, q_norm, k_norm;
-  PackedMatrix qkv, o, gate_up, down;
-};
-
-std::vector<float> copy(const at::Tensor& t) {
-  if (!t.defined()) return {};
-  const at::Tensor c = t.detach().contiguous();
-  return {c.data_ptr<float>(), c.data_ptr<float>() + c.numel()};
-}
-
-PackedMatrix packed(std::initializer_list<at::Tensor> parts, Precision precision) {
-  std::vector<at::Tensor> kept;
-  std::vector<const float*> data;
-  std::vector<std::int64_t> outs;
-  for (const at::Tensor& t : parts) {
-    kept.push_back(t.detach().contiguous());
-    data.push_back(kept.back().data_ptr<float>());
-    outs.push_back(t.size(0));
-  }
-  return PackedMatrix(data, outs, kept.front().size(1), precision);
-}
-
-std::vector<float> joined(std::initializer_list<at::Tensor> parts) {
-  std::vector<float> all;
-  for (const at::Tensor& t : parts) {
-    const std::vector<float> one = copy(t);
-    all.insert(all.end(), one.begin(), one.end());
-  }
-  return all;
-}
-
 const float* data_of(const std::vector<float>& bias) { return bias.empty() ? nullptr : bias.data(); }
+
+void make_room(std::vector<float>& v, std::int64_t n) {
+  if (static_cast<std::int64_t>(v.size()) < n) v.resize(static_cast<std::size_t>(n));
+}
 
 }  // namespace
 
@@ -60,22 +33,27 @@ struct PackedModel::Impl {
   Precision precision = Precision::kFloat32;
   Cached cached = Cached::kFloat32;
   at::Tensor embedding;  // [vocabulary, width] float32, of its own
-  std::vector<float> norm, inverse_frequencies;
+  std::vector<float> norm;
+  std::vector<Turning> turnings;
+  std::vector<std::size_t> turning_of;  // [layers]
   std::vector<PackedLayer> layers;
   PackedMatrix head;
 
   // Buffers of one pass, kept between passes.
-  std::vector<float> hidden, qkv, logits, cosines, sines;
+  std::vector<float> hidden, qkv, logits, branch, both;
   Inputs normed, mixed, activated;
 
   void load(const Llama& model);
   void load(LlamaReader reader);
   void refresh(const Llama& model, std::int64_t unchanged);
   void begin(const ModelConfig& c);
-  void add_layer(const LlamaLayer& from);
-  void rotate(float* head, std::int64_t row) const;
+  void set_norm(const at::Tensor& weight);
   void forward(std::span<const Row> rows, std::span<const std::int64_t> wanted);
+  void enter(std::span<const Row> rows);
+  void take(const std::vector<float>& norm, std::int64_t count, Inputs& to) const;
+  void add(const PackedMatrix& matrix, const Inputs& from, std::int64_t count, const std::vector<float>& bias, const std::vector<float>& norm);
   void attention(std::span<const Row> rows, std::int64_t layer);
+  void feed_forward(const PackedLayer& layer, std::int64_t count);
   void head_logits(std::int64_t first, std::int64_t count);  // into logits, [count, vocabulary]
 };
 
@@ -84,23 +62,19 @@ void PackedModel::Impl::begin(const ModelConfig& c) {
   precision = engine_precision(dtype);
   cached = cached_of(config, dtype);
   layers.clear();
-  inverse_frequencies = copy(rotary_frequencies(config));
+  turnings.clear(), turning_of.clear();
+  std::map<std::pair<bool, bool>, std::size_t> kinds;  // of layers: they rotate, they are windowed
+  for (std::int64_t l = 0; l < config.layers; ++l) {
+    const auto [at, is_new] = kinds.try_emplace({config.rotates(l), config.is_windowed(l)}, turnings.size());
+    turning_of.push_back(at->second);
+    if (is_new) turnings.emplace_back(config, l);
+  }
 }
 
-void PackedModel::Impl::add_layer(const LlamaLayer& from) {
-  PackedLayer to;
-  to.attention_norm = copy(from.attention_norm);
-  to.ffn_norm = copy(from.ffn_norm);
-  to.q_norm = copy(from.q_norm);
-  to.k_norm = copy(from.k_norm);
-  to.qkv_bias = joined({from.q_bias, from.k_bias, from.v_bias});
-  to.o_bias = copy(from.o_bias);
-  to.qkv = packed({from.q, from.k, from.v}, precision);
-  to.o = packed({from.o}, precision);
-  const at::Tensor gate = from.gate.detach().contiguous(), up = from.up.detach().contiguous();
-  to.gate_up = PackedMatrix::gated(gate.data_ptr<float>(), up.data_ptr<float>(), gate.size(0), gate.size(1), precision);
-  to.down = packed({from.down}, precision);
-  layers.push_back(std::move(to));
+// The final norm, with what the logits are divided by.
+void PackedModel::Impl::set_norm(const at::Tensor& weight) {
+  norm = floats_of(weight);
+  for (float& w : norm) w /= static_cast<float>(config.logit_divisor);
 }
 
 void PackedModel::Impl::load(const Llama& model) {
@@ -109,51 +83,35 @@ void PackedModel::Impl::load(const Llama& model) {
 }
 
 void PackedModel::Impl::refresh(const Llama& model, std::int64_t unchanged) {
-  layers.resize(static_cast<std::size_t>(unchanged));
-  for (std::size_t i = layers.size(); i < model.layers.size(); ++i) add_layer(model.layers[i]);
-  norm = copy(model.norm);
+  layers.erase(layers.begin() + unchanged, layers.end());
+  for (std::size_t i = layers.size(); i < model.layers.size(); ++i) layers.emplace_back(model.layers[i], config, precision);
+  set_norm(model.norm);
   if (unchanged > 0) return;
   embedding = model.embedding.detach().clone();
-  head = packed({model.head}, precision);
+  head = packed_matrix({model.head}, precision);
 }
 
 void PackedModel::Impl::load(LlamaReader reader) {
   begin(reader.config());
   embedding = reader.embedding();
-  for (std::int64_t i = 0; i < config.layers; ++i) add_layer(reader.layer(i));
-  norm = copy(reader.norm());
-  head = packed({config.tied_head ? embedding : reader.head()}, precision);
+  for (std::int64_t i = 0; i < config.layers; ++i) layers.emplace_back(reader.layer(i), config, precision);
+  set_norm(reader.norm());
+  head = packed_matrix({config.tied_head ? embedding : reader.head()}, precision);
   reader.nothing_left();
-}
-
-// Half-split rotation of one head at the row's position.
-void PackedModel::Impl::rotate(float* x, std::int64_t row) const {
-  const std::int64_t half = config.head_width / 2;
-  const float* c = cosines.data() + row * half;
-  const float* s = sines.data() + row * half;
-  for (std::int64_t i = 0; i < half; ++i) {
-    const float a = x[i], b = x[i + half];
-    x[i] = a * c[i] - b * s[i];
-    x[i + half] = b * c[i] + a * s[i];
-  }
 }
 
 void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer) {
   const std::int64_t width = config.head_width, group = config.heads / config.kv_heads;
   const std::int64_t stride = (config.heads + 2 * config.kv_heads) * width;
+  const std::int64_t count = static_cast<std::int64_t>(rows.size()), sliding = config.window_of(layer);
   const PackedLayer& weights = layers[static_cast<std::size_t>(layer)];
-  const std::int64_t count = static_cast<std::int64_t>(rows.size());
+  const Turning& turning = turnings[turning_of[static_cast<std::size_t>(layer)]];
 
   // Keys and values of every row first: a row of a prompt sees the rows before it in the same pass.
 #pragma omp parallel for schedule(static) if (count >= kFewRows)
   for (std::int64_t r = 0; r < count; ++r) {
     float* row = qkv.data() + r * stride;
-    for (std::int64_t h = 0; h < config.heads + config.kv_heads; ++h) {
-      float* x = row + h * width;
-      const std::vector<float>& head_norm = h < config.heads ? weights.q_norm : weights.k_norm;
-      if (!head_norm.empty()) rms_norm(x, head_norm.data(), width, config.norm_epsilon, x);
-      rotate(x, r);
-    }
+    turn_heads(weights, turning, config, r, row);
     Sequence& s = *rows[static_cast<std::size_t>(r)].sequence;
     const std::int64_t at = rows[static_cast<std::size_t>(r)].position - s.shared();
     for (std::int64_t h = 0; h < config.kv_heads; ++h) {
@@ -163,13 +121,13 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
   }
 
   // Neighbours in a text go together: they see nearly the same positions.
-  const std::int64_t together = config.sliding_window > 0 ? 1 : std::max<std::int64_t>(1, kQueries / group);
+  const std::int64_t together = sliding > 0 ? 1 : std::max<std::int64_t>(1, kQueries / group);
   std::vector<std::int64_t> firsts;
   for (std::int64_t r = 0; r < count; ++r) {
     const bool next = r > 0 && rows[static_cast<std::size_t>(r)].sequence == rows[static_cast<std::size_t>(r - 1)].sequence && rows[static_cast<std::size_t>(r)].position == rows[static_cast<std::size_t>(r - 1)].position + 1;
     if (!next || r - firsts.back() == together) firsts.push_back(r);
   }
-  const float scale = 1.0f / std::sqrt(static_cast<float>(width));
+  const ScoreRule rule(config.attention_scale > 0 ? static_cast<float>(config.attention_scale) : 1.0f / std::sqrt(static_cast<float>(width)), static_cast<float>(config.attention_cap));
   const std::int64_t tasks = static_cast<std::int64_t>(firsts.size()) * config.kv_heads;
   firsts.push_back(count);
   const int chunk = static_cast<int>(std::clamp<std::int64_t>(tasks / 32, 1, 8));
@@ -182,7 +140,7 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
       const Row& last = rows[static_cast<std::size_t>(after - 1)];
       Sequence& s = *last.sequence;
       const std::int64_t end = last.position + 1, shared = s.shared();
-      const std::int64_t begin = config.sliding_window > 0 ? std::max<std::int64_t>(0, end - config.sliding_window) : 0;
+      const std::int64_t begin = sliding > 0 ? std::max<std::int64_t>(0, end - sliding) : 0;
       AttentionBlock blocks[2];
       std::size_t n = 0;
       if (begin < shared)
@@ -190,8 +148,76 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
       const std::int64_t own = std::max(begin, shared);
       if (own < end) blocks[n++] = {s.cache->keys_of(layer, h), s.cache->values_of(layer, h), own - shared, end - own};
       room.resize(static_cast<std::size_t>(kQueries * end));
-      attend(cached, {qkv.data() + first * stride + h * group * width, after - first, group, stride}, std::span<const AttentionBlock>(blocks, n), width, scale, room.data(),
+      attend(cached, {qkv.data() + first * stride + h * group * width, after - first, group, stride}, std::span<const AttentionBlock>(blocks, n), width, rule, room.data(),
              mixed, first, h * group * width);
+    }
+  }
+}
+
+// Embeds the rows and makes the angles of their positions.
+void PackedModel::Impl::enter(std::span<const Row> rows) {
+  const std::int64_t count = static_cast<std::int64_t>(rows.size()), width = config.width;
+  const float* const embedded = embedding.data_ptr<float>();
+  const float scale = static_cast<float>(config.embedding_scale);
+  make_room(hidden, count * width);
+  for (Turning& t : turnings) make_room(t.cosines, count * t.half()), make_room(t.sines, count * t.half());
+#pragma omp parallel for schedule(static) if (count >= kFewRows)
+  for (std::int64_t r = 0; r < count; ++r) {
+    const Row& row = rows[static_cast<std::size_t>(r)];
+    const int token = row.sequence->tokens[static_cast<std::size_t>(row.position)];
+    float* const to = hidden.data() + r * width;
+    std::copy_n(embedded + token * width, width, to);
+    for (std::int64_t i = 0; i < width && scale != 1; ++i) to[i] *= scale;
+    for (Turning& t : turnings) t.turn_to(row.position, r);
+  }
+}
+
+// What a product takes: the states, normed where there is a norm before.
+void PackedModel::Impl::take(const std::vector<float>& before, std::int64_t count, Inputs& to) const {
+  const std::int64_t width = config.width;
+#pragma omp parallel if (count >= kFewRows)
+  {
+    std::vector<float> scratch;
+#pragma omp for schedule(static)
+    for (std::int64_t r = 0; r < count; ++r) {
+      float* const row = to.room(r, scratch);
+      if (before.empty()) std::copy_n(hidden.data() + r * width, width, row);
+      else rms_norm(hidden.data() + r * width, before.data(), width, config.norm_epsilon, row);
+      to.put(r, row);
+    }
+  }
+}
+
+// The states grow by the matrix' products, which are normed where there is a norm after, and scaled where the model has that.
+void PackedModel::Impl::add(const PackedMatrix& matrix, const Inputs& from, std::int64_t count, const std::vector<float>& bias, const std::vector<float>& after) {
+  if (after.empty() && config.residual_scale == 1) return matrix.multiply(from, count, hidden.data(), data_of(bias), true);
+  const std::int64_t width = config.width;
+  const float scale = static_cast<float>(config.residual_scale);
+  make_room(branch, count * width);
+  matrix.multiply(from, count, branch.data(), data_of(bias));
+#pragma omp parallel for schedule(static) if (count >= kFewRows)
+  for (std::int64_t r = 0; r < count; ++r) {
+    float *const more = branch.data() + r * width, *const to = hidden.data() + r * width;
+    if (!after.empty()) rms_norm(more, after.data(), width, config.norm_epsilon, more);
+    for (std::int64_t i = 0; i < width; ++i) to[i] += scale * more[i];
+  }
+}
+
+// `normed` becomes `activated`.
+void PackedModel::Impl::feed_forward(const PackedLayer& layer, std::int64_t count) {
+  const std::int64_t ffn = config.ffn_width;
+  activated.start(count, ffn, layer.down.takes_tiles());
+  if (!config.gelu) return layer.gate_up.multiply(normed, count, activated);
+  make_room(both, count * 2 * ffn);
+  layer.gate_up.multiply(normed, count, both.data());
+#pragma omp parallel if (count >= kFewRows)
+  {
+    std::vector<float> scratch;
+#pragma omp for schedule(static)
+    for (std::int64_t r = 0; r < count; ++r) {
+      float* const row = activated.room(r, scratch);
+      gelu_multiply(both.data() + 2 * r * ffn, both.data() + (2 * r + 1) * ffn, ffn, row);
+      activated.put(r, row);
     }
   }
 }
@@ -199,44 +225,15 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
 // Leaves the normed final states of the wanted rows in `hidden`.
 void PackedModel::Impl::forward(std::span<const Row> rows, std::span<const std::int64_t> wanted) {
   std::int64_t count = static_cast<std::int64_t>(rows.size());
-  const std::int64_t width = config.width, half = config.head_width / 2;
-  const std::int64_t qkv_width = (config.heads + 2 * config.kv_heads) * config.head_width;
-  const std::int64_t mixed_width = config.heads * config.head_width, ffn = config.ffn_width;
-  auto room = [](std::vector<float>& v, std::int64_t n) {
-    if (static_cast<std::int64_t>(v.size()) < n) v.resize(static_cast<std::size_t>(n));
-  };
-  const float* const embedded = embedding.data_ptr<float>();
-  room(hidden, count * width), room(qkv, count * qkv_width), room(cosines, count * half), room(sines, count * half);
-
-#pragma omp parallel for schedule(static) if (count >= kFewRows)
-  for (std::int64_t r = 0; r < count; ++r) {
-    const Row& row = rows[static_cast<std::size_t>(r)];
-    const int token = row.sequence->tokens[static_cast<std::size_t>(row.position)];
-    std::copy_n(embedded + token * width, width, hidden.data() + r * width);
-    for (std::int64_t i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(row.position) * inverse_frequencies[static_cast<std::size_t>(i)];
-      cosines[static_cast<std::size_t>(r * half + i)] = std::cos(angle);
-      sines[static_cast<std::size_t>(r * half + i)] = std::sin(angle);
-    }
-  }
-  const auto norm_into = [&](const std::vector<float>& weight, Inputs& to) {
-#pragma omp parallel if (count >= kFewRows)
-    {
-      std::vector<float> scratch;
-#pragma omp for schedule(static)
-      for (std::int64_t r = 0; r < count; ++r) {
-        float* const row = to.room(r, scratch);
-        rms_norm(hidden.data() + r * width, weight.data(), width, config.norm_epsilon, row);
-        to.put(r, row);
-      }
-    }
-  };
+  const std::int64_t width = config.width;
+  make_room(qkv, count * (config.heads + 2 * config.kv_heads) * config.head_width);
+  enter(rows);
   for (std::int64_t l = 0; l < config.layers; ++l) {
     const PackedLayer& layer = layers[static_cast<std::size_t>(l)];
     normed.start(count, width, layer.qkv.takes_tiles());
-    norm_into(layer.attention_norm, normed);
+    take(layer.attention_norm, count, normed);
     layer.qkv.multiply(normed, count, qkv.data(), data_of(layer.qkv_bias));
-    mixed.start(count, mixed_width, layer.o.takes_tiles());
+    mixed.start(count, config.heads * config.head_width, layer.o.takes_tiles());
     attention(rows, l);
     if (l == config.layers - 1) {  // of the others no more is needed than their keys and values
       count = static_cast<std::int64_t>(wanted.size());
@@ -248,12 +245,11 @@ void PackedModel::Impl::forward(std::span<const Row> rows, std::span<const std::
       }
       if (count == 0) return;
     }
-    layer.o.multiply(mixed, count, hidden.data(), data_of(layer.o_bias), true);
+    add(layer.o, mixed, count, layer.o_bias, layer.attention_post_norm);
     normed.start(count, width, layer.gate_up.takes_tiles());
-    norm_into(layer.ffn_norm, normed);
-    activated.start(count, ffn, layer.down.takes_tiles());
-    layer.gate_up.multiply(normed, count, activated);
-    layer.down.multiply(activated, count, hidden.data(), nullptr, true);
+    take(layer.ffn_norm, count, normed);
+    feed_forward(layer, count);
+    add(layer.down, activated, count, {}, layer.ffn_post_norm);
   }
 #pragma omp parallel for schedule(static) if (count >= kFewRows)
   for (std::int64_t r = 0; r < count; ++r) rms_norm(hidden.data() + r * width, norm.data(), width, config.norm_epsilon, hidden.data() + r * width);
@@ -262,6 +258,10 @@ void PackedModel::Impl::forward(std::span<const Row> rows, std::span<const std::
 void PackedModel::Impl::head_logits(std::int64_t first, std::int64_t count) {
   if (static_cast<std::int64_t>(logits.size()) < count * config.vocabulary) logits.resize(static_cast<std::size_t>(count * config.vocabulary));
   head.multiply(hidden.data() + first * config.width, count, logits.data());
+  const float cap = static_cast<float>(config.logit_cap);
+  if (cap == 0) return;
+#pragma omp parallel for schedule(static)
+  for (std::int64_t i = 0; i < count * config.vocabulary; ++i) logits[static_cast<std::size_t>(i)] = cap * std::tanh(logits[static_cast<std::size_t>(i)] / cap);
 }
 
 void KeyValues::copy(KeyValues& other, std::int64_t first) {

@@ -128,6 +128,19 @@ CAI_WIDE void through_softmax(const float* weights, std::int64_t n, float scale,
   for (std::int64_t i = 0; i < n; ++i) gradients[i] = scale * weights[i] * (gradients[i] - along);
 }
 
+// Scores s become cap tanh(scale s / cap) / scale: weigh() multiplies them with the scale.
+void cap_scores(float* scores, std::int64_t n, float scale, float cap) {
+  for (std::int64_t i = 0; i < n; ++i) scores[i] = cap * std::tanh(scores[i] * scale / cap) / scale;
+}
+
+// Slopes towards capped scores become those towards the scores: times 1 - tanh^2. A weight is exp(capped score - total); where it is 0 its slope is.
+void through_cap(const float* weights, std::int64_t n, float total, float cap, float* slopes) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float t = weights[i] > 0 ? (std::log(weights[i]) + total) / cap : 0.0f;
+    slopes[i] *= 1.0f - t * t;
+  }
+}
+
 CAI_WIDE float dot(const float* a, const float* b, std::int64_t n) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -174,6 +187,7 @@ struct Task {
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::int64_t to = segment.start + first + r + 1, at = shape.window > 0 ? std::max<std::int64_t>(0, to - shape.window) : 0;
       const std::int64_t mine = (begin() + first + r) * shape.heads + head(g);
+      if (shape.cap > 0) cap_scores(scores + r * row() + at, to - at, shape.scale(), static_cast<float>(shape.cap));
       const float total = weigh(scores + r * row(), at, to, padded(seen), shape.scale(), known ? known[mine] : NAN);
       if (!known) totals[mine] = total;
     }
@@ -220,8 +234,10 @@ void attend_floats_backward(const float* q, const float* k, const float* v, cons
         const std::int64_t at = (task.begin() + first) * shape.q_row() + task.head(g) * shape.width, row = task.row();
         task.weights(q, k_across, g, first, rows, seen, weights.data(), nullptr, totals);
         product({d_out + at, shape.q_row()}, {v_across.data(), row}, rows, padded(seen), shape.width, slopes.data(), row, false);
-        for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t r = 0; r < rows; ++r) {
           through_softmax(weights.data() + r * row, padded(seen), shape.scale(), dot(d_out + at + r * shape.q_row(), out + at + r * shape.q_row(), shape.width), slopes.data() + r * row);
+          if (shape.cap > 0) through_cap(weights.data() + r * row, padded(seen), totals[(task.begin() + first + r) * shape.heads + task.head(g)], static_cast<float>(shape.cap), slopes.data() + r * row);
+        }
         task.segment.by_piece(seen, [&](const AttentionLayout::Piece& piece, std::int64_t position, std::int64_t count) {
           const std::int64_t rows_at = piece.begin * shape.k_row() + task.kv_head * shape.width;
           product({slopes.data() + position, row}, {k + rows_at, shape.k_row()}, rows, shape.width, count, d_q + at, shape.q_row(), position > 0);
@@ -257,16 +273,16 @@ float* floats(const at::Tensor& t) { return t.data_ptr<float>(); }
 
 }  // namespace
 
-Attended attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionLayout& layout, std::int64_t window, bool rounds) {
-  const AttentionShape shape{q.size(1), k.size(1), q.size(2), window};
+Attended attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionLayout& layout, const AttentionRule& rule, bool rounds) {
+  const AttentionShape shape{q.size(1), k.size(1), q.size(2), rule.window, rule.scale, rule.cap};
   Attended made{at::empty({q.size(0), shape.q_row()}, q.options()), at::empty({q.size(0), shape.heads}, q.options())};
   (rounds && tiles_attend(shape) ? attend_tiles : attend_floats)(floats(q), floats(k), floats(v), layout, shape, floats(made.out), floats(made.totals));
   return made;
 }
 
 AttentionSlopes attend_backward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Attended& attended, const at::Tensor& slopes_of_out, const AttentionLayout& layout,
-                                std::int64_t window, bool rounds) {
-  const AttentionShape shape{q.size(1), k.size(1), q.size(2), window};
+                                const AttentionRule& rule, bool rounds) {
+  const AttentionShape shape{q.size(1), k.size(1), q.size(2), rule.window, rule.scale, rule.cap};
   AttentionSlopes d{at::empty_like(q), at::zeros_like(k), at::zeros_like(v)};
   const std::size_t tasks = layout.segments.size() * static_cast<std::size_t>(shape.kv_heads);
   EarlierSlopes earlier{std::vector<std::vector<float>>(tasks), std::vector<std::vector<float>>(tasks)};
@@ -279,33 +295,33 @@ AttentionSlopes attend_backward(const at::Tensor& q, const at::Tensor& k, const 
 namespace {
 
 struct KeptLayout : torch::CustomClassHolder {
-  explicit KeptLayout(std::shared_ptr<const AttentionLayout> l) : layout(std::move(l)) {}
+  KeptLayout(std::shared_ptr<const AttentionLayout> l, const AttentionRule& r) : layout(std::move(l)), rule(r) {}
   std::shared_ptr<const AttentionLayout> layout;
+  AttentionRule rule;
 };
 
 struct Attention : torch::autograd::Function<Attention> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const std::shared_ptr<const AttentionLayout>& layout,
-                            std::int64_t window) {
+                            const AttentionRule& rule) {
     const at::Tensor q = queries.contiguous(), k = keys.contiguous(), v = values.contiguous();
-    const Attended made = attend(q, k, v, *layout, window, false);
+    const Attended made = attend(q, k, v, *layout, rule, false);
     context->save_for_backward({q, k, v, made.out, made.totals});
-    context->saved_data["layout"] = c10::IValue::make_capsule(c10::make_intrusive<KeptLayout>(layout));
-    context->saved_data["window"] = window;
+    context->saved_data["layout"] = c10::IValue::make_capsule(c10::make_intrusive<KeptLayout>(layout, rule));
     return made.out;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const AttentionLayout& layout = *c10::static_intrusive_pointer_cast<KeptLayout>(context->saved_data["layout"].toCapsule())->layout;
-    const AttentionSlopes d = attend_backward(saved[0], saved[1], saved[2], {saved[3], saved[4]}, gradients[0].contiguous(), layout, context->saved_data["window"].toInt(), false);
+    const auto kept = c10::static_intrusive_pointer_cast<KeptLayout>(context->saved_data["layout"].toCapsule());
+    const AttentionSlopes d = attend_backward(saved[0], saved[1], saved[2], {saved[3], saved[4]}, gradients[0].contiguous(), *kept->layout, kept->rule, false);
     return {d.q, d.k, d.v, at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
-at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::shared_ptr<const AttentionLayout> layout, std::int64_t window) {
-  return Attention::apply(q, k, v, layout, window);
+at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::shared_ptr<const AttentionLayout> layout, const AttentionRule& rule) {
+  return Attention::apply(q, k, v, layout, rule);
 }
 
 }  // namespace cai

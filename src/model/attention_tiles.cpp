@@ -217,7 +217,7 @@ CAI_TILES void add_turned(const std::vector<float>& from, std::int64_t row, std:
 
 }  // namespace
 
-bool tiles_attend(const AttentionShape& shape) { return has_amx() && shape.width % kRows == 0; }
+bool tiles_attend(const AttentionShape& shape) { return has_amx() && shape.width % kRows == 0 && shape.cap == 0; }
 
 CAI_TILES void attend_tiles(const float* q, const float* k, const float* v, const AttentionLayout& layout, const AttentionShape& shape, float* out, float* totals) {
   const std::int64_t tasks = static_cast<std::int64_t>(layout.segments.size()) * shape.kv_heads, width = shape.width;

@@ -28,7 +28,8 @@ struct Stored {
   GgufType type;
   std::vector<std::int64_t> shape;
   std::span<const std::byte> bytes;
-  std::int64_t interleaved_heads = 0;  // llama.cpp stores q and k of architecture llama with the two halves of each head interleaved
+  std::int64_t interleaved_heads = 0;  // llama.cpp stores q and k of some architectures with the two halves of each head interleaved
+  bool is_less_one = false;            // the weight of a norm, less 1
 };
 
 struct Weights {
@@ -55,6 +56,7 @@ struct Weights {
       const auto rows = t.size(0), heads = from.interleaved_heads;
       t = t.view({heads, rows / heads / 2, 2, -1}).transpose(1, 2).reshape({rows, -1});
     }
+    if (from.is_less_one) t.add_(1);
     return t;
   }
 
@@ -70,36 +72,66 @@ Stored stored(const SafeTensor& t, const std::string& file) {
   return {type->second, t.shape, t.bytes};
 }
 
-Weights hf_weights(const fs::path& folder) {
+// Tensors that hold several of a layer's become those.
+void split_fused(Weights& weights, const ModelConfig& c) {
+  const std::vector<FusedTensor> all = fused_tensors(c);
+  for (std::int64_t i = 0; i < c.layers && !all.empty(); ++i)
+    for (const FusedTensor& fused : all) {
+      const std::string at = "model.layers." + std::to_string(i) + ".";
+      const auto found = weights.stored.find(at + fused.hf);
+      if (found == weights.stored.end()) continue;  // take() names what is missing
+      const Stored whole = found->second;
+      std::int64_t rows = 0, row = 0;
+      for (const LayerTensor& part : fused.parts) rows += part.shape[0];
+      if (whole.shape != std::vector<std::int64_t>{rows, c.width}) continue;
+      const std::size_t size = whole.bytes.size() / static_cast<std::size_t>(rows);
+      for (const LayerTensor& part : fused.parts) {
+        weights.stored[at + part.hf] = {whole.type, part.shape, whole.bytes.subspan(static_cast<std::size_t>(row) * size, static_cast<std::size_t>(part.shape[0]) * size)};
+        row += part.shape[0];
+      }
+      weights.stored.erase(at + fused.hf);
+    }
+}
+
+Weights hf_weights(const fs::path& folder, const ModelConfig& config) {
   const HfTensors read = read_hf_tensors(folder);
   Weights weights{.file = folder.string(), .stored = {}, .maps = read.maps};
   for (const auto& [file, t] : read.tensors) weights.stored.emplace(t.name, stored(t, file));
+  split_fused(weights, config);
+  for (auto& [name, t] : weights.stored) t.is_less_one = config.norms_less_one && is_norm(name);
   return weights;
 }
 
 // "" for none.
-std::string hf_name(const std::string& gguf, const std::vector<LayerTensor>& layer) {
+std::string hf_name(const std::string& gguf, const std::vector<LayerTensor>& layer, const std::vector<FusedTensor>& fused) {
   if (gguf == "token_embd.weight") return "model.embed_tokens.weight";
   if (gguf == "output_norm.weight") return "model.norm.weight";
   if (gguf == "output.weight") return "lm_head.weight";
   const auto dot = gguf.rfind("blk.", 0) == 0 ? gguf.find('.', 4) : gguf.npos;
+  if (dot == gguf.npos) return "";
+  const std::string name = gguf.substr(dot + 1), at = "model.layers." + gguf.substr(4, dot - 4) + ".";
+  for (const FusedTensor& t : fused)
+    if (name == t.gguf) return at + t.hf;
   for (const LayerTensor& t : layer)
-    if (dot != gguf.npos && gguf.substr(dot + 1) == t.gguf) return "model.layers." + gguf.substr(4, dot - 4) + "." + t.hf;
+    if (name == t.gguf) return at + t.hf;
   return "";
 }
 
 Weights gguf_weights(const GgufFile& gguf, const ModelConfig& config, const std::string& file) {
   Weights weights{.file = file, .stored = {}, .maps = gguf.maps};
-  const bool interleaved = config.architecture == "LlamaForCausalLM";
+  const bool interleaved = has_interleaved_heads(config);
   const std::vector<LayerTensor> layer = layer_tensors(config);
+  const std::vector<FusedTensor> fused = fused_tensors(config);
   for (const GgufTensor& t : gguf.tensors) {
-    const std::string name = hf_name(t.name, layer);
+    if (is_rope_tensor(t.name)) continue;  // the config has what they say
+    const std::string name = hf_name(t.name, layer, fused);
     if (name.empty()) throw InputError(file + ": tensor " + in_quotes(t.name) + " is not one of a Llama-family model");
     Stored one{t.type, t.shape, t.bytes};
     if (interleaved && t.name.ends_with("attn_q.weight")) one.interleaved_heads = config.heads;
     if (interleaved && t.name.ends_with("attn_k.weight")) one.interleaved_heads = config.kv_heads;
     weights.stored.emplace(name, std::move(one));
   }
+  split_fused(weights, config);
   return weights;
 }
 
@@ -148,6 +180,27 @@ std::string gguf_fingerprint(const fs::path& file) {
   return sha256(all);
 }
 
+// All weights as HF files of this model have them.
+std::vector<std::pair<std::string, at::Tensor>> hf_named_weights(const Llama& model) {
+  const std::vector<FusedTensor> all = fused_tensors(model.config);
+  std::vector<std::pair<std::string, at::Tensor>> weights;
+  for (const auto& [name, t] : model.named_weights()) {
+    const std::string of_layer = name.starts_with("model.layers.") ? name.substr(name.find('.', 13) + 1) : "";
+    const auto at = name.substr(0, name.size() - of_layer.size());
+    std::vector<at::Tensor> parts;
+    bool is_part = false;
+    for (const FusedTensor& fused : all) {
+      for (const LayerTensor& part : fused.parts) is_part = is_part || of_layer == part.hf;
+      if (of_layer != fused.parts.front().hf) continue;
+      const LlamaLayer& layer = model.layers[static_cast<std::size_t>(std::stol(at.substr(13)))];
+      for (const LayerTensor& part : fused.parts) parts.push_back(layer.*part.tensor);
+      weights.emplace_back(at + fused.hf, at::cat(parts).detach());
+    }
+    if (!is_part) weights.emplace_back(name, model.config.norms_less_one && is_norm(name) ? t.detach() - 1 : t);
+  }
+  return weights;
+}
+
 std::string save_weights(const Llama& model, const at::Tensor& score, const fs::path& folder, const std::string& dtype) {
   if (dtype != "float32" && dtype != "bfloat16") throw UsageError("dtype " + dtype + "; accepted: float32, bfloat16");
   std::vector<at::Tensor> kept;
@@ -157,8 +210,9 @@ std::string save_weights(const Llama& model, const at::Tensor& score, const fs::
     const at::Tensor& k = kept.back();
     tensors.push_back({name, dtype == "float32" ? "F32" : "BF16", k.sizes().vec(), {static_cast<const std::byte*>(k.data_ptr()), static_cast<std::size_t>(k.nbytes())}});
   };
-  kept.reserve(model.layers.size() * 16 + 8);
-  for (const auto& [name, t] : model.named_weights())
+  const auto weights = hf_named_weights(model);
+  kept.reserve(weights.size() + 1);
+  for (const auto& [name, t] : weights)
     if (!score.defined() || name != "lm_head.weight") add(name, t);
   if (score.defined()) add("score.weight", score);
   return write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
@@ -177,7 +231,8 @@ LlamaReader::LlamaReader(const fs::path& path) {
     const ModelConfig config = parse_model_config(gguf, file.string());
     impl_ = std::make_unique<Impl>(Impl{config, gguf_weights(gguf, config, file.string())});
   } else {
-    impl_ = std::make_unique<Impl>(Impl{parse_model_config(read_config(path), (path / "config.json").string()), hf_weights(path)});
+    impl_ = std::make_unique<Impl>(Impl{parse_model_config(read_config(path), (path / "config.json").string()), {}});
+    impl_->weights = hf_weights(path, impl_->config);
     if (has_own_head(impl_->weights, impl_->config)) impl_->config.tied_head = false;
   }
 }
@@ -233,7 +288,7 @@ std::shared_ptr<RewardModel> load_reward_model(const fs::path& path, bool bfloat
   if (!fs::exists(file)) throw InputError(path.string(), 0, "not a reward checkpoint: no config.json");
   const Json json = read_config(path);
   const ModelConfig config = parse_model_config(json, file.string());
-  Weights weights = hf_weights(path);
+  Weights weights = hf_weights(path, config);
   if (!weights.stored.contains("score.weight")) throw InputError(path.string(), 0, "not a reward checkpoint: no tensor \"score.weight\"");
   auto model = std::make_shared<RewardModel>();
   model->score = weights.take("score.weight", {1, config.width});

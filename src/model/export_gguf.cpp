@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <map>
+#include <set>
 
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
@@ -11,6 +12,7 @@
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/layer_tensors.hpp"
 #include "cai/model/llama.hpp"
+#include "cai/model/rotary.hpp"
 
 namespace cai {
 namespace {
@@ -121,7 +123,7 @@ at::Tensor interleaved(const at::Tensor& t, std::int64_t heads) {
 at::Tensor frequency_divisors(const ModelConfig& c) {
   ModelConfig plain = c;
   plain.rope_scaling = {};
-  return rotary_frequencies(plain) / rotary_frequencies(c);
+  return rotary_frequencies(plain).frequencies / rotary_frequencies(c).frequencies;
 }
 
 void write_shape(GgufWriter& out, const ModelConfig& c, const std::string& kind) {
@@ -154,7 +156,7 @@ void write_tensors(GgufWriter& out, const Llama& model, const std::string& kind,
     return t.tensor == &LlamaLayer::k || t.tensor == &LlamaLayer::k_bias ? c.kv_heads : 0;
   };
   add("token_embd.weight", model.embedding);
-  if (c.rope_scaling.factor != 1) add("rope_freqs.weight", frequency_divisors(c));
+  if (c.rope_scaling.kind != RopeKind::kNone) add("rope_freqs.weight", frequency_divisors(c));
   for (std::size_t i = 0; i < model.layers.size(); ++i)
     for (const LayerTensor& t : layer_tensors(c)) {
       const at::Tensor& weight = model.layers[i].*t.tensor;
@@ -173,8 +175,13 @@ std::string kind_of(const ModelConfig& c) {
 
 std::string gguf_problem(const ModelConfig& c) {
   const std::string kind = kind_of(c);
-  if (c.rope_scaling.factor != 1 && kind != "llama")
+  static const std::set<std::string> written = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM",
+                                                "Qwen3ForCausalLM"};
+  if (!written.contains(c.architecture)) return "a GGUF file of " + c.architecture + " is not written";
+  if (!c.windowed.empty()) return "a GGUF file has no place for a sliding window in some layers only";
+  if (c.rope_scaling.kind != RopeKind::kNone && kind != "llama")
     return "a GGUF file of the architecture " + kind + " has no place for scaled rotary frequencies";
+  if (rotary_frequencies(c).scale != 1) return "a GGUF file has no place for scaled cosines and sines";
   if (c.output_bias && kind != "llama")
     return "a GGUF file of the architecture " + kind + " has no place for a bias of the attention's output";
   return "";

@@ -45,12 +45,12 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
 
 at::Tensor rotated(const at::Tensor& input, const at::Tensor& cosines, const at::Tensor& sines, float sign) {
   const at::Tensor x = input.contiguous();
-  const std::int64_t n = x.size(0), heads = x.size(1), half = x.size(2) / 2;
+  const std::int64_t n = x.size(0), heads = x.size(1), width = x.size(2), half = cosines.size(1);
   at::Tensor y = at::empty_like(x);
   const float *from = x.data_ptr<float>(), *c = cosines.data_ptr<float>(), *s = sines.data_ptr<float>();
   float* to = y.data_ptr<float>();
 #pragma omp parallel for schedule(static)
-  for (std::int64_t r = 0; r < n; ++r) rotate_row(from + r * heads * 2 * half, c + r * half, s + r * half, heads, half, sign, to + r * heads * 2 * half);
+  for (std::int64_t r = 0; r < n; ++r) rotate_row(from + r * heads * width, c + r * half, s + r * half, heads, width, half, sign, to + r * heads * width);
   return y;
 }
 

@@ -10,6 +10,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/model/half_products.hpp"
+#include "cai/model/linear.hpp"
 #include "cai/model/rows.hpp"
 
 namespace cai {
@@ -20,28 +21,7 @@ using torch::autograd::variable_list;
 
 constexpr std::int64_t kChunk = 64;  // rows whose part of a norm's or a bias's gradient is summed on its own, so that threads do not matter
 
-// The gradient of a weight that learns, float32, grows by `part`, bfloat16. Autograd would add a copy in float32: twice the memory to go through, for each pass.
-void add_to_gradient(at::Tensor weight, const at::Tensor& part) {
-  at::Tensor& gradient = weight.mutable_grad();
-  if (!gradient.defined()) {
-    gradient = part.to(at::kFloat);
-    return;
-  }
-  add_halves_to(gradient, part);
-}
-
-// Adds to the gradients of stacked weights, those that learn, what x gives them.
-void learn(const std::vector<at::Tensor>& weights, const at::Tensor& slopes, const at::Tensor& x) {
-  if (std::none_of(weights.begin(), weights.end(), [](const at::Tensor& w) { return w.requires_grad(); })) return;
-  const at::Tensor all = product(slopes.t(), x);
-  std::int64_t from = 0;
-  for (const at::Tensor& w : weights) {
-    if (w.requires_grad()) add_to_gradient(w, all.narrow(0, from, w.size(0)));
-    from += w.size(0);
-  }
-}
-
-// The same for a norm or a bias: `parts` [chunks, n] are summed.
+// The gradient of a norm or a bias that learns grows by the sum of `parts` [chunks, n].
 void learn(at::Tensor weight, const at::Tensor& parts) {
   if (!weight.defined() || !weight.requires_grad()) return;
   at::Tensor& gradient = weight.mutable_grad();
@@ -131,11 +111,12 @@ struct Heads {
 
 class QueryKeyValue {
  public:
-  QueryKeyValue(const Kept& kept, const at::Tensor& products) : config_(kept.config), positions_(kept.positions), rows_(kept.positions.cosines.size(0)), products_(products) {
+  QueryKeyValue(const Kept& kept, std::int64_t rows, const at::Tensor& products) : config_(kept.config), positions_(kept.positions), rows_(rows), products_(products) {
     const LlamaLayer& l = kept.layer;
     const std::int64_t heads = config_.heads, kv_heads = config_.kv_heads, width = config_.head_width;
-    q = {0, heads, l.q_bias, l.q_norm, true};
-    k = {heads * width, kv_heads, l.k_bias, l.k_norm, true};
+    const bool turns = positions_.cosines.defined();
+    q = {0, heads, l.q_bias, l.q_norm, turns};
+    k = {heads * width, kv_heads, l.k_bias, l.k_norm, turns};
     v = {(heads + kv_heads) * width, kv_heads, l.v_bias, {}, false};
   }
   Heads q, k, v;
@@ -198,8 +179,8 @@ class QueryKeyValue {
     if (h.bias.defined()) add_floats(floats(h.bias), size, row);
   }
   void turn(const float* x, const Heads& h, std::int64_t r, float sign, float* y) const {
-    const std::int64_t half = config_.head_width / 2;
-    rotate_row(x, floats(positions_.cosines) + r * half, floats(positions_.sines) + r * half, h.count, half, sign, y);
+    const std::int64_t half = config_.rotary() / 2;
+    rotate_row(x, floats(positions_.cosines) + r * half, floats(positions_.sines) + r * half, h.count, config_.head_width, half, sign, y);
   }
 
   const ModelConfig& config_;
@@ -212,8 +193,8 @@ class QueryKeyValue {
 struct AddAttention : torch::autograd::Function<AddAttention> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm, const c10::intrusive_ptr<Kept>& what) {
     const at::Tensor scales = at::empty({x.size(0)}, x.options()), products = product(normed(x, norm, what->config.norm_epsilon, scales, false), what->qkv().t());
-    const QueryKeyValue heads(*what, products);
-    const Attended attended = attend(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), *what->positions.layout, what->config.sliding_window, true);
+    const QueryKeyValue heads(*what, x.size(0), products);
+    const Attended attended = attend(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), *what->positions.layout, what->positions.rule, true);
     context->save_for_backward({x, norm, scales, products, attended.out, attended.totals});
     context->saved_data["kept"] = kept(what);
     return sum_of(x, product(rounded_rows(attended.out), what->o().t()), what->layer.o_bias);
@@ -228,13 +209,13 @@ struct AddAttention : torch::autograd::Function<AddAttention> {
     const at::Tensor to_products = half_rows(x.size(0), products.size(1));
     {
       const at::Tensor rounded = rounded_rows(slopes), to_out = float_rows(product(rounded, what->o()), x.size(0));
-      learn({l.o}, rounded, rounded_rows(attended.out));
+      learn_products({l.o}, rounded, rounded_rows(attended.out));
       if (l.o_bias.defined() && l.o_bias.requires_grad()) learn(l.o_bias, slopes);
-      const QueryKeyValue heads(*what, products);
-      const AttentionSlopes d = attend_backward(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), attended, to_out, *what->positions.layout, what->config.sliding_window, true);
+      const QueryKeyValue heads(*what, x.size(0), products);
+      const AttentionSlopes d = attend_backward(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), attended, to_out, *what->positions.layout, what->positions.rule, true);
       heads.close(heads.q, d.q, to_products), heads.close(heads.k, d.k, to_products), heads.close(heads.v, d.v, to_products);
     }
-    learn({l.q, l.k, l.v}, to_products, normed(x, norm, 0, scales, true));
+    learn_products({l.q, l.k, l.v}, to_products, normed(x, norm, 0, scales, true));
     variable_list result{through_norm(x, norm, scales, slopes, product(to_products, what->qkv()))};
     result.resize(3);
     return result;
@@ -265,9 +246,9 @@ struct AddFeedForward : torch::autograd::Function<AddFeedForward> {
         unmix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, halves(to_mixed) + r * ffn, ffn, halves(mixed) + r * ffn, halves(to_both) + 2 * r * ffn,
                   halves(to_both) + (2 * r + 1) * ffn);
       });
-      learn({l.down}, rounded, mixed);
+      learn_products({l.down}, rounded, mixed);
     }
-    learn({l.gate, l.up}, to_both, normed(x, norm, 0, scales, true));
+    learn_products({l.gate, l.up}, to_both, normed(x, norm, 0, scales, true));
     variable_list result{through_norm(x, norm, scales, slopes, product(to_both, what->gate_up()))};
     result.resize(3);
     return result;
@@ -340,6 +321,8 @@ at::Tensor RoundedWeights::of(const std::vector<at::Tensor>& weights) {
   for (const at::Tensor& w : weights) copy.weights.emplace_back(w.getIntrusivePtr()), copy.versions.push_back(w._version());
   return copy.rounded;
 }
+
+bool has_half_layers(const ModelConfig& c) { return c.norms_before && !c.norms_after && !c.gelu && !c.qk_norm_is_whole && c.residual_scale == 1; }
 
 at::Tensor add_attention(const at::Tensor& x, const LlamaLayer& l, const ModelConfig& config, const RowPositions& positions, const std::shared_ptr<RoundedWeights>& rounded) {
   need_learning_input(x, l.attention_norm, {l.q, l.k, l.v, l.q_bias, l.k_bias, l.v_bias, l.q_norm, l.k_norm, l.o, l.o_bias});

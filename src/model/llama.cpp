@@ -5,27 +5,16 @@
 
 #include <algorithm>
 #include <functional>
-#include <string_view>
+#include <map>
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
+#include "cai/model/any_layer.hpp"
 #include "cai/model/fused.hpp"
 #include "cai/model/layer_tensors.hpp"
+#include "cai/model/rotary.hpp"
 
 namespace cai {
-namespace {
-
-struct QueryKeyValue { at::Tensor q, k, v; };  // [n, heads or kv_heads, head_width]
-
-QueryKeyValue query_key_value(const ModelConfig& c, const LlamaLayer& l, const at::Tensor& y) {
-  const auto n = y.size(0);
-  at::Tensor q = at::linear(y, l.q), k = at::linear(y, l.k), v = at::linear(y, l.v);
-  if (l.q_bias.defined()) q = q + l.q_bias, k = k + l.k_bias, v = v + l.v_bias;
-  return {q.reshape({n, c.heads, c.head_width}), k.reshape({n, c.kv_heads, c.head_width}), v.reshape({n, c.kv_heads, c.head_width})};
-}
-
-}  // namespace
-
 std::vector<std::pair<std::string, at::Tensor>> Llama::named_weights() const {
   std::vector<std::pair<std::string, at::Tensor>> all{{"model.embed_tokens.weight", embedding}};
   const std::vector<LayerTensor> tensors = layer_tensors(config);
@@ -121,51 +110,42 @@ at::Tensor packed_states(const Packed& p, const std::vector<at::Tensor>& of_sequ
   return at::cat(parts);
 }
 
-at::Tensor rotary_frequencies(const ModelConfig& c) {
-  at::Tensor f = 1.0 / at::pow(c.rope_base, at::arange(0, c.head_width, 2, at::kLong).to(at::kFloat) / static_cast<double>(c.head_width));
-  if (c.rope_scaling.factor == 1) return f;
-  const RopeScaling& s = c.rope_scaling;
-  const double low = static_cast<double>(s.original_context) / s.low_frequency_factor, high = static_cast<double>(s.original_context) / s.high_frequency_factor;
-  const at::Tensor wave = 2 * M_PI / f;
-  const at::Tensor smooth = (static_cast<double>(s.original_context) / wave - s.low_frequency_factor) / (s.high_frequency_factor - s.low_frequency_factor);
-  const at::Tensor between = (1 - smooth) * f / s.factor + smooth * f;
-  const at::Tensor slow = at::where(wave.gt(low), f / s.factor, f);
-  return at::where(wave.lt(high).logical_or(wave.gt(low)), slow, between);
-}
-
 at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed& packed, std::int64_t first_layer, std::int64_t last_layer) {
   const ModelConfig& c = model.config;
   at::Tensor x = hidden;
-  const at::Tensor angles = packed.positions.to(at::kFloat).unsqueeze(1) * rotary_frequencies(c).unsqueeze(0);
   auto layout = std::make_shared<AttentionLayout>();
   for (std::size_t s = 0; s < packed.segments.size(); ++s) {
     layout->segments.push_back({packed.segments[s].start, {}});
     for (const std::size_t before : path_to(packed, static_cast<std::int64_t>(s))) layout->segments.back().pieces.push_back({packed.segments[before].begin, packed.segments[before].length});
   }
-  const RowPositions positions{angles.cos(), angles.sin(), layout};
+  std::map<std::pair<bool, bool>, Rotation> rotations;  // by kinds of layers
   for (auto i = first_layer; i < last_layer; ++i) {
+    const auto [at, is_new] = rotations.try_emplace({c.rotates(i), c.is_windowed(i)});
+    if (is_new) at->second = rotation_of(rotary_frequencies(c, i), packed.positions);
+    const RowPositions positions{at->second.cosines, at->second.sines, layout, {c.window_of(i), c.attention_scale, c.attention_cap}};
     const LlamaLayer& l = model.layers[static_cast<std::size_t>(i)];
-    if (model.bfloat16) {
-      x = add_feed_forward(add_attention(x, l, c, positions, model.rounded), l, c, model.rounded);
-      continue;
-    }
-    auto [q, k, v] = query_key_value(c, l, rms_norm(x, l.attention_norm, c.norm_epsilon));
-    if (c.qk_norm) q = rms_norm(q, l.q_norm, c.norm_epsilon), k = rms_norm(k, l.k_norm, c.norm_epsilon);
-    q = rotate(q, positions.cosines, positions.sines), k = rotate(k, positions.cosines, positions.sines);
-    const at::Tensor projected = at::linear(packed_attention(q, k, v, layout, c.sliding_window), l.o);
-    x = x + (l.o_bias.defined() ? projected + l.o_bias : projected);
-    const at::Tensor y = rms_norm(x, l.ffn_norm, c.norm_epsilon);
-    x = x + at::linear(at::silu(at::linear(y, l.gate)) * at::linear(y, l.up), l.down);
+    if (model.bfloat16 && has_half_layers(c)) x = add_feed_forward(add_attention(x, l, c, positions, model.rounded), l, c, model.rounded);
+    else x = any_layer(model, l, x, positions);
   }
   return x;
 }
 
-at::Tensor embed(const Llama& model, const at::Tensor& tokens) { return embed_rows(model.embedding, tokens); }
+at::Tensor embed(const Llama& model, const at::Tensor& tokens) {
+  const at::Tensor x = embed_rows(model.embedding, tokens);
+  return model.config.embedding_scale != 1 ? x * model.config.embedding_scale : x;
+}
 
 at::Tensor final_norm(const Llama& model, const at::Tensor& hidden) { return rms_norm(hidden, model.norm, model.config.norm_epsilon); }
 
+at::Tensor head_states(const Llama& model, const at::Tensor& hidden) {
+  const at::Tensor x = final_norm(model, hidden);
+  return model.config.logit_divisor != 1 ? x / model.config.logit_divisor : x;
+}
+
 at::Tensor logits(const Llama& model, const Packed& packed) {
-  return at::linear(final_norm(model, run_layers(model, embed(model, packed.tokens), packed, 0, model.config.layers)), model.head);
+  const at::Tensor all = at::linear(head_states(model, run_layers(model, embed(model, packed.tokens), packed, 0, model.config.layers)), model.head);
+  const double cap = model.config.logit_cap;
+  return cap > 0 ? at::tanh(all / cap) * cap : all;
 }
 
 Llama random_llama(const ModelConfig& c, std::uint64_t seed) {
@@ -182,7 +162,7 @@ Llama random_llama(const ModelConfig& c, std::uint64_t seed) {
   m.embedding = normal({c.vocabulary, c.width});
   for (std::int64_t i = 0; i < c.layers; ++i) {
     LlamaLayer l;
-    for (const LayerTensor& t : layer_tensors(c)) l.*t.tensor = std::string_view(t.gguf).ends_with("norm.weight") ? at::ones(t.shape) : normal(t.shape);
+    for (const LayerTensor& t : layer_tensors(c)) l.*t.tensor = is_norm(t.hf) ? at::ones(t.shape) : normal(t.shape);
     m.layers.push_back(l);
   }
   m.norm = at::ones({c.width});

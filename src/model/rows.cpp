@@ -153,15 +153,16 @@ CAI_WIDE void add_norm_weight_slopes(const float* x, const float* g, float scale
   for (std::int64_t i = 0; i < width; ++i) sum[i] += g[i] * (x[i] * scale);
 }
 
-CAI_WIDE void rotate_row(const float* x, const float* cosines, const float* sines, std::int64_t heads, std::int64_t half, float sign, float* y) {
+CAI_WIDE void rotate_row(const float* x, const float* cosines, const float* sines, std::int64_t heads, std::int64_t width, std::int64_t half, float sign, float* y) {
   for (std::int64_t h = 0; h < heads; ++h) {
-    const float* a = x + h * 2 * half;
-    float* to = y + h * 2 * half;
+    const float* a = x + h * width;
+    float* to = y + h * width;
 #pragma omp simd
     for (std::int64_t i = 0; i < half; ++i) {
       to[i] = a[i] * cosines[i] - a[i + half] * (sign * sines[i]);
       to[i + half] = a[i + half] * cosines[i] + a[i] * (sign * sines[i]);
     }
+    for (std::int64_t i = 2 * half; i < width; ++i) to[i] = a[i];
   }
 }
 

@@ -37,7 +37,7 @@ at::Tensor answer_states(const Llama& model, const AnswerBatch& b, std::int64_t 
   }
   if (first == 0) hidden = embed(model, b.packed.tokens);
   hidden = run_layers(model, hidden, b.packed, first, model.config.layers);
-  return final_norm(model, hidden.index_select(0, b.rows));
+  return head_states(model, hidden.index_select(0, b.rows));
 }
 
 at::Tensor answer_log_probabilities(const Llama& model, const LmHead& head, const AnswerBatch& b, std::int64_t first, const std::vector<at::Tensor>& frozen) {

@@ -39,7 +39,7 @@ at::Tensor answer_sums(const Llama& model, const LmHead& head, const std::vector
 // The same of all answers, without gradients. `states`: of each, below layer `first`, or empty.
 std::vector<float> reference_sums(const Llama& model, const std::vector<TrainExample>& sides, std::int64_t first, const std::vector<at::Tensor>& states) {
   const at::NoGradGuard no_gradients;
-  const LmHead head(model.head, model.bfloat16);
+  const LmHead head(model.head, model.bfloat16, model.config.logit_cap);
   std::vector<const TrainExample*> all;
   for (const TrainExample& side : sides) all.push_back(&side);
   std::vector<float> sums;
@@ -86,7 +86,7 @@ Json train_dpo(Llama& policy, const std::vector<PreferencePair>& train, const st
   TrainingState state(folder, o.checkpoint_seconds);
   const Json position = state.restore({{"dpo", &optimiser}});
   long step = position.is_null() ? 0 : position.at("step").get<long>();
-  LmHead head(policy.head, policy.bfloat16);
+  LmHead head(policy.head, policy.bfloat16, policy.config.logit_cap);
 
   for (; step < steps; ++step) {
     state.maybe_save({{"step", step}}, {{"dpo", &optimiser}});

@@ -16,7 +16,7 @@ namespace {
 constexpr double kStep = 0.25;  // nats that f changes by, to each side: well above float32's rounding, well below where f bends
 
 double log_probability_with_gradient(const Llama& model, const TrainExample& answer, std::int64_t first, double sign) {
-  const at::Tensor sum = answer_log_probabilities(model, LmHead(model.head), answer_batch({&answer}), first).sum();
+  const at::Tensor sum = answer_log_probabilities(model, LmHead(model.head, false, model.config.logit_cap), answer_batch({&answer}), first).sum();
   (sign * sum).backward();
   return sum.item<double>();
 }
@@ -24,7 +24,7 @@ double log_probability_with_gradient(const Llama& model, const TrainExample& ans
 // SFT's loss of each example, at the weights of `model`.
 std::vector<double> losses(const Llama& model, const std::vector<TrainExample>& examples, const std::vector<at::Tensor>& states, std::int64_t first, double mean_weight, const SftConfig& config) {
   const at::NoGradGuard no_gradients;
-  const LmHead head(model.head);
+  const LmHead head(model.head, false, model.config.logit_cap);
   std::vector<const TrainExample*> all;
   for (const TrainExample& e : examples) all.push_back(&e);
   std::vector<double> result;

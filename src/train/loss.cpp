@@ -13,6 +13,7 @@ namespace cai {
 struct LmHead::State {
   at::Tensor weight;
   bool is_bfloat16;
+  double cap;
   PackedMatrix packed;   // in bfloat16
   at::Tensor rounded;    // the same, of a frozen head; of one that learns each block is rounded when it is asked for
 };
@@ -23,8 +24,8 @@ at::Tensor in_halves(const at::Tensor& x) { return x.scalar_type() == at::kBFloa
 
 }  // namespace
 
-LmHead::LmHead(const at::Tensor& weight, bool bfloat16) {
-  auto state = std::make_shared<State>(State{weight, bfloat16, {}, {}});
+LmHead::LmHead(const at::Tensor& weight, bool bfloat16, double cap) {
+  auto state = std::make_shared<State>(State{weight, bfloat16, cap, {}, {}});
   if (bfloat16) {
     const at::Tensor plain = weight.detach().contiguous();
     const float* data = plain.data_ptr<float>();
@@ -38,21 +39,26 @@ LmHead::LmHead(const at::Tensor& weight, bool bfloat16) {
 void LmHead::refresh() {
   const at::Tensor weight = state_->weight;
   const bool bfloat16 = is_bfloat16();
+  const double soft_cap = cap();
   state_.reset();  // first, so that the new copies take the place of the old ones
-  *this = LmHead(weight, bfloat16);
+  *this = LmHead(weight, bfloat16, soft_cap);
 }
 
 const at::Tensor& LmHead::weight() const { return state_->weight; }
 bool LmHead::is_bfloat16() const { return state_->is_bfloat16; }
+double LmHead::cap() const { return state_->cap; }
 
 at::Tensor LmHead::logits(const at::Tensor& hidden, std::int64_t first, std::int64_t count) const {
   if (count < 0) count = state_->weight.size(0) - first;
-  if (!is_bfloat16()) return at::mm(hidden, state_->weight.narrow(0, first, count).t());
+  const auto capped = [&](at::Tensor y) { return cap() > 0 ? y.div_(cap()).tanh_().mul_(cap()) : y; };
+  if (!is_bfloat16()) return capped(at::mm(hidden, state_->weight.narrow(0, first, count).t()));
   const at::Tensor x = hidden.contiguous();
   at::Tensor y = at::empty({x.size(0), count}, x.options());
   state_->packed.multiply(x.data_ptr<float>(), x.size(0), first, count, y.data_ptr<float>());
-  return y;
+  return capped(y);
 }
+
+at::Tensor LmHead::slopes_of_cap(const at::Tensor& capped) const { return 1 - (capped / cap()).square_(); }
 
 at::Tensor LmHead::to_hidden(const at::Tensor& slopes, std::int64_t first) const {
   const at::Tensor rows = (state_->rounded.defined() ? state_->rounded : state_->weight.detach()).narrow(0, first, slopes.size(1));
@@ -61,6 +67,7 @@ at::Tensor LmHead::to_hidden(const at::Tensor& slopes, std::int64_t first) const
 
 void LmHead::learn(const at::Tensor& slopes, const at::Tensor& hidden, std::int64_t first) const {
   at::Tensor weight = state_->weight;
+  if (!weight.requires_grad()) return;
   at::Tensor& gradient = weight.mutable_grad();
   if (!gradient.defined()) gradient = at::zeros_like(weight);
   at::Tensor rows = gradient.narrow(0, first, slopes.size(1));
@@ -152,7 +159,7 @@ struct FrozenHeadFunction : torch::autograd::Function<FrozenHeadFunction> {
   }
 };
 
-// A learning head. In bfloat16 what each logit's slope is made of waits for the backward pass, rounded as its products take it; in float32 that would be
+// A learning head, or one that caps. In bfloat16 what each logit's slope is made of waits for the backward pass, rounded as its products take it; in float32 that would be
 // too much, and logits are made again. `weight` is the head's: autograd sees through it that the head learns.
 struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const LmHead& head, const at::Tensor& targets, double temperature) {
@@ -163,6 +170,7 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
     for (std::int64_t from = 0; from < n; from += kChunk) {
       const auto rows = std::min(kChunk, n - from);
       at::Tensor logits = head.logits(hidden.narrow(0, from, rows));
+      const at::Tensor through = head.cap() > 0 ? head.slopes_of_cap(logits) : at::Tensor();
       if (temperature != 1) logits.div_(temperature);
       const at::Tensor total = log_sums(logits), target = targets.narrow(0, from, rows);
       totals.narrow(0, from, rows).copy_(total);
@@ -172,6 +180,7 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
         float* const row = floats(logits) + r * vocabulary;
         exp_shifted(row, vocabulary, floats(total)[r], 1, row);
         row[target.data_ptr<std::int64_t>()[r]] -= 1;
+        for (std::int64_t i = 0; i < vocabulary && through.defined(); ++i) row[i] *= floats(through)[r * vocabulary + i];
         for (std::size_t b = 0; b < errors.size(); ++b) to_halves(row + static_cast<std::int64_t>(b) * kBlock, errors[b].size(1), halves(errors[b]) + (from + r) * errors[b].size(1));
       });
     }
@@ -202,10 +211,12 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
     for (std::int64_t first = 0; first < vocabulary; first += kBlock) {
       const auto count = std::min(kBlock, vocabulary - first);
       at::Tensor d_logits = head.logits(hidden, first, count);
+      const at::Tensor through = head.cap() > 0 ? head.slopes_of_cap(d_logits) : at::Tensor();
       if (temperature != 1) d_logits.div_(temperature);
       exponentiate(d_logits, totals).mul_(against);
       const at::Tensor here = targets.ge(first).logical_and(targets.lt(first + count)).unsqueeze(1);
       d_logits.scatter_add_(1, (targets - first).clamp(0, count - 1).unsqueeze(1), slope * here);
+      if (through.defined()) d_logits.mul_(through);
       d_hidden.add_(head.to_hidden(d_logits, first));
       head.learn(d_logits, hidden, first);
     }
@@ -242,8 +253,11 @@ struct LearningHeadDivergenceFunction : torch::autograd::Function<LearningHeadDi
     const auto vocabulary = head.weight().size(0);
     for (std::int64_t first = 0; first < vocabulary; first += kBlock) {
       const auto count = std::min(kBlock, vocabulary - first);
-      at::Tensor d_logits = head.logits(hidden, first, count).div_(temperature), before = before_head.logits(before_hidden, first, count).div_(temperature);
-      exponentiate(d_logits, total).sub_(exponentiate(before, before_total)).mul_(slope);
+      at::Tensor d_logits = head.logits(hidden, first, count);
+      const at::Tensor through = head.cap() > 0 ? head.slopes_of_cap(d_logits) : at::Tensor();
+      at::Tensor before = before_head.logits(before_hidden, first, count).div_(temperature);
+      exponentiate(d_logits.div_(temperature), total).sub_(exponentiate(before, before_total)).mul_(slope);
+      if (through.defined()) d_logits.mul_(through);
       d_hidden.add_(head.to_hidden(d_logits, first));
       head.learn(d_logits, hidden, first);
     }
@@ -288,7 +302,7 @@ TokenLogProbabilities measured(const at::Tensor& hidden, const LmHead& head, con
 }  // namespace
 
 NextTokens next_tokens(const at::Tensor& hidden, const LmHead& head, double temperature, bool head_learns) {
-  if (head_learns) return {head, hidden, {}, {}};
+  if (head_learns || head.cap() > 0) return {head, hidden, {}, {}};
   const at::NoGradGuard no_gradients;
   NextTokens t{head, {}, at::empty_like(hidden), at::empty({hidden.size(0)}, hidden.options())};
   for (std::int64_t from = 0; from < hidden.size(0); from += kChunk) {
@@ -320,7 +334,7 @@ NextTokens joined(const std::vector<NextTokens>& parts) {
 TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature, const NextTokens* before) {
   const bool head_learns = head.weight().requires_grad();
   if (!at::GradMode::is_enabled() || (!hidden.requires_grad() && !head_learns)) return measured(hidden, head, targets, temperature);
-  if (!head_learns) {
+  if (!head_learns && head.cap() == 0) {
     const auto results = FrozenHeadFunction::apply(hidden, head, targets, temperature, before);
     return {results[0], {}, before ? results[1] : at::Tensor()};
   }

@@ -138,8 +138,8 @@ Ppo::Ppo(Llama& policy, RewardModel start_value, const Scorer& score, const PpoC
       value_optimiser_(with_critic_ ? critic_weights(value_, config.optimiser.trainable_layers) : NamedTensors(), 1e-5, config.optimiser.weight_decay, 0.999, &policy_optimiser_),
       state_(folder, config.optimiser.checkpoint_seconds),
       position_(state_.restore(groups())),
-      reference_head_(reference_.head, reference_.bfloat16),
-      policy_head_(policy.head.requires_grad() ? LmHead(policy.head, policy.bfloat16) : reference_head_),  // frozen: the same tensor
+      reference_head_(reference_.head, reference_.bfloat16, reference_.config.logit_cap),
+      policy_head_(policy.head.requires_grad() ? LmHead(policy.head, policy.bfloat16, policy.config.logit_cap) : reference_head_),  // frozen: the same tensor
       engine_(engine),
       history_(state_.history()),
       kl_coefficient_(position_.is_null() ? config.kl_coefficient : position_.at("kl_coefficient").get<double>()) {

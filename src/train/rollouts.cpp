@@ -44,7 +44,7 @@ std::vector<std::vector<std::size_t>> parts_of(const Rollouts& r, const std::vec
 }
 
 at::Tensor answer_states(const Llama& model, const Part& p, std::int64_t shared) {
-  return final_norm(model, run_layers(model, p.hidden, p.packed, shared, model.config.layers).index_select(0, p.rows));
+  return head_states(model, run_layers(model, p.hidden, p.packed, shared, model.config.layers).index_select(0, p.rows));
 }
 
 at::Tensor token_values(const RewardModel& model, const Part& p, std::int64_t shared) {

@@ -137,7 +137,7 @@ std::vector<double> example_log_probabilities(const Llama& model, const std::vec
   const at::NoGradGuard no_gradients;
   std::vector<const TrainExample*> all;
   for (const TrainExample& e : examples) all.push_back(&e);
-  const LmHead head(model.head, model.bfloat16);
+  const LmHead head(model.head, model.bfloat16, model.config.logit_cap);
   std::vector<double> means;
   for (const auto& [from, to] : micro_batches(lengths_of(all), kMicroBatchTokens)) {
     const std::vector<const TrainExample*> part(all.begin() + static_cast<std::ptrdiff_t>(from), all.begin() + static_cast<std::ptrdiff_t>(to));
@@ -170,7 +170,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
   std::optional<Llama> first_model;
   std::vector<std::optional<NextTokens>> before(train.size());
   if (std::any_of(train.begin(), train.end(), [](const TrainExample& e) { return e.as_before; })) {
-    first_head.emplace(model.head, model.bfloat16);
+    first_head.emplace(model.head, model.bfloat16, model.config.logit_cap);
     before = said_before(model, *first_head, train, first, states, config.epochs, o.trainable_layers <= 0);
     if (std::none_of(before.begin(), before.end(), [](const auto& b) { return b.has_value(); })) first_model = model;
   }
@@ -183,7 +183,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
   long step = position.is_null() ? 0 : position.at("step").get<long>();
   double held_out_before = position.is_null() ? mean_loss(model, held_out) : position.at("held_out_before").get<double>();
   double tokens_seen = position.is_null() ? 0 : position.at("tokens").get<double>();
-  LmHead head(model.head, model.bfloat16);
+  LmHead head(model.head, model.bfloat16, model.config.logit_cap);
 
   for (; step < steps; ++step) {
     state.maybe_save({{"step", step}, {"held_out_before", held_out_before}, {"tokens", tokens_seen}}, {{"sft", &optimiser}});

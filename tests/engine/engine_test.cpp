@@ -107,12 +107,18 @@ TEST(Engine, ASharedPrefixChangesNoBit) {
 
 // The plain forward of model/ is the reference of the fast one, for every flag of the family.
 TEST(Engine, LogProbabilitiesAgreeWithThePlainForwardForEveryArchitectureFlag) {
-  std::vector<ModelConfig> configs(6, tiny());
+  std::vector<ModelConfig> configs(10, tiny());
   configs[1].tied_head = false, configs[1].kv_heads = 6;
   configs[2].sliding_window = 9;
   configs[3].qkv_bias = true;
   configs[4].qk_norm = true, configs[4].head_width = 16;
-  configs[5].rope_scaling = {.factor = 8, .low_frequency_factor = 1, .high_frequency_factor = 4, .original_context = 32};
+  configs[5].rope_scaling = {.kind = RopeKind::kLlama3, .factor = 8, .original_context = 32, .low_frequency_factor = 1, .high_frequency_factor = 4};
+  configs[6].rotary_width = 6, configs[6].rotated = {true, false, true}, configs[6].attention_scale = 0.2;
+  configs[6].rope_scaling = {.kind = RopeKind::kYarn, .factor = 4, .original_context = 32};
+  configs[7].gelu = configs[7].norms_after = configs[7].qk_norm = true, configs[7].embedding_scale = 2;
+  configs[7].sliding_window = 9, configs[7].windowed = {true, true, false}, configs[7].window_rope_base = 100;
+  configs[8].norms_before = false, configs[8].norms_after = configs[8].qk_norm = configs[8].qk_norm_is_whole = true, configs[8].logit_divisor = 3;
+  configs[9].residual_scale = 0.3, configs[9].output_bias = true, configs[9].attention_cap = 2, configs[9].logit_cap = 4;
   for (std::size_t c = 0; c < configs.size(); ++c) {
     const Llama model = model_of(configs[c], 10 + c);
     Engine engine(model, {.dtype = "float32"});

@@ -14,7 +14,7 @@ ModelConfig with_everything() {
   ModelConfig c;
   c.architecture = "LlamaForCausalLM";
   c.layers = 2, c.width = 8, c.heads = 2, c.kv_heads = 1, c.head_width = 4, c.ffn_width = 12, c.vocabulary = 10, c.context = 16;
-  c.qkv_bias = c.output_bias = c.qk_norm = true;
+  c.qkv_bias = c.output_bias = c.qk_norm = c.norms_after = true;
   return c;
 }
 

@@ -51,11 +51,17 @@ struct Variant {
 };
 
 std::vector<Variant> variants() {
-  std::vector<Variant> all(5, {"plain", small_config()});
+  std::vector<Variant> all(8, {"plain", small_config()});
   all[1].name = "biases", all[1].config.qkv_bias = all[1].config.output_bias = true;
   all[2].name = "head norms", all[2].config.qk_norm = true;
   all[3].name = "window", all[3].config.sliding_window = 3;
   all[4].name = "odd sizes", all[4].config.width = 60, all[4].config.ffn_width = 37, all[4].config.kv_heads = 1, all[4].config.head_width = 6;
+  all[5].name = "kinds of layers", all[5].config.rotary_width = 12, all[5].config.rotated = {true, false}, all[5].config.sliding_window = 4, all[5].config.windowed = {false, true};
+  all[5].config.attention_scale = 0.4;
+  all[6].name = "norms on both sides", all[6].config.norms_after = all[6].config.gelu = all[6].config.qk_norm = true;
+  all[6].config.embedding_scale = 3, all[6].config.attention_cap = 4, all[6].config.logit_cap = 5;
+  all[7].name = "norms after", all[7].config.norms_before = false, all[7].config.norms_after = all[7].config.qk_norm = all[7].config.qk_norm_is_whole = true;
+  all[7].config.residual_scale = 0.3, all[7].config.logit_divisor = 4;
   return all;
 }
 

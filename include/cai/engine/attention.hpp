@@ -33,19 +33,25 @@ struct AttentionBlock { const std::byte* keys; const std::byte* values; std::int
 /// Query heads that share keys and values, of `rows` consecutive positions: [rows, heads, width] float32, rows `stride` apart.
 struct Queries { const float* first; std::int64_t rows, heads, stride; };
 
+/// What a product of a query and a key becomes before the softmax: `scale` x, and with `cap` > 0 cap tanh(scale x / cap).
+struct ScoreRule {
+  ScoreRule(float s, float c = 0) : scale(s), cap(c) {}
+  float scale, cap;
+};
+
 /// So many heads of rows are best asked at once, if they are several rows.
 constexpr std::int64_t kQueries = 16;
 
 /// The widest head that attend() takes in bfloat16.
 constexpr std::int64_t kWidestPairs = 512;
 
-/// softmax(q k scale) v over cached positions in up to two blocks (a shared prefix, then the sequence's own). The last row sees all of them, the row before
+/// softmax(q k) v, the products as the rule has them, over cached positions in up to two blocks (a shared prefix, then the sequence's own). The last row sees all of them, the row before
 /// all but the last, and so on; each sees some of the last block. out: [rows, heads, width], rows `out_stride` apart. In bfloat16 queries and the softmax's
 /// weights are rounded too, sums are float32. scores: room for kQueries times the sum of the blocks' counts. Neither where the positions are split into blocks
 /// (at a multiple of kSplit) nor which queries come together changes a bit.
-void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out, std::int64_t out_stride);
+void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, ScoreRule rule, float* scores, float* out, std::int64_t out_stride);
 
 /// The same into columns from `column` on of rows from `row` on.
-void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, Inputs& out, std::int64_t row, std::int64_t column);
+void attend(Cached kind, const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, ScoreRule rule, float* scores, Inputs& out, std::int64_t row, std::int64_t column);
 
 }  // namespace cai

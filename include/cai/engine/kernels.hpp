@@ -20,6 +20,9 @@ void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, floa
 /// rounded to bfloat16 needs them.
 void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, Inputs& y, std::int64_t row, std::int64_t column);
 
+/// y[i] = gelu(gate[i]) * up[i], by GELU's approximation with tanh (Hendrycks & Gimpel 2016).
+void gelu_multiply(const float* gate, const float* up, std::int64_t n, float* y);
+
 /// y[row, i] = x[row, i] (+ bias[i]), or (adds) += that, for i below `columns`. x: [rows, 2 kGated]; rows of y lie `stride` apart. bias: nullptr for none.
 void take_sums(const float* x, std::int64_t rows, std::int64_t columns, const float* bias, bool adds, float* y, std::int64_t stride);
 

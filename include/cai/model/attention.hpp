@@ -35,12 +35,21 @@ struct AttentionLayout {
   std::vector<Segment> segments;
 };
 
+/// What is done with products of queries and keys before the softmax.
+struct AttentionRule {
+  AttentionRule(std::int64_t w = 0, double s = 0, double c = 0) : window(w), scale(s), cap(c) {}
+  std::int64_t window;  // > 0: rows that a row sees, itself included
+  double scale;         // 0: 1 / sqrt(head_width)
+  double cap;           // > 0: x becomes cap tanh(x / cap)
+};
+
 struct AttentionShape {
-  std::int64_t heads, kv_heads, width, window;  // width: of a head; window > 0: rows that a row sees, itself included
+  std::int64_t heads, kv_heads, width, window;  // width: of a head; window as in the rule
+  double own_scale = 0, cap = 0;
   std::int64_t group() const { return heads / kv_heads; }
   std::int64_t q_row() const { return heads * width; }
   std::int64_t k_row() const { return kv_heads * width; }
-  float scale() const { return 1.0f / std::sqrt(static_cast<float>(width)); }
+  float scale() const { return own_scale > 0 ? static_cast<float>(own_scale) : 1.0f / std::sqrt(static_cast<float>(width)); }
 };
 
 struct Attended {
@@ -49,15 +58,15 @@ struct Attended {
 };
 struct AttentionSlopes { at::Tensor q, k, v; };
 
-/// softmax(q k^T / sqrt(head_width)) v, each row seeing itself and what lies before it, with `window` > 0 that many rows in all. q: [rows, heads,
+/// softmax(q k^T / sqrt(head_width)) v, or as the rule has it, each row seeing itself and what lies before it. q: [rows, heads,
 /// head_width], k, v: [rows, kv_heads, head_width], float32, contiguous. The same bits on any number of threads. With `rounds` what is multiplied may be
 /// rounded to bfloat16, where the CPU has tiles for that (attention_tiles.cpp).
-Attended attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionLayout& layout, std::int64_t window, bool rounds);
+Attended attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionLayout& layout, const AttentionRule& rule, bool rounds);
 
 /// Slopes towards q, k and v from those towards `attended.out`, [rows, heads * head_width] float32, contiguous. Nothing of the size of the weights is
 /// kept for that (Dao et al. 2022).
 AttentionSlopes attend_backward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Attended& attended, const at::Tensor& slopes_of_out, const AttentionLayout& layout,
-                                std::int64_t window, bool rounds);
+                                const AttentionRule& rule, bool rounds);
 
 /// Slopes towards keys and values of earlier segments, [start, width] for each segment and key head: several have some for the same rows, so they are
 /// added at the end, in order.
@@ -70,6 +79,6 @@ void attend_tiles_backward(const float* q, const float* k, const float* v, const
                            float* d_q, float* d_k, float* d_v, EarlierSlopes& earlier);
 
 /// attend() without rounding, differentiable in q, k and v.
-at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::shared_ptr<const AttentionLayout> layout, std::int64_t window);
+at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::shared_ptr<const AttentionLayout> layout, const AttentionRule& rule);
 
 }  // namespace cai

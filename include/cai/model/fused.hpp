@@ -12,7 +12,8 @@ at::Tensor embed_rows(const at::Tensor& weight, const at::Tensor& tokens);
 /// x / rms(x) * weight along the last dimension (Zhang & Sennrich 2019). x: [..., width] float32, weight: [width]. Differentiable in both.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
 
-/// Rotary embedding, half-split (Su et al. 2021; HF's layout). x: [n, heads, width] float32; cosines, sines: [n, width / 2]. Differentiable in x.
+/// Rotary embedding, half-split (Su et al. 2021; HF's layout). x: [n, heads, width] float32; cosines, sines: [n, half], of as many leading pairs of
+/// dimensions; others stay. Differentiable in x.
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosines, const at::Tensor& sines);
 
 }  // namespace cai

@@ -18,20 +18,26 @@ namespace cai {
 
 /// The matrices are float32, or bfloat16 where round_matrices made them so.
 struct LlamaLayer {
-  at::Tensor attention_norm;                  // [width]
+  at::Tensor attention_norm;                  // [width]; undefined unless norms_before
   at::Tensor q, k, v;                         // [heads * head_width | kv_heads * head_width, width]
   at::Tensor q_bias, k_bias, v_bias, o_bias;  // undefined unless the model has them
-  at::Tensor q_norm, k_norm;                  // [head_width]; undefined unless qk_norm
+  at::Tensor q_norm, k_norm;                  // [head_width | as q and k have rows]; undefined unless qk_norm
   at::Tensor o;                               // [width, heads * head_width]
-  at::Tensor ffn_norm;                        // [width]
+  at::Tensor attention_post_norm;             // [width]; undefined unless norms_after
+  at::Tensor ffn_norm;                        // [width]; undefined unless norms_before
   at::Tensor gate, up, down;                  // [ffn, width], [ffn, width], [width, ffn]
+  at::Tensor ffn_post_norm;                   // [width]; undefined unless norms_after
 };
 
-/// Where the rows of a pack stand: the angles of their positions and which of them see which.
+/// What attention in a layer goes by: the angles of the rows' positions and which rows see which.
 struct RowPositions {
-  at::Tensor cosines, sines;                  // [rows, head_width / 2] float32
+  at::Tensor cosines, sines;                  // [rows, rotary() / 2] float32; undefined where the layer does not rotate
   std::shared_ptr<const AttentionLayout> layout;
+  AttentionRule rule;
 };
+
+/// Whether add_attention and add_feed_forward do layers of this shape: plain Llama's. any_layer.hpp does all.
+bool has_half_layers(const ModelConfig& config);
 
 /// bfloat16 copies of weights, kept until a weight has changed. A copy takes half as much memory as the weight; made for each product instead, those of
 /// weights that learn took a tenth of the time of training.

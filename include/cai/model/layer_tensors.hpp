@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "cai/model/layer.hpp"
@@ -19,13 +20,23 @@ struct LayerTensor {
 /// Those of a layer of this model, in the order in which named_weights() has them.
 std::vector<LayerTensor> layer_tensors(const ModelConfig& config);
 
+/// A tensor that files of a model with fused_weights hold in place of several, which lie in it one below the other.
+struct FusedTensor {
+  const char *hf, *gguf;
+  std::vector<LayerTensor> parts;
+};
+std::vector<FusedTensor> fused_tensors(const ModelConfig& config);  ///< none without fused_weights
+
+/// Whether a tensor of this name, HF's or GGUF's, is the weight of a norm.
+bool is_norm(std::string_view name);
+
 /// Calls body(tensor) for each tensor that a layer of any model has, those that this one does not have (undefined) included.
 template <class Layer, class Body>
 void for_each_tensor(Layer& layer, const Body& body) {
   for (at::Tensor LlamaLayer::*const tensor :
        {&LlamaLayer::attention_norm, &LlamaLayer::q, &LlamaLayer::k, &LlamaLayer::v, &LlamaLayer::q_bias, &LlamaLayer::k_bias, &LlamaLayer::v_bias,
-        &LlamaLayer::o_bias, &LlamaLayer::q_norm, &LlamaLayer::k_norm, &LlamaLayer::o, &LlamaLayer::ffn_norm, &LlamaLayer::gate, &LlamaLayer::up,
-        &LlamaLayer::down})
+        &LlamaLayer::o_bias, &LlamaLayer::q_norm, &LlamaLayer::k_norm, &LlamaLayer::o, &LlamaLayer::attention_post_norm, &LlamaLayer::ffn_norm,
+        &LlamaLayer::gate, &LlamaLayer::up, &LlamaLayer::down, &LlamaLayer::ffn_post_norm})
     body(layer.*tensor);
 }
 

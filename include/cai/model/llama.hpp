@@ -1,4 +1,4 @@
-// The Llama family in plain ATen: one implementation for training and for reference. See engine/ for fast inference.
+// The Llama family and its relatives in plain ATen: one implementation for training and for reference. See engine/ for fast inference.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -66,11 +66,11 @@ at::Tensor packed_states(const Packed& packed, const std::vector<at::Tensor>& of
 /// `hidden`: [rows, width] float32, the state before first_layer; for first_layer 0 pass embed(). Differentiable.
 at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed& packed, std::int64_t first_layer, std::int64_t last_layer);
 
-/// Angle per position of each rotary pair, [head_width / 2] float32, "llama3" scaling applied (Llama 3.1 model card, rope_scaling).
-at::Tensor rotary_frequencies(const ModelConfig& config);
-
 at::Tensor embed(const Llama& model, const at::Tensor& tokens);         // [n] -> [n, width]
 at::Tensor final_norm(const Llama& model, const at::Tensor& hidden);    // [n, width] -> [n, width]
+
+/// What the head is multiplied with: final_norm, by the logits' divisor of a model that has one. [n, width] -> [n, width]
+at::Tensor head_states(const Llama& model, const at::Tensor& hidden);
 
 /// Whole forward: logits of every position, [rows, vocabulary] float32. For tests and small inputs; training never builds this tensor.
 at::Tensor logits(const Llama& model, const Packed& packed);

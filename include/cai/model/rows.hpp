@@ -25,8 +25,9 @@ void norm_row_backward(const float* x, const float* weight, const float* g, floa
 /// sum += slopes towards the weight.
 void add_norm_weight_slopes(const float* x, const float* g, float scale, std::int64_t width, float* sum);
 
-/// Rotary embedding, half-split (Su et al. 2021). sign 1 turns forwards, -1 back.
-void rotate_row(const float* x, const float* cosines, const float* sines, std::int64_t heads, std::int64_t half, float sign, float* y);
+/// Rotary embedding of heads of `width`, half-split (Su et al. 2021): dimension i turns with i + half, for i below `half`; those from 2 half on stay. sign 1 turns
+/// forwards, -1 back.
+void rotate_row(const float* x, const float* cosines, const float* sines, std::int64_t heads, std::int64_t width, std::int64_t half, float sign, float* y);
 
 /// mixed = silu(gate) * up (Shazeer 2020).
 void mix_row(const Half* gate, const Half* up, std::int64_t n, Half* mixed);

@@ -13,8 +13,8 @@ namespace cai {
 /// Logits have float32 sums in either case.
 class LmHead {
  public:
-  /// weight: [vocabulary, width] float32.
-  LmHead(const at::Tensor& weight, bool bfloat16 = false);
+  /// weight: [vocabulary, width] float32. cap > 0: a logit x becomes cap tanh(x / cap).
+  LmHead(const at::Tensor& weight, bool bfloat16 = false, double cap = 0);
 
   /// Rounds the weight anew.
   void refresh();
@@ -25,11 +25,15 @@ class LmHead {
   /// slopes [n, count] of those tokens' logits, float32 or (of a head in bfloat16) bfloat16, times their weights: [n, width] float32.
   at::Tensor to_hidden(const at::Tensor& slopes, std::int64_t first = 0) const;
 
-  /// Adds to those weights' gradient: slopes [n, count] transposed times hidden [n, width], each float32 or (of a head in bfloat16) bfloat16.
+  /// What a slope towards a capped logit is multiplied with on its way to the logit: [n, count]. Where there is a cap only.
+  at::Tensor slopes_of_cap(const at::Tensor& capped) const;
+
+  /// Adds to those weights' gradient, where they learn: slopes [n, count] transposed times hidden [n, width], each float32 or (of a head in bfloat16) bfloat16.
   void learn(const at::Tensor& slopes, const at::Tensor& hidden, std::int64_t first) const;
 
   const at::Tensor& weight() const;
   bool is_bfloat16() const;
+  double cap() const;
 
  private:
   struct State;
@@ -42,12 +46,12 @@ struct TokenLogProbabilities {
   at::Tensor divergences;        // [n] float32, KL(before || now) of it, differentiable alike; undefined without `before`
 };
 
-/// What a model said of next tokens, row by row, as far as a divergence from it needs that. With a frozen head W, of the probabilities p only
+/// What a model said of next tokens, row by row, as far as a divergence from it needs that. With a frozen head W and no cap, of the probabilities p only
 /// W^T p is needed: sum p log q = h W^T p - logsumexp(h W^T), so a later divergence costs no product of its own.
 struct NextTokens {
   LmHead head;
-  at::Tensor hidden;    // [n, width] final states; where the head learns
-  at::Tensor expected;  // [n, width] W^T p; where it does not
+  at::Tensor hidden;    // [n, width] final states; where the head learns or caps
+  at::Tensor expected;  // [n, width] W^T p; where it does neither
   at::Tensor offsets;   // [n] what makes the divergence of those states from themselves 0
 
   NextTokens rows(std::int64_t first, std::int64_t count) const;  ///< a copy

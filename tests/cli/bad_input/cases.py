@@ -108,7 +108,7 @@ CONFIG_JSON = {
     "not json": "hello", "list": [], "no architecture": {"architectures": None, "model_type": None}, "other architecture": {"architectures": ["GPT2LMHeadModel"]}, "hostile architecture": {"architectures": ["\x1b[31m\nforged: x"]}, "two architectures": {"architectures": ["LlamaForCausalLM", "x"], "model_type": "x"},
     "activation": {"hidden_act": "gelu"}, "activation number": {"hidden_act": 1}, "no layers": {"num_hidden_layers": None}, "layers word": {"num_hidden_layers": "2"}, "layers zero": {"num_hidden_layers": 0}, "layers negative": {"num_hidden_layers": -1}, "layers many": {"num_hidden_layers": 10 ** 12},
     "heads zero": {"num_attention_heads": 0, "head_dim": None}, "heads uneven": {"num_key_value_heads": 3}, "head odd": {"head_dim": 3}, "width huge": {"hidden_size": 2 ** 63}, "eps": {"rms_norm_eps": 0}, "theta": {"rope_theta": -1}, "theta word": {"rope_theta": "x"}, "tied word": {"tie_word_embeddings": "yes"},
-    "rope kind": {"rope_scaling": {"rope_type": "yarn", "factor": 2}}, "rope factor": {"rope_scaling": {"rope_type": "llama3", "factor": 0}}, "rope parameters word": {"rope_scaling": None, "rope_parameters": {"rope_theta": "x"}, "rope_theta": None}, "mlp bias": {"mlp_bias": True},
+    "rope kind": {"rope_scaling": {"rope_type": "spiral", "factor": 2}}, "rope factor": {"rope_scaling": {"rope_type": "llama3", "factor": 0}}, "rope parameters word": {"rope_scaling": None, "rope_parameters": {"rope_theta": "x"}, "rope_theta": None}, "mlp bias": {"mlp_bias": True},
     "vocabulary small": {"vocab_size": 10}, "context": {"max_position_embeddings": 0},
 }
 
