@@ -41,6 +41,9 @@ std::string two_digits(int n) {
 int stage_format(const std::string& name) {
   if (name == "exam") return kFormat + 1;   // one record a question
   if (name == "label") return kFormat + 1;  // priorities decide conflicts
+  if (name == "sft" || name == "dpo")
+    return kFormat + 1;                   // exact slopes of nearly certain tokens and decisions
+  if (name == "ppo") return kFormat + 1;  // the same, and scores of whole sentences
   return kFormat;
 }
 
