@@ -8,9 +8,26 @@
 #include <cstring>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "cai/base/error.hpp"
 #include "cai/cli/commands.hpp"
+
+namespace {
+
+// What torch's libraries are told by the environment changes how they add up, and is in no stage's key: none
+// of it reaches the program.
+void forget_library_settings() {
+  std::vector<std::string> names;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string name = std::string(*entry).substr(0, std::strcspn(*entry, "="));
+    for (const char* of : {"ONEDNN_", "DNNL_", "MKL_", "ATEN_CPU_CAPABILITY"})
+      if (name.starts_with(of)) names.push_back(name);
+  }
+  for (const std::string& name : names) ::unsetenv(name.c_str());
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   cai::log_json_if_asked(argc, argv);
@@ -27,6 +44,7 @@ int main(int argc, char** argv) {
     ::setenv("GOMP_SPINCOUNT", "5000", 0);
     // Memory in pages of 2 MB where the system gives them: a model's first touch was a tenth of a short run, of one answer a fifth of the start.
     ::setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", 0);
+    forget_library_settings();
     ::execv(program.c_str(), argv);
     throw cai::EnvironmentError(program.string() + ": cannot be started: " + std::strerror(errno));
   });

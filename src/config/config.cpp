@@ -286,6 +286,11 @@ Config load_config(const fs::path& file, const std::vector<std::string>& sets) {
   Config& c = loader.config;
   if (c.ppo.advantage != "gae" && c.ppo.samples_per_prompt < 2)
     loader.problem(c.origin.count("ppo.advantage") ? c.origin["ppo.advantage"] : "ppo.advantage", "ppo.advantage: " + c.ppo.advantage + " needs ppo.samples_per_prompt of 2 or more");
+  if (c.ppo.advantage != "gae" && c.ppo.whiten_rewards)
+    loader.problem(
+        c.origin.count("ppo.whiten_rewards") ? c.origin["ppo.whiten_rewards"] : "ppo.whiten_rewards",
+        "ppo.whiten_rewards: only with ppo.advantage gae, not " + c.ppo.advantage +
+            ": an answer's advantage would grow with its length");
   throw_problems(loader.problems);
   return c;
 }

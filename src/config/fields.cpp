@@ -210,16 +210,30 @@ std::vector<Field> declare() {
   d.section = "ppo";
   d.optimiser(AT(ppo.optimiser));
   d.add("value_learning_rate", AT(ppo.value_learning_rate), from_to(0, 1), "Peak learning rate of the value model.");
+  d.add("epsilon", AT(ppo.epsilon), from_to(0, 1),
+        "Epsilon of Adam, policy and value model; 0: 1e-5 for fewer than 100 million learning weights, else "
+        "1e-8.");
   d.add("advantage", AT(ppo.advantage), one_of({"gae", "rloo", "grpo"}), "Advantage estimate; rloo and grpo need samples_per_prompt above 1.");
   d.add("updates", AT(ppo.updates), from_to(0, 1e6), "Rollout-and-update rounds.");
   d.add("prompts_per_update", AT(ppo.prompts_per_update), from_to(1, 1e5), "Prompts a round.");
   d.add("samples_per_prompt", AT(ppo.samples_per_prompt), from_to(1, 256), "Answers a prompt and round.");
   d.add("max_new_tokens", AT(ppo.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");
   d.add("temperature", AT(ppo.temperature), from_to(0.05, 10), "Sampling temperature; all log-probabilities are divided by it too.");
-  d.add("kl_coefficient", AT(ppo.kl_coefficient), from_to(0, 10), "Weight of the per-token KL penalty against the reference.");
+  d.add("kl_coefficient", AT(ppo.kl_coefficient), from_to(0, 10),
+        "Weight of the per-token KL penalty against the reference: in the reward, with ppo.advantage grpo in "
+        "the loss.");
   d.add("divergence_weight", AT(ppo.divergence_weight), from_to(0, 100),
         "Weight in the loss of how far each next-token distribution has gone from the reference's, KL(reference || policy): holds what the reward does not ask to change; 0: none. In answers to red-team prompts.");
   d.add("harmless_divergence_weight", AT(ppo.harmless_divergence_weight), from_to(0, 100), "The same in answers to other prompts, where little is to change.");
+  d.add("divergence_direction", AT(ppo.divergence_direction), one_of({"forward", "reverse"}),
+        "What the divergence weights weigh. forward: KL(reference || policy), which holds all that the "
+        "reference says; reverse: KL(policy || reference), which lets go of some of it.");
+  d.add("divergence_mean", AT(ppo.divergence_mean), one_of({"tokens", "kind"}),
+        "tokens: the divergences are averaged over all answer tokens of a step; kind: over those of red-team "
+        "prompts and over those of other prompts separately, whatever their shares.");
+  d.add("reward", AT(ppo.reward), one_of({"model", "rule"}),
+        "model: the reward model's score; rule: 1 where declining agrees with the prompt's kind, else -1 (a "
+        "control: what the reward model adds to that).");
   d.add("adaptive_kl", AT(ppo.adaptive_kl), yes_no(), "Steer the coefficient towards kl_target.");
   d.add("kl_target", AT(ppo.kl_target), from_to(0.01, 1000), "Target KL, nats a sequence.");
   d.add("kl_horizon", AT(ppo.kl_horizon), from_to(1, 1e9), "Episodes over which the coefficient adapts.");
@@ -230,7 +244,8 @@ std::vector<Field> declare() {
   d.add("epochs", AT(ppo.epochs), from_to(1, 100), "Passes over each round's rollouts.");
   d.add("minibatches", AT(ppo.minibatches), from_to(1, 1000), "Optimiser steps a pass.");
   d.add("critic_warmup", AT(ppo.critic_warmup), from_to(0, 1000), "Rounds at the start in which only the value model learns.");
-  d.add("whiten_rewards", AT(ppo.whiten_rewards), yes_no(), "Scale the rewards to unit variance, the mean kept.");
+  d.add("whiten_rewards", AT(ppo.whiten_rewards), yes_no(),
+        "Scale the rewards to unit variance, the mean kept; with ppo.advantage gae only.");
   d.add("missing_stop_penalty", AT(ppo.missing_stop_penalty), from_to(0, 100), "Taken off the score of an answer cut by max_new_tokens.");
   d.add("reward_clip", AT(ppo.reward_clip), from_to(0.1, 1000), "Scores are clipped to plus and minus this.");
   d.add("stop_epochs_at_kl", AT(ppo.stop_epochs_at_kl), from_to(0.0001, 100), "Approximate KL, old to new policy, that ends a round's passes.");

@@ -5,6 +5,7 @@
 #include "cai/engine/engine.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
+#include "cai/stages/clean.hpp"
 #include "cai/stages/training.hpp"
 #include "cai/train/train.hpp"
 
@@ -31,8 +32,11 @@ class BestOf : public Speaker {
       std::vector<Reply> replies(samples.size());
       policy_->say(samples, [&](std::size_t k, Reply reply) { replies[k] = std::move(reply); });
       std::vector<std::vector<int>> sequences;
-      for (std::size_t k = 0; k < replies.size(); ++k)
-        sequences.push_back(answered_tokens(chat_, chat_.encode(samples[k].messages, true), replies[k].text, true));  // the reward was learned on answers that end
+      for (std::size_t k = 0; k < replies.size();
+           ++k) {  // as the reward model was taught: whole sentences that end
+        const std::string answer = whole_part(replies[k].text, replies[k].finish);
+        sequences.push_back(answered_tokens(chat_, chat_.encode(samples[k].messages, true), answer, true));
+      }
       const std::vector<double> scores = score_rewards(*reward_, sequences);
       for (std::size_t i = 0; i < count; ++i) {
         const auto begin = scores.begin() + static_cast<std::ptrdiff_t>(i * n_);

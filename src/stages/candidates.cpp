@@ -115,10 +115,7 @@ Json candidates(const CandidatesConfig& config, const Constitution& constitution
     record["candidates"] = Json::array();
     const std::vector<Side> sides = sides_of(i);
     for (std::size_t k = 0; k < replies.size(); ++k) {
-      std::string text = strip_meta(replies[k].text);
-      // Cut answers are compared up to their last whole sentence, so that no side is known by its torn end.
-      if (replies[k].finish != "stop")
-        if (const std::string whole = cut_at_sentence(text); !whole.empty()) text = whole;
+      const std::string text = whole_part(strip_meta(replies[k].text), replies[k].finish);
       record["candidates"].push_back({{"text", text}, {"finish", replies[k].finish}, {"side", sides[k].name}, {"principle", sides[k].principle},
                                       {"opening", sides[k].opening}, {"tokens", replies[k].tokens}});
     }

@@ -199,6 +199,12 @@ std::string cut_at_sentence(std::string_view text) {
   return cut;
 }
 
+std::string whole_part(const std::string& answer, std::string_view finish) {
+  if (finish == "stop") return answer;
+  const std::string whole = cut_at_sentence(answer);
+  return whole.empty() ? answer : whole;
+}
+
 std::string first_sentences(std::string_view text, int n) {
   for (std::size_t i = 0; i < text.size(); ++i)
     if (const std::size_t end = sentence_end(text, i)) {

@@ -27,7 +27,9 @@ Json ppo(const PpoConfig& config, const EngineConfig& engine, const std::vector<
     ++kinds[kind.empty() ? "untagged" : kind];
   }
   const std::shared_ptr<Llama> policy = load_llama(model, trains_in_bfloat16(engine.dtype));
-  const Json trained = train_ppo(*policy, load_reward_model(reward_model, trains_in_bfloat16(engine.dtype)), list, chat.stops(), config, engine, seed, folder, step_progress("ppo", progress));
+  const Json trained =
+      train_ppo(*policy, load_reward_model(reward_model, trains_in_bfloat16(engine.dtype)), list,
+                answer_text(chat), config, engine, seed, folder, step_progress("ppo", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
   chat.tokenizer().save(checkpoint);

@@ -6,6 +6,8 @@
 
 #include "cai/base/random.hpp"
 #include "cai/io/file.hpp"
+#include "cai/stages/clean.hpp"
+#include "cai/stages/refusal.hpp"
 
 namespace cai {
 
@@ -17,6 +19,26 @@ std::vector<int> answered_tokens(const ChatTemplate& chat, const std::vector<int
   tokens.insert(tokens.end(), rest.begin(), rest.end());
   if (with_stop) tokens.push_back(chat.stops().front());
   return tokens;
+}
+
+std::size_t whole_tokens(const Tokenizer& tokenizer, std::span<const int> answer) {
+  const std::string text = tokenizer.decode(answer), whole = cut_at_sentence(text);
+  if (whole.empty()) return 0;
+  const std::size_t begin = text.find_first_not_of(" \t\n\v\f\r");
+  const std::string_view wanted = std::string_view(text).substr(0, begin + whole.size());
+  std::size_t too_few = 0, enough = answer.size();
+  while (enough - too_few > 1) {
+    const std::size_t middle = (too_few + enough) / 2;
+    (tokenizer.decode(answer.first(middle)).starts_with(wanted) ? enough : too_few) = middle;
+  }
+  return enough;
+}
+
+AnswerText answer_text(const ChatTemplate& chat) {
+  return {.stops = chat.stops(),
+          .whole = [&chat](std::span<const int> answer) { return whole_tokens(chat.tokenizer(), answer); },
+          .declines =
+              [&chat](std::span<const int> answer) { return is_refusal(chat.tokenizer().decode(answer)); }};
 }
 
 std::vector<bool> draw_held_out(std::size_t n, double share, std::uint64_t seed) {

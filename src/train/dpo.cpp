@@ -60,7 +60,7 @@ Json measure(const std::vector<PreferencePair>& pairs, const std::vector<float>&
     const double margin = beta * ((policy[2 * i] - reference[2 * i]) - (policy[2 * i + 1] - reference[2 * i + 1]));
     loss += (pairs[i].p * std::log1p(std::exp(-margin)) + (1 - pairs[i].p) * std::log1p(std::exp(margin))) / static_cast<double>(pairs.size());
     if (pairs[i].p == 0.5) continue;
-    right.add(prompt_of(pairs[i]), (margin > 0) == (pairs[i].p > 0.5));
+    right.add(prompt_of(pairs[i]), margin * (pairs[i].p - 0.5) > 0);  // a margin of 0 says nothing
   }
   return {{"pairs", pairs.size()}, {"loss", loss}, {"accuracy", interval_json(right.interval())}};
 }
@@ -117,7 +117,7 @@ Json train_dpo(Llama& policy, const std::vector<PreferencePair>& train, const st
       part.backward();
       loss += part.item<double>();
       const at::Tensor a_wins = soft.gt(0.5), seen = ratios.detach();
-      right += margin.detach().gt(0).eq(a_wins).sum().item<long>();
+      right += (margin.detach() * (soft - 0.5)).gt(0).sum().item<long>();
       preferred += at::where(a_wins, seen.select(1, 0), seen.select(1, 1)).sum().item<double>();
       other += at::where(a_wins, seen.select(1, 1), seen.select(1, 0)).sum().item<double>();
     }

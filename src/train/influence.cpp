@@ -35,9 +35,14 @@ std::vector<double> losses(const Llama& model, const std::vector<TrainExample>& 
     AnswerBatch b = answer_batch(part);
     const std::int64_t tokens = b.rows.size(0);
     const std::vector<const Decision*> decisions = config.decision_weight > 0 ? add_decisions(b, part) : std::vector<const Decision*>();
-    const at::Tensor logs = token_log_probabilities(answer_states(model, b, first, below), head, b.targets).log_probabilities;
-    const at::Tensor words = (-logs.narrow(0, 0, tokens) * b.weights).contiguous();
-    const at::Tensor deciding = decisions.empty() ? at::Tensor() : decision_losses(logs.narrow(0, tokens, logs.size(0) - tokens), decisions, config.answering_weight).contiguous();
+    const at::Tensor hidden = answer_states(model, b, first, below);
+    const at::Tensor logs =
+        token_log_probabilities(hidden.narrow(0, 0, tokens), head, b.targets).log_probabilities;
+    const at::Tensor words = (-logs * b.weights).contiguous();
+    const at::Tensor before = hidden.narrow(0, tokens, hidden.size(0) - tokens);  // each decision
+    const at::Tensor deciding =
+        decisions.empty() ? at::Tensor()
+                          : decision_losses(before, head, decisions, config.answering_weight).contiguous();
     const float* word = words.data_ptr<float>();
     const float* decision = decisions.empty() ? nullptr : deciding.data_ptr<float>();
     for (const TrainExample* e : part) {

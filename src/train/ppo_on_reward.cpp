@@ -10,6 +10,7 @@
 #include "cai/io/interval.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/train/ppo.hpp"
+#include "cai/train/rollouts.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
@@ -22,8 +23,10 @@ std::size_t sample_count(const PpoConfig& config) {
 
 }  // namespace
 
-Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, const PpoConfig& config,
-               const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
+Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward,
+               const std::vector<PpoPrompt>& prompts, const AnswerText& text, const PpoConfig& config,
+               const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder,
+               const StepObserver& observe) {
   if (prompts.empty()) throw InputError("ppo: no prompts");
   // The same prompts and random streams before and after: the reward's mean and spread become those of the policy that comes in, whatever
   // answers its labels were made of, and the difference says what PPO has gained.
@@ -32,13 +35,17 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward, const 
     const std::vector<std::size_t> order = Random(seed).derive("sampled prompts").permutation(prompts.size());
     std::vector<Request> requests;
     for (std::size_t i = 0; i < sample_count(config); ++i)
-      requests.push_back({.prompt = prompts[order[i % order.size()]].tokens, .max_new_tokens = static_cast<int>(config.max_new_tokens), .temperature = config.temperature,
-                          .stops = stops, .random = Random(seed).derive("sample").derive(i)});
+      requests.push_back({.prompt = prompts[order[i % order.size()]].tokens,
+                          .max_new_tokens = static_cast<int>(config.max_new_tokens),
+                          .temperature = config.temperature,
+                          .stops = text.stops,
+                          .random = Random(seed).derive("sample").derive(i)});
     std::vector<std::vector<int>> sequences(requests.size());
     sampler.generate(requests, [&](std::size_t i, Completion c) {
-      sequences[i] = requests[i].prompt;
-      sequences[i].insert(sequences[i].end(), c.tokens.begin(), c.tokens.end());
-      if (c.finish != Finish::kStop && !stops.empty()) sequences[i].push_back(stops.front());
+      std::vector<int> sequence = requests[i].prompt;
+      sequence.insert(sequence.end(), c.tokens.begin(), c.tokens.end());
+      sequences[i] = scored_sequence(sequence, static_cast<int>(requests[i].prompt.size()),
+                                     c.finish == Finish::kStop, text);
     });
     return sequences;
   };
@@ -53,7 +60,8 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward, const 
   value.mean = 0, value.std = 1;
   round_matrices(judge.trunk);  // it only reads from here on
   const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
-  Json figures = train_ppo_with(policy, std::move(value), score, prompts, stops, config, sampler, seed, folder, observe);
+  Json figures =
+      train_ppo_with(policy, std::move(value), score, prompts, text, config, sampler, seed, folder, observe);
   sampler.refresh(policy, first_trainable_layer(policy.config, config.optimiser.trainable_layers));
   const std::vector<double> last = score_rewards(judge, answers());
   figures["score_gained"] = interval_json(bootstrap_difference(last, first, 2000, seed));

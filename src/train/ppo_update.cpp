@@ -31,7 +31,9 @@ Moments moments(const std::vector<double>& v) {
 Estimates estimate(const Rollouts& r, const PpoConfig& config, double kl_coefficient) {
   Estimates e;
   std::vector<std::vector<double>> rewards;
-  for (const Rollout& one : r.rollouts) rewards.push_back(token_rewards(one, kl_coefficient)), e.old_logs.push_back(one.log_probabilities), e.old_values.push_back(one.values);
+  for (const Rollout& one : r.rollouts)
+    rewards.push_back(token_rewards(one, kl_coefficient)), e.old_logs.push_back(one.log_probabilities),
+        e.reference_logs.push_back(one.reference), e.old_values.push_back(one.values);
   if (config.whiten_rewards) whiten(rewards, true);
   for (const auto& row : rewards) e.totals.push_back(std::accumulate(row.begin(), row.end(), 0.0));
   if (config.advantage == "gae") {
@@ -44,13 +46,16 @@ Estimates estimate(const Rollouts& r, const PpoConfig& config, double kl_coeffic
     const double variance = std::pow(moments(all_returns).std, 2);
     e.explained_variance = variance > 0 ? 1 - std::pow(moments(errors).std, 2) / variance : 0;
   } else {
+    const bool is_grpo = config.advantage == "grpo";  // its KL is in the loss: by the spread of scores that
+                                                      // agree, it would be all of the advantage
     e.advantages.resize(rewards.size());
     for (long g = 0; g < config.prompts_per_update; ++g) {
       std::vector<std::size_t> members;
       std::vector<double> scores;
       for (std::size_t i = 0; i < r.group.size(); ++i)
-        if (r.group[i] == static_cast<std::size_t>(g)) members.push_back(i), scores.push_back(e.totals[i]);
-      const std::vector<double> a = config.advantage == "rloo" ? leave_one_out(scores) : group_relative(scores);
+        if (r.group[i] == static_cast<std::size_t>(g))
+          members.push_back(i), scores.push_back(is_grpo ? r.rollouts[i].score : e.totals[i]);
+      const std::vector<double> a = is_grpo ? group_relative(scores) : leave_one_out(scores);
       for (std::size_t k = 0; k < members.size(); ++k) e.advantages[members[k]].assign(rewards[members[k]].size(), a[k]);
     }
   }
@@ -58,10 +63,25 @@ Estimates estimate(const Rollouts& r, const PpoConfig& config, double kl_coeffic
   return e;
 }
 
+std::vector<double> divergence_weights(const Rollouts& r, const std::vector<std::size_t>& batch,
+                                       const PpoConfig& config) {
+  double tokens[2] = {0, 0};  // of red-team prompts, of the others
+  for (std::size_t i : batch)
+    tokens[r.is_harmless[i]] += static_cast<double>(r.rollouts[i].log_probabilities.size());
+  std::vector<double> weights;
+  for (std::size_t i : batch) {
+    const double weight = r.is_harmless[i] ? config.harmless_divergence_weight : config.divergence_weight;
+    weights.push_back(weight /
+                      (config.divergence_mean == "kind" ? tokens[r.is_harmless[i]] : tokens[0] + tokens[1]));
+  }
+  return weights;
+}
+
 void Losses::add(const Losses& step) {
   policy += step.policy, value += step.value, divergence += step.divergence, clipped += step.clipped, value_clipped += step.value_clipped;
   approximate_kl = step.approximate_kl, norm = step.norm, value_norm = step.value_norm;
   first_log_ratio = std::max(first_log_ratio, step.first_log_ratio);
+  reward_share = std::max(reward_share, step.reward_share);
   ++steps;
 }
 
@@ -91,12 +111,13 @@ Json update_figures(const Rollouts& r, const Estimates& e, const Losses& losses,
                   {"stop_rate", finished / static_cast<double>(r.rollouts.size())}, {"scores_clipped", clipped_scores}, {"distinct_2", distinct_pairs(r)},
                   {"common_opening", common_opening(r)}, {"optimiser_steps", losses.steps}};
   if (!r.reference.empty()) figures["divergence"] = losses.divergence / n;
+  if (losses.reward_share >= 0) figures["reward_share"] = losses.reward_share;
   if (config.advantage == "gae")
     figures.update({{"value_loss", losses.value / n}, {"explained_variance", e.explained_variance}, {"value_clip_share", losses.value_clipped / n}, {"value_gradient_norm", losses.value_norm}});
   return figures;
 }
 
-Json run_figures(const std::vector<Json>& updates) {
+Json run_figures(const std::vector<Json>& updates, const PpoConfig& config) {
   Json figures = Json::object();
   if (updates.empty()) return figures;
   const auto mean_of = [&](std::size_t from, std::size_t to, const char* name) {
@@ -107,6 +128,9 @@ Json run_figures(const std::vector<Json>& updates) {
   const std::size_t third = std::max<std::size_t>(1, updates.size() / 3);
   for (const char* name : {"score", "kl", "entropy", "length", "stop_rate", "explained_variance"})
     if (updates.front().contains(name)) figures[name] = {{"first_third", mean_of(0, third, name)}, {"last_third", mean_of(updates.size() - third, updates.size(), name)}};
+  figures["optimiser_steps"] = {{"mean", mean_of(0, updates.size(), "optimiser_steps")},
+                                {"most", config.epochs * config.minibatches}};
+  if (updates.back().contains("reward_share")) figures["reward_share"] = updates.back()["reward_share"];
   return figures;
 }
 

@@ -71,7 +71,7 @@ Json measure(const RewardModel& model, const std::vector<PreferencePair>& pairs)
     predicted.push_back(probability), soft.push_back(p.p);
     lengths.push_back(static_cast<double>(p.a.size())), lengths.push_back(static_cast<double>(p.b.size()));
     if (p.p == 0.5) continue;
-    const bool a_wins = p.p > 0.5, hit = (margin > 0) == a_wins;
+    const bool a_wins = p.p > 0.5, hit = margin != 0 && (margin > 0) == a_wins;  // a margin of 0 says nothing
     const std::string prompt = prompt_of(p);
     right.add(prompt, hit);
     longer_right.add(prompt, (p.a.size() > p.b.size()) == a_wins && p.a.size() != p.b.size());
@@ -130,7 +130,7 @@ Json train_reward(RewardModel& model, const std::vector<PreferencePair>& train, 
   const std::size_t size = static_cast<std::size_t>(config.batch_size);
   const long batches = static_cast<long>((train.size() + size - 1) / size), steps = batches * config.epochs;
   const std::int64_t first = first_trainable_layer(model.trunk.config, o.trainable_layers);
-  AdamW trunk(make_trainable(model.trunk, o.trainable_layers), 1e-8, o.weight_decay);
+  AdamW trunk(make_trainable(model.trunk, o.trainable_layers, false), 1e-8, o.weight_decay);
   model.score = model.score.detach().clone().requires_grad_(true);
   AdamW head({{"score.weight", model.score}}, 1e-8, 0);
   TrainingState state(folder, o.checkpoint_seconds);
@@ -167,7 +167,7 @@ Json train_reward(RewardModel& model, const std::vector<PreferencePair>& train, 
       const at::Tensor part = (at::softplus(-margin) * soft + at::softplus(margin) * (1 - soft)).mul(at::tensor(w, at::kFloat)).sum() / weight;
       part.backward();
       loss += part.item<double>();
-      right += margin.detach().gt(0).eq(soft.gt(0.5)).sum().item<long>();
+      right += (margin.detach() * (soft - 0.5)).gt(0).sum().item<long>();
     }
     const double rate = scheduled_rate(o, o.learning_rate, step, steps);
     const double norm = trunk.step(rate, o.max_gradient_norm), head_norm = head.step(scheduled_rate(o, config.head_learning_rate, step, steps), o.max_gradient_norm);

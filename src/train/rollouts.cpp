@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <set>
 
+#include "cai/base/random.hpp"
 #include "cai/model/layer_tensors.hpp"
 #include "cai/train/trainer.hpp"
 
@@ -16,6 +18,34 @@ std::int64_t shared_layers(const Llama& a, const Llama& b) {
   std::int64_t n = 0;
   while (n < std::min(a.config.layers, b.config.layers) && is_same(a.layers[static_cast<std::size_t>(n)], b.layers[static_cast<std::size_t>(n)])) ++n;
   return n;
+}
+
+std::vector<std::size_t> Rollouts::all() const {
+  std::vector<std::size_t> numbers(sequences.size());
+  std::iota(numbers.begin(), numbers.end(), 0);
+  return numbers;
+}
+
+std::vector<int> scored_sequence(const std::vector<int>& sequence, int prompt_tokens, bool is_finished,
+                                 const AnswerText& text) {
+  std::vector<int> scored = sequence;
+  if (is_finished) {
+    scored.pop_back();  // its stop token
+  } else if (text.whole) {
+    const std::size_t prompt = static_cast<std::size_t>(prompt_tokens),
+                      whole = text.whole(std::span(sequence).subspan(prompt));
+    if (whole > 0) scored.resize(prompt + whole);
+  }
+  if (!text.stops.empty()) scored.push_back(text.stops.front());
+  return scored;
+}
+
+std::size_t PromptOrder::at(std::size_t k) {
+  if (order_.empty() || k / n_ != round_) {
+    round_ = k / n_;
+    order_ = Random(seed_).derive("order").derive(round_).permutation(n_);
+  }
+  return order_[k % n_];
 }
 
 Part part_of(const Rollouts& r, const std::vector<std::size_t>& which) {

@@ -50,8 +50,10 @@ std::vector<std::optional<NextTokens>> said_before(const Llama& model, const LmH
   for (const auto& [from, to] : micro_batches(lengths_of(kept), kMicroBatchTokens)) {
     std::vector<at::Tensor> below;
     for (std::size_t k = from; k < to && !states.empty(); ++k) below.push_back(states[places[k]]);
-    const at::Tensor hidden = answer_states(model, answer_batch({kept.begin() + static_cast<std::ptrdiff_t>(from), kept.begin() + static_cast<std::ptrdiff_t>(to)}), first, below);
-    const NextTokens all = next_tokens(hidden, head, 1, head_learns);
+    const AnswerBatch batch = answer_batch(
+        {kept.begin() + static_cast<std::ptrdiff_t>(from), kept.begin() + static_cast<std::ptrdiff_t>(to)});
+    const at::Tensor hidden = answer_states(model, batch, first, below);
+    const NextTokens all = next_tokens(hidden, head, batch.targets, 1, head_learns);
     std::int64_t row = 0;
     for (std::size_t k = from; k < to; ++k) {
       before[places[k]] = all.rows(row, answer_length(*kept[k]));
@@ -92,7 +94,9 @@ NextTokens before_of(const Speaking& before, const std::vector<Item>& items, std
   }
   if (!known.empty()) return joined(known);
   const at::NoGradGuard no_gradients;
-  return next_tokens(answer_states(before.model, answer_batch(examples), first, below), before.head, 1, head_learns);
+  const AnswerBatch batch = answer_batch(examples);
+  return next_tokens(answer_states(before.model, batch, first, below), before.head, batch.targets, 1,
+                     head_learns);
 }
 
 // One pass over `items`: adds their gradients to the model's and their losses to `loss`. `weight`: of all tokens of the step; `count`: its examples.
@@ -124,7 +128,8 @@ void add_gradients(const Speaking& now, const Speaking& before, const std::vecto
   }
   if (!decisions.empty()) {
     const std::int64_t n = hidden.size(0) - row;
-    const at::Tensor part = decision_losses(token_log_probabilities(hidden.narrow(0, row, n), now.head, b.targets.narrow(0, row, n)).log_probabilities, decisions, config.answering_weight).sum() / count;
+    const at::Tensor part =
+        decision_losses(hidden.narrow(0, row, n), now.head, decisions, config.answering_weight).sum() / count;
     loss.decisions += part.item<double>(), total = total + config.decision_weight * part;
   }
   total.backward();

@@ -24,14 +24,15 @@ std::int64_t first_trainable_layer(const ModelConfig& config, long trainable_lay
   return trainable_layers <= 0 || trainable_layers >= config.layers ? 0 : config.layers - trainable_layers;
 }
 
-NamedTensors make_trainable(Llama& model, long trainable_layers) {
+NamedTensors make_trainable(Llama& model, long trainable_layers, bool with_head) {
   const auto own = [](at::Tensor& t) {
     if (t.defined()) t = t.detach().clone().requires_grad_(true);
   };
   if (trainable_layers <= 0) {
     own(model.embedding);
     if (model.config.tied_head) model.head = model.embedding;
-    else own(model.head);
+    else if (with_head)
+      own(model.head);
   }
   const std::int64_t first = first_trainable_layer(model.config, trainable_layers);
   for (std::int64_t i = first; i < model.config.layers; ++i) for_each_tensor(model.layers[static_cast<std::size_t>(i)], own);
@@ -64,27 +65,46 @@ AdamW::AdamW(NamedTensors weights, double epsilon, double weight_decay, double b
   }
 }
 
+double AdamW::norm() const {
+  double squares = 0;
+  for (const auto& [name, w] : weights_) {
+    const double norm = w.grad().norm().item<double>();
+    squares += norm * norm;
+  }
+  return std::sqrt(squares);
+}
+
+double AdamW::take_norm() {
+  const at::NoGradGuard no_gradients;
+  const double norm = this->norm();
+  for (auto& [name, w] : weights_) w.mutable_grad().zero_();
+  return norm;
+}
+
 double AdamW::step(double rate, double max_norm) {
   const at::NoGradGuard no_gradients;
-  std::vector<at::Tensor> values, gradients;
-  double squares = 0;
-  for (auto& [name, w] : weights_) {
-    const at::Tensor& g = w.grad();
-    const double norm = g.norm().item<double>();
-    squares += norm * norm;
-    values.push_back(w);
-    gradients.push_back(g);
-  }
-  const double norm = std::sqrt(squares);
+  const double norm = this->norm();
   if (std::isfinite(norm)) {
     std::optional<at::Tensor> divisor;  // of gradients that are too long
     if (max_norm > 0 && norm > max_norm) divisor = at::full({}, (norm + 1e-6) / max_norm, at::kFloat);
     for (at::Tensor& t : steps_) t.add_(1);  // the fused kernel reads the count, it does not raise it
-    std::vector<at::Tensor> none;
-    at::_fused_adamw_(values, gradients, first_, second_, none, steps_, rate, 0.9, beta2_, weight_decay_, epsilon_, false, false, divisor);
-    for (const at::Tensor& w : values) w.unsafeGetTensorImpl()->bump_version();  // it does not say so itself, and RoundedWeights goes by the version
+    for (const bool decays : {true, false}) {
+      std::vector<at::Tensor> values, gradients, first, second, steps, none;
+      for (std::size_t i = 0; i < weights_.size(); ++i) {
+        const at::Tensor& w = weights_[i].second;
+        if ((w.dim() > 1) != decays) continue;  // norms and biases are vectors
+        values.push_back(w), gradients.push_back(w.grad()), first.push_back(first_[i]),
+            second.push_back(second_[i]), steps.push_back(steps_[i]);
+      }
+      if (values.empty()) continue;
+      at::_fused_adamw_(values, gradients, first, second, none, steps, rate, 0.9, beta2_,
+                        decays ? weight_decay_ : 0, epsilon_, false, false, divisor);
+      for (const at::Tensor& w : values)
+        w.unsafeGetTensorImpl()
+            ->bump_version();  // it does not say so itself, and RoundedWeights goes by the version
+    }
   }
-  for (at::Tensor& g : gradients) g.zero_();
+  for (auto& [name, w] : weights_) w.mutable_grad().zero_();
   return norm;
 }
 

@@ -76,6 +76,13 @@ TEST(Config, MergeKeysAreNamedAndTheLineThatHoldsThem) {
   EXPECT_EQ(problems(f.write("anchor.yaml", "sft: {epochs: &n 2}\nppo: {epochs: *n}\n")), "") << "anchors are read";
 }
 
+TEST(Config, RewardsAreWhitenedWithAValueModelOnly) {
+  EXPECT_EQ(problems("", {"ppo.whiten_rewards=true"}), "");
+  for (const char* advantage : {"ppo.advantage=rloo", "ppo.advantage=grpo"})
+    EXPECT_TRUE(has(problems("", {advantage, "ppo.samples_per_prompt=2", "ppo.whiten_rewards=true"}),
+                    "ppo.whiten_rewards: only with ppo.advantage gae"));
+}
+
 TEST(Config, WhatIsShownLoadsAsTheSame) {
   const Folder f;
   Config c = load_config("", {"ppo.kl_coefficient=0.1234567890123", "model=a \"quoted\" name", "prompts.files=[x.jsonl, \"y z.tsv\"]"});

@@ -94,6 +94,14 @@ TEST(AdamW, AStepIsSeenByRoundedWeights) {
   EXPECT_NEAR(rounded.of({w})[0][0].item<float>(), 0.5, 1e-2);
 }
 
+TEST(AdamW, NormsAndBiasesDoNotDecay) {
+  at::Tensor norm = at::ones({4}).requires_grad_(true), matrix = at::ones({4, 4}).requires_grad_(true);
+  AdamW optimiser({{"norm", norm}, {"matrix", matrix}}, 1e-8, 0.1);
+  for (int step = 0; step < 3; ++step) optimiser.step(0.1, 1);
+  EXPECT_EQ(norm[0].item<float>(), 1);
+  EXPECT_NEAR(matrix[0][0].item<double>(), 0.99 * 0.99 * 0.99, 1e-5);
+}
+
 TEST(AdamW, TwoModelsThatLearnInTurnHaveOneGradient) {
   const at::Tensor a = at::ones({4, 4}).requires_grad_(true), b = at::ones({4, 4}).requires_grad_(true), c = at::ones({3, 4}).requires_grad_(true);
   AdamW first({{"w", a}, {"v", a.detach().clone().requires_grad_(true)}}, 1e-8, 0), second({{"w", b}, {"v", c}}, 1e-8, 0, 0.999, &first);
@@ -107,103 +115,6 @@ TEST(AdamW, TwoModelsThatLearnInTurnHaveOneGradient) {
   }
   EXPECT_NEAR(a[0][0].item<float>(), 0.7, 1e-4);
   EXPECT_NEAR(b[0][0].item<float>(), 1.3, 1e-4);
-}
-
-TEST(Loss, AgreesWithLogSoftmaxAndItsGradients) {
-  at::manual_seed(1);
-  for (double temperature : {1.0, 0.7}) {
-    const at::Tensor hidden = at::randn({600, 32}).requires_grad_(true), head = at::randn({40, 32}).requires_grad_(true), targets = at::randint(40, {600}, at::kLong);
-    const auto got = token_log_probabilities(hidden, head, targets, temperature);
-    const at::Tensor logs = at::log_softmax(at::mm(hidden, head.t()) / temperature, -1), expected = logs.gather(1, targets.unsqueeze(1)).squeeze(1);
-    EXPECT_TRUE(at::allclose(got.log_probabilities, expected, 1e-5, 1e-5));
-    {
-      const c10::NoGradGuard no_gradients;
-      EXPECT_TRUE(at::allclose(token_log_probabilities(hidden, head, targets, temperature).entropies, -(logs.exp() * logs).sum(-1), 1e-4, 1e-5));
-    }
-    const at::Tensor weights = at::randn({600});
-    (got.log_probabilities * weights).sum().backward();
-    const at::Tensor gh = hidden.grad().clone(), gw = head.grad().clone();
-    hidden.mutable_grad() = at::Tensor(), head.mutable_grad() = at::Tensor();
-    (expected * weights).sum().backward();
-    EXPECT_TRUE(at::allclose(gh, hidden.grad(), 1e-4, 1e-5));
-    EXPECT_TRUE(at::allclose(gw, head.grad(), 1e-4, 1e-4));
-    hidden.mutable_grad() = at::Tensor();
-    (token_log_probabilities(hidden, head.detach(), targets, temperature).log_probabilities * weights).sum().backward();  // a frozen head
-    EXPECT_TRUE(at::allclose(gh, hidden.grad(), 1e-4, 1e-5));
-  }
-}
-
-TEST(Loss, InBFloat16StaysNearFloat32) {
-  at::manual_seed(2);
-  const at::Tensor targets = at::randint(40, {300}, at::kLong), weights = at::randn({300}), x = at::randn({300, 32}), w = at::randn({40, 32});
-  std::vector<at::Tensor> logs, to_hidden, to_head, frozen;
-  for (const bool bfloat16 : {false, true}) {
-    const at::Tensor hidden = x.clone().requires_grad_(true), head = w.clone().requires_grad_(true), again = x.clone().requires_grad_(true);
-    logs.push_back(token_log_probabilities(hidden, LmHead(head, bfloat16), targets, 0.8).log_probabilities);
-    (logs.back() * weights).sum().backward();
-    (token_log_probabilities(again, LmHead(w, bfloat16), targets, 0.8).log_probabilities * weights).sum().backward();
-    to_hidden.push_back(hidden.grad()), to_head.push_back(head.grad()), frozen.push_back(again.grad());
-  }
-  for (const auto& pair : {logs, to_hidden, to_head, frozen}) EXPECT_LT(((pair[1] - pair[0]).norm() / pair[0].norm()).item<double>(), 1e-2);
-}
-
-TEST(Loss, ARefreshedHeadIsOneOfTheWeightAsItIsNow) {
-  at::manual_seed(5);
-  for (const bool bfloat16 : {false, true}) {
-    const at::Tensor x = at::randn({9, 32}), targets = at::randint(40, {9}, at::kLong);
-    at::Tensor w = at::randn({40, 32}).requires_grad_(true);
-    LmHead head(w, bfloat16);
-    {
-      const c10::NoGradGuard no_gradients;
-      w.add_(at::randn({40, 32}));
-    }
-    head.refresh();
-    const at::Tensor logs = token_log_probabilities(x, head, targets).log_probabilities;
-    EXPECT_TRUE(at::equal(logs, token_log_probabilities(x, LmHead(w, bfloat16), targets).log_probabilities));
-    logs.sum().backward();
-    const at::Tensor gradient = w.grad().clone();
-    w.mutable_grad() = at::Tensor();
-    token_log_probabilities(x, LmHead(w, bfloat16), targets).log_probabilities.sum().backward();
-    EXPECT_TRUE(at::equal(gradient, w.grad()));
-  }
-}
-
-TEST(Loss, DivergencesAgreeWithWholeDistributionsAndTheirGradients) {
-  at::manual_seed(3);
-  for (const double temperature : {1.0, 0.7}) {
-    const at::Tensor before = at::randn({300, 32}), weights = at::randn({300}), others = at::randn({300}), targets = at::randint(40, {300}, at::kLong);
-    const at::Tensor hidden = at::randn({300, 32}).requires_grad_(true), head = at::randn({40, 32}).requires_grad_(true), old_head = at::randn({40, 32});
-    const auto check = [&](const at::Tensor& now_head, const at::Tensor& then_head, bool head_learns) {
-      const NextTokens then = next_tokens(before, then_head, temperature, head_learns);
-      const TokenLogProbabilities got = token_log_probabilities(hidden, now_head, targets, temperature, &then);
-      const at::Tensor logs = at::log_softmax(at::mm(hidden, now_head.t()) / temperature, -1), logs_then = at::log_softmax(at::mm(before, then_head.t()) / temperature, -1);
-      const at::Tensor expected = (logs_then.exp() * (logs_then - logs)).sum(-1), chosen = logs.gather(1, targets.unsqueeze(1)).squeeze(1);
-      EXPECT_TRUE(at::allclose(got.divergences, expected, 1e-4, 1e-4));
-      (got.divergences * weights + got.log_probabilities * others).sum().backward();
-      const at::Tensor gh = hidden.grad().clone(), gw = head.grad().defined() ? head.grad().clone() : at::Tensor();
-      hidden.mutable_grad() = at::Tensor(), head.mutable_grad() = at::Tensor();
-      (expected * weights + chosen * others).sum().backward();
-      EXPECT_TRUE(at::allclose(gh, hidden.grad(), 1e-4, 1e-4));
-      if (head_learns) { EXPECT_TRUE(at::allclose(gw, head.grad(), 1e-4, 1e-4)); }
-      hidden.mutable_grad() = at::Tensor(), head.mutable_grad() = at::Tensor();
-    };
-    check(head, old_head, true);
-    check(head.detach(), head.detach(), false);  // a frozen head is the same before and now
-  }
-}
-
-TEST(Loss, ADivergenceFromOneselfIsNothing) {
-  // In bfloat16 too, where expectations are rounded: a model that is held where it is must feel no pull.
-  at::manual_seed(4);
-  const at::Tensor states = at::randn({300, 32}), head = at::randn({40, 32}), targets = at::zeros({300}, at::kLong);
-  for (const bool bfloat16 : {false, true}) {
-    const LmHead h(head, bfloat16);
-    const NextTokens before = next_tokens(states, h, 1, false);
-    const at::Tensor hidden = states.clone().requires_grad_(true), got = token_log_probabilities(hidden, h, targets, 1, &before).divergences;
-    got.sum().backward();
-    EXPECT_EQ(got.abs().max().item<double>(), 0);
-    EXPECT_EQ(hidden.grad().abs().max().item<double>(), 0);
-  }
 }
 
 TEST(Sft, AnswersThatStayAsBeforeHoldTheModel) {
@@ -512,6 +423,41 @@ TEST(Reward, LearnsWhichTokenIsBetter) {
   EXPECT_GT(scores[0], scores[1]);
 }
 
+TEST(Reward, AMarginOfZeroIsNotRight) {
+  const Llama start = random_llama(tiny(), 6);
+  std::vector<PreferencePair> pairs;
+  for (double p : {0.9, 0.1, 0.9, 0.1}) pairs.push_back({"p", {1, 2, 5, 11}, {1, 2, 6, 12}, 2, p, 1, "x"});
+  const auto model = new_reward_model(start, 1);
+  model->score = at::zeros_like(model->score);
+  RewardConfig reward{.optimiser = {.learning_rate = 0}};
+  reward.head_learning_rate = 0;
+  const Folder one, other;
+  const Json rewarded = train_reward(*model, pairs, pairs, reward, 1, one.path,
+                                     [](long, long, const Json& f) { EXPECT_EQ(f["accuracy"], 0.0); });
+  EXPECT_EQ(rewarded["held_out"]["accuracy"]["value"], 0.0);
+  EXPECT_EQ(rewarded["held_out"]["accuracy_by_kind"]["x"]["value"], 0.0);
+  Llama policy = start.clone();
+  const DpoConfig dpo{.optimiser = {.learning_rate = 0}};
+  const Json moved = train_dpo(policy, pairs, pairs, dpo, 1, other.path,
+                               [](long, long, const Json& f) { EXPECT_EQ(f["accuracy"], 0.0); });
+  EXPECT_EQ(moved["held_out"]["accuracy"]["value"], 0.0);
+}
+
+TEST(Reward, AnUntiedHeadIsNotLearned) {
+  ModelConfig c = tiny();
+  c.tied_head = false;
+  const auto model = new_reward_model(random_llama(c, 6), 1);
+  const at::Tensor head = model->trunk.head;
+  Llama copy = model->trunk;
+  for (const auto& [name, w] : make_trainable(copy, 0, false)) EXPECT_NE(name, "lm_head.weight");
+  const Folder folder;
+  train_reward(*model, {{"p", {1, 2, 5, 11}, {1, 2, 6, 12}, 2, 0.9, 1, "x"}}, {}, RewardConfig(), 1,
+               folder.path, {});
+  EXPECT_TRUE(model->trunk.head.is_same(head));
+  EXPECT_FALSE(model->trunk.head.requires_grad());
+  EXPECT_TRUE(model->trunk.embedding.requires_grad());
+}
+
 TEST(Dpo, MovesTowardsThePreferredSideAndLeavesFrozenLayersAlone) {
   const Llama start = random_llama(tiny(), 6);
   std::vector<PreferencePair> train, held_out;
@@ -597,6 +543,95 @@ TEST(Ppo, ADivergenceInTheLossHoldsThePolicy) {
   EXPECT_EQ(after(0, 2, false).second, free_score);  // nobody asks what this weight is for
 }
 
+// What a score reads ends with a whole sentence; what is learned from does not change by that.
+TEST(Ppo, AsksTheRewardModelAboutWholeSentences) {
+  const AnswerText text = {.stops = {39, 38}, .whole = [](std::span<const int> answer) {
+                             std::size_t n = answer.size();
+                             while (n > 0 && answer[n - 1] % 3 != 0) --n;
+                             return n;
+                           }};
+  for (const long layers : {1L, 0L}) {
+    Llama model = toy_policy(8);
+    PpoConfig config = toy_ppo();
+    config.optimiser.trainable_layers = layers, config.updates = 2, config.max_new_tokens = 12;
+    long cut = 0;
+    const Scorer score = [&](const std::vector<std::vector<int>>& sequences,
+                             const std::vector<at::Tensor>& states, std::int64_t known) {
+      std::vector<double> scores;
+      for (std::size_t i = 0; i < sequences.size(); ++i) {
+        const std::vector<int>& s = sequences[i];
+        EXPECT_EQ(s.back(), 39);
+        if (s.size() > 12 && s[s.size() - 2] % 3 == 0) ++cut;
+        if (known > 0) {  // the states are those of this very sequence
+          const at::NoGradGuard no_gradients;
+          const Packed packed = pack({s});
+          EXPECT_TRUE(at::allclose(
+              states[i], run_layers(model, embed(model, packed.tokens), packed, 0, known), 1e-4, 1e-5));
+        }
+        scores.push_back(static_cast<double>(s.size()));
+      }
+      return scores;
+    };
+    const Folder folder;
+    Engine engine(model, {.dtype = "float32"});
+    train_ppo_with(model, toy_value(model), score, prompts(), text, config, engine, 1, folder.path, {});
+    EXPECT_GT(cut, 0);
+  }
+}
+
+// With one step an update the first one has no gradient of the divergence: the second starts from the same
+// weights whatever it weighs.
+TEST(Ppo, SaysWhatShareOfTheGradientTheRewardHas) {
+  const auto share = [](double weight, const char* direction) {
+    Llama model = toy_policy(8);
+    PpoConfig config = toy_ppo();
+    config.advantage = "rloo", config.samples_per_prompt = 4, config.updates = 2, config.epochs = 1,
+    config.kl_coefficient = 0;
+    config.divergence_weight = weight, config.divergence_direction = direction;
+    const Folder folder;
+    std::vector<Json> lines;
+    toy_ppo_run(model, toy_value(model), count_tokens(), prompts(), config, folder.path,
+                [&](long, long, const Json& f) { lines.push_back(f); });
+    EXPECT_FALSE(lines[0].contains("reward_share"));
+    return lines[1]["reward_share"].get<double>();
+  };
+  EXPECT_EQ(share(0, "forward"), 1);
+  for (const char* direction : {"forward", "reverse"}) {
+    const double little = share(0.5, direction), much = share(5, direction);
+    EXPECT_GT(little, much);
+    EXPECT_GT(much, 0);
+    EXPECT_NEAR((1 / much - 1) / (1 / little - 1), 10, 0.05);
+  }
+}
+
+TEST(Ppo, ARuleStandsInForTheRewardModel) {
+  Llama model = toy_policy(8);
+  PpoConfig config = toy_ppo();
+  config.reward = "rule", config.updates = 12, config.prompts_per_update = 48, config.kl_coefficient = 0,
+  config.optimiser.learning_rate = 2e-3;
+  config.missing_stop_penalty = 0;
+  std::vector<PpoPrompt> asked = prompts();
+  asked[1].is_harmless = true;
+  const AnswerText text = {.declines = [](std::span<const int> answer) { return answer.front() >= 20; }};
+  const Scorer never = [](const std::vector<std::vector<int>>&, const std::vector<at::Tensor>&,
+                          std::int64_t) -> std::vector<double> { throw Bug("asked"); };
+  const Folder folder;
+  Engine engine(model, {.dtype = "float32"});
+  std::vector<double> scores;
+  train_ppo_with(model, toy_value(model), never, asked, text, config, engine, 1, folder.path,
+                 [&](long, long, const Json& f) { scores.push_back(f["score"].get<double>()); });
+  EXPECT_GT(scores.back(), scores.front() + 0.2);
+}
+
+TEST(Ppo, RewardsAreNotWhitenedWithoutAValueModel) {
+  Llama model = toy_policy(8);
+  PpoConfig config = toy_ppo();
+  config.advantage = "rloo", config.samples_per_prompt = 2, config.whiten_rewards = true;
+  const Folder folder;
+  EXPECT_THROW(toy_ppo_run(model, toy_value(model), count_tokens(), prompts(), config, folder.path, {}),
+               InputError);
+}
+
 // A reward model that shares fewer layers with the policy changes what its scorer is handed, not what is learned.
 TEST(Ppo, LearnsTheSameWhereverTheRewardModelParts) {
   const Llama start = toy_policy(8);
@@ -662,6 +697,8 @@ TEST(PpoLosses, AgreeWithTheWorkedExample) {
   EXPECT_NEAR(l.policy.item<double>() / 4, -0.093327, 1e-6);
   EXPECT_NEAR(l.value.item<double>() / 4, 0.150313, 1e-6);
   EXPECT_NEAR(l.approximate_kl / 4, 0.047500, 1e-6);
+  EXPECT_EQ(l.clipped, 2);        // t0 and t3: t2 is above the range, but its advantage is negative
+  EXPECT_EQ(l.value_clipped, 1);  // t1
   (l.policy / 4 + l.value / 4).backward();
   const float expected[] = {0, -0.085099f, 0.015812f, 0}, expected_value[] = {-0.189350f, 0, -0.132625f, -0.085000f};
   for (int i = 0; i < 4; ++i) {

@@ -136,6 +136,12 @@ struct PpoConfig {
   double kl_coefficient = 0.05;
   double divergence_weight = 0;          // of KL(reference || policy), whole next-token distributions, in the loss; in answers to red-team prompts
   double harmless_divergence_weight = 0; // the same, in answers to the others
+  std::string divergence_direction =
+      "forward";  // forward: KL(reference || policy) | reverse: KL(policy || reference)
+  std::string divergence_mean = "tokens";  // over all tokens of a step | kind: over those of red-team prompts
+                                           // and over those of the others
+  std::string reward = "model";  // model | rule: 1 where declining agrees with the prompt's kind, else -1
+  double epsilon = 0;            // Adam's; 0: by the number of weights that learn, see adam_epsilon
   bool adaptive_kl = false;
   double kl_target = 6.0, kl_horizon = 10000;
   double clip_ratio = 0.2, clip_value = 0.2;

@@ -11,6 +11,7 @@
 #include "cai/model/reward_model.hpp"
 #include "cai/train/loss.hpp"
 #include "cai/train/ppo_math.hpp"
+#include "cai/train/train.hpp"
 
 namespace cai {
 
@@ -26,9 +27,30 @@ struct Rollouts {
   std::vector<std::vector<double>> sampler;    // log-probabilities as the sampler saw them
   std::vector<double> raw_scores;
   std::vector<at::Tensor> trunk;               // hidden states below the learning layers, one [length, width] a sequence
-  std::vector<double> divergence_weights;      // of each sequence's divergence from the reference, in the loss
+  std::vector<bool> is_harmless;               // whether its prompt is to be answered
   std::vector<NextTokens> reference;           // what the reference says of each answer's tokens, where a divergence weighs
   double entropy = 0, tokens = 0;              // of the policy's next tokens, summed over the answer tokens; their number
+
+  std::vector<std::size_t> all() const;  ///< the number of each sequence
+};
+
+/// A sequence as the reward model is asked about it, which was taught on whole sentences and one stop token:
+/// an answer that was cut goes up to its last whole sentence (all of it when it has none), and each ends with
+/// text.stops.front(), whichever stop token ended it.
+std::vector<int> scored_sequence(const std::vector<int>& sequence, int prompt_tokens, bool is_finished,
+                                 const AnswerText& text);
+
+/// Which of n prompts comes at the k-th place of a seeded order, a new order each time all were drawn. Cheap
+/// for places that rise.
+class PromptOrder {
+ public:
+  PromptOrder(std::size_t n, std::uint64_t seed) : n_(n), seed_(seed) {}
+  std::size_t at(std::size_t k);
+
+ private:
+  std::size_t n_, round_ = 0;
+  std::uint64_t seed_;
+  std::vector<std::size_t> order_;  // of that round; empty before the first one
 };
 
 /// Some sequences as one pass: the trunk's states, and the rows that predict answer tokens.

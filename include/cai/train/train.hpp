@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,6 +49,18 @@ struct PpoPrompt {
   bool is_harmless = false;  // to be answered: PpoConfig::harmless_divergence_weight is for these
 };
 
+/// What is known of answers' text, in token ids.
+struct AnswerText {
+  std::vector<int> stops;  // as in Request; the reward model was taught with the first one
+
+  /// Leading tokens up to the last whole sentence, 0 when there is none. Empty: nothing is known of
+  /// sentences.
+  std::function<std::size_t(std::span<const int> answer)> whole;
+
+  /// Whether the answer declines; for ppo.reward rule.
+  std::function<bool(std::span<const int> answer)> declines;
+};
+
 /// Progress of a training stage: one call a step, with the figures that went to metrics.jsonl.
 using StepObserver = std::function<void(long step, long steps, const Json& figures)>;
 
@@ -84,9 +97,11 @@ std::vector<double> score_rewards(const RewardModel& model, const std::vector<st
 /// Sets mean and std so that `sequences` (policy samples) have mean 0 and std 1. Returns their rewards.
 std::vector<double> normalise_rewards(RewardModel& model, const std::vector<std::vector<int>>& sequences);
 
-/// PPO against `reward`, whose weights are taken, the reference being `policy` as it comes in. Trains `policy` in place. `stops` as in Request.
-Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward, const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops,
-               const PpoConfig& config, const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder,
+/// PPO against `reward`, whose weights are taken, the reference being `policy` as it comes in. Trains
+/// `policy` in place.
+Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward,
+               const std::vector<PpoPrompt>& prompts, const AnswerText& text, const PpoConfig& config,
+               const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder,
                const StepObserver& observe);
 
 /// Mean log-probability per token of each example's loss part under `model` (float32, training forward).

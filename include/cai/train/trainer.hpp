@@ -22,15 +22,18 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 /// First layer that learns: layers - trainable_layers, 0 when trainable_layers is 0 or more than there are.
 std::int64_t first_trainable_layer(const ModelConfig& config, long trainable_layers);
 
-/// Makes the weights of layers [first, layers) and the final norm, or everything when first is 0 by request, independent copies that
-/// require gradients. Other tensors stay shared with whoever holds them. Returns the learning ones by HF name.
-NamedTensors make_trainable(Llama& model, long trainable_layers);
+/// Makes the weights of layers [first, layers) and the final norm, or everything when first is 0 by request,
+/// independent copies that require gradients. Other tensors stay shared with whoever holds them. Returns the
+/// learning ones by HF name. with_head: whether an untied LM head is among everything; the trunk of a reward
+/// or value model has no use for it.
+NamedTensors make_trainable(Llama& model, long trainable_layers, bool with_head = true);
 
 /// Learning rate of a step (from 0) of `steps`: linear warm-up, then the schedule down to 0 (constant: none).
 double scheduled_rate(const OptimiserConfig& config, double peak, long step, long steps);
 
-/// AdamW with decoupled weight decay (Loshchilov & Hutter 2019) on one group of weights. Their gradients live as long as it does: made anew for each step
-/// they would lie between activations, and holes in the heap took 110 MB more of the default model's 3.1 GB.
+/// AdamW with decoupled weight decay (Loshchilov & Hutter 2019) on one group of weights; norms and biases do
+/// not decay. Their gradients live as long as it does: made anew for each step they would lie between
+/// activations, and holes in the heap took 110 MB more of the default model's 3.1 GB.
 class AdamW {
  public:
   /// `lender`: its weights' gradients are those of the weights of the same name and shape here, too, for two models that learn in turn: neither may have
@@ -41,6 +44,9 @@ class AdamW {
   /// With a norm that is not finite nothing is changed.
   double step(double rate, double max_norm);
 
+  /// The gradients' norm; sets them to 0 without a step.
+  double take_norm();
+
   const NamedTensors& weights() const { return weights_; }
 
   /// Weights, both moments and the step count, for checkpoints; `prefix` names the group.
@@ -48,6 +54,8 @@ class AdamW {
   void restore(const std::string& prefix, const std::vector<std::pair<std::string, at::Tensor>>& from);
 
  private:
+  double norm() const;
+
   NamedTensors weights_;
   std::vector<at::Tensor> first_, second_, steps_;
   double epsilon_, weight_decay_, beta2_;
