@@ -67,16 +67,19 @@ wheels_mb() {  # LIST: megabytes to download and on disk
   esac
 }
 
-# install_wheels DESCRIPTION LIST...
+# install_wheels DESCRIPTION LIST...: those that are not complete yet.
 install_wheels() {
-  local name=$1 list sizes download=0 disk=0
+  local name=$1 list lists=() sizes download=0 disk=0
   shift
   for list in "$@"; do
+    ! has_wheels "$list" || continue
+    lists+=("$list")
     sizes=($(wheels_mb "$list"))
     download=$((download + sizes[0])) disk=$((disk + sizes[1]))
   done
+  [ ${#lists[@]} -gt 0 ] || return 0
   say "installing $name into .deps/torch: $download MB to download, $disk MB of disk"
-  timed torch pip_install_wheels "$@"
+  timed torch pip_install_wheels "${lists[@]}"
 }
 
 pip_install_wheels() {
@@ -87,8 +90,9 @@ pip_install_wheels() {
   [ -z "${CAI_TORCH_SHA256:-}" ] ||
     sed -i -E "s/^(torch={2,3}[^ ]+)/\1 --hash=sha256:$CAI_TORCH_SHA256/" $wanted
   : >$log
+  # --ignore-installed: pip would take a half-installed package for an installed one.
   reporting torch $log torch_pip install --retries 2 --timeout 30 --no-deps --no-compile --only-binary=:all: \
-    --require-hashes -r $wanted && return
+    --ignore-installed --require-hashes -r $wanted && return
   got=$(awk '$1 ~ /^[a-z0-9-]+==/ {name = $1} $1 == "Got" {print name, $2; exit}' $log)
   [ -z "$got" ] || unknown_wheel $got
   stop 1 "pip could not install torch (offline?): $(last_error $log) [whole output: $log]"
@@ -152,13 +156,11 @@ need_torch() {
   fi
   device=$(torch_device) || exit
   if [ "$device" = cuda ]; then
-    has_wheels torch-cuda && has_wheels cuda-cpu && has_wheels cuda-gpu && return
     has_wheels torch-cuda || fresh_torch_venv
     install_wheels "torch $torch_version for CUDA 13" torch-cuda cuda-cpu cuda-gpu
     return
   fi
   [ "${CAI_TORCH:-}" != index ] && has_wheels torch-cpu && return
-  has_wheels torch-cuda && has_wheels cuda-cpu && return
   has_wheels torch-cuda || fresh_torch_venv
   if [ "${CAI_TORCH:-}" != index ] && ! has_wheels torch-cuda && offers_cpu_wheel; then
     install_wheels "torch $torch_version built for the CPU" torch-cpu

@@ -260,9 +260,10 @@ const CLI::App* find_command(const CLI::App& app, std::span<const char* const> w
 
 std::string version_line() {
   Json facts = build_facts();
-  std::string git = facts["git"].get<std::string>();
-  return "cai " + version() + (git.empty() ? "" : " (" + git + ")") + ", torch " + facts["torch"].get<std::string>() + ", " +
-         facts["compiler"].get<std::string>() + "\n";
+  std::string from = origin();
+  if (std::string git = facts["git"].get<std::string>(); !git.empty()) from += (from.empty() ? "commit " : ", commit ") + git;
+  return "cai " + version() + (from.empty() ? "" : " (" + from + ")") + ", torch " + facts["torch"].get<std::string>() +
+         ", " + facts["compiler"].get<std::string>() + "\n";
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <fstream>
 
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
@@ -11,6 +12,15 @@
 
 namespace cai {
 namespace fs = std::filesystem;
+
+std::string origin() {
+  std::error_code ignored;
+  std::string line;
+  std::ifstream file(home() / "origin");
+  if (std::getline(file, line)) return line;
+  if (fs::exists(home() / "CMakeLists.txt", ignored)) return "checkout";
+  return home().filename() == "cai" && home().parent_path().filename() == "share" ? "installed" : "";
+}
 
 fs::path find_shipped(const fs::path& path) {
   std::error_code ignored;
@@ -88,16 +98,34 @@ fs::path unharmed(const fs::path& path) {
   return path;
 }
 
+/// Where the default model is looked for: a checkout keeps it in .deps, cai-fetch-model in the user's cache.
+std::vector<fs::path> default_model_folders() {
+  std::vector<fs::path> folders = {home() / ".deps/models"};
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  const char* user = std::getenv("HOME");
+  if (cache && *cache) {
+    folders.push_back(fs::path(cache) / "cai/models");
+  } else if (user && *user) {
+    folders.push_back(fs::path(user) / ".cache/cai/models");
+  }
+  return folders;
+}
+
+fs::path default_model() {
+  std::error_code ignored;
+  std::string looked;
+  for (const fs::path& folder : default_model_folders()) {
+    fs::path file = folder / "SmolLM2-135M-Instruct.Q4_1.gguf";
+    if (fs::exists(file, ignored)) return file;
+    looked += (looked.empty() ? "" : " and ") + folder.string();
+  }
+  throw InputError("model smollm2 is not in " + looked + "; " +
+                   (origin() == "checkout" ? "scripts/setup.sh" : "cai-fetch-model") + " downloads it (93 MB)");
+}
+
 fs::path find_unchecked(const std::string& name) {
   std::error_code ignored;
-  if (name == "smollm2") {
-    fs::path file = home() / ".deps/models/SmolLM2-135M-Instruct.Q4_1.gguf";
-    if (!fs::exists(file, ignored)) {
-      throw InputError("model smollm2: " + file.string() +
-                       " is not there; scripts/cai fetches it, or set CAI_HOME to the folder that holds .deps");
-    }
-    return file;
-  }
+  if (name == "smollm2") return default_model();
   fs::path path = name;
   if (!fs::exists(path, ignored)) {
     throw InputError("model " + in_quotes(name) +

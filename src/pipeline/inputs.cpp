@@ -29,7 +29,7 @@ namespace cai {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kPackagedModel = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";  // as scripts/setup.sh has it
+constexpr const char* kPackagedModel = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";  // as in scripts/fetch-model
 
 /// Collects the lines of failures, so that all are told at once.
 class Problems {
@@ -243,7 +243,7 @@ RunInputs check_inputs(const Config& config) {
     inputs.model_sha256 = model_fingerprint(inputs.model);
     if (config.model == "smollm2" && inputs.model_sha256 != kPackagedModel)
       throw InputError(inputs.model.string(), 0, "is damaged: its SHA-256 is " + inputs.model_sha256.substr(0, 12) + "..., not " +
-                       std::string(kPackagedModel).substr(0, 12) + "...; scripts/cai fetches it again");
+                       std::string(kPackagedModel).substr(0, 12) + "...; remove it and fetch it again");
   });
   read_prompt_files(inputs, problems, notes);
   if (!inputs.prompts.empty() && !inputs.constitution.principles.empty()) check_use(inputs, problems, notes);

@@ -1,4 +1,4 @@
-// Where the files that come with the program are: constitutions/, prompts/, configs/, .deps/models/.
+// Where the files that come with the program are: constitutions/, prompts/, configs/, suites/.
 #pragma once
 
 #include <filesystem>
@@ -10,6 +10,9 @@
 #include "cai/io/home.hpp"
 
 namespace cai {
+
+/// How the program came here: "checkout", "installed", or what home()/origin says ("Debian package", "tarball").
+std::string origin();
 
 /// `path` itself when it exists; else the file of that relative path in home(), when that exists; else `path`.
 std::filesystem::path find_shipped(const std::filesystem::path& path);

@@ -7,7 +7,7 @@
 
 namespace cai {
 
-std::string version();  ///< "0.1.0"
+std::string version();  ///< "0.2.0"
 
 /// {version, git, compiler, build, torch}: torch is the version that was compiled against.
 Json build_facts();

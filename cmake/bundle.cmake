@@ -1,0 +1,31 @@
+# Run by CPack when a package's files are staged: writes down what kind of package it is, and puts the libraries of the
+# system, but for those of glibc, into the tarball, so that it runs where they are not installed or have other versions.
+file(GLOB_RECURSE program ${CPACK_TEMPORARY_INSTALL_DIRECTORY}/*bin/cai-run)
+get_filename_component(prefix ${program}/../.. ABSOLUTE)
+if(CPACK_GENERATOR STREQUAL "DEB")
+  file(WRITE ${prefix}/share/cai/origin "Debian package\n")
+  return()
+endif()
+file(WRITE ${prefix}/share/cai/origin "tarball\n")
+
+file(GET_RUNTIME_DEPENDENCIES EXECUTABLES ${prefix}/bin/cai ${prefix}/bin/cai-run
+     RESOLVED_DEPENDENCIES_VAR found UNRESOLVED_DEPENDENCIES_VAR missing DIRECTORIES ${prefix}/lib/cai
+     PRE_EXCLUDE_REGEXES "^ld-linux" "^lib(c|m|dl|rt|pthread|resolv|util)\\.so\\.")
+if(missing)
+  message(FATAL_ERROR "These libraries are needed and not found: ${missing}")
+endif()
+find_program(PATCHELF patchelf REQUIRED)
+foreach(library ${found})
+  get_filename_component(name ${library} NAME)
+  if(NOT EXISTS ${prefix}/lib/cai/${name})
+    file(COPY ${library} DESTINATION ${prefix}/lib/cai FOLLOW_SYMLINK_CHAIN)
+    get_filename_component(real ${library} REALPATH)
+    get_filename_component(real_name ${real} NAME)
+    execute_process(COMMAND ${PATCHELF} --set-rpath $ORIGIN ${prefix}/lib/cai/${real_name} COMMAND_ERROR_IS_FATAL ANY)
+    execute_process(COMMAND dpkg -S ${library} OUTPUT_VARIABLE package ERROR_QUIET)
+    string(REGEX REPLACE ":.*" "" package "${package}")
+    if(EXISTS /usr/share/doc/${package}/copyright)
+      file(COPY /usr/share/doc/${package}/copyright DESTINATION ${prefix}/share/doc/cai/libraries/${package})
+    endif()
+  endif()
+endforeach()

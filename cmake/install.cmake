@@ -1,0 +1,48 @@
+# cmake --install and the packages: bin/cai, bin/cai-run, lib/cai with the libraries of torch, share/cai with what comes
+# with the program. Nothing refers to the place where it was built or installed, so that the folder can be moved.
+include(GNUInstallDirs)
+set(torch_folder lib/cai)
+set_target_properties(cai cai-run PROPERTIES INSTALL_RPATH "$ORIGIN/../${torch_folder}")
+install(TARGETS cai cai-run RUNTIME DESTINATION bin)
+install(PROGRAMS scripts/fetch-model DESTINATION bin RENAME cai-fetch-model)
+install(DIRECTORY configs constitutions prompts suites DESTINATION share/cai)
+install(FILES README.md CHANGELOG.md LICENSE DESTINATION share/doc/cai)
+install(DIRECTORY docs DESTINATION share/doc/cai PATTERN dev EXCLUDE)
+install(CODE "execute_process(COMMAND ${CMAKE_BINARY_DIR}/cai completion bash OUTPUT_VARIABLE text COMMAND_ERROR_IS_FATAL ANY)
+  file(WRITE \$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/share/bash-completion/completions/cai \"\${text}\")")
+
+# Of torch only what the program is linked with; of a CUDA build also the two libraries that libtorch_cpu.so needs.
+set(libraries ${CAI_TORCH_DIR}/lib/libtorch_cpu.so ${CAI_TORCH_DIR}/lib/libc10.so ${torch_openmp})
+if(EXISTS ${CAI_TORCH_DIR}/lib/libtorch_cuda.so)
+  file(GLOB cuda_libraries ${CAI_TORCH_DIR}/../nvidia/cu*/lib/libcudart.so.* ${CAI_TORCH_DIR}/../nvidia/cu*/lib/libcupti.so.*)
+  list(APPEND libraries ${cuda_libraries})
+endif()
+install(FILES ${libraries} DESTINATION ${torch_folder})
+file(GLOB torch_licences ${CAI_TORCH_DIR}/../torch-*.dist-info/licenses ${CAI_TORCH_DIR}/../torch-*.dist-info/LICENSE
+     ${CAI_TORCH_DIR}/../torch-*.dist-info/NOTICE)
+foreach(licence ${torch_licences})
+  if(IS_DIRECTORY ${licence})
+    install(DIRECTORY ${licence}/ DESTINATION share/doc/cai/torch)
+  else()
+    install(FILES ${licence} DESTINATION share/doc/cai/torch)
+  endif()
+endforeach()
+
+set(CPACK_PACKAGE_NAME cai)
+set(CPACK_PACKAGE_VENDOR "cai")
+set(CPACK_PACKAGE_CONTACT "the authors of cai")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "Constitutional AI as one command-line program")
+set(CPACK_PACKAGE_DESCRIPTION "Trains a language model to follow a written constitution: critique, revision, fine-tuning,
+preference labels by the model itself, and reinforcement learning on them, with records of each step.")
+set(CPACK_RESOURCE_FILE_LICENSE ${CMAKE_SOURCE_DIR}/LICENSE)
+set(CPACK_STRIP_FILES OFF)  # of cai and cai-run install/strip would do; torch's libraries are stripped already
+set(CPACK_PACKAGE_FILE_NAME cai-${PROJECT_VERSION}-linux-${CMAKE_SYSTEM_PROCESSOR})
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${CAI_TORCH_DIR}/lib)
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "ca-certificates, python3-venv")
+set(CPACK_DEBIAN_PACKAGE_SECTION science)
+set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
+set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_SOURCE_DIR}/cmake/bundle.cmake)
+set(CPACK_VERBATIM_VARIABLES ON)
+include(CPack)
