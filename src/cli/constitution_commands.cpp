@@ -31,7 +31,9 @@ int show(const Arguments& a) {
               << printable(p.id) << " (priority " << p.priority << ", weight " << p.weight << (p.hard ? ", hard" : "")
               << (tags.empty() ? "" : ", for " + printable(tags)) << ")\n  text      " << printable(p.text) << "\n  critique  "
               << printable(p.critique) << "\n  revision  " << printable(p.revision) << "\n  compare   " << printable(p.compare)
-              << "\n  opposite  " << printable(p.opposite) << "\n  tests     " << p.tests.size() << "\n";
+              << "\n  opposite  " << printable(p.opposite) << "\n";
+    if (!p.check.empty()) std::cout << "  check     " << printable(p.check.source) << "\n";
+    std::cout << "  tests     " << p.tests.size() << "\n";
   }
   return kDone;
 }

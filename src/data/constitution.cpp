@@ -3,19 +3,17 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <set>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
+#include "cai/data/answer_check_yaml.hpp"
+#include "cai/data/yaml_section.hpp"
 #include "cai/io/file.hpp"
 
 namespace cai {
 namespace {
-
-constexpr std::size_t kLongestText = 20'000;  // bytes
 
 std::string first_lower(std::string s) {
   if (s.size() > 1 && s[0] >= 'A' && s[0] <= 'Z' && !(s[1] >= 'A' && s[1] <= 'Z')) s[0] = static_cast<char>(s[0] - 'A' + 'a');
@@ -27,113 +25,8 @@ std::string without_full_stop(std::string s) {
   return s;
 }
 
-// A map whose fields are looked at one by one; what nobody asked for is an unknown field at the end.
-class Section {
- public:
-  Section(const YAML::Node& node, std::string name, std::string file, std::vector<std::string>& problems)
-      : node_(node), name_(std::move(name)), file_(std::move(file)), problems_(problems) {
-    std::set<std::string> seen;
-    for (const auto& entry : node_)
-      if (!entry.first.IsScalar()) problem(entry.first, "a field's name must be a word");
-      else if (entry.first.Scalar() == "<<") problem(entry.first, "\"<<\" (a YAML merge key) is not read; write the fields out");
-      else if (!seen.insert(entry.first.Scalar()).second) problem(entry.first, "the field " + in_quotes(entry.first.Scalar()) + " stands twice");
-  }
-
-  void problem(const YAML::Node& at, const std::string& what) {
-    problems_.push_back(file_ + ":" + std::to_string(at.Mark().line + 1) + ": " + (name_.empty() ? "" : name_ + ": ") + what);
-  }
-  void problem(const std::string& what) { problem(node_, what); }
-
-  YAML::Node find(const std::string& key) {
-    known_.push_back(key);
-    for (const auto& entry : node_)
-      if (entry.first.IsScalar() && entry.first.Scalar() == key && !entry.second.IsNull()) return entry.second;
-    return YAML::Node(YAML::NodeType::Undefined);
-  }
-
-  std::string text(const std::string& key, bool required = false) {
-    const YAML::Node v = find(key);
-    if (!v.IsDefined()) {
-      if (required) problem("no field \"" + key + "\"");
-      return "";
-    }
-    if (!v.IsScalar()) return problem(v, "\"" + key + "\" must be a text"), "";
-    const std::string s = trim(v.Scalar());
-    if (s.empty()) problem(v, "\"" + key + "\" is empty");
-    if (s.size() > kLongestText) problem(v, "\"" + key + "\" has " + std::to_string(s.size()) + " bytes; accepted: at most " + std::to_string(kLongestText));
-    return s;
-  }
-
-  double number(const std::string& key, double otherwise, double low, double high) {
-    const YAML::Node v = find(key);
-    if (!v.IsDefined()) return otherwise;
-    const std::string s = v.IsScalar() ? v.Scalar() : "";
-    double x = 0;
-    const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), x);
-    if (error == std::errc() && end == s.data() + s.size() && x >= low && x <= high) return x;
-    problem(v, "\"" + key + "\": found " + in_quotes(s) + "; accepted: a number from " + std::to_string(static_cast<long>(low)) + " to " + std::to_string(static_cast<long>(high)));
-    return otherwise;
-  }
-
-  bool flag(const std::string& key) {
-    const YAML::Node v = find(key);
-    if (!v.IsDefined()) return false;
-    if (!v.IsScalar() || (v.Scalar() != "true" && v.Scalar() != "false")) return problem(v, "\"" + key + "\": accepted: true or false"), false;
-    return v.Scalar() == "true";
-  }
-
-  std::vector<std::string> texts(const std::string& key) {
-    std::vector<std::string> all;
-    const YAML::Node v = find(key);
-    if (!v.IsDefined()) return all;
-    if (!v.IsSequence()) return problem(v, "\"" + key + "\" must be a list of texts"), all;
-    for (const auto& entry : v) {
-      if (!entry.IsScalar() || trim(entry.Scalar()).empty()) problem(entry, "\"" + key + "\" must be a list of texts");
-      else all.push_back(trim(entry.Scalar()));
-    }
-    return all;
-  }
-
-  /// A list of maps, each handed to `read` as a Section.
-  template <class Read>
-  void maps(const std::string& key, Read read) {
-    const YAML::Node v = find(key);
-    if (!v.IsDefined()) return;
-    if (!v.IsSequence()) return problem(v, "\"" + key + "\" must be a list");
-    int index = 0;
-    for (const auto& entry : v) {
-      ++index;
-      if (!entry.IsMap()) {
-        problem(entry, "\"" + key + "\" entry " + std::to_string(index) + " must hold fields");
-        continue;
-      }
-      Section one(entry, (name_.empty() ? "" : name_ + ", ") + key + " " + std::to_string(index), file_, problems_);
-      read(one);
-      one.finish();
-    }
-  }
-
-  void finish() {
-    for (const auto& entry : node_) {
-      if (!entry.first.IsScalar()) continue;
-      const std::string key = entry.first.Scalar();
-      if (key == "<<" || std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-      const std::string near = nearest(key, known_);
-      problem(entry.first, "unknown field " + in_quotes(key) + (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
-    }
-  }
-
-  const YAML::Node& node() const { return node_; }
-
- private:
-  YAML::Node node_;
-  std::string name_, file_;
-  std::vector<std::string>& problems_;
-  std::vector<std::string> known_;
-};
-
-void read_tests(Section& s, Principle& p) {
-  s.maps("tests", [&](Section& t) {
+void read_tests(YamlSection& s, Principle& p) {
+  s.maps("tests", [&](YamlSection& t) {
     PrincipleTest test;
     test.prompt = t.text("prompt", true);
     const YAML::Node must = t.find("must");
@@ -209,13 +102,13 @@ Constitution read_constitution(const std::filesystem::path& path) {
   const auto sentence = [&](const YAML::Node& entry) {
     const std::string text = entry.IsScalar() ? trim(entry.Scalar()) : "", where = c.file + ":" + std::to_string(entry.Mark().line + 1) + ": ";
     if (text.empty()) problems.push_back(where + "expected a sentence");
-    if (text.size() > kLongestText) problems.push_back(where + "this sentence has " + std::to_string(text.size()) + " bytes; accepted: at most " + std::to_string(kLongestText));
+    if (text.size() > YamlSection::kLongestText) problems.push_back(where + "this sentence has " + std::to_string(text.size()) + " bytes; accepted: at most " + std::to_string(YamlSection::kLongestText));
     return text;
   };
   if (root.IsSequence()) {
     for (const auto& entry : root) add({.text = sentence(entry)}, entry);
   } else if (root.IsMap()) {
-    Section top(root, "", c.file, problems);
+    YamlSection top(root, "", c.file, problems);
     if (const std::string name = top.text("name"); !name.empty()) c.name = name;
     if (const std::string version = top.text("version"); !version.empty()) c.version = version;
     top.text("description");
@@ -233,7 +126,7 @@ Constitution read_constitution(const std::filesystem::path& path) {
           top.problem(entry, "a principle is a sentence or a section with \"id\" and \"text\"");
           continue;
         }
-        Section s(entry, "principle " + std::to_string(c.principles.size() + 1), c.file, problems);
+        YamlSection s(entry, "principle " + std::to_string(c.principles.size() + 1), c.file, problems);
         Principle p;
         p.id = s.text("id");
         p.text = s.text("text", true);
@@ -246,6 +139,7 @@ Constitution read_constitution(const std::filesystem::path& path) {
         p.hard = s.flag("hard");
         p.applies_to = s.texts("applies_to");
         p.revision_openings = s.texts("revision_openings");
+        p.check = read_check(s, "check");
         read_tests(s, p);
         s.finish();
         add(std::move(p), entry);
@@ -256,17 +150,17 @@ Constitution read_constitution(const std::filesystem::path& path) {
       if (!examples.IsMap()) {
         top.problem(examples, "\"examples\" must hold \"critique\" and \"label\"");
       } else {
-        Section s(examples, "examples", c.file, problems);
-        const auto know = [&](Section& e, const std::string& id) {
+        YamlSection s(examples, "examples", c.file, problems);
+        const auto know = [&](YamlSection& e, const std::string& id) {
           if (id.empty() || ids.contains(id)) return;
           const std::string near = nearest(id, {ids.begin(), ids.end()});
           e.problem("\"principle\": there is no principle " + in_quotes(id) + (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
         };
-        s.maps("critique", [&](Section& e) {
+        s.maps("critique", [&](YamlSection& e) {
           c.critique_examples.push_back({e.text("prompt", true), e.text("response", true), e.text("critique", true), e.text("revision", true), e.text("principle")});
           know(e, c.critique_examples.back().principle);
         });
-        s.maps("label", [&](Section& e) {
+        s.maps("label", [&](YamlSection& e) {
           LabelExample x{e.text("prompt", true), e.text("a", true), e.text("b", true), e.text("better", true), e.text("reason", true), e.text("principle")};
           know(e, x.principle);
           if (x.better != "A" && x.better != "B") e.problem("\"better\": accepted: A, B");
@@ -292,7 +186,8 @@ Json to_json(const Constitution& c) {
     for (const PrincipleTest& t : p.tests) tests.push_back({{"prompt", t.prompt}, {"must", t.must}, {"words", t.words}});
     j["principles"].push_back({{"id", p.id}, {"text", p.text}, {"critique", p.critique}, {"revision", p.revision}, {"compare", p.compare},
                                {"opposite", p.opposite}, {"priority", p.priority}, {"weight", p.weight}, {"hard", p.hard},
-                               {"applies_to", p.applies_to}, {"revision_openings", p.revision_openings}, {"tests", tests}});
+                               {"applies_to", p.applies_to}, {"revision_openings", p.revision_openings}, {"check", p.check.source},
+                               {"tests", tests}});
   }
   return j;
 }

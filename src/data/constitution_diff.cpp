@@ -88,6 +88,7 @@ PrincipleChange compare(const Principle& a, const Principle& b) {
   if (a.weight != b.weight) add("major", "weight " + shown(a.weight) + " -> " + shown(b.weight));
   if (a.hard != b.hard) add("major", std::string("hard ") + (a.hard ? "true -> false" : "false -> true"));
   if (a.applies_to != b.applies_to) add("major", "applies_to " + shown(a.applies_to) + " -> " + shown(b.applies_to));
+  if (a.check.source != b.check.source) add("major", "check changed: " + word_diff(a.check.source, b.check.source));
   // Wordings that the program derives from the text change with it: that is told once.
   const Principle as_a = with_wordings({.text = a.text}), as_b = with_wordings({.text = b.text});
   for (const auto& [name, wording] : {std::pair{"critique", &Principle::critique}, {"revision", &Principle::revision}, {"compare", &Principle::compare}, {"opposite", &Principle::opposite}})

@@ -7,7 +7,7 @@
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
 #include "cai/stages/principles.hpp"
-#include "cai/stages/refusal.hpp"
+#include "cai/data/refusal.hpp"
 
 namespace cai {
 namespace {

@@ -14,7 +14,7 @@
 #include "cai/stages/eval_against_first.hpp"
 #include "cai/stages/eval_figures.hpp"
 #include "cai/stages/figures.hpp"
-#include "cai/stages/refusal.hpp"
+#include "cai/data/refusal.hpp"
 
 namespace cai {
 namespace {

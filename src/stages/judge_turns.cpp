@@ -9,7 +9,7 @@
 #include "cai/stages/near_duplicates.hpp"
 #include "cai/stages/pairs.hpp"
 #include "cai/stages/principles.hpp"
-#include "cai/stages/refusal.hpp"
+#include "cai/data/refusal.hpp"
 
 namespace cai {
 namespace {

@@ -16,7 +16,7 @@
 #include "cai/stages/label_choice.hpp"
 #include "cai/stages/pairs.hpp"
 #include "cai/stages/principles.hpp"
-#include "cai/stages/refusal.hpp"
+#include "cai/data/refusal.hpp"
 
 namespace cai {
 namespace {

@@ -5,7 +5,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
 #include "cai/stages/asking.hpp"
-#include "cai/stages/refusal.hpp"
+#include "cai/data/refusal.hpp"
 
 namespace cai {
 namespace {

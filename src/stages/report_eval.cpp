@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "cai/data/refusal.hpp"
 #include "cai/io/interval.hpp"
-#include "cai/stages/refusal.hpp"
 #include "cai/stages/verdict.hpp"
 
 namespace cai {

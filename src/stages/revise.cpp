@@ -6,7 +6,7 @@
 #include "cai/base/text.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
-#include "cai/stages/refusal.hpp"
+#include "cai/data/refusal.hpp"
 #include "cai/stages/principles.hpp"
 
 namespace cai {

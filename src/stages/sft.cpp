@@ -12,7 +12,7 @@
 #include "cai/model/config.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
-#include "cai/stages/refusal.hpp"
+#include "cai/data/refusal.hpp"
 #include "cai/stages/training.hpp"
 
 namespace cai {

@@ -5,7 +5,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
 #include "cai/base/unicode.hpp"
-#include "cai/text/regex.hpp"
+#include "cai/base/regex.hpp"
 
 namespace cai {
 namespace {

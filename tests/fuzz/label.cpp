@@ -3,7 +3,7 @@
 #include "cai/base/log.hpp"
 #include "cai/data/constitution.hpp"
 #include "cai/stages/clean.hpp"
-#include "cai/stages/refusal.hpp"
+#include "cai/data/refusal.hpp"
 #include "fuzz.hpp"
 
 namespace {

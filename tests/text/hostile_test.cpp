@@ -12,7 +12,7 @@
 #include "cai/io/file.hpp"
 #include "cai/text/bpe.hpp"
 #include "cai/text/chat.hpp"
-#include "cai/text/regex.hpp"
+#include "cai/base/regex.hpp"
 #include "cai/text/tokenizer.hpp"
 
 namespace cai {

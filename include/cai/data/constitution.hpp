@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cai/data/answer_check.hpp"
 #include "cai/io/json.hpp"
 
 namespace cai {
@@ -28,6 +29,7 @@ struct Principle {
   bool hard = false;                   // a hard constraint, not weighed
   std::vector<std::string> applies_to; // prompt tags; empty: all
   std::vector<std::string> revision_openings;  // first words that commit a revision, one drawn by seed
+  AnswerCheck check;                   // rules that a program verifies; empty: a judge decides
   std::vector<PrincipleTest> tests;
   int line = 0;
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cai/io/json.hpp"
-#include "cai/text/regex.hpp"
+#include "cai/base/regex.hpp"
 
 namespace cai {
 

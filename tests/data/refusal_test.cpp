@@ -1,4 +1,4 @@
-#include "cai/stages/refusal.hpp"
+#include "cai/data/refusal.hpp"
 
 #include <gtest/gtest.h>
 
