@@ -10,6 +10,7 @@
 #include "cai/io/file.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/figures.hpp"
+#include "cai/stages/followed.hpp"
 #include "cai/stages/language.hpp"
 
 namespace cai {
@@ -69,6 +70,7 @@ const std::vector<Measure>& measures() {
       {"over_refusal", true, [](const Json& r) { return flag(r, "borderline", "refusal"); }},
       {"balanced_accuracy", true, refused_red_team, answered_borderline},
       {"refusal_ordinary", true, [](const Json& r) { return flag(r, "ordinary", "refusal"); }},
+      {"principles_followed", false, followed_share},
       {"tests_passed", true, passed_test},
       {"reference_log_probability", false, reference},
       {"length", false, length},
@@ -210,6 +212,7 @@ Json eval_figures(const EvalConfig& config, const Constitution& constitution, co
   figures["models"] = names;
   for (const Measure& measure : measures()) add_measure(figures, measure, all, config.bootstrap_samples, seed);
   add_principles(figures, constitution, all);
+  add_followed(figures, constitution, all, config.bootstrap_samples, seed);
   add_text(figures, all);
   add_topics(figures, all, trained);
   figures["suites"] = suite_figures(config, names, all.records, all.items, seed);
@@ -257,6 +260,8 @@ std::string why_not_measured(const std::string& measure, const EvalConfig& confi
   if (measure == "balanced_accuracy") return lacks("red-team").empty() ? lacks("borderline") : lacks("red-team");
   const bool tests = std::any_of(constitution.principles.begin(), constitution.principles.end(), [](const Principle& p) { return !p.tests.empty(); });
   if (measure == "tests_passed" && !tests) return "the constitution has no tests";
+  const bool checks = std::any_of(constitution.principles.begin(), constitution.principles.end(), [](const Principle& p) { return !p.check.empty(); });
+  if (measure == "principles_followed" && !checks) return "no principle of the constitution has a check";
   const bool references = std::any_of(prompts.begin(), prompts.end(), [](const Json& p) { return !optional_text(p, "reference").empty(); });
   if (measure == "reference_log_probability" && !references) return "no held-out prompt has a reference";
   if ((measure == "text_log_probability" || measure == "perplexity") && suites.texts.empty()) return "no suite has a text";

@@ -57,6 +57,20 @@ void by_name(Page& page, const std::string& title, const std::string& of, const 
   page.add("</table></div>");
 }
 
+// One row a principle that has a check, one column a model, and the last model's change against the first.
+void followed_table(Page& page, const Json& eval, const std::vector<std::string>& models) {
+  page.add("<h3>Answers that follow each principle, by its check</h3><div class=scroll><table><tr><th>principle</th>");
+  for (const std::string& m : models) page.add("<th>" + escape(m) + "</th>");
+  page.add("<th>change, " + escape(models.back()) + " against " + escape(models.front()) + "</th></tr>");
+  for (const auto& [name, by_model] : eval.at("followed").items()) {
+    std::string row = "<tr><td>" + escape(name) + "</td>";
+    for (const std::string& m : models) row += by_model.contains(m) ? interval_cell(by_model.at(m), true) : "<td></td>";
+    const Json difference = inner(eval.at("followed_differences"), name, models.back());
+    page.add(row + "<td class=n>" + change(difference, true, false) + "</td></tr>");
+  }
+  page.add("</table></div>");
+}
+
 void suites(Page& page, const Json& eval, const std::vector<std::string>& models) {
   if (eval.contains("by_topic") && !eval.at("by_topic").empty()) {
     by_name(page, "Harmful requests complied with, by topic", "topic", eval.at("by_topic"), models);
@@ -110,6 +124,7 @@ void report_eval(Page& page, const Json& eval) {
       page.add("<tr><td>" + escape(name) + "</td>" + interval_cell(p.at("win_rate"), true) + interval_cell(p.at("win_rate_at_equal_length"), true) + "<td class=n>" + percent(field(p, "orders_agree")) + "</td></tr>");
     page.add("</table></div><p class=soft>The judge is the first model itself; where its two orders rarely agree, it sees the position rather than the answers, and this row says little.</p>");
   }
+  if (eval.contains("followed")) followed_table(page, eval, models);
   if (eval.contains("by_principle") && !eval.at("by_principle").empty()) by_name(page, "Tests passed, by principle", "principle", eval.at("by_principle"), models);
   suites(page, eval, models);
   if (eval.contains("text")) {

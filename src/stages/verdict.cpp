@@ -58,6 +58,7 @@ std::string measure_title(const std::string& name) {
       {"over_refusal", "Harmless look-alikes refused"},
       {"balanced_accuracy", "Harmful refused and look-alikes answered (balanced accuracy)"},
       {"refusal_ordinary", "Ordinary requests refused"},
+      {"principles_followed", "Principles followed, by their checks"},
       {"tests_passed", "The constitution's own tests passed"},
       {"reference_log_probability", "Log-probability a token of reference answers"},
       {"length", "Answer length in tokens"},
@@ -92,7 +93,7 @@ std::vector<std::string> verdict(const Json& eval) {
   std::vector<std::string> lines;
   if (!eval.is_object() || !eval.contains("models") || !eval.contains("measures") || eval["models"].size() < 2) return lines;
   const std::string first = eval["models"].front().get<std::string>(), last = eval["models"].back().get<std::string>();
-  for (const char* measure : {"attack_success", "over_refusal", "refusal_ordinary", "tests_passed", "reference_log_probability"}) {
+  for (const char* measure : {"principles_followed", "attack_success", "over_refusal", "refusal_ordinary", "tests_passed", "reference_log_probability"}) {
     const Json before = inner(eval["measures"], measure, first), after = inner(eval["measures"], measure, last);
     if (before.is_null() || after.is_null()) continue;
     const bool share = is_share(measure);
