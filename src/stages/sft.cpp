@@ -18,31 +18,31 @@
 namespace cai {
 namespace {
 
-struct Chosen {
+struct Picked {
   std::string id, prompt, answer, kind;
   bool declines = false, unrevised = false;
 };
 
-void add_revisions(const Json& record, const std::string& id, const std::string& prompt, const std::string& kind, bool declines, std::vector<Chosen>& chosen, SftExamples& made) {
+void add_revisions(const Json& record, const std::string& id, const std::string& prompt, const std::string& kind, bool declines, std::vector<Picked>& picked, SftExamples& made) {
   const std::string problem = record.contains("revision_problem") ? optional_text(record, "revision_problem") : "no revision";
   if (!problem.empty()) {
     made.leave_out(id, "revision " + problem);
     return;
   }
-  chosen.push_back({id, prompt, optional_text(record, "revision"), kind, declines});
+  picked.push_back({id, prompt, optional_text(record, "revision"), kind, declines});
   ++made.used[(optional_flag(record, "edited") ? "edit " : "revision ") + (kind.empty() ? "untagged" : kind)];
 }
 
 // What is learned from each record; `made` counts it.
-std::vector<Chosen> select(const SftConfig& config, const std::vector<Json>& records, SftExamples& made) {
-  std::vector<Chosen> chosen;
+std::vector<Picked> select(const SftConfig& config, const std::vector<Json>& records, SftExamples& made) {
+  std::vector<Picked> picked;
   for (std::size_t i = 0; i < records.size(); ++i) {
     const Json& record = records[i];
     const std::string id = record_id(record, i), prompt = text_field(record, "prompt", i), kind = kind_of(record);
     const bool declines = optional_flag(record, "decline");
     const bool was_revised = record.contains("revision_problem") && optional_text(record, "revision_problem") != "none-asked";
     if (was_revised) {
-      add_revisions(record, id, prompt, kind, declines, chosen, made);
+      add_revisions(record, id, prompt, kind, declines, picked, made);
     } else if (kind == "red-team") {
       made.leave_out(id, "red-team prompt without a revision");  // the unrevised answer is what should be unlearned
     } else if (config.unrevised == "none") {
@@ -51,13 +51,13 @@ std::vector<Chosen> select(const SftConfig& config, const std::vector<Json>& rec
       std::string why;
       const std::string answer = own_answer(optional_text(record, "response"), optional_text(record, "finish"), why);
       if (!why.empty()) made.leave_out(id, "response " + why);
-      else chosen.push_back({id, prompt, answer, kind, false, true}), ++made.used["response " + (kind.empty() ? "untagged" : kind)];
+      else picked.push_back({id, prompt, answer, kind, false, true}), ++made.used["response " + (kind.empty() ? "untagged" : kind)];
     }
     if (config.revisions == "all" && record.contains("history") && record["history"].is_array())
       for (const Json& earlier : record["history"])
-        if (earlier.is_object()) add_revisions(earlier, id + "#" + earlier.value("round", Json(0)).dump(), prompt, kind, declines, chosen, made);
+        if (earlier.is_object()) add_revisions(earlier, id + "#" + earlier.value("round", Json(0)).dump(), prompt, kind, declines, picked, made);
   }
-  return chosen;
+  return picked;
 }
 
 // Loss on the answer alone: with the opening it is one text to the tokenizer, as where the model is asked. A turn weighs as much as an answer of mean
@@ -153,7 +153,7 @@ void SftExamples::leave_out(const std::string& id, const std::string& why) {
 SftExamples sft_examples(const SftConfig& config, const std::vector<Json>& records, const ChatTemplate& chat) {
   SftExamples made;
   std::vector<bool> declines;
-  for (const Chosen& one : select(config, records, made)) {
+  for (const Picked& one : select(config, records, made)) {
     TrainExample e{.id = one.id};
     const std::vector<int> prompt = prompt_tokens(chat, one.prompt);
     e.tokens = answered_tokens(chat, prompt, one.answer, true);

@@ -7,7 +7,7 @@
 #include "cai/base/random.hpp"
 #include "cai/io/file.hpp"
 #include "cai/stages/clean.hpp"
-#include "cai/stages/refusal.hpp"
+#include "cai/data/refusal.hpp"
 
 namespace cai {
 

@@ -11,7 +11,7 @@
 #include <set>
 
 #include "cai/stages/compare.hpp"
-#include "cai/stages/refusal.hpp"
+#include "cai/data/refusal.hpp"
 
 namespace cai {
 namespace {

@@ -29,7 +29,7 @@ TEST_P(CappedHead, HasTheGradientsOfAutograd) {
   const at::Tensor plain_x = values.clone().requires_grad_(true), plain_w = start.clone().requires_grad_(true);
 
   const LmHead head(w, bfloat16, kCap);
-  NextTokens then = next_tokens(before, LmHead(start, bfloat16, kCap), kTemperature, head_learns);
+  NextTokens then = next_tokens(before, LmHead(start, bfloat16, kCap), targets, kTemperature, head_learns);
   const TokenLogProbabilities ours = token_log_probabilities(x, head, targets, kTemperature, diverges ? &then : nullptr);
   const at::Tensor logs = at::log_softmax(capped(plain_x, plain_w), -1), expected = logs.gather(1, targets.unsqueeze(1)).squeeze(1);
   at::Tensor loss = (ours.log_probabilities * weights).sum(), plain = (expected * weights).sum();
