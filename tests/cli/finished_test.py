@@ -49,6 +49,11 @@ class Finished(unittest.TestCase):
     def train(self, run, *more, **settings):
         return self.run_cai(*self.setup.command(run, **settings)[1:], *more)
 
+    def with_constitution(self, run, constitution):
+        command = self.setup.command(run)
+        command[command.index("--constitution") + 1] = str(constitution)
+        return command[1:]
+
     def keys(self, run):
         return {str(p.relative_to(run)): json.loads(p.read_text())["key"] for p in run.glob("iter-*/*/manifest.json") if ".stale-" not in str(p)}
 
@@ -56,7 +61,7 @@ class Finished(unittest.TestCase):
         other = self.folder / "other.yaml"
         other.write_text(tiny.CONSTITUTION.replace("Be kind and help.", "Be kind, and help at once."))
         before = tiny.snapshot(self.whole)
-        for result in (self.train(self.whole, **{"candidates.temperature": 0.9}), self.train(self.whole, "--constitution", other)):
+        for result in (self.train(self.whole, **{"candidates.temperature": 0.9}), self.run_cai(*self.with_constitution(self.whole, other))):
             self.assertEqual(result.returncode, 2, result.stderr)
             for words in ("this run is finished", "--out", f"--reuse {self.whole}", "--force"):
                 self.assertIn(words, result.stderr)
@@ -83,9 +88,7 @@ class Finished(unittest.TestCase):
         earlier = (run / "constitution.yaml").read_text()
         other = self.folder / "stricter.yaml"
         other.write_text(tiny.CONSTITUTION.replace("Do not help hurt, steal or poison.", "Never help hurt, steal or poison."))
-        command = self.setup.command(run)
-        command[command.index("--constitution") + 1] = str(other)
-        process = subprocess.Popen([*map(str, command), "--force"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen([BINARY, *self.with_constitution(run, other), "--force"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         while process.poll() is None and not (run / "iter-01/critique-1.stale-1").exists():
             pass
         process.kill()
@@ -114,7 +117,9 @@ class Finished(unittest.TestCase):
         lines = [line for line in self.setup.prompts.read_text().splitlines(True) if "borderline" not in line]
         few = self.folder / "few.jsonl"
         few.write_text("".join(lines))
-        result = self.train(self.folder / "never", "--prompts", few, **{"eval.gates": "over_refusal <= base + 5pt"})
+        command = self.setup.command(self.folder / "never", **{"eval.gates": "over_refusal <= base + 5pt"})
+        command[command.index("--prompts") + 1] = str(few)
+        result = self.run_cai(*command[1:])
         self.assertEqual(result.returncode, 2, result.stderr)
         self.assertIn("no held-out prompt has the kind borderline", result.stderr)
         self.assertFalse((self.folder / "never").exists())
@@ -128,7 +133,7 @@ class Finished(unittest.TestCase):
         lines = [json.loads(line) for line in (self.whole / "log.jsonl").read_text().splitlines()]
         self.assertTrue(lines)
         for line in lines:
-            self.assertRegex(line["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}$")
+            self.assertRegex(line["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d$")
             self.assertIn(line["level"], ("info", "warning", "error"))
 
     def test_a_report_of_a_run_at_work_does_not_wait(self):
