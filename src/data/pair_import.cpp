@@ -45,7 +45,8 @@ Side side_of(const Json& record, const char* field) {
   if (!text.is_string())
     throw InputError("\"" + std::string(field) + "\" is neither a text nor a list of messages ({\"role\": ..., \"content\": ...})");
   const std::string answer = text.get<std::string>();
-  if (!is_given(record, "prompt") && is_transcript(answer)) return side_of_turns(turns_of_transcript(answer), field);
+  const bool is_verdict = std::string_view(field) == "chosen" || std::string_view(field) == "rejected";
+  if (is_verdict && is_transcript(answer)) return side_of_turns(turns_of_transcript(answer), field);
   return {{}, answer};
 }
 

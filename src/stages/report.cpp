@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cai/base/error.hpp"
+#include "cai/data/run_folder.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/json.hpp"
 #include "cai/io/manifest.hpp"
@@ -23,15 +24,6 @@ namespace fs = std::filesystem;
 Json figures_of(const fs::path& folder) {
   const auto m = fs::exists(folder) ? read_manifest(folder) : std::nullopt;
   return m ? m->figures : Json();
-}
-
-std::vector<fs::path> iterations(const fs::path& run) {
-  std::vector<fs::path> found;
-  if (fs::exists(run))
-    for (const auto& entry : fs::directory_iterator(run))
-      if (entry.is_directory() && entry.path().filename().string().starts_with("iter-") && entry.path().filename().string().find(".stale") == std::string::npos) found.push_back(entry.path());
-  std::sort(found.begin(), found.end());
-  return found;
 }
 
 void curves(Page& page, const fs::path& iteration) {
@@ -151,7 +143,7 @@ static std::string page_of(const fs::path& run, const Json& facts, const ReportC
   page.add("<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\">"
            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\"><title>" + escape(name) + "</title><style>" + kReportStyle + "</style></head><body>");
   page.add("<h1>" + escape(name) + "</h1>");
-  const std::vector<fs::path> rounds = iterations(run);
+  const std::vector<fs::path> rounds = iterations_of(run);
   page.add("<p>A language model, trained to follow a written constitution: it answered prompts, criticised and revised its answers under one principle at a time, learned from the revisions, "
            "and was then trained by reinforcement learning on AI preferences. " + std::to_string(rounds.size()) + (rounds.size() == 1 ? " iteration." : " iterations.") + "</p>");
   if (facts.contains("state")) page.add("<p class=soft>State: " + escape(facts["state"].is_string() ? facts["state"].get<std::string>() : "") + "</p>");
@@ -163,7 +155,8 @@ static std::string page_of(const fs::path& run, const Json& facts, const ReportC
       page.heading("exam: what the judge is worth");
       page.add("<p>" + escape(exam["sentence"].is_string() ? exam["sentence"].get<std::string>() : "") + "</p>");
       exam_table(page, exam);
-      if (optional_text(exam, "method") == "contrast")
+      const Json label = figures_of(iteration / "label");
+      if (optional_text(label.is_object() && label.contains("method") ? label : exam, "method") == "contrast")
         page.add("<p>Labels were therefore made by contrast: one candidate was written under a principle, one under its opposite, others without an instruction; the label is which of two does what the request asks for, declining a harmful one and answering a harmless one. Where both do or both do not, the side that was asked for under the principle is taken.</p>");
     }
     page.heading("Principles: how often each was drawn and decided");
