@@ -117,7 +117,7 @@ std::string left_out_note(const Rows& rows, const std::map<std::string, std::pai
   std::string list;
   for (const auto& [why, first_and_count] : reasons)
     list += (list.empty() ? "" : "; ") + std::to_string(first_and_count.second) + ": " + why + ", first in " + rows.place(first_and_count.first);
-  return rows.file + ": " + std::to_string(count) + " records hold no pair and are left out (" + list + ")";
+  return rows.file + ": " + std::to_string(count) + (count == 1 ? " record holds no pair and is left out (" : " records hold no pair and are left out (") + list + ")";
 }
 
 }  // namespace
@@ -154,7 +154,8 @@ ImportedPairs read_pairs(const std::filesystem::path& path) {
   }
   problems.throw_if_any();
   if (result.left_out > 0) result.notes.push_back(left_out_note(rows, reasons, result.left_out));
-  if (result.left_out > 0 && result.records.empty()) throw InputError(result.notes.front());
+  if (result.left_out > 0 && result.records.empty())
+    throw InputError(rows.file, 0, "no pair is left" + result.notes.front().substr(rows.file.size()));
   if (thoughts > 0) result.notes.push_back(rows.file + ": the thinking block was taken off the answers of " + std::to_string(thoughts) + " records");
   return result;
 }
