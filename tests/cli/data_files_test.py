@@ -139,6 +139,21 @@ class DataFiles(unittest.TestCase):
         self.assertEqual(figures(run, "reward")["human_pairs"], 6)
         self.assertEqual(figures(run, "sft")["used"]["edit ordinary"], 1, "a last line without a line break counts")
 
+    def test_what_people_bring_does_not_change_the_balance_of_the_ai_labels(self):
+        labels = [{"id": str(i), "prompt": w, "a": "a friend", "b": "a dog", "p": 0.9, "decline": i < 2, "tags": ["red-team" if i < 2 else "ordinary"]}
+                  for i, w in enumerate(words(8, 21))]
+        (self.folder / "labels.jsonl").write_text("".join(json.dumps(label) + "\n" for label in labels))
+        (self.folder / "people.csv").write_text("prompt,chosen,rejected\n" + "".join(f"{w},a house,a road\n" for w in words(12, 22)))
+        weights = []
+        for name, more in [("alone", []), ("joined", ["--set", f"hybrid.pairs={self.folder / 'people.csv'}", "--set", "hybrid.share=1"])]:
+            out = self.folder / ("reward-" + name)
+            result = self.setup.cai("reward", "--model", self.setup.model, "--labels", self.folder / "labels.jsonl", "--out", out, "--set", "reward.epochs=1",
+                                    "--set", "reward.held_out=0", "--set", "engine.threads=1", *more)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            made = json.loads((out / "manifest.json").read_text())["figures"]
+            weights.append((made["declining_weight"], made["human_pairs"]))
+        self.assertEqual(weights, [(3, 0), (3, 12)])
+
     def test_prompts_of_each_form_are_asked(self):
         two = ["bread and water, please", 'say "yes" to a friend']
         messages = [{"messages": [{"role": "user", "content": p}]} for p in two]
