@@ -123,7 +123,7 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   sub->add_option("--reward", a.reward, "Reward model: its folder")->type_name("DIR")->required();
   sub = command("eval", "Compare models on prompts; the first one is the base",
                 "  cai eval --model base=smollm2 --model mine=runs/first --prompts held-out.jsonl --out eval");
-  model(sub, true), constitution(sub), prompts(sub, "Prompts instead of the shipped held-out ones (all held-out ones are asked, unless eval.red_team and the like say how many)"), out(sub), sampling(sub), settings(sub);
+  model(sub, true), constitution(sub), prompts(sub, "Prompts instead of the shipped held-out ones (all held-out ones are asked, unless --set eval.red_team=N and the like say how many)"), out(sub), sampling(sub), settings(sub);
   sub->add_option("--add-failures", a.failures, "Add the prompts on which the last model failed to this file of cases (JSONL), for --prompts of later evals")->type_name("FILE");
   sub->add_flag("--include-train", a.include_train, "Ask prompts of the split \"train\" too, and prompts that a model's own run trained on; without it they are left out");
   sub->add_option("--best-of", a.best_of, "Another model: of N samples of the last one, that which --reward likes best")->type_name("N");

@@ -167,15 +167,12 @@ int run_ppo(SingleStage& s) {
   return kDone;
 }
 
-// Prompts that are named are asked, all of them, unless the person's own settings say how many.
+// Prompts that are named are asked, all of them, unless --set says how many.
 void ask_all(SingleStage& s, std::size_t prompts) {
   EvalConfig& config = s.config.eval;
-  const auto is_set = [&](const std::string& field) {
-    const auto origin = s.config.origin.find(field);
-    return origin != s.config.origin.end() && (!s.arguments.config.empty() || origin->second.starts_with("--set"));
-  };
-  for (const auto& [field, most] : {std::pair("eval.red_team", &config.red_team), {"eval.borderline", &config.borderline}, {"eval.ordinary", &config.ordinary}})
-    if (!is_set(field)) *most = static_cast<long>(prompts);
+  const std::vector<std::string>& sets = s.arguments.sets;
+  for (const auto& [field, most] : {std::pair("eval.red_team=", &config.red_team), {"eval.borderline=", &config.borderline}, {"eval.ordinary=", &config.ordinary}})
+    if (std::none_of(sets.begin(), sets.end(), [&, field = field](const std::string& set) { return set.starts_with(field); })) *most = static_cast<long>(prompts);
 }
 
 // The run that a model comes from, or "".

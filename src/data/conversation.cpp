@@ -95,10 +95,11 @@ std::string as_prompt(const std::vector<Turn>& turns) {
 std::string without_thinking(const std::string& answer) {
   const std::string text = trim(answer);
   for (const std::string name : {"think", "thinking"}) {
-    const std::size_t end = text.find("</" + name + ">");
+    const std::size_t begin = text.find("<" + name + ">"), end = text.find("</" + name + ">");
+    const bool is_opened = begin == 0, is_ended = end != text.npos;
     // Templates that open the block themselves leave only its end in the answer.
-    if (end != text.npos) return trim(std::string_view(text).substr(end + name.size() + 3));
-    if (text.starts_with("<" + name + ">")) return "";  // never closed
+    if (is_ended && (is_opened || begin > end)) return trim(std::string_view(text).substr(end + name.size() + 3));
+    if (is_opened) return "";  // never closed
   }
   return answer;
 }

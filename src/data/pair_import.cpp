@@ -45,7 +45,8 @@ Side side_of(const Json& record, const char* field) {
   if (!text.is_string())
     throw InputError("\"" + std::string(field) + "\" is neither a text nor a list of messages ({\"role\": ..., \"content\": ...})");
   const std::string answer = text.get<std::string>();
-  if (!is_given(record, "prompt") && is_transcript(answer)) return side_of_turns(turns_of_transcript(answer), field);
+  const bool is_verdict = std::string_view(field) == "chosen" || std::string_view(field) == "rejected";
+  if (is_verdict && is_transcript(answer)) return side_of_turns(turns_of_transcript(answer), field);
   return {{}, answer};
 }
 
@@ -116,7 +117,7 @@ std::string left_out_note(const Rows& rows, const std::map<std::string, std::pai
   std::string list;
   for (const auto& [why, first_and_count] : reasons)
     list += (list.empty() ? "" : "; ") + std::to_string(first_and_count.second) + ": " + why + ", first in " + rows.place(first_and_count.first);
-  return rows.file + ": " + std::to_string(count) + " records hold no pair and are left out (" + list + ")";
+  return rows.file + ": " + std::to_string(count) + (count == 1 ? " record holds no pair and is left out (" : " records hold no pair and are left out (") + list + ")";
 }
 
 }  // namespace
@@ -153,7 +154,8 @@ ImportedPairs read_pairs(const std::filesystem::path& path) {
   }
   problems.throw_if_any();
   if (result.left_out > 0) result.notes.push_back(left_out_note(rows, reasons, result.left_out));
-  if (result.left_out > 0 && result.records.empty()) throw InputError(result.notes.front());
+  if (result.left_out > 0 && result.records.empty())
+    throw InputError(rows.file, 0, "no pair is left" + result.notes.front().substr(rows.file.size()));
   if (thoughts > 0) result.notes.push_back(rows.file + ": the thinking block was taken off the answers of " + std::to_string(thoughts) + " records");
   return result;
 }

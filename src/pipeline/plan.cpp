@@ -104,7 +104,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     const Stage* policy = last(trained);
     Json model = policy ? nothing : Json{{"model", inputs.model_sha256}};
     Json prompts = {{"prompt_files", prompt_hashes}};
-    if (const std::vector<std::string> tests = test_prompts(inputs.constitution); !tests.empty()) prompts["tests"] = hash_of({tests.begin(), tests.end()});
+    if (const std::vector<std::string> tests = test_prompts(inputs.constitution); !tests.empty()) prompts["tests"] = hash_of(std::vector<Json>(tests.begin(), tests.end()));
     if (config.prompts.expand > 0) prompts.update(model);
     add("prompts", iteration, 0,
         config.prompts.expand > 0 ? std::vector<std::string>{"prompts", "engine"} : std::vector<std::string>{"prompts"},

@@ -9,6 +9,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
+#include "cai/data/run_folder.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/json.hpp"
 #include "cai/io/manifest.hpp"
@@ -25,22 +26,6 @@ namespace fs = std::filesystem;
 Json figures_of(const fs::path& folder) {
   const auto m = fs::exists(folder) ? read_manifest(folder) : std::nullopt;
   return m ? m->figures : Json();
-}
-
-// 3 of "iter-03", 0 of another name (iter-03.stale-1).
-long iteration_number(const fs::path& folder) {
-  const std::string name = folder.filename().string();
-  if (!name.starts_with("iter-") || name.size() == 5 || name.size() > 12 || name.find_first_not_of("0123456789", 5) != name.npos) return 0;
-  return std::stol(name.substr(5));
-}
-
-std::vector<fs::path> iterations(const fs::path& run) {
-  std::vector<fs::path> found;
-  if (fs::exists(run))
-    for (const auto& entry : fs::directory_iterator(run))
-      if (entry.is_directory() && iteration_number(entry.path()) > 0) found.push_back(entry.path());
-  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) { return iteration_number(a) < iteration_number(b); });
-  return found;
 }
 
 // Metrics of a stage; of one at work without a last line that is half written.
@@ -208,7 +193,7 @@ static std::string page_of(const fs::path& run, const Json& facts, const ReportC
   page.add("<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\">"
            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\"><title>" + escape(name) + "</title><style>" + kReportStyle + "</style></head><body>");
   page.add("<h1>" + escape(name) + "</h1>");
-  const std::vector<fs::path> rounds = iterations(run);
+  const std::vector<fs::path> rounds = iterations_of(run);
   page.add("<p>" + escape(what_was_done(rounds)) + "</p>");
   if (const std::string state = facts.is_object() ? optional_text(facts, "state") : ""; !state.empty() && state != "done")
     page.add("<p><b>State: " + escape(state) + ".</b> This page shows the stages that are finished.</p>");

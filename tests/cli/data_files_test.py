@@ -37,8 +37,8 @@ class DataFiles(unittest.TestCase):
         (cls.folder / "plain.yaml").write_text(PLAIN)
         cls.words = words(30, 7)
         (cls.folder / "plain.txt").write_text("".join(line + "\n" for line in cls.words))
-        cls.run = cls.folder / "plain-run"
-        cls.result = cls.plain(cls.run)
+        cls.plain_run = cls.folder / "plain-run"
+        cls.result = cls.plain(cls.plain_run)
 
     @classmethod
     def tearDownClass(cls):
@@ -65,15 +65,16 @@ class DataFiles(unittest.TestCase):
         self.assertEqual(self.result.returncode, 0, self.result.stderr[-3000:])
         self.assertIn("has a kind tag (red-team, borderline or ordinary)", self.result.stderr)
         self.assertIn("the judge chooses between answers", self.result.stderr)
-        self.assertTrue((self.run / "report.html").exists())
-        trained = {r["prompt"] for r in read(self.run / "iter-01/prompts")}
-        asked = {r["prompt"] for r in read(self.run / "iter-01/eval")}
+        self.assertTrue((self.plain_run / "report.html").exists())
+        trained = {r["prompt"] for r in read(self.plain_run / "iter-01/prompts")}
+        asked = {r["prompt"] for r in read(self.plain_run / "iter-01/eval")}
         self.assertTrue(trained and asked and not trained & asked)
         self.assertLessEqual(trained | asked, set(self.words))
-        self.assertEqual(figures(self.run, "critique-1")["critiques"], len(trained))
-        self.assertEqual(figures(self.run, "label")["method"], "choice")
-        self.assertGreaterEqual(figures(self.run, "reward")["labels"], 2)
-        self.assertIn("refusal_ordinary", figures(self.run, "eval")["models"]["base"] if "models" in figures(self.run, "eval") else json.dumps(figures(self.run, "eval")))
+        self.assertEqual(figures(self.plain_run, "critique-1")["critiques"], len(trained))
+        self.assertEqual(figures(self.plain_run, "label")["method"], "choice")
+        self.assertGreaterEqual(figures(self.plain_run, "reward")["labels"], 2)
+        ordinary = figures(self.plain_run, "eval")["measures"]["refusal_ordinary"]
+        self.assertEqual(ordinary["base"]["n"], len(asked))  # prompts without a kind are evaluated with the ordinary ones
 
     def test_what_cannot_be_done_with_the_prompts_is_said_before_anything_is_made(self):
         run = self.folder / "contrast"
@@ -100,11 +101,11 @@ class DataFiles(unittest.TestCase):
     def test_eval_asks_nothing_that_the_model_was_trained_on(self):
         def asked(name, *more):
             out = self.folder / name
-            result = self.setup.cai("eval", "--model", f"base={self.setup.model}", "--model", f"mine={self.run}", "--constitution", self.folder / "plain.yaml",
+            result = self.setup.cai("eval", "--model", f"base={self.setup.model}", "--model", f"mine={self.plain_run}", "--constitution", self.folder / "plain.yaml",
                                     "--set", "eval.suites=", "--set", "engine.threads=1", "--max-new-tokens", "4", "--out", out, *more)
             return result, {r["prompt"] for r in read(out)} if out.exists() else set()
-        trained = {r["prompt"] for r in read(self.run / "iter-01/prompts")}
-        held_out = {r["prompt"] for r in read(self.run / "iter-01/eval")}
+        trained = {r["prompt"] for r in read(self.plain_run / "iter-01/prompts")}
+        held_out = {r["prompt"] for r in read(self.plain_run / "iter-01/eval")}
         result, some = asked("e1", "--prompts", self.folder / "plain.txt")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn('prompts of the split "train"', result.stderr)
@@ -137,6 +138,21 @@ class DataFiles(unittest.TestCase):
         self.assertEqual(json.loads((run / "run.json").read_text())["left_out"], {"hybrid.pairs": 2, "hybrid.decisions": 1})
         self.assertEqual(figures(run, "reward")["human_pairs"], 6)
         self.assertEqual(figures(run, "sft")["used"]["edit ordinary"], 1, "a last line without a line break counts")
+
+    def test_what_people_bring_does_not_change_the_balance_of_the_ai_labels(self):
+        labels = [{"id": str(i), "prompt": w, "a": "a friend", "b": "a dog", "p": 0.9, "decline": i < 2, "tags": ["red-team" if i < 2 else "ordinary"]}
+                  for i, w in enumerate(words(8, 21))]
+        (self.folder / "labels.jsonl").write_text("".join(json.dumps(label) + "\n" for label in labels))
+        (self.folder / "people.csv").write_text("prompt,chosen,rejected\n" + "".join(f"{w},a house,a road\n" for w in words(12, 22)))
+        weights = []
+        for name, more in [("alone", []), ("joined", ["--set", f"hybrid.pairs={self.folder / 'people.csv'}", "--set", "hybrid.share=1"])]:
+            out = self.folder / ("reward-" + name)
+            result = self.setup.cai("reward", "--model", self.setup.model, "--labels", self.folder / "labels.jsonl", "--out", out, "--set", "reward.epochs=1",
+                                    "--set", "reward.held_out=0", "--set", "engine.threads=1", *more)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            made = json.loads((out / "manifest.json").read_text())["figures"]
+            weights.append((made["declining_weight"], made["human_pairs"]))
+        self.assertEqual(weights, [(3, 0), (3, 12)])
 
     def test_prompts_of_each_form_are_asked(self):
         two = ["bread and water, please", 'say "yes" to a friend']

@@ -135,7 +135,7 @@ class Methods(unittest.TestCase):
         out = self.folder / "eval"
         few = self.folder / "few.yaml"
         few.write_text("eval: {red_team: 1, ordinary: 1, borderline: 1}\n")  # prompts that are named are asked all the same
-        common = ["--config", few, "--constitution", self.setup.constitution, "--prompts", self.setup.prompts, "--set", "eval.suites=", "--set", "eval.bootstrap_samples=100", "--set", "eval.max_new_tokens=8"]
+        common = ["--include-train", "--config", few, "--constitution", self.setup.constitution, "--prompts", self.setup.prompts, "--set", "eval.suites=", "--set", "eval.bootstrap_samples=100", "--set", "eval.max_new_tokens=8"]
         models = ["--model", f"base={self.setup.model}", "--model", f"sl={self.first / 'iter-01/sft'}"]
         result = self.setup.cai("eval", *models, "--best-of", 4, "--reward", self.first / "iter-01/reward", *common, "--out", out)
         self.assertEqual(result.returncode, 0, result.stderr[-2000:])

@@ -210,6 +210,14 @@ TEST(PairFiles, OfEachFormAreReadAlike) {
   EXPECT_EQ(decided.records[0]["human"], 0.5);
 }
 
+TEST(Conversations, OnlyAThinkingBlockAtTheBeginningIsTakenOff) {
+  EXPECT_EQ(without_thinking("<think>\nHm.\n</think>\n\nYes."), "Yes.");
+  EXPECT_EQ(without_thinking("Hm.\n</think>\nYes."), "Yes.");
+  EXPECT_EQ(without_thinking("<thinking>Hm.</thinking> Yes."), "Yes.");
+  EXPECT_EQ(without_thinking("<think>Hm."), "");
+  for (const char* kept : {" Yes. ", "Write <think> and </think> around it.", "I think so."}) EXPECT_EQ(without_thinking(kept), kept);
+}
+
 TEST(PairFiles, WhatHoldsNoPairIsLeftOutAndCountedByItsLine) {
   const Folder f;
   const auto pairs = read_pairs(f.write("p.jsonl", R"({"prompt":"Name a river.","chosen":"The Rhine.","rejected":""})" "\n"
@@ -282,7 +290,8 @@ RC_GTEST_PROP(Csv, WhatIsWrittenByTheRulesIsReadBack, (std::vector<std::pair<std
 
 RC_GTEST_PROP(PairFiles, AnyBytesEndInPairsOrAnInputError, (std::string bytes)) {
   const Folder f;
-  for (const char* name : {"any.csv", "any.json", "any.jsonl", "any.tsv"})
+  const std::vector<std::string> names = {"any.csv", "any.json", "any.jsonl", "any.tsv"};
+  for (const std::string& name : {names[bytes.size() % names.size()]})
     for (const std::string& start : {std::string(), std::string("["), std::string("\x1f\x8b\x08"), std::string("prompt,chosen\n\"")})
       try {
         read_pairs(f.write(name, start + bytes));

@@ -137,7 +137,7 @@ TEST(Pairs, OfEachPublishedFormAreReadAlike) {
   EXPECT_EQ(hh.records[1]["chosen"], "Bye.");
 
   const auto uf = read_pairs(f.write("uf.jsonl", R"({"prompt":"How do I bake?","chosen":[{"role":"user","content":"How do I bake?"},{"role":"assistant","content":"Slowly."}],"rejected":[{"role":"user","content":"How do I bake?"},{"role":"assistant","content":"Ask others."}],"score_chosen":8})" "\n"
-                                                 R"({"prompt":"How do I bake?","chosen":[{"role":"assistant","content":"Slowly."}],"rejected":[{"role":"assistant","content":"Ask others."}]})" "\n"));
+                                                 R"({"id":"2","prompt":"How do I bake?","chosen":[{"role":"assistant","content":"Slowly."}],"rejected":[{"role":"assistant","content":"Ask others."}]})" "\n"));
   ASSERT_EQ(uf.records.size(), 2u);
   for (const Json& r : uf.records) EXPECT_TRUE(r["prompt"] == "How do I bake?" && r["chosen"] == "Slowly." && r["rejected"] == "Ask others.") << r;
   EXPECT_EQ(uf.records[0]["score_chosen"], 8) << "fields that are not known stay";
