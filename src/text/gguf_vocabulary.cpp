@@ -7,23 +7,13 @@
 #include "cai/io/file.hpp"
 #include "cai/io/json.hpp"
 #include "cai/text/bpe.hpp"
+#include "cai/text/pre_tokenizer.hpp"
 #include "cai/text/sentencepiece_model.hpp"
 
 namespace cai {
 namespace {
 
 namespace fs = std::filesystem;
-
-// The name that llama.cpp has for this pre-tokeniser.
-std::string pre_name(const SortedJson& tokenizer, const std::string& file) {
-  const std::string steps = tokenizer.value("pre_tokenizer", SortedJson()).dump();
-  const auto has = [&](const char* part) { return steps.find(part) != steps.npos; };
-  if (has("\"Digits\"") && has("\"individual_digits\":true")) return "smollm";
-  if (has("\\\\p{N}{1,3}")) return "llama-bpe";
-  if (has("\"Split\"") && has("|\\\\p{N}|")) return "qwen2";
-  if (!has("\"Split\"") && has("\"ByteLevel\"")) return "gpt-2";
-  throw InputError(file, 0, "GGUF has no name that we know for this pre-tokeniser");
-}
 
 void add_token(GgufVocabulary& out, std::size_t id, const std::string& text, PieceType type) {
   if (id >= (1u << 24)) throw InputError("a token's id is " + std::to_string(id));
@@ -46,11 +36,12 @@ void read_bpe(GgufVocabulary& out, const fs::path& file) {
     for (const SortedJson& m : json["model"].at("merges"))
       out.merges.push_back(m.is_array() ? m[0].get<std::string>() + " " + m[1].get<std::string>()
                                         : m.get<std::string>());
+    out.pre = name_of_pre(json);
   } catch (const SortedJson::exception&) {
     throw InputError(file.string(), 0, "not a byte-level BPE tokenizer.json");
   }
+  if (out.pre.empty()) throw InputError(file.string(), 0, "GGUF has no name that we know for this pre-tokeniser");
   out.model = "gpt2";
-  out.pre = pre_name(json, file.string());
 }
 
 // Added tokens keep their spaces as they are; llama.cpp looks them up in the text itself.

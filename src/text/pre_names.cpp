@@ -59,7 +59,28 @@ const std::vector<Group>& groups() {
   return all;
 }
 
+// What matters of a pre-tokenizer: its steps without what only concerns offsets into the text.
+std::string steps_of(const SortedJson& pre_tokenizer) {
+  SortedJson steps = pre_tokenizer.is_object() ? pre_tokenizer.value("pretokenizers", SortedJson::array({pre_tokenizer})) : SortedJson::array();
+  for (SortedJson& step : steps)
+    if (step.is_object()) step.erase("trim_offsets");
+  return steps.dump();
+}
+
 }  // namespace
+
+std::string name_of_pre(const SortedJson& tokenizer) {
+  const SortedJson model = tokenizer.value("model", SortedJson::object()), normalizer = tokenizer.value("normalizer", SortedJson());
+  const std::string steps = steps_of(tokenizer.value("pre_tokenizer", SortedJson()));
+  const bool ignore_merges = model.is_object() && model.value("ignore_merges", false), nfc = normalizer.is_object();
+  std::string alike;  // but for what llama.cpp decides by the name
+  for (const Group& group : groups()) {
+    if (steps_of(sequence(group.steps)) != steps) continue;
+    if (group.ignore_merges == ignore_merges && group.nfc == nfc) return group.names.front();
+    if (alike.empty()) alike = group.names.front();
+  }
+  return alike;
+}
 
 NamedPre pre_of_name(const std::string& name, const std::string& file) {
   std::string accepted;

@@ -2,7 +2,7 @@
 """Model files against llama.cpp and the gguf package: what we export, llama.cpp computes alike; what llama.cpp quantises, we compute alike.
 
 Quantised files are compared with llama.cpp on the same weights in float32 (dequantised by the gguf package), because its own products of
-quantised weights round activations to 8 bits. Needs .deps/reference. `llama_cpp_reference.py CAI FILE...` compares these GGUF files too.
+quantised weights round activations to 8 bits. Needs .deps/reference. `llama_cpp_reference.py CAI FILE...` compares these GGUF files instead.
 """
 import json
 import pathlib
@@ -161,4 +161,4 @@ class Files(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=sys.argv[:1] + ["Files.test_files_named"] * bool(FILES), verbosity=2)

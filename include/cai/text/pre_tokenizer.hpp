@@ -56,4 +56,7 @@ struct NamedPre {
 /// Throws InputError that lists the accepted names.
 NamedPre pre_of_name(const std::string& name, const std::string& file);
 
+/// The reverse, of a tokenizer.json; "" where no name stands for its pre_tokenizer. May throw SortedJson::exception.
+std::string name_of_pre(const SortedJson& tokenizer);
+
 }  // namespace cai
