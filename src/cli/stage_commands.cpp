@@ -78,7 +78,8 @@ int run_sft(SingleStage& s) {
   s.use_model();
   if (s.config.sft.judge_turns > 0) s.use_constitution();
   const Brought brought = s.use_brought();
-  const std::vector<JudgeTurn> turns = judge_turns_of(s.config, s.constitution, records, brought, s.random().derive("judge"));
+  const std::vector<JudgeTurn> turns =
+      judge_turns_of(s.config, s.constitution, records, brought, s.random().derive("judge"));
   if (!turns.empty()) s.facts["judge_turns"] = judge_turns_facts(s.config, s.constitution, brought);
   const std::vector<Json> edited = with_edits(records, brought.people);
   s.trained([&] { return sft(s.config.sft, s.config.engine, edited, turns, s.model, s.arguments.out, s.seed(), s.progress); });
@@ -171,8 +172,12 @@ int run_ppo(SingleStage& s) {
 void ask_all(SingleStage& s, std::size_t prompts) {
   EvalConfig& config = s.config.eval;
   const std::vector<std::string>& sets = s.arguments.sets;
-  for (const auto& [field, most] : {std::pair("eval.red_team=", &config.red_team), {"eval.borderline=", &config.borderline}, {"eval.ordinary=", &config.ordinary}})
-    if (std::none_of(sets.begin(), sets.end(), [&, field = field](const std::string& set) { return set.starts_with(field); })) *most = static_cast<long>(prompts);
+  for (const auto& [field, most] : {std::pair("eval.red_team=", &config.red_team),
+                                    {"eval.borderline=", &config.borderline},
+                                    {"eval.ordinary=", &config.ordinary}})
+    if (std::none_of(sets.begin(), sets.end(),
+                     [&, field = field](const std::string& set) { return set.starts_with(field); }))
+      *most = static_cast<long>(prompts);
 }
 
 // The run that a model comes from, or "".
@@ -198,29 +203,44 @@ std::set<std::string> trained_prompts(const std::vector<EvalModel>& models) {
 // Gives records without a split the one that `cai train` draws for the same set.
 void draw_splits_of(std::vector<Json>& records) {
   std::vector<Prompt> prompts;
-  for (std::size_t i = 0; i < records.size(); ++i) prompts.push_back({.id = record_id(records[i], i), .text = "", .split = optional_text(records[i], "split")});
+  for (std::size_t i = 0; i < records.size(); ++i)
+    prompts.push_back(
+        {.id = record_id(records[i], i), .text = "", .split = optional_text(records[i], "split")});
   draw_splits(prompts);
   for (std::size_t i = 0; i < records.size(); ++i) records[i]["split"] = prompts[i].split;
 }
 
 // Leaves out what the models may have been trained on, and says so.
-std::vector<Json> held_out_of(const Arguments& a, std::vector<Json> records, const std::vector<EvalModel>& models) {
+std::vector<Json> held_out_of(const Arguments& a, std::vector<Json> records,
+                              const std::vector<EvalModel>& models) {
   const std::size_t all = records.size();
-  const bool are_drawn = std::any_of(records.begin(), records.end(), [](const Json& r) { return optional_text(r, "split").empty(); });
+  const bool are_drawn = std::any_of(records.begin(), records.end(),
+                                     [](const Json& r) { return optional_text(r, "split").empty(); });
   draw_splits_of(records);
   const std::set<std::string> trained = trained_prompts(models);
   const auto is_trained = [&](const Json& r) { return trained.contains(trim(optional_text(r, "prompt"))); };
   const auto is_train = [](const Json& r) { return optional_text(r, "split") == "train"; };
-  const long known = std::count_if(records.begin(), records.end(), is_trained), train = std::count_if(records.begin(), records.end(), is_train);
+  const long known = std::count_if(records.begin(), records.end(), is_trained),
+             train = std::count_if(records.begin(), records.end(), is_train);
   if (a.include_train) {
-    if (known > 0) log_warning(std::to_string(known) + " of the " + std::to_string(all) + " prompts were trained on by a run of these models: their figures say little about other prompts");
+    if (known > 0)
+      log_warning(
+          std::to_string(known) + " of the " + std::to_string(all) +
+          " prompts were trained on by a run of these models: their figures say little about other prompts");
     return records;
   }
   std::erase_if(records, [&](const Json& r) { return is_train(r) || is_trained(r); });
-  const std::string why = std::to_string(train) + (are_drawn ? " prompts of the split \"train\" (drawn by hash, as cai train draws it, where a prompt names none)" : " prompts of the split \"train\"");
-  if (records.empty() && all > 0) throw InputError("eval: none of the " + std::to_string(all) + " prompts is held out: " + why + ", " + std::to_string(known) + " trained on by these models' runs; --include-train asks them all the same");
+  const std::string why =
+      std::to_string(train) + (are_drawn ? " prompts of the split \"train\" (drawn by hash, as cai train "
+                                           "draws it, where a prompt names none)"
+                                         : " prompts of the split \"train\"");
+  if (records.empty() && all > 0)
+    throw InputError("eval: none of the " + std::to_string(all) + " prompts is held out: " + why + ", " +
+                     std::to_string(known) +
+                     " trained on by these models' runs; --include-train asks them all the same");
   if (!a.prompts.empty() && train > 0) log_warning(why + " are not asked; --include-train asks them too");
-  if (known > 0) log_warning(std::to_string(known) + " prompts that a run of these models trained on are not asked");
+  if (known > 0)
+    log_warning(std::to_string(known) + " prompts that a run of these models trained on are not asked");
   return records;
 }
 

@@ -13,11 +13,13 @@ constexpr std::string_view kHuman = "\n\nHuman:", kAssistant = "\n\nAssistant:";
 
 std::string role_of(const std::string& name) {
   static const std::map<std::string, std::string> roles = {
-      {"user", "user"},     {"human", "user"},    {"prompter", "user"},    {"assistant", "assistant"}, {"gpt", "assistant"},
-      {"bot", "assistant"}, {"chatgpt", "assistant"}, {"model", "assistant"}, {"system", "system"},    {"developer", "system"}};
+      {"user", "user"},     {"human", "user"},      {"prompter", "user"},     {"assistant", "assistant"},
+      {"gpt", "assistant"}, {"bot", "assistant"},   {"chatgpt", "assistant"}, {"model", "assistant"},
+      {"system", "system"}, {"developer", "system"}};
   const auto found = roles.find(lower_ascii(name));
   if (found != roles.end()) return found->second;
-  throw InputError("a message of the role " + in_quotes(name) + "; accepted: user (or human), assistant (or gpt), system");
+  throw InputError("a message of the role " + in_quotes(name) +
+                   "; accepted: user (or human), assistant (or gpt), system");
 }
 
 std::string part_text(const Json& part) {
@@ -41,12 +43,14 @@ std::string content_text(const Json& content) {
 
 bool is_message(const Json& m) {
   const auto has_text = [&](const char* field) { return m.contains(field) && m[field].is_string(); };
-  return m.is_object() && ((has_text("role") && m.contains("content")) || (has_text("from") && m.contains("value")));
+  return m.is_object() &&
+         ((has_text("role") && m.contains("content")) || (has_text("from") && m.contains("value")));
 }
 
 Turn turn_of(const Json& m) {
   const bool is_sharegpt = !m.contains("role") || !m.contains("content");
-  Turn turn{role_of(m[is_sharegpt ? "from" : "role"].get<std::string>()), trim(content_text(m[is_sharegpt ? "value" : "content"]))};
+  Turn turn{role_of(m[is_sharegpt ? "from" : "role"].get<std::string>()),
+            trim(content_text(m[is_sharegpt ? "value" : "content"]))};
   if (turn.role == "assistant") turn.text = without_thinking(turn.text);
   return turn;
 }
@@ -54,7 +58,8 @@ Turn turn_of(const Json& m) {
 }  // namespace
 
 bool are_turns(const Json& value) {
-  return is_message(value) || (value.is_array() && !value.empty() && std::all_of(value.begin(), value.end(), is_message));
+  return is_message(value) ||
+         (value.is_array() && !value.empty() && std::all_of(value.begin(), value.end(), is_message));
 }
 
 std::vector<Turn> turns_of(const Json& value) {
@@ -87,7 +92,10 @@ std::string as_prompt(const std::vector<Turn>& turns) {
   std::string text;
   for (const Turn& turn : turns) {
     text += text.empty() ? "" : "\n\n";
-    text += (turn.role == "user" ? "Human: " : turn.role == "assistant" ? "Assistant: " : "System: ") + turn.text;
+    text += (turn.role == "user"        ? "Human: "
+             : turn.role == "assistant" ? "Assistant: "
+                                        : "System: ") +
+            turn.text;
   }
   return text;
 }
@@ -98,7 +106,8 @@ std::string without_thinking(const std::string& answer) {
     const std::size_t begin = text.find("<" + name + ">"), end = text.find("</" + name + ">");
     const bool is_opened = begin == 0, is_ended = end != text.npos;
     // Templates that open the block themselves leave only its end in the answer.
-    if (is_ended && (is_opened || begin > end)) return trim(std::string_view(text).substr(end + name.size() + 3));
+    if (is_ended && (is_opened || begin > end))
+      return trim(std::string_view(text).substr(end + name.size() + 3));
     if (is_opened) return "";  // never closed
   }
   return answer;
@@ -117,7 +126,8 @@ std::vector<Turn> asked_turns(const Json& record) {
     } else if (are_turns(*value)) {
       turns = turns_of(*value);
     } else {
-      throw InputError(name + " must be a text or a list of messages ({\"role\": \"user\", \"content\": \"...\"})");
+      throw InputError(name +
+                       " must be a text or a list of messages ({\"role\": \"user\", \"content\": \"...\"})");
     }
     while (!turns.empty() && turns.back().role != "user") turns.pop_back();
     if (turns.empty()) throw InputError(name + " holds no message of the user");

@@ -71,12 +71,15 @@ class CsvReader {
 
 // Whether a program wrote the cell as in CSV: its quotes would be read as part of the text.
 bool is_quoted(const std::string& cell) {
-  return cell.size() > 3 && cell.starts_with('"') && cell.ends_with('"') && cell.substr(1, cell.size() - 2).find("\"\"") != cell.npos;
+  return cell.size() > 3 && cell.starts_with('"') && cell.ends_with('"') &&
+         cell.substr(1, cell.size() - 2).find("\"\"") != cell.npos;
 }
 
 }  // namespace
 
-std::vector<TableRow> read_csv(std::string_view text, char separator) { return CsvReader(text, separator).rows(); }
+std::vector<TableRow> read_csv(std::string_view text, char separator) {
+  return CsvReader(text, separator).rows();
+}
 
 std::vector<TableRow> read_tsv(std::string_view text) {
   std::vector<TableRow> rows;

@@ -14,8 +14,9 @@ namespace {
 
 constexpr std::string_view kMark = "\xef\xbb\xbf";  // the byte order mark that some editors write
 
-// Where the part of a file ends that is read: behind the last line break, or at the end when what stands there is a whole object: a file that was made
-// by hand may lack its last line break; what a killed process left does not parse.
+// Where the part of a file ends that is read: behind the last line break, or at the end when what stands
+// there is a whole object: a file that was made by hand may lack its last line break; what a killed process
+// left does not parse.
 std::size_t end_of_lines(std::string_view text) {
   const std::size_t last = text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;
   if (trim(text.substr(last)).empty()) return last;

@@ -14,7 +14,8 @@
 namespace cai {
 namespace {
 
-constexpr const char* kAccepted = "accepted: prompt with chosen and rejected, or with a and b, or with candidates (docs/data-files.md)";
+constexpr const char* kAccepted =
+    "accepted: prompt with chosen and rejected, or with a and b, or with candidates (docs/data-files.md)";
 
 // Why a record holds no pair, though its form is known: it is left out.
 struct NoPair {
@@ -26,7 +27,9 @@ struct Side {
   std::string answer;
 };
 
-bool is_given(const Json& record, const char* field) { return record.contains(field) && !record[field].is_null(); }
+bool is_given(const Json& record, const char* field) {
+  return record.contains(field) && !record[field].is_null();
+}
 
 Side side_of_turns(std::vector<Turn> turns, const std::string& field) {
   if (turns.back().role != "assistant") throw NoPair{"\"" + field + "\" does not end with an answer"};
@@ -41,9 +44,12 @@ Side side_of(const Json& record, const char* field) {
   if (value.is_null()) throw NoPair{"\"" + std::string(field) + "\" is empty"};
   if (are_turns(value)) return side_of_turns(turns_of(value), field);
   const bool is_list_of_one = value.is_array() && value.size() == 1 && value[0].is_string();
-  const Json& text = is_list_of_one ? value[0] : value.is_object() && value.contains("text") ? value["text"] : value;
+  const Json& text = is_list_of_one                                ? value[0]
+                     : value.is_object() && value.contains("text") ? value["text"]
+                                                                   : value;
   if (!text.is_string())
-    throw InputError("\"" + std::string(field) + "\" is neither a text nor a list of messages ({\"role\": ..., \"content\": ...})");
+    throw InputError("\"" + std::string(field) +
+                     "\" is neither a text nor a list of messages ({\"role\": ..., \"content\": ...})");
   const std::string answer = text.get<std::string>();
   const bool is_verdict = std::string_view(field) == "chosen" || std::string_view(field) == "rejected";
   if (is_verdict && is_transcript(answer)) return side_of_turns(turns_of_transcript(answer), field);
@@ -55,14 +61,17 @@ std::string usable(const std::string& answer, const char* field, bool& has_thoug
   const std::string seen = without_thinking(answer);
   has_thought = has_thought || seen != answer;
   if (!trim(seen).empty()) return seen;
-  throw NoPair{"\"" + std::string(field) + "\" " + (seen != answer ? "holds nothing behind its thinking block" : "is empty")};
+  throw NoPair{"\"" + std::string(field) + "\" " +
+               (seen != answer ? "holds nothing behind its thinking block" : "is empty")};
 }
 
 std::string prompt_text(const Json& record, const std::vector<Turn>& before) {
   const std::vector<Turn> turns = before.empty() ? asked_turns(record) : before;
   const std::string prompt = as_prompt(turns);
   if (trim(prompt).empty() && !turns.empty()) throw NoPair{"the prompt is empty"};
-  if (turns.empty()) throw InputError("no prompt; accepted: prompt, messages or conversations, or dialogues in chosen and rejected");
+  if (turns.empty())
+    throw InputError(
+        "no prompt; accepted: prompt, messages or conversations, or dialogues in chosen and rejected");
   if (!is_utf8(prompt)) throw InputError("not valid UTF-8");
   return prompt;
 }
@@ -74,7 +83,8 @@ std::string unknown_form(const Json& record) {
   if (record.contains("response_0") && record.contains("response_1"))
     return "the form of PKU-SafeRLHF (response_0, response_1), which has two verdicts; say which counts: "
            "jq -c '{prompt, a: .response_0, b: .response_1, human: (1 - .better_response_id)}'";
-  if (is_given(record, "completion") && record.contains("label")) return "one answer and a verdict on it, no pair; " + std::string(kAccepted);
+  if (is_given(record, "completion") && record.contains("label"))
+    return "one answer and a verdict on it, no pair; " + std::string(kAccepted);
   return "no pair (found: " + name_list(found) + "); " + kAccepted;
 }
 
@@ -91,7 +101,8 @@ bool convert(Json& record) {
     record["rejected"] = usable(rejected.answer, "rejected", has_thought);
   } else if (record.contains("a") && record.contains("b")) {
     record["prompt"] = prompt_text(record, {});
-    for (const char* field : {"a", "b"}) record[field] = usable(side_of(record, field).answer, field, has_thought);
+    for (const char* field : {"a", "b"})
+      record[field] = usable(side_of(record, field).answer, field, has_thought);
   } else if (record.contains("edited")) {
     throw NoPair{"an answer of a person's own, no pair"};
   } else {
@@ -103,21 +114,30 @@ bool convert(Json& record) {
 Rows rows_of(const std::filesystem::path& path) {
   if (!std::filesystem::is_directory(path)) return read_rows(path);
   Rows rows{.file = path.string(), .are_lines = false};
-  for (Json& record : read_records(path)) rows.rows.push_back({std::move(record), static_cast<long>(rows.rows.size()) + 1});
+  for (Json& record : read_records(path))
+    rows.rows.push_back({std::move(record), static_cast<long>(rows.rows.size()) + 1});
   return rows;
 }
 
 std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
 
 // What no two records may share: the id, with the model that answered.
-std::string name_of(const Json& record) { return text_of(record["id"]) + "\n" + (record.contains("model") ? text_of(record["model"]) : ""); }
+std::string name_of(const Json& record) {
+  return text_of(record["id"]) + "\n" + (record.contains("model") ? text_of(record["model"]) : "");
+}
 
-// "pairs.jsonl: 3 records hold no pair and are left out (2: "rejected" is empty, first in pairs.jsonl:4; ...)".
-std::string left_out_note(const Rows& rows, const std::map<std::string, std::pair<long, long>>& reasons, long count) {
+// "pairs.jsonl: 3 records hold no pair and are left out (2: "rejected" is empty, first in pairs.jsonl:4;
+// ...)".
+std::string left_out_note(const Rows& rows, const std::map<std::string, std::pair<long, long>>& reasons,
+                          long count) {
   std::string list;
   for (const auto& [why, first_and_count] : reasons)
-    list += (list.empty() ? "" : "; ") + std::to_string(first_and_count.second) + ": " + why + ", first in " + rows.place(first_and_count.first);
-  return rows.file + ": " + std::to_string(count) + (count == 1 ? " record holds no pair and is left out (" : " records hold no pair and are left out (") + list + ")";
+    list += (list.empty() ? "" : "; ") + std::to_string(first_and_count.second) + ": " + why + ", first in " +
+            rows.place(first_and_count.first);
+  return rows.file + ": " + std::to_string(count) +
+         (count == 1 ? " record holds no pair and is left out ("
+                     : " records hold no pair and are left out (") +
+         list + ")";
 }
 
 }  // namespace
@@ -130,7 +150,8 @@ ImportedPairs read_pairs(const std::filesystem::path& path) {
   std::set<std::tuple<std::string, std::string, std::string>> seen;
   std::map<std::string, std::pair<long, long>> reasons;
   long thoughts = 0, number = 0;
-  const std::string name = path.filename().empty() ? path.parent_path().filename().string() : path.stem().string();
+  const std::string name =
+      path.filename().empty() ? path.parent_path().filename().string() : path.stem().string();
   for (const Row& row : rows.rows) {
     ++number;
     Json record = row.record;
@@ -138,10 +159,14 @@ ImportedPairs read_pairs(const std::filesystem::path& path) {
       thoughts += convert(record);
       const bool has_id = is_given(record, "id");
       if (const auto [it, is_new] = ids.emplace(has_id ? name_of(record) : "", row.number); has_id && !is_new)
-        throw InputError("the id " + in_quotes(text_of(record["id"])) + " stands in " + rows.place(it->second) + " too");
+        throw InputError("the id " + in_quotes(text_of(record["id"])) + " stands in " +
+                         rows.place(it->second) + " too");
       const bool is_ours = record.contains("candidates") || has_id;
-      const auto text = [&](const char* one, const char* other) { return record.contains(one) ? record[one].dump() : record[other].dump(); };
-      if (!is_ours && !seen.insert({record["prompt"], text("chosen", "a"), text("rejected", "b")}).second) throw NoPair{"a repetition"};
+      const auto text = [&](const char* one, const char* other) {
+        return record.contains(one) ? record[one].dump() : record[other].dump();
+      };
+      if (!is_ours && !seen.insert({record["prompt"], text("chosen", "a"), text("rejected", "b")}).second)
+        throw NoPair{"a repetition"};
       if (!has_id) record["id"] = name + "-" + std::to_string(number);
       result.records.push_back(std::move(record));
     } catch (const NoPair& none) {
@@ -156,7 +181,9 @@ ImportedPairs read_pairs(const std::filesystem::path& path) {
   if (result.left_out > 0) result.notes.push_back(left_out_note(rows, reasons, result.left_out));
   if (result.left_out > 0 && result.records.empty())
     throw InputError(rows.file, 0, "no pair is left" + result.notes.front().substr(rows.file.size()));
-  if (thoughts > 0) result.notes.push_back(rows.file + ": the thinking block was taken off the answers of " + std::to_string(thoughts) + " records");
+  if (thoughts > 0)
+    result.notes.push_back(rows.file + ": the thinking block was taken off the answers of " +
+                           std::to_string(thoughts) + " records");
   return result;
 }
 

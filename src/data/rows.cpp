@@ -15,7 +15,8 @@ namespace cai {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kAccepted = ".jsonl, .json, .csv, .tsv, .txt and .parquet, also with .gz or .zst behind";
+constexpr const char* kAccepted =
+    ".jsonl, .json, .csv, .tsv, .txt and .parquet, also with .gz or .zst behind";
 
 std::string ending_of(fs::path path) {
   std::string ending = lower_ascii(path.extension().string());
@@ -25,13 +26,19 @@ std::string ending_of(fs::path path) {
 
 // What a value at the top of a JSON file is when it is no record.
 std::string kind_of_value(const Json& value) {
-  return value.is_array() ? "a list" : value.is_string() ? "a text" : value.is_object() ? "an object" : "no object";
+  return value.is_array()    ? "a list"
+         : value.is_string() ? "a text"
+         : value.is_object() ? "an object"
+                             : "no object";
 }
 
 void add_value(Rows& rows, Json value, long line) {
   if (value.is_string()) value = Json{{"prompt", std::move(value)}};
-  if (value.is_object()) rows.rows.push_back({std::move(value), line});
-  else rows.problems.push_back(rows.place(line) + ": found " + kind_of_value(value) + "; accepted: a JSON object");
+  if (value.is_object())
+    rows.rows.push_back({std::move(value), line});
+  else
+    rows.problems.push_back(rows.place(line) + ": found " + kind_of_value(value) +
+                            "; accepted: a JSON object");
 }
 
 void read_lines(Rows& rows, std::string_view text) {
@@ -41,8 +48,10 @@ void read_lines(Rows& rows, std::string_view text) {
     if (trim(one).empty()) continue;
     try {
       Json value = parse_json(one, rows.file, line);
-      if (value.is_object()) rows.rows.push_back({std::move(value), line});
-      else rows.problems.push_back(rows.place(line) + ": not a JSON object");
+      if (value.is_object())
+        rows.rows.push_back({std::move(value), line});
+      else
+        rows.problems.push_back(rows.place(line) + ": not a JSON object");
     } catch (const InputError& e) {
       rows.problems.push_back(e.what());
     }
@@ -58,8 +67,10 @@ std::vector<long> lines_of_values(std::string_view text) {
     const char c = text[i];
     line += c == '\n';
     if (in_string) {
-      if (c == '\\') ++i;
-      else in_string = c != '"';
+      if (c == '\\')
+        ++i;
+      else
+        in_string = c != '"';
       continue;
     }
     const bool is_space = c == ' ' || c == '\n' || c == '\r' || c == '\t';
@@ -75,11 +86,14 @@ std::vector<long> lines_of_values(std::string_view text) {
 // An object of a JSON file: a record, or what holds the list of them ({"data": [...]}).
 void add_object(Rows& rows, Json object) {
   const auto is_list = [](const Json& value) {
-    return value.is_array() && !value.empty() && std::all_of(value.begin(), value.end(), [](const Json& v) { return v.is_object(); });
+    return value.is_array() && !value.empty() &&
+           std::all_of(value.begin(), value.end(), [](const Json& v) { return v.is_object(); });
   };
-  const bool is_record = object.contains("prompt") || object.contains("messages") || object.contains("conversations") ||
-                         object.contains("chosen") || object.contains("a");
-  if (is_record || object.size() != 1 || !is_list(object.begin().value())) return add_value(rows, std::move(object), 1);
+  const bool is_record = object.contains("prompt") || object.contains("messages") ||
+                         object.contains("conversations") || object.contains("chosen") ||
+                         object.contains("a");
+  if (is_record || object.size() != 1 || !is_list(object.begin().value()))
+    return add_value(rows, std::move(object), 1);
   for (Json& value : object.begin().value()) add_value(rows, std::move(value), 1);
 }
 
@@ -105,8 +119,10 @@ void read_json(Rows& rows, std::string_view text, const std::string& ending) {
   const std::string first = trim(text.substr(begin, end - begin));
   const bool goes_on = first.starts_with('{') && (first == "{" || (ending == ".json" && !is_json(first)));
   const bool is_only = first.starts_with('{') && trim(text.substr(end)).empty() && is_json(first);
-  if (goes_on || is_only) add_object(rows, parse_json(text, rows.file));
-  else read_lines(rows, text);
+  if (goes_on || is_only)
+    add_object(rows, parse_json(text, rows.file));
+  else
+    read_lines(rows, text);
 }
 
 // Whether a text file holds JSON by mistake: its lines would all become prompts.
@@ -117,20 +133,24 @@ bool holds_json(std::string_view text) {
 }
 
 void read_text(Rows& rows, std::string_view text) {
-  if (holds_json(text)) throw InputError(rows.file, 0, "holds JSON; give the file a name that ends in .jsonl or .json");
+  if (holds_json(text))
+    throw InputError(rows.file, 0, "holds JSON; give the file a name that ends in .jsonl or .json");
   long line = 0;
   for (const std::string& one : split(text, '\n')) {
     ++line;
     std::string words = trim(one);
     if (words.empty()) continue;
-    if (is_utf8(words)) rows.rows.push_back({Json{{"prompt", std::move(words)}}, line});
-    else rows.problems.push_back(rows.place(line) + ": not valid UTF-8");
+    if (is_utf8(words))
+      rows.rows.push_back({Json{{"prompt", std::move(words)}}, line});
+    else
+      rows.problems.push_back(rows.place(line) + ": not valid UTF-8");
   }
 }
 
 // A cell as the column's field: texts, but for lists and numbers.
 Json cell_value(const std::string& column, const std::string& cell) {
-  static const std::set<std::string> conversations = {"prompt", "messages", "conversations", "chosen", "rejected"};
+  static const std::set<std::string> conversations = {"prompt", "messages", "conversations", "chosen",
+                                                      "rejected"};
   if (column == "human") {
     double number = 0;
     const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), number);
@@ -144,7 +164,9 @@ Json cell_value(const std::string& column, const std::string& cell) {
   }
   const std::string start = trim(cell).substr(0, 3);
   if (!conversations.contains(column) || !start.starts_with("[{")) return cell;
-  if (start == "[{'") throw InputError("column " + in_quotes(column) + " holds a Python list as text; write the table as JSON Lines or Parquet");
+  if (start == "[{'")
+    throw InputError("column " + in_quotes(column) +
+                     " holds a Python list as text; write the table as JSON Lines or Parquet");
   return parse_json(cell, "column " + in_quotes(column), 0);
 }
 
@@ -154,8 +176,10 @@ bool take_header(Rows& rows, const TableRow& header) {
   for (const std::string& name : rows.columns) {
     const bool is_twice = !name.empty() && std::count(rows.columns.begin(), rows.columns.end(), name) > 1;
     std::string problem = header.problem;
-    if (!is_utf8(name)) problem = "not valid UTF-8";
-    else if (is_twice) problem = "the column " + in_quotes(name) + " stands twice in the header";
+    if (!is_utf8(name))
+      problem = "not valid UTF-8";
+    else if (is_twice)
+      problem = "the column " + in_quotes(name) + " stands twice in the header";
     if (problem.empty()) continue;
     rows.problems.push_back(rows.place(header.line) + ": " + problem);
     return false;
@@ -166,7 +190,8 @@ bool take_header(Rows& rows, const TableRow& header) {
 std::string problem_of(const Rows& rows, const TableRow& row) {
   if (!row.problem.empty()) return row.problem;
   if (row.cells.size() != rows.columns.size())
-    return std::to_string(row.cells.size()) + " columns; the header has " + std::to_string(rows.columns.size());
+    return std::to_string(row.cells.size()) + " columns; the header has " +
+           std::to_string(rows.columns.size());
   return std::all_of(row.cells.begin(), row.cells.end(), is_utf8) ? "" : "not valid UTF-8";
 }
 
@@ -178,12 +203,15 @@ void take_table(Rows& rows, const std::vector<TableRow>& table) {
     Json record = Json::object();
     try {
       for (std::size_t k = 0; problem.empty() && k < row.cells.size(); ++k)
-        if (!row.cells[k].empty() && !rows.columns[k].empty()) record[rows.columns[k]] = cell_value(rows.columns[k], row.cells[k]);
+        if (!row.cells[k].empty() && !rows.columns[k].empty())
+          record[rows.columns[k]] = cell_value(rows.columns[k], row.cells[k]);
     } catch (const InputError& e) {
       problem = e.what();
     }
-    if (problem.empty()) rows.rows.push_back({std::move(record), row.line});
-    else rows.problems.push_back(rows.place(row.line) + ": " + problem);
+    if (problem.empty())
+      rows.rows.push_back({std::move(record), row.line});
+    else
+      rows.problems.push_back(rows.place(row.line) + ": " + problem);
   }
 }
 
@@ -217,33 +245,44 @@ Rows read_rows(const fs::path& path) {
   const std::string ending = ending_of(path);
   if (ending == ".parquet") return take_parquet(rows, path), rows;
   std::string text = unpack(read_file(path), rows.file);
-  if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) throw InputError(rows.file, 0, "is UTF-16; save it as UTF-8");
+  if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff"))
+    throw InputError(rows.file, 0, "is UTF-16; save it as UTF-8");
   if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);  // the byte order mark that some editors write
-  if (ending == ".jsonl" || ending == ".ndjson" || ending == ".json") read_json(rows, text, ending);
-  else if (ending == ".csv") take_table(rows, read_csv(text, separator_of(text)));
-  else if (ending == ".tsv" || ending == ".tab") take_table(rows, read_tsv(text));
-  else if (ending == ".txt" || ending.empty()) read_text(rows, text);
-  else throw InputError(rows.file, 0, "files of the kind " + in_quotes(ending) + " are not read; accepted: " + kAccepted);
+  if (ending == ".jsonl" || ending == ".ndjson" || ending == ".json")
+    read_json(rows, text, ending);
+  else if (ending == ".csv")
+    take_table(rows, read_csv(text, separator_of(text)));
+  else if (ending == ".tsv" || ending == ".tab")
+    take_table(rows, read_tsv(text));
+  else if (ending == ".txt" || ending.empty())
+    read_text(rows, text);
+  else
+    throw InputError(rows.file, 0,
+                     "files of the kind " + in_quotes(ending) + " are not read; accepted: " + kAccepted);
   return rows;
 }
 
 std::string name_list(const std::vector<std::string>& names) {
   constexpr std::size_t kShown = 12;
   std::string list;
-  for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i) list += (i > 0 ? ", " : "") + in_quotes(names[i]);
+  for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i)
+    list += (i > 0 ? ", " : "") + in_quotes(names[i]);
   return list + (names.size() > kShown ? ", ..." : "");
 }
 
 void RowProblems::add(long number, const std::string& what) {
   const auto [place, is_new] = places_.emplace(what, problems_.size());
-  if (is_new) problems_.push_back({what, number, 1});
-  else ++problems_[place->second].count;
+  if (is_new)
+    problems_.push_back({what, number, 1});
+  else
+    ++problems_[place->second].count;
 }
 
 void RowProblems::throw_if_any() const {
   std::vector<std::string> lines = rows_.problems;
   for (const Problem& p : problems_)
-    lines.push_back(rows_.place(p.first) + ": " + p.what + (p.count > 1 ? " (and in " + std::to_string(p.count - 1) + " more)" : ""));
+    lines.push_back(rows_.place(p.first) + ": " + p.what +
+                    (p.count > 1 ? " (and in " + std::to_string(p.count - 1) + " more)" : ""));
   throw_problems(lines);
 }
 

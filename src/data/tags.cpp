@@ -41,7 +41,8 @@ std::string meant_kind(const std::string& tag) {
 }
 
 std::string topic_of_tags(const std::vector<std::string>& tags) {
-  const auto found = std::find_if(tags.begin(), tags.end(), [](const std::string& tag) { return !is_kind(tag) && tag != "generated"; });
+  const auto found = std::find_if(tags.begin(), tags.end(),
+                                  [](const std::string& tag) { return !is_kind(tag) && tag != "generated"; });
   return found == tags.end() ? "" : *found;
 }
 

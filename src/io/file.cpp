@@ -36,8 +36,11 @@ auto retrying(Call call) {  // a signal in the middle of a call is no failure
   return result;
 }
 
-// Records hold what people asked and answered: for their owner alone. Models, settings and reports are for whoever the umask says.
-mode_t mode_of_new(const fs::path& path) { return path.extension() == ".jsonl" || path.extension() == ".answers" ? 0600 : 0644; }
+// Records hold what people asked and answered: for their owner alone. Models, settings and reports are for
+// whoever the umask says.
+mode_t mode_of_new(const fs::path& path) {
+  return path.extension() == ".jsonl" || path.extension() == ".answers" ? 0600 : 0644;
+}
 
 int open_retrying(const fs::path& path, int flags, mode_t mode = 0644) {
   return retrying([&] { return ::open(path.c_str(), flags | O_CLOEXEC, mode); });
@@ -102,7 +105,10 @@ void write_file(const fs::path& path, std::string_view bytes) {
   {
     const Descriptor file{open_retrying(temporary, O_WRONLY | O_CREAT | O_TRUNC, mode_of_new(path))};
     if (file.fd < 0) fail("write", temporary);
-    if (is_there) retrying([&] { return ::fchmod(file.fd, before.st_mode & 0777); });  // what a person allowed stays allowed; not all file systems know modes
+    if (is_there)
+      retrying([&] {
+        return ::fchmod(file.fd, before.st_mode & 0777);
+      });  // what a person allowed stays allowed; not all file systems know modes
     write_all(file.fd, bytes, temporary);
     if (retrying([&] { return ::fsync(file.fd); }) != 0) fail("sync", temporary);
   }

@@ -21,24 +21,31 @@ long line_of(std::string_view text, std::size_t byte) {
 
 constexpr std::size_t kDeepest = 200;  // as the message says
 
-// Fields of one object of Json, which looks each name up from the first on. SortedJson has no limit: it is a tree.
+// Fields of one object of Json, which looks each name up from the first on. SortedJson has no limit: it is a
+// tree.
 constexpr std::size_t kMostFields = 10'000;
 
-// Half of a surrogate pair, "\\ud83d" at its first place before `end`; "" when there is none: a character that was cut in two, as
-// Python's json.dumps writes it.
+// Half of a surrogate pair, "\\ud83d" at its first place before `end`; "" when there is none: a character
+// that was cut in two, as Python's json.dumps writes it.
 std::string half_surrogate(std::string_view text, std::size_t end) {
   const auto unit = [&](std::size_t at) -> unsigned {
     const bool is_escape = at + 6 <= text.size() && text[at] == '\\' && text[at + 1] == 'u';
     const std::string digits = is_escape ? std::string(text.substr(at + 2, 4)) : "";
-    return digits.find_first_not_of("0123456789abcdefABCDEF") == digits.npos && is_escape ? std::stoul(digits, nullptr, 16) : 0u;
+    return digits.find_first_not_of("0123456789abcdefABCDEF") == digits.npos && is_escape
+               ? std::stoul(digits, nullptr, 16)
+               : 0u;
   };
   const auto is_within = [](unsigned u, unsigned low, unsigned high) { return u >= low && u <= high; };
   for (std::size_t i = 0; (i = text.find('\\', i)) < std::min(end, text.size());) {
     const unsigned u = unit(i);
-    const bool is_first = is_within(u, 0xd800, 0xdbff), is_pair = is_first && is_within(unit(i + 6), 0xdc00, 0xdfff);
-    if (is_pair) i += 12;
-    else if (is_first || is_within(u, 0xdc00, 0xdfff)) return std::string(text.substr(i, 6));
-    else i += 2;
+    const bool is_first = is_within(u, 0xd800, 0xdbff),
+               is_pair = is_first && is_within(unit(i + 6), 0xdc00, 0xdfff);
+    if (is_pair)
+      i += 12;
+    else if (is_first || is_within(u, 0xdc00, 0xdfff))
+      return std::string(text.substr(i, 6));
+    else
+      i += 2;
   }
   return "";
 }
@@ -66,7 +73,9 @@ std::size_t place_too_deep(std::string_view text) {
 std::string too_many_fields() { return "an object has more than " + std::to_string(kMostFields) + " fields"; }
 
 // Adds a field whose name is known to be new, without a look at the others.
-Json& new_field(Json::object_t& object, std::string name) { return object.emplace_back(std::move(name), nullptr).second; }
+Json& new_field(Json::object_t& object, std::string name) {
+  return object.emplace_back(std::move(name), nullptr).second;
+}
 SortedJson& new_field(SortedJson::object_t& object, std::string name) { return object[std::move(name)]; }
 
 // Builds a value of what the library's parser finds, and looks at keys that repeat: the last would win silently.
@@ -100,7 +109,8 @@ class Builder : public nlohmann::json_sax<J> {
   bool end_array() override { return close(); }
 
   bool key(string_t& name) override {
-    if (!names_.back().insert(name).second) problem = "the field " + in_quotes(name) + " stands twice in one object";
+    if (!names_.back().insert(name).second)
+      problem = "the field " + in_quotes(name) + " stands twice in one object";
     if (std::is_same_v<J, Json> && names_.back().size() > kMostFields) problem = too_many_fields();
     if (!problem.empty()) return false;
     next_ = &new_field(open_.back()->template get_ref<typename J::object_t&>(), std::move(name));
@@ -162,7 +172,8 @@ bool take(const simdjson::dom::element& from, J& to, std::size_t depth = 0) {
       if (std::is_same_v<J, Json> && fields.size() > kMostFields) return false;
       std::unordered_set<std::string_view> names;
       for (const auto& [name, value] : fields)
-        if (!names.insert(name).second || !take(value, new_field(object, std::string(name)), depth + 1)) return false;
+        if (!names.insert(name).second || !take(value, new_field(object, std::string(name)), depth + 1))
+          return false;
       return true;
     }
     case element_type::ARRAY: {
@@ -213,7 +224,8 @@ J parse_slowly(std::string_view text, const std::string& file, long line) {
   const std::size_t byte = builder.error_byte;
   if (const std::string half = half_surrogate(text, byte); !half.empty())
     throw InputError(file, line + line_of(text, byte - 1) - 1,
-                     "half of a surrogate pair, " + half + ": a character was cut in two; write the whole character, or leave it out");
+                     "half of a surrogate pair, " + half +
+                         ": a character was cut in two; write the whole character, or leave it out");
   throw InputError(file, line + line_of(text, byte > 0 ? byte - 1 : 0) - 1, "not valid JSON at byte " + std::to_string(byte));
 }
 

@@ -23,18 +23,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The Python of the environment that scripts/parquet makes, or "" when it is not whole; CAI_PARQUET_PYTHON names another one that has pyarrow.
+// The Python of the environment that scripts/parquet makes, or "" when it is not whole; CAI_PARQUET_PYTHON
+// names another one that has pyarrow.
 fs::path python() {
   const char* set = std::getenv("CAI_PARQUET_PYTHON");
   const fs::path folder = home() / ".deps/parquet";
-  const fs::path found = set && *set ? fs::path(set) : fs::exists(folder / "complete") ? folder / "bin/python" : fs::path();
+  const fs::path found = set && *set                       ? fs::path(set)
+                         : fs::exists(folder / "complete") ? folder / "bin/python"
+                                                           : fs::path();
   return fs::exists(found) ? found : fs::path();
 }
 
 struct Pipe {
   std::array<int, 2> ends{-1, -1};
   Pipe() {
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw EnvironmentError(std::string("cannot make a pipe: ") + std::strerror(errno));
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0)
+      throw EnvironmentError(std::string("cannot make a pipe: ") + std::strerror(errno));
   }
   ~Pipe() { close_end(0), close_end(1); }
   void close_end(std::size_t end) {
@@ -65,7 +69,8 @@ int each_line_of(const std::vector<std::string>& command, Take take) {
     if (n < 0) break;
     pending.append(buffer.data(), static_cast<std::size_t>(n));
     std::size_t from = 0;
-    for (std::size_t to = 0; (to = pending.find('\n', from)) != pending.npos; from = to + 1) take(pending.substr(from, to - from));
+    for (std::size_t to = 0; (to = pending.find('\n', from)) != pending.npos; from = to + 1)
+      take(pending.substr(from, to - from));
     pending.erase(0, from);
   }
   int status = 0;
@@ -79,17 +84,23 @@ int each_line_of(const std::vector<std::string>& command, Take take) {
 std::vector<Json> read_parquet(const fs::path& path) {
   const fs::path helper = home() / "scripts/parquet.py";
   if (python().empty())
-    throw EnvironmentError(path.string() + ": Parquet files need a helper that is not installed; install it once with " +
+    throw EnvironmentError(path.string() +
+                           ": Parquet files need a helper that is not installed; install it once with " +
                            (home() / "scripts/parquet").string() + ", or convert the file to JSON Lines");
   std::vector<Json> records;
   std::string refusal;
-  const int status = each_line_of({python().string(), "-I", helper.string(), fs::absolute(path).string()}, [&](const std::string& line) {
-    Json value = parse_json(line, path.string() + ": row " + std::to_string(records.size() + 1), 0);
-    if (value.is_object()) records.push_back(std::move(value));
-    else if (value.is_string()) refusal = value.get<std::string>();
-  });
+  const int status = each_line_of(
+      {python().string(), "-I", helper.string(), fs::absolute(path).string()}, [&](const std::string& line) {
+        Json value = parse_json(line, path.string() + ": row " + std::to_string(records.size() + 1), 0);
+        if (value.is_object())
+          records.push_back(std::move(value));
+        else if (value.is_string())
+          refusal = value.get<std::string>();
+      });
   if (!refusal.empty()) throw InputError(path.string(), 0, one_line(refusal));
-  if (status != 0) throw EnvironmentError(path.string() + ": the Parquet helper failed (exit code " + std::to_string(status) + ")");
+  if (status != 0)
+    throw EnvironmentError(path.string() + ": the Parquet helper failed (exit code " +
+                           std::to_string(status) + ")");
   return records;
 }
 

@@ -14,7 +14,8 @@ constexpr std::size_t kLargest = std::size_t{4} << 30;  // a few MB can claim to
 constexpr std::size_t kPiece = 1 << 17;
 
 void hold_size(const std::string& out, const std::string& file) {
-  if (out.size() > kLargest) throw InputError(file, 0, "unpacks to more than " + std::to_string(kLargest >> 30) + " GB");
+  if (out.size() > kLargest)
+    throw InputError(file, 0, "unpacks to more than " + std::to_string(kLargest >> 30) + " GB");
 }
 
 struct ZstdStream {

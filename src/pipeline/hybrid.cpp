@@ -11,7 +11,8 @@ namespace cai {
 namespace {
 
 // One file's pairs, those that `is_kept` says.
-void add_pairs(HumanPairs& to, const std::string& path, const std::function<bool(const Json&)>& is_kept, std::vector<std::string>& notes) {
+void add_pairs(HumanPairs& to, const std::string& path, const std::function<bool(const Json&)>& is_kept,
+               std::vector<std::string>& notes) {
   ImportedPairs pairs = read_pairs(find_shipped(path));
   notes.insert(notes.end(), pairs.notes.begin(), pairs.notes.end());
   std::erase_if(pairs.records, [&](const Json& record) { return !is_kept(record); });
@@ -28,7 +29,8 @@ bool keep_all(const Json&) { return true; }
 void note_left_out(Brought& brought, const std::string& setting, long count) {
   if (count == 0) return;
   brought.left_out[setting] = count;
-  brought.notes.push_back(setting + ": " + std::to_string(count) + (count == 1 ? " record is" : " records are") +
+  brought.notes.push_back(setting + ": " + std::to_string(count) +
+                          (count == 1 ? " record is" : " records are") +
                           " left out: the prompt is nearly the same as one that eval or the exam asks");
 }
 
@@ -49,9 +51,11 @@ std::vector<Json> human_pairs_of(const std::vector<std::string>& files) {
   return std::move(pairs.records);
 }
 
-Brought read_brought(const Config& config, const std::vector<std::string>& evaluated, const std::function<void(const std::function<void()>&)>& attempt) {
+Brought read_brought(const Config& config, const std::vector<std::string>& evaluated,
+                     const std::function<void(const std::function<void()>&)>& attempt) {
   Brought brought;
-  for (const std::string& path : config.label.exam_pairs) attempt([&] { add_pairs(brought.exam_pairs, path, keep_all, brought.notes); });
+  for (const std::string& path : config.label.exam_pairs)
+    attempt([&] { add_pairs(brought.exam_pairs, path, keep_all, brought.notes); });
   NearDuplicates asked(config.prompts.near_duplicate);
   for (const std::string& text : evaluated) asked.add(text);
   for (const Json& pair : brought.exam_pairs.records) asked.add(optional_text(pair, "prompt"));
@@ -62,7 +66,11 @@ Brought read_brought(const Config& config, const std::vector<std::string>& evalu
     return !is_asked;
   };
   for (const std::string& path : config.hybrid.pairs)
-    attempt([&] { add_pairs(brought.pairs, path, [&](const Json& record) { return is_clear(record, pairs_left); }, brought.notes); });
+    attempt([&] {
+      add_pairs(
+          brought.pairs, path, [&](const Json& record) { return is_clear(record, pairs_left); },
+          brought.notes);
+    });
   std::vector<Json> decisions;
   for (const std::string& path : config.hybrid.decisions)
     attempt([&] {
@@ -72,7 +80,8 @@ Brought read_brought(const Config& config, const std::vector<std::string>& evalu
       decisions.insert(decisions.end(), mine.begin(), mine.end());
     });
   brought.people = People(decisions);
-  note_left_out(brought, "hybrid.pairs", pairs_left), note_left_out(brought, "hybrid.decisions", decisions_left);
+  note_left_out(brought, "hybrid.pairs", pairs_left),
+      note_left_out(brought, "hybrid.decisions", decisions_left);
   return brought;
 }
 
@@ -83,7 +92,8 @@ std::vector<std::string> test_prompts(const Constitution& constitution) {
   return texts;
 }
 
-std::vector<std::string> evaluated_texts(const std::vector<Prompt>& prompts, const Constitution& constitution) {
+std::vector<std::string> evaluated_texts(const std::vector<Prompt>& prompts,
+                                         const Constitution& constitution) {
   std::vector<std::string> texts = test_prompts(constitution);
   for (const Prompt& prompt : prompts)
     if (prompt.split == "held-out") texts.push_back(prompt.text);

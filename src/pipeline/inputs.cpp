@@ -76,11 +76,16 @@ void read_prompt_files(RunInputs& inputs, Problems& problems, std::vector<std::s
         const auto [other, is_new] = seen.emplace(prompt.id, std::pair(prompt.text, file.string()));
         if (!is_new && other->second.first != prompt.text)
           throw InputError(file.string(), 0,
-                           "id " + in_quotes(prompt.id) + " is also in " + other->second.second + "; ids must be unique in a run");
-        if (is_new) inputs.prompts.push_back(std::move(prompt));
-        else ++repeated;
+                           "id " + in_quotes(prompt.id) + " is also in " + other->second.second +
+                               "; ids must be unique in a run");
+        if (is_new)
+          inputs.prompts.push_back(std::move(prompt));
+        else
+          ++repeated;
       }
-      if (repeated > 0) notes.push_back(file.string() + ": " + std::to_string(repeated) + " prompts are in an earlier file too and are used once");
+      if (repeated > 0)
+        notes.push_back(file.string() + ": " + std::to_string(repeated) +
+                        " prompts are in an earlier file too and are used once");
     });
   }
   draw_splits(inputs.prompts);
@@ -145,8 +150,10 @@ void note_idle_principles(const RunInputs& inputs, std::vector<std::string>& not
       if (tags.contains(tag) && kind.empty()) continue;
       const bool has_untagged = training_kinds(inputs).untagged() > 0;
       if (kind.empty() && (has_untagged || principle.applies_to.size() > 1)) continue;
-      notes.push_back("constitution: principle " + in_quotes(principle.id) + " applies to the tag " + in_quotes(tag) +
-                      (kind.empty() ? ", which no prompt has" : "; did you mean \"" + kind + "\"? Kinds are red-team, borderline and ordinary"));
+      notes.push_back(
+          "constitution: principle " + in_quotes(principle.id) + " applies to the tag " + in_quotes(tag) +
+          (kind.empty() ? ", which no prompt has"
+                        : "; did you mean \"" + kind + "\"? Kinds are red-team, borderline and ordinary"));
     }
 }
 
@@ -155,12 +162,14 @@ void note_limits(const RunInputs& inputs, std::vector<std::string>& notes) {
   const PromptsConfig& config = inputs.config.prompts;
   std::map<std::string, long> of = training_kinds(inputs).prompts;
   of["ordinary"] += of[""];
-  for (const auto& [kind, field, most] : {std::tuple("red-team", "red_team", config.red_team), {"borderline", "borderline", config.borderline},
+  for (const auto& [kind, field, most] : {std::tuple("red-team", "red_team", config.red_team),
+                                          {"borderline", "borderline", config.borderline},
                                           {"ordinary", "ordinary", config.ordinary}})
     if (of[kind] > most)
-      notes.push_back("prompts." + std::string(field) + " = " + std::to_string(most) + ": " + std::to_string(of[kind] - most) + " of " +
-                      std::to_string(of[kind]) + " training prompts of this kind" + (std::string(kind) == "ordinary" ? " or without a kind" : "") +
-                      " are not used");
+      notes.push_back("prompts." + std::string(field) + " = " + std::to_string(most) + ": " +
+                      std::to_string(of[kind] - most) + " of " + std::to_string(of[kind]) +
+                      " training prompts of this kind" +
+                      (std::string(kind) == "ordinary" ? " or without a kind" : "") + " are not used");
 }
 
 /// What the run cannot do with its prompts: told before hours are spent.
@@ -168,27 +177,34 @@ void check_use(const RunInputs& inputs, Problems& problems, std::vector<std::str
   const Kinds kinds = training_kinds(inputs);
   const std::string& method = inputs.config.label.method;
   const std::string tags = "a kind tag (red-team, borderline or ordinary)";
-  const std::string some = std::to_string(kinds.untagged()) + " of " + std::to_string(kinds.total()) + " training prompts";
+  const std::string some =
+      std::to_string(kinds.untagged()) + " of " + std::to_string(kinds.total()) + " training prompts";
   const bool are_labelled = policy_stage(inputs.config) != "sft" && kinds.total() > 0;
   if (are_labelled && method == "contrast" && kinds.tagged() == 0)
-    problems.add("label.method: contrast needs prompts with " + tags + ", and none of the " + std::to_string(kinds.total()) +
+    problems.add("label.method: contrast needs prompts with " + tags + ", and none of the " +
+                 std::to_string(kinds.total()) +
                  " training prompts has one; add tags, or take label.method=choice");
   else if (are_labelled && method == "auto" && kinds.tagged() == 0)
     notes.push_back("none of the " + std::to_string(kinds.total()) + " training prompts has " + tags +
-                    ": all are answered, criticised and revised under the principles, and the judge chooses between answers (label.method=choice)");
+                    ": all are answered, criticised and revised under the principles, and the judge chooses "
+                    "between answers (label.method=choice)");
   else if (are_labelled && method != "choice" && kinds.untagged() > 0)
-    notes.push_back(some + " have no kind tag (red-team, borderline or ordinary): labels by contrast leave them out");
+    notes.push_back(
+        some + " have no kind tag (red-team, borderline or ordinary): labels by contrast leave them out");
   bool is_met = false;
   for (const Prompt& prompt : inputs.prompts)
-    is_met = is_met || (prompt.split == "train" && !principles_for(inputs.constitution, to_json(prompt), false).empty());
+    is_met = is_met || (prompt.split == "train" &&
+                        !principles_for(inputs.constitution, to_json(prompt), false).empty());
   if (!is_met && kinds.total() > 0)
-    problems.add("constitution: no principle applies to any training prompt; see applies_to, and the prompts' tags");
+    problems.add(
+        "constitution: no principle applies to any training prompt; see applies_to, and the prompts' tags");
   note_idle_principles(inputs, notes);
   if (!inputs.config.prompts.files.empty()) note_limits(inputs, notes);
 }
 
 void check_exam_pairs(const RunInputs& inputs) {
-  const std::vector<ExamItem> items = exam_items(inputs.config.label, inputs.constitution, inputs.brought.exam_pairs.records, Random(0));
+  const std::vector<ExamItem> items =
+      exam_items(inputs.config.label, inputs.constitution, inputs.brought.exam_pairs.records, Random(0));
   if (std::none_of(items.begin(), items.end(), [](const ExamItem& item) { return item.part == "people"; }))
     throw InputError(inputs.config.label.exam_pairs.front(), 0, "holds no pair that a person decided");
 }
@@ -228,7 +244,9 @@ long prompt_count(const RunInputs& inputs) {
          config.expand;
 }
 
-bool labels_by_choice_only(const RunInputs& inputs) { return inputs.config.label.method == "auto" && training_kinds(inputs).tagged() == 0; }
+bool labels_by_choice_only(const RunInputs& inputs) {
+  return inputs.config.label.method == "auto" && training_kinds(inputs).tagged() == 0;
+}
 
 RunInputs check_inputs(const Config& config) {
   RunInputs inputs{.config = config};
@@ -256,9 +274,11 @@ RunInputs check_inputs(const Config& config) {
   for (const std::string& gate : config.eval.gates) {
     if (has_suites) problems.attempt([&] { check_gate(gate, config.eval, inputs.constitution, held_out, inputs.suites); });
   }
-  inputs.brought = read_brought(config, evaluated_texts(inputs.prompts, inputs.constitution), [&](const std::function<void()>& read) { problems.attempt(read); });
+  inputs.brought = read_brought(config, evaluated_texts(inputs.prompts, inputs.constitution),
+                                [&](const std::function<void()>& read) { problems.attempt(read); });
   notes.insert(notes.end(), inputs.brought.notes.begin(), inputs.brought.notes.end());
-  if (!config.label.exam_pairs.empty() && !inputs.constitution.principles.empty()) problems.attempt([&] { check_exam_pairs(inputs); });
+  if (!config.label.exam_pairs.empty() && !inputs.constitution.principles.empty())
+    problems.attempt([&] { check_exam_pairs(inputs); });
   problems.attempt([&] { check_out(inputs, problems); });
   problems.throw_if_any();
   for (const std::string& note : notes) log_warning(note);

@@ -137,11 +137,17 @@ Cost estimate(const RunInputs& inputs, const std::string& stage) {
 
   double prompts = static_cast<double>(prompt_count(inputs));
   const auto of_kind = [&](const std::string& kind, long most) {
-    const auto is_of_kind = [&](const Prompt& p) { return p.split == "train" && kind_of_tags(p.tags) == kind; };
-    return static_cast<double>(std::min<long>(most, std::count_if(inputs.prompts.begin(), inputs.prompts.end(), is_of_kind)));
+    const auto is_of_kind = [&](const Prompt& p) {
+      return p.split == "train" && kind_of_tags(p.tags) == kind;
+    };
+    return static_cast<double>(
+        std::min<long>(most, std::count_if(inputs.prompts.begin(), inputs.prompts.end(), is_of_kind)));
   };
-  const double questionable = of_kind("red-team", config.prompts.red_team) + of_kind("", config.prompts.ordinary);
-  const double criticised = config.critique.harmless ? prompts : std::min(prompts, questionable + static_cast<double>(config.prompts.expand));
+  const double questionable =
+      of_kind("red-team", config.prompts.red_team) + of_kind("", config.prompts.ordinary);
+  const double criticised =
+      config.critique.harmless ? prompts
+                               : std::min(prompts, questionable + static_cast<double>(config.prompts.expand));
   double compared = std::min(prompts, static_cast<double>(config.candidates.prompts));
   if (stage == "prompts")
     return spoken(static_cast<double>(config.prompts.expand), 200, 40).records ? spoken(config.prompts.expand, 200, 40)
@@ -159,7 +165,8 @@ Cost estimate(const RunInputs& inputs, const std::string& stage) {
   }
   if (stage == "exam") return spoken((config.label.feedback == "self" ? 120 : 60) + (config.label.exam_pairs.empty() ? 0 : 400), 300, 0);
   const bool by_choice = config.label.method == "choice" || labels_by_choice_only(inputs);
-  const double answers = static_cast<double>(config.candidates.per_prompt + (by_choice ? 0 : config.candidates.plain));
+  const double answers =
+      static_cast<double>(config.candidates.per_prompt + (by_choice ? 0 : config.candidates.plain));
   if (stage == "candidates") return spoken(compared * answers, 3 * kPrompt, config.candidates.max_new_tokens);
   if (stage == "label") {
     double pairs = compared * config.candidates.per_prompt * (config.candidates.per_prompt - 1) / 2;

@@ -14,7 +14,8 @@ bool NearDuplicates::has_like(const std::string& text) const {
     if (const auto it = holders_.find(gram); it != holders_.end())
       for (const std::size_t number : it->second) ++shared[number];
   for (const auto& [number, n] : shared)
-    if (static_cast<double>(n) / static_cast<double>(grams.size() + sizes_[number] - n) > threshold_) return true;
+    if (static_cast<double>(n) / static_cast<double>(grams.size() + sizes_[number] - n) > threshold_)
+      return true;
   return false;
 }
 

@@ -18,10 +18,12 @@ namespace cai {
 
 namespace {
 
-// Pairs of requests to decline are to count as much as all others together, where there are both: what is commoner, declining or answering, would
-// be learned of the answers alone, and nothing of the request. Returns what one of them weighs beside one of the others, 1 where there is nothing to balance.
-// What people decided keeps its weight and is not counted: they did not decide by a rule.
-double balance(std::vector<PreferencePair>& pairs, const std::vector<bool>& declined, const std::vector<bool>& by_people) {
+// Pairs of requests to decline are to count as much as all others together, where there are both: what is
+// commoner, declining or answering, would be learned of the answers alone, and nothing of the request.
+// Returns what one of them weighs beside one of the others, 1 where there is nothing to balance. What people
+// decided keeps its weight and is not counted: they did not decide by a rule.
+double balance(std::vector<PreferencePair>& pairs, const std::vector<bool>& declined,
+               const std::vector<bool>& by_people) {
   double to_decline = 0, others = 0;
   for (std::size_t i = 0; i < pairs.size(); ++i)
     if (!by_people[i]) (declined[i] ? to_decline : others) += pairs[i].weight;
@@ -107,7 +109,8 @@ TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& 
   if (pairs.size() < 2) {
     std::string reasons;
     for (const auto& [why, n] : left_out) reasons += "; " + why + ": " + std::to_string(n);
-    throw InputError(stage + ": " + std::to_string(pairs.size()) + " of " + std::to_string(labels.size() + brought.size()) +
+    throw InputError(stage + ": " + std::to_string(pairs.size()) + " of " +
+                     std::to_string(labels.size() + brought.size()) +
                      " labels can be trained on; at least 2 are needed" + reasons);
   }
 

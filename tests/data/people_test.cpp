@@ -78,33 +78,42 @@ TEST(Decisions, AnAnswerOfAPersonsOwnIsKeptUntilAnotherVerdict) {
 
 TEST(Decisions, ALastLineWithoutALineBreakCountsWhenItIsWhole) {
   const Folder f;
-  const auto line = [](int n) { return "{\"id\":\"" + std::to_string(n) + "\",\"prompt\":\"x\",\"a\":\"y\",\"b\":\"z\",\"human\":1}"; };
-  for (const std::string& text : {line(1), line(1) + "\n" + line(2), "\xef\xbb\xbf" + line(1) + "\r\n" + line(2) + "\r\n"}) {
+  const auto line = [](int n) {
+    return "{\"id\":\"" + std::to_string(n) + "\",\"prompt\":\"x\",\"a\":\"y\",\"b\":\"z\",\"human\":1}";
+  };
+  for (const std::string& text :
+       {line(1), line(1) + "\n" + line(2), "\xef\xbb\xbf" + line(1) + "\r\n" + line(2) + "\r\n"}) {
     const fs::path file = f.write("review/decisions.jsonl", text);
     const std::size_t count = text.find("\"2\"") == text.npos ? 1 : 2;
     EXPECT_EQ(read_decisions(file).size(), count) << text;
-    { DecisionFile(file).add(decision_on(label("3", 0.9), "a")); }
+    {
+      DecisionFile(file).add(decision_on(label("3", 0.9), "a"));
+    }
     EXPECT_EQ(read_decisions(file).size(), count + 1) << "what a person wrote is never cut";
   }
 }
 
 TEST(Margins, AreOfThePairNotOfItsId) {  // ids repeat from one iteration to the next
   const Folder f;
-  const Margins margins = read_margins(f.write("scores.jsonl", "{\"prompt\":\"x\",\"a\":\"y\",\"b\":\"z\",\"margin\":-1}\n{\"prompt\":\"x\",\"a\":\"y\",\"b\":\"w\",\"margin\":2}\n"));
+  const Margins margins = read_margins(f.write("scores.jsonl",
+                                               "{\"prompt\":\"x\",\"a\":\"y\",\"b\":\"z\",\"margin\":-1}\n{"
+                                               "\"prompt\":\"x\",\"a\":\"y\",\"b\":\"w\",\"margin\":2}\n"));
   EXPECT_EQ(margins.size(), 2u);
   EXPECT_EQ(margins.at({"x", "y", "w"}), 2);
 }
 
 TEST(RunFolder, IterationsAreInTheOrderOfTheirNumbers) {
   const Folder f;
-  for (const char* name : {"iter-100", "iter-02", "iter-11", "iter-99", "iter-", "iter-x", "other"}) fs::create_directories(f.path / name);
+  for (const char* name : {"iter-100", "iter-02", "iter-11", "iter-99", "iter-", "iter-x", "other"})
+    fs::create_directories(f.path / name);
   std::vector<std::string> names;
   for (const fs::path& p : iterations_of(f.path)) names.push_back(p.filename());
   EXPECT_EQ(names, (std::vector<std::string>{"iter-02", "iter-11", "iter-99", "iter-100"}));
 }
 
 TEST(Preference, AfterAnOverruleThePrincipleIsOneOfTheTierThatDecided) {
-  const Principle first{.id = "first", .priority = 1}, b{.id = "b", .priority = 2}, c{.id = "c", .priority = 2};
+  const Principle first{.id = "first", .priority = 1}, b{.id = "b", .priority = 2},
+      c{.id = "c", .priority = 2};
   const std::vector<View> views = {{&first, 0.5}, {&b, -5}, {&c, 3}};
   const Preference p = prefer(views);
   EXPECT_TRUE(p.by_rank);
@@ -136,8 +145,12 @@ TEST(Pairs, OfEachPublishedFormAreReadAlike) {
   EXPECT_EQ(hh.records[1]["prompt"], "Human: Hi\n\nAssistant: Hello.\n\nHuman: Bye");
   EXPECT_EQ(hh.records[1]["chosen"], "Bye.");
 
-  const auto uf = read_pairs(f.write("uf.jsonl", R"({"prompt":"How do I bake?","chosen":[{"role":"user","content":"How do I bake?"},{"role":"assistant","content":"Slowly."}],"rejected":[{"role":"user","content":"How do I bake?"},{"role":"assistant","content":"Ask others."}],"score_chosen":8})" "\n"
-                                                 R"({"id":"2","prompt":"How do I bake?","chosen":[{"role":"assistant","content":"Slowly."}],"rejected":[{"role":"assistant","content":"Ask others."}]})" "\n"));
+  const auto uf = read_pairs(f.write(
+      "uf.jsonl",
+      R"({"prompt":"How do I bake?","chosen":[{"role":"user","content":"How do I bake?"},{"role":"assistant","content":"Slowly."}],"rejected":[{"role":"user","content":"How do I bake?"},{"role":"assistant","content":"Ask others."}],"score_chosen":8})"
+      "\n"
+      R"({"id":"2","prompt":"How do I bake?","chosen":[{"role":"assistant","content":"Slowly."}],"rejected":[{"role":"assistant","content":"Ask others."}]})"
+      "\n"));
   ASSERT_EQ(uf.records.size(), 2u);
   for (const Json& r : uf.records) EXPECT_TRUE(r["prompt"] == "How do I bake?" && r["chosen"] == "Slowly." && r["rejected"] == "Ask others.") << r;
   EXPECT_EQ(uf.records[0]["score_chosen"], 8) << "fields that are not known stay";
@@ -150,16 +163,22 @@ TEST(Pairs, OfEachPublishedFormAreReadAlike) {
 TEST(Review, ShowsWhatIsWorthALookFirstAndLeavesClearLabelsOut) {
   Constitution c;
   c.principles = {with_wordings({.id = "kind", .text = "Be kind."}), with_wordings({.id = "safe", .text = "Be safe."})};
-  const std::vector<Json> labels = {label("clear", 0.95, {{"log_odds", {{"kind", 3.0}, {"safe", 2.0}}}}), label("low", 0.52), label("order", 0.8, {{"orders_agree", false}}),
-                                    label("conflict", 0.7, {{"log_odds", {{"kind", 3.0}, {"safe", -2.0}}}}), label("none", 0.5, {{"problem", "both refuse"}}),
-                                    label("same", 0.5, {{"b", "One."}}), label("reward", 0.9, {{"b", "Three."}})};
+  const std::vector<Json> labels = {label("clear", 0.95, {{"log_odds", {{"kind", 3.0}, {"safe", 2.0}}}}),
+                                    label("low", 0.52),
+                                    label("order", 0.8, {{"orders_agree", false}}),
+                                    label("conflict", 0.7, {{"log_odds", {{"kind", 3.0}, {"safe", -2.0}}}}),
+                                    label("none", 0.5, {{"problem", "both refuse"}}),
+                                    label("same", 0.5, {{"b", "One."}}),
+                                    label("reward", 0.9, {{"b", "Three."}})};
   const auto ids = [](const std::vector<ReviewItem>& queue) {
     std::vector<std::string> found;
     for (const ReviewItem& item : queue) found.push_back(item.label["id"]);
     return found;
   };
   EXPECT_EQ(ids(review_queue(c, labels, {}, false)), (std::vector<std::string>{"conflict", "order", "low", "none"}));
-  EXPECT_EQ(ids(review_queue(c, labels, {{{"How?", "One.", "Three."}, -1.0}, {{"How?", "One.", "Two."}, 1.0}}, false)), (std::vector<std::string>{"conflict", "reward", "order", "low", "none"}));
+  EXPECT_EQ(ids(review_queue(c, labels, {{{"How?", "One.", "Three."}, -1.0}, {{"How?", "One.", "Two."}, 1.0}},
+                             false)),
+            (std::vector<std::string>{"conflict", "reward", "order", "low", "none"}));
   EXPECT_EQ(ids(review_queue(c, labels, {}, true)), (std::vector<std::string>{"conflict", "order", "low", "none", "clear", "reward"}));
 }
 

@@ -51,7 +51,8 @@ TEST(Json, SaysWhereItIsWrong) {
 }
 
 TEST(Json, HalfOfASurrogatePairIsNamedWithItsLine) {
-  for (const char* text : {"{\n\"a\": \"hi \\ud83d\"}", "{\n\"a\": \"\\udc00\"}", "{\n\"a\": \"\\\\\\ud83d\\u0041\"}"}) {
+  for (const char* text :
+       {"{\n\"a\": \"hi \\ud83d\"}", "{\n\"a\": \"\\udc00\"}", "{\n\"a\": \"\\\\\\ud83d\\u0041\"}"}) {
     const std::string told = message_of([&] { parse_json(text, "f.json"); });
     EXPECT_NE(told.find("f.json:2: half of a surrogate pair, \\ud"), std::string::npos) << told;
   }
@@ -66,10 +67,17 @@ TEST(Json, AnObjectHasTenThousandFieldsAtMostAndATreeAnyNumber) {
     return text + last + "}";
   };
   EXPECT_EQ(parse_json(object(9'999, "\"x\":1"), "f").size(), 10'000u);
-  for (const std::string& last : {std::string("\"x\":1"), std::string("\"x\":\"\\ud83d\\ude00\"")})  // by the fast parser and by the other one
-    EXPECT_NE(message_of([&] { parse_json(object(1'600'000, last), "f.json"); }).find("f.json:1: an object has more than 10000 fields"), std::string::npos);
+  for (const std::string& last :
+       {std::string("\"x\":1"),
+        std::string("\"x\":\"\\ud83d\\ude00\"")})  // by the fast parser and by the other one
+    EXPECT_NE(message_of([&] {
+                parse_json(object(1'600'000, last), "f.json");
+              }).find("f.json:1: an object has more than 10000 fields"),
+              std::string::npos);
   EXPECT_EQ(parse_sorted_json(object(50'000, "\"x\":1"), "f").size(), 50'001u);
-  EXPECT_NE(message_of([&] { parse_json(object(9'000, "\"8999\":1"), "f.json"); }).find("\"8999\" stands twice"), std::string::npos);
+  EXPECT_NE(
+      message_of([&] { parse_json(object(9'000, "\"8999\":1"), "f.json"); }).find("\"8999\" stands twice"),
+      std::string::npos);
 }
 
 std::string any_text() {
@@ -312,9 +320,14 @@ TEST(File, CreateFoldersMakesWhatIsMissing) {
 
 TEST(File, RecordsAreForTheirOwnerAloneAndModelsForAll) {
   const Folder f;
-  const auto mode = [&](const fs::path& file) { return static_cast<int>(fs::status(f.path / file).permissions()); };
+  const auto mode = [&](const fs::path& file) {
+    return static_cast<int>(fs::status(f.path / file).permissions());
+  };
   write_file(f.path / "a.jsonl", "x"), write_file(f.path / "a.json", "x");
-  { AppendFile records(f.path / "b.jsonl", 0), answers(f.path / "endpoint.answers", 0), model(f.path / "m.gguf", 0); }
+  {
+    AppendFile records(f.path / "b.jsonl", 0), answers(f.path / "endpoint.answers", 0),
+        model(f.path / "m.gguf", 0);
+  }
   for (const char* name : {"a.jsonl", "b.jsonl", "endpoint.answers"}) EXPECT_EQ(mode(name), 0600) << name;
   for (const char* name : {"a.json", "m.gguf"}) EXPECT_EQ(mode(name) & 0700, 0600) << name;
   fs::permissions(f.path / "a.jsonl", fs::perms(0640));

@@ -125,12 +125,15 @@ TEST_F(DecisionsOfPeople, TouchLabelsAndTheirOwnAnswersTouchFineTuning) {
   RunInputs inputs = small_inputs(), other = inputs;
   const fs::path file = folder_ / "decisions.jsonl";
   other.config.hybrid.decisions = {file.string()};
-  const auto read = [&](const std::vector<std::string>& evaluated) { return read_brought(other.config, evaluated, [](const std::function<void()>& one) { one(); }); };
+  const auto read = [&](const std::vector<std::string>& evaluated) {
+    return read_brought(other.config, evaluated, [](const std::function<void()>& one) { one(); });
+  };
   write_file(file, R"({"id":"1","prompt":"How?","a":"One.","b":"Two.","human":1})" "\n");
   other.brought = read({});
   EXPECT_EQ(folders_that_differ(inputs, other).front(), "iter-01/label");
   write_file(file, R"({"id":"1","prompt":"How?","a":"One.","b":"Two.","edited":"Three."})" "\n");
-  EXPECT_EQ(folders_that_differ(inputs, other).front(), "iter-01/label") << "what somebody decides while the run goes on is not seen";
+  EXPECT_EQ(folders_that_differ(inputs, other).front(), "iter-01/label")
+      << "what somebody decides while the run goes on is not seen";
   other.brought = read({});
   EXPECT_EQ(folders_that_differ(inputs, other).front(), "iter-01/sft");
   const Brought cleared = read({"how"});

@@ -1,4 +1,5 @@
-// Files that people bring, as records: JSON, JSON Lines, CSV, TSV, plain text and Parquet, also compressed (docs/data-files.md).
+// Files that people bring, as records: JSON, JSON Lines, CSV, TSV, plain text and Parquet, also compressed
+// (docs/data-files.md).
 #pragma once
 
 #include <filesystem>
@@ -18,18 +19,20 @@ struct Row {
 struct Rows {
   std::string file;
   std::vector<Row> rows;
-  std::vector<std::string> columns;   // of CSV, TSV and Parquet
-  std::vector<std::string> problems;  // each with its place: rows that cannot be read; the others stand in `rows`
-  bool are_lines = true;              // Row::number counts lines
+  std::vector<std::string> columns;  // of CSV, TSV and Parquet
+  std::vector<std::string>
+      problems;           // each with its place: rows that cannot be read; the others stand in `rows`
+  bool are_lines = true;  // Row::number counts lines
 
   /// "prompts.csv:3" or "prompts.parquet: row 3".
   std::string place(long number) const;
 };
 
-/// Reads by the name's ending, after .gz or .zst: .jsonl, .ndjson and .json (an object a line, a list of objects, or one object),
-/// .csv (RFC 4180), .tsv, .parquet, .txt or no ending (one text a line, as {"prompt": text}). A table's cell is a text; in
-/// `tags` a list by commas, in `human` a number, and a list of messages where it is written as JSON. Empty cells are left out.
-/// Throws InputError for a file that cannot be read at all: no such file, another ending, UTF-16, damaged compression.
+/// Reads by the name's ending, after .gz or .zst: .jsonl, .ndjson and .json (an object a line, a list of
+/// objects, or one object), .csv (RFC 4180), .tsv, .parquet, .txt or no ending (one text a line, as
+/// {"prompt": text}). A table's cell is a text; in `tags` a list by commas, in `human` a number, and a list
+/// of messages where it is written as JSON. Empty cells are left out. Throws InputError for a file that
+/// cannot be read at all: no such file, another ending, UTF-16, damaged compression.
 Rows read_rows(const std::filesystem::path& path);
 
 /// The names in double quotes, with commas; at most twelve of them.

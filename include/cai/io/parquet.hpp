@@ -8,8 +8,8 @@
 
 namespace cai {
 
-/// The rows of a Parquet file as records, in order. Throws InputError when the file cannot be read, EnvironmentError when the helper is not
-/// installed: it names the command that installs it.
+/// The rows of a Parquet file as records, in order. Throws InputError when the file cannot be read,
+/// EnvironmentError when the helper is not installed: it names the command that installs it.
 std::vector<Json> read_parquet(const std::filesystem::path& path);
 
 }  // namespace cai

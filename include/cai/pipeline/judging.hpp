@@ -12,7 +12,9 @@
 namespace cai {
 
 /// The judge's turns of `records` and hybrid.pairs for SFT, at most sft.judge_turns; none for 0.
-std::vector<JudgeTurn> judge_turns_of(const Config& config, const Constitution& constitution, const std::vector<Json>& records, const Brought& brought, Random random);
+std::vector<JudgeTurn> judge_turns_of(const Config& config, const Constitution& constitution,
+                                      const std::vector<Json>& records, const Brought& brought,
+                                      Random random);
 
 /// What decides them beside the sft section and the records, for the stage's key; null where there are none.
 Json judge_turns_facts(const Config& config, const Constitution& constitution, const Brought& brought);

@@ -8,8 +8,8 @@
 
 namespace cai {
 
-/// Finds a text that is nearly the same as one of many without comparing with all: Jaccard similarity of the sets of word 3-grams (of all words,
-/// where a text has fewer than three) above a threshold from 0 to 1.
+/// Finds a text that is nearly the same as one of many without comparing with all: Jaccard similarity of the
+/// sets of word 3-grams (of all words, where a text has fewer than three) above a threshold from 0 to 1.
 class NearDuplicates {
  public:
   explicit NearDuplicates(double threshold) : threshold_(threshold) {}
@@ -19,8 +19,9 @@ class NearDuplicates {
 
  private:
   double threshold_;
-  std::unordered_map<std::uint64_t, std::vector<std::size_t>> holders_;  // of a 3-gram: the texts that have it
-  std::vector<std::size_t> sizes_;                                       // of each text: its 3-grams
+  std::unordered_map<std::uint64_t, std::vector<std::size_t>>
+      holders_;                     // of a 3-gram: the texts that have it
+  std::vector<std::size_t> sizes_;  // of each text: its 3-grams
 };
 
 }  // namespace cai
