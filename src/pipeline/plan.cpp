@@ -40,9 +40,7 @@ std::string two_digits(int n) {
 int stage_format(const std::string& name) {
   if (name == "exam") return kFormat + 2;   // quoted answers, tests that ask for help under no principle
   if (name == "label") return kFormat + 2;  // quoted answers, verdicts need probability on A and B
-  if (name == "sft" || name == "dpo")
-    return kFormat + 1;                   // exact slopes of nearly certain tokens and decisions
-  if (name == "ppo") return kFormat + 1;  // the same, and scores of whole sentences
+  if (name == "sft" || name == "dpo" || name == "ppo") return kFormat + 1;  // slopes where p is nearly 1
   return kFormat;
 }
 

@@ -32,8 +32,8 @@ class BestOf : public Speaker {
       std::vector<Reply> replies(samples.size());
       policy_->say(samples, [&](std::size_t k, Reply reply) { replies[k] = std::move(reply); });
       std::vector<std::vector<int>> sequences;
-      for (std::size_t k = 0; k < replies.size();
-           ++k) {  // as the reward model was taught: whole sentences that end
+      for (std::size_t k = 0; k < replies.size(); ++k) {
+        // As the reward model was taught: whole sentences that end.
         const std::string answer = whole_part(replies[k].text, replies[k].finish);
         sequences.push_back(answered_tokens(chat_, chat_.encode(samples[k].messages, true), answer, true));
       }

@@ -18,9 +18,7 @@ struct Expectation {
   at::Tensor others;  // [n, width] the others' weights by their probabilities
 
   at::Tensor whole() const { return at::addcmul(others, target, chosen.exp().unsqueeze(1)); }
-  at::Tensor from_target() const {
-    return at::addcmul(others, target, chosen.expm1().unsqueeze(1));
-  }  // whole() - target
+  at::Tensor less_target() const { return at::addcmul(others, target, chosen.expm1().unsqueeze(1)); }
 };
 
 // `logits` are used up.
@@ -54,7 +52,7 @@ struct FrozenHeadFunction : torch::autograd::Function<FrozenHeadFunction> {
       const at::Tensor total = log_sums(logits);
       const Expectation e = expectation_of(head, logits, total, target);
       chosen.narrow(0, from, rows).copy_(e.chosen);
-      slopes.narrow(0, from, rows).copy_(e.from_target().div_(-temperature));
+      slopes.narrow(0, from, rows).copy_(e.less_target().div_(-temperature));
       if (!before) continue;
       const at::Tensor then = before->expected.narrow(0, from, rows);
       divergences.narrow(0, from, rows).copy_(total - (h * then).sum(-1).div_(temperature) - before->offsets.narrow(0, from, rows));

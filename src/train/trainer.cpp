@@ -99,9 +99,8 @@ double AdamW::step(double rate, double max_norm) {
       if (values.empty()) continue;
       at::_fused_adamw_(values, gradients, first, second, none, steps, rate, 0.9, beta2_,
                         decays ? weight_decay_ : 0, epsilon_, false, false, divisor);
-      for (const at::Tensor& w : values)
-        w.unsafeGetTensorImpl()
-            ->bump_version();  // it does not say so itself, and RoundedWeights goes by the version
+      // It does not say so itself, and RoundedWeights goes by the version.
+      for (const at::Tensor& w : values) w.unsafeGetTensorImpl()->bump_version();
     }
   }
   for (auto& [name, w] : weights_) w.mutable_grad().zero_();
