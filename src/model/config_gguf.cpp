@@ -1,6 +1,8 @@
 // GGUF metadata.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <optional>
@@ -45,6 +47,13 @@ struct Metadata {
 
 // The file holds float32; the model was made with the decimal number.
 double decimal(double x) { return x > 0 && x < 1 ? static_cast<double>(std::llround(x * 1e9)) * 1e-9 : x; }
+
+// The same of a number of any size, which has seven digits that count.
+double short_decimal(double x) {
+  char digits[32];
+  std::snprintf(digits, sizeof digits, "%.7g", x);
+  return std::strtod(digits, nullptr);
+}
 
 // What a tensor of divisors of the rotary frequencies has; empty: there is none of this name.
 std::vector<double> divisors(const GgufFile& gguf, const std::string& name, const std::string& file) {
@@ -121,8 +130,8 @@ void read_gemma3(const Metadata& m, ModelConfig& c) {
 }
 
 void read_granite(const Metadata& m, ModelConfig& c) {
-  c.embedding_scale = decimal(m.own("embedding_scale", 1)), c.residual_scale = decimal(m.own("residual_scale", 1));
-  c.attention_scale = decimal(m.own("attention.scale", 0)), c.logit_divisor = m.own("logit_scale", 1);
+  c.embedding_scale = short_decimal(m.own("embedding_scale", 1)), c.residual_scale = short_decimal(m.own("residual_scale", 1));
+  c.attention_scale = short_decimal(m.own("attention.scale", 0)), c.logit_divisor = short_decimal(m.own("logit_scale", 1));
 }
 
 constexpr Architecture kArchitectures[] = {
