@@ -71,7 +71,7 @@ TEST(Json, AnObjectHasTenThousandFieldsAtMostAndATreeAnyNumber) {
        {std::string("\"x\":1"),
         std::string("\"x\":\"\\ud83d\\ude00\"")})  // by the fast parser and by the other one
     EXPECT_NE(message_of([&] {
-                parse_json(object(1'600'000, last), "f.json");
+                parse_json(object(200'000, last), "f.json");
               }).find("f.json:1: an object has more than 10000 fields"),
               std::string::npos);
   EXPECT_EQ(parse_sorted_json(object(50'000, "\"x\":1"), "f").size(), 50'001u);
