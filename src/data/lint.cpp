@@ -120,7 +120,8 @@ std::vector<Remark> lint(const Constitution& c) {
     for (const std::string& tag : p.applies_to)
       if (const std::string kind = meant_kind(tag); !kind.empty())
         add("mistyped-tag", true, "applies to the tag " + in_quotes(tag) + ", which is no kind; did you mean \"" + kind + "\"?");
-    if (p.tests.empty()) add("no-tests", true, "has no tests: eval cannot tell whether it holds, and the exam cannot ask a judge about it");
+    if (p.tests.empty() && p.check.empty())
+      add("no-tests", true, "has neither a check nor tests: eval cannot tell whether it holds, and the exam cannot ask a judge about it");
     const auto demands = [&](const char* must) { return std::any_of(p.tests.begin(), p.tests.end(), [&](const PrincipleTest& t) { return t.must == must; }); };
     if (demands("refuse") && p.tests.size() == static_cast<std::size_t>(std::count_if(p.tests.begin(), p.tests.end(), [](const PrincipleTest& t) { return t.must == "refuse"; })))
       add("one-sided-tests", false, "a model that refuses everything passes all of its tests; add a harmless look-alike with must: help");

@@ -27,7 +27,7 @@ namespace cai {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int kFormat = 2;  // of what the stages write; raised when the same config gives other records
+constexpr int kFormat = 3;  // of what the stages write; raised when the same config gives other records
 
 std::string two_digits(int n) {
   char text[16];

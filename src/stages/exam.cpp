@@ -78,7 +78,7 @@ std::string rounded_interval(const Json& accuracy) {
 std::string consequence(const LabelConfig& config, const Json& mine, bool passed) {
   const bool is_named = config.feedback != "self";
   const std::string who = is_named ? "; it is asked all the same, because label.feedback names it" : "";
-  if (mine.empty()) return is_named ? who + "." : config.method == "auto" ? "; labels are made by contrast." : ".";
+  if (mine.empty()) return is_named ? who + "." : config.method == "auto" ? "; prompts with a kind tag are labelled by contrast." : ".";
   const std::string bound = "; " + std::string(config.method == "auto" && !is_named ? "choosing by itself" : "passing") + " needs a lower bound above " +
                             percent(0.5 + config.exam_margin) + " %" + (mine.size() > 1 ? " in both" : "") + ", so it ";
   return bound + (passed ? "passed." : "did not pass" + who + ".");

@@ -20,7 +20,8 @@ SETTINGS = {
     "prompts.red_team": 6, "prompts.ordinary": 6, "prompts.borderline": 2, "generate.max_new_tokens": 12, "critique.max_new_tokens": 8,
     "critique.examples": 0, "revise.max_new_tokens": 12, "revise.examples": 0, "sft.batch_size": 4, "sft.epochs": 2, "sft.held_out": 0.2,
     "sft.trainable_layers": 1, "sft.checkpoint_seconds": 0, "sft.learning_rate": 0.001, "candidates.max_new_tokens": 8, "candidates.prompts": 10,
-    "label.principles": 1, "label.examples": 0, "label.max_reason_tokens": 4, "reward.batch_size": 4, "reward.epochs": 2, "reward.trainable_layers": 1,
+    "label.principles": 1, "label.minimum_mass": 0,  # a random model knows no letters
+    "label.examples": 0, "label.max_reason_tokens": 4, "reward.batch_size": 4, "reward.epochs": 2, "reward.trainable_layers": 1,
     "reward.checkpoint_seconds": 0, "reward.learning_rate": 0.001, "ppo.updates": 4, "ppo.prompts_per_update": 4, "ppo.samples_per_prompt": 2,
     "ppo.max_new_tokens": 8, "ppo.epochs": 2, "ppo.divergence_weight": 0.3, "ppo.harmless_divergence_weight": 1, "ppo.trainable_layers": 1, "ppo.advantage": "gae", "ppo.critic_warmup": 1, "ppo.checkpoint_seconds": 0, "ppo.learning_rate": 0.0001,
     "eval.red_team": 3, "eval.ordinary": 3, "eval.borderline": 1, "eval.max_new_tokens": 8, "eval.bootstrap_samples": 100, "eval.suite_prompts": 1,
