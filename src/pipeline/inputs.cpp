@@ -201,6 +201,13 @@ void check_use(const RunInputs& inputs, Problems& problems, std::vector<std::str
   if (!inputs.config.prompts.files.empty()) note_limits(inputs, notes);
 }
 
+/// Where the judge must choose, its verdicts count however little of its probability is on the two answers: small models
+/// seldom say "A" or "B", and without any label the run would end in its last third.
+template <class Label>
+void hear_every_verdict(Label& label) {
+  if constexpr (requires { label.minimum_mass; }) label.minimum_mass = 0;
+}
+
 void check_exam_pairs(const RunInputs& inputs) {
   const std::vector<ExamItem> items =
       exam_items(inputs.config.label, inputs.constitution, inputs.brought.exam_pairs.records, Random(0));
@@ -265,6 +272,7 @@ RunInputs check_inputs(const Config& config) {
     problems.attempt([&] { check_exam_pairs(inputs); });
   problems.attempt([&] { check_out(inputs, problems); });
   problems.throw_if_any();
+  if (labels_by_choice_only(inputs)) hear_every_verdict(inputs.config.label);
   for (const std::string& note : notes) log_warning(note);
   return inputs;
 }
