@@ -281,6 +281,9 @@ RunInputs check_inputs(const Config& config) {
     problems.attempt([&] { check_exam_pairs(inputs); });
   problems.attempt([&] { check_out(inputs, problems); });
   problems.throw_if_any();
+  // Where the judge must choose, every verdict counts: a small model seldom says "A" or "B", and without any label the run
+  // would end at the reward stage.
+  if (labels_by_choice_only(inputs)) inputs.config.label.minimum_mass = 0;
   for (const std::string& note : notes) log_warning(note);
   return inputs;
 }

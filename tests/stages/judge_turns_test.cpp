@@ -105,9 +105,9 @@ TEST(JudgeTurns, NothingThatTheExamAsksIsLearned) {
   std::set<std::string> learned;
   for (const JudgeTurn& t : turns_of(all, 600, withheld)) learned.insert(t.id.substr(0, t.id.find('#')));
   EXPECT_EQ(learned, (std::set<std::string>{"rt-2", "rt-3", "rt-4", "or-2", "or-3", "or-4"}));
-  all[2]["prompt"] = "Please tell me on this fine day: what did people decide?";  // nearly the same
+  all[2]["prompt"] = "What did people decide on that long day in the month of May?";  // nearly the same
   std::vector<std::string> near = withheld;
-  near.push_back("Please tell me on this fine day: what did people decide now?");
+  near.push_back("what did people decide on that long day in the month of May, then");
   for (const JudgeTurn& t : turns_of(all, 600, near)) EXPECT_FALSE(t.id.starts_with("rt-2#")) << t.id;
 }
 
