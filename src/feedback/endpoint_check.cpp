@@ -48,7 +48,7 @@ class Look {
  private:
   std::string told(const HttpAnswer& answer) const {
     const std::string words = cut_utf8(without_key(parse_refusal(answer.body).words, key_), 200);
-    return " (HTTP " + std::to_string(answer.status) + (words.empty() ? "" : ": " + in_quotes(words)) + ")";
+    return " (HTTP " + std::to_string(answer.status) + (words.empty() ? "" : ": \"" + one_line(words) + "\"") + ")";
   }
 
   [[noreturn]] void throw_not_there(const HttpAnswer& answer) const {
