@@ -36,6 +36,7 @@ class Look {
   // Throws EnvironmentError in one line when the endpoint cannot be used.
   void take() const {
     const HttpAnswer listed = http_request(config_, address_, address_.models, key_, nullptr, kPatience);
+    if (listed.problem.starts_with("Operation timed out")) return;  // it took the connection: it is there, and busy
     if (!listed.problem.empty()) throw_not_there(listed);
     if ((listed.status == 401 || listed.status == 403) && key_.empty()) throw_key(listed);
     if (listed.status == 404 && !address_.has_version) look_for_version();
@@ -48,7 +49,7 @@ class Look {
  private:
   std::string told(const HttpAnswer& answer) const {
     const std::string words = cut_utf8(without_key(parse_refusal(answer.body).words, key_), 200);
-    return " (HTTP " + std::to_string(answer.status) + (words.empty() ? "" : ": " + in_quotes(words)) + ")";
+    return " (HTTP " + std::to_string(answer.status) + (words.empty() ? "" : ": \"" + one_line(words) + "\"") + ")";
   }
 
   [[noreturn]] void throw_not_there(const HttpAnswer& answer) const {

@@ -201,7 +201,7 @@ bool EndpointClient::judge(Job& job, HttpAnswer http, const Receive& receive) {
 bool EndpointClient::refused(Job& job, const HttpAnswer& http, ChatAnswer& kept) {
   const Refusal refusal = parse_refusal(http.body);
   const std::string words = cut_utf8(hidden(refusal.words), 200);
-  kept.problem = "HTTP " + std::to_string(http.status) + (words.empty() ? "" : ": " + in_quotes(words));
+  kept.problem = "HTTP " + std::to_string(http.status) + (words.empty() ? "" : ": \"" + one_line(words) + "\"");
   const std::string told = "(" + kept.problem + ")";
   if (http.status == 401 || http.status == 403)
     throw EnvironmentError(where(job) + "the key was refused " + told + "; it is read from " + key_source(config_) + (key_.empty() ? ", which is not set" : ""));

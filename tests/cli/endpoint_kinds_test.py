@@ -3,11 +3,10 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import unittest
 
 from strict_server import StrictServer
@@ -25,7 +24,6 @@ class Kinds(unittest.TestCase):
 
     def tearDown(self):
         for server in self.servers:
-            server.gate.set()
             server.shutdown()
             server.server_close()
         self.keeper.cleanup()
@@ -78,21 +76,19 @@ class Servers(Kinds):
     def test_each_kind_gives_right_labels_and_what_it_refuses_is_said_once(self):
         # kind: refusals that it takes to learn, words of the log, whether verdicts are sampled
         kinds = {"strict": (1, ["add_generation_prompt"], False), "limit-5": (1, ["top_logprobs is 5"], False), "no-logprobs": (0, ["no log-probabilities"], True),
-                 "mistral": (4, ["Extra inputs are not permitted", "sampled replies"], True), "reasoning": (None, ["max_completion_tokens"], True),
+                 "mistral": (3, ["log-probabilities are not asked for", "seed is left out"], True), "reasoning": (4, ["max_completion_tokens is sent"], True),
                  "thinking": (0, [], False), "thinker": (0, ["it is asked not to", "thinking_tokens"], True)}
         for kind, (refusals, words, is_sampled) in kinds.items():
             with self.subTest(kind):
+                shutil.rmtree(self.folder / "labels", ignore_errors=True)
                 server = self.serve(kind)
                 result = self.label(server.url, "--set", "endpoint.concurrency=4", "--out", str(self.folder / "labels"))
                 self.check_right()
                 for word in words:
                     self.assertEqual(result.stderr.count(word), 1, result.stderr)
-                if refusals is not None:
-                    self.assertLessEqual(server.refusals, refusals)
-                self.assertLess(server.refusals, 9)
+                self.assertLessEqual(server.refusals, refusals)
                 self.assertEqual(self.figures()["from_samples"], 4 if is_sampled else 0)
                 self.assertGreater(self.figures()["mean_mass"], 0.9)
-                subprocess.run(["rm", "-r", str(self.folder / "labels")], check=True)
 
     def test_a_hybrid_model_is_asked_not_to_think_where_it_would(self):
         server = self.serve("thinking")
@@ -123,7 +119,7 @@ class Servers(Kinds):
                     self.assertEqual([one["shown_first"] for one in r["reasoning"]], ["a", "b"])
                     self.assertTrue(all(one["words"].startswith("I like answer") for one in r["reasoning"]), r)
                     self.assertIn(f"I like answer {'A' if r['p'] > 0.5 else 'B'}.", r["reason"])
-                subprocess.run(["rm", "-r", str(self.folder / "labels")], check=True)
+                shutil.rmtree(self.folder / "labels")
 
     def test_what_is_off_format_is_no_verdict(self):
         server = self.serve("off-format")
@@ -198,20 +194,10 @@ class Failures(Kinds):
     def test_a_window_of_requests_is_kept_full(self):
         self.write_pairs(200)
         server = self.serve("limit-5")
-        server.gate.clear()
-        process = subprocess.Popen(self.command(server.url, "--set", "endpoint.concurrency=150"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        server.gate.set()  # the first one alone
-        for _ in range(400):
-            if len(server.bodies) > 2:
-                server.gate.clear()
-            if server.most_in_flight >= 140:
-                break
-            time.sleep(0.01)
-        server.gate.set()
-        process.communicate(timeout=60)
-        self.assertEqual(process.returncode, 0)
+        server.delay = 0.3
+        self.label(server.url, "--set", "endpoint.concurrency=64")
         self.check_right(200)
-        self.assertGreaterEqual(server.most_in_flight, 140)
+        self.assertGreaterEqual(server.most_in_flight, 40)
 
 
 class Json(Kinds):

@@ -213,7 +213,7 @@ class Answers(Endpoint):
         self.assertTrue(all(key == f"Bearer {KEY}" for _, key in Server.bodies))
 
     def test_faults_that_pass_leave_no_trace_in_the_labels(self):
-        Server.faults = ["429", "500", "drop", "half", "not json", "no choices", "429 for an hour"]
+        Server.faults = ["", "429", "500", "drop", "half", "not json", "no choices", "429 for an hour"]
         self.done(self.label("--set", "endpoint.concurrency=2"))
         self.check_right()
         self.assertEqual(len(Server.bodies), 19)

@@ -19,6 +19,7 @@ import json
 import math
 import sys
 import threading
+import time
 
 OPENAI = {"model": str, "messages": list, "n": int, "stream": bool, "max_tokens": int, "max_completion_tokens": int, "temperature": (int, float), "top_p": (int, float),
           "seed": int, "logprobs": bool, "top_logprobs": int, "stop": (str, list), "response_format": dict, "reasoning_effort": str, "user": str}
@@ -157,7 +158,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             number = len(self.server.bodies)
             self.server.in_flight += 1
             self.server.most_in_flight = max(self.server.most_in_flight, self.server.in_flight)
-        self.server.gate.wait(5)
+        time.sleep(self.server.delay)
         with self.server.lock:
             self.server.in_flight -= 1
         if self.server.kind == "no-model" and body["model"] not in ("other", "jugde"):
@@ -174,10 +175,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class StrictServer(http.server.ThreadingHTTPServer):
+    request_queue_size = 256
+
     def __init__(self, kind, port=0):
         self.kind, self.bodies, self.refusals, self.looks, self.never = kind, [], 0, 0, []
-        self.lock, self.in_flight, self.most_in_flight, self.gate = threading.Lock(), 0, 0, threading.Event()
-        self.gate.set()
+        self.lock, self.in_flight, self.most_in_flight, self.delay = threading.Lock(), 0, 0, 0.0
         super().__init__(("127.0.0.1", port), Handler)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
