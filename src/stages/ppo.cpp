@@ -32,7 +32,7 @@ Json ppo(const PpoConfig& config, const EngineConfig& engine, const std::vector<
                 answer_text(chat), config, engine, seed, folder, step_progress("ppo", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
-  chat.tokenizer().save(checkpoint);
+  chat.save(checkpoint);
 
   Json figures = {{"prompts", prompts.size()}, {"kinds", kinds}, {"weights_sha256", weights}};
   figures.update(trained);

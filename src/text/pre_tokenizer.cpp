@@ -9,6 +9,31 @@
 namespace cai {
 namespace {
 
+// \w as the tokenizers library means it: letters, marks, decimal digits, connectors, the numbers of Latin-1.
+// PCRE2 10.42 leaves marks out and takes other numbers.
+std::string with_word_characters(const std::string& pattern) {
+  const std::string word = "\\p{L}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
+  std::string out;
+  bool in_class = false;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] == '\\' && i + 1 < pattern.size()) {
+      const char c = pattern[++i];
+      if (c == 'w') out += in_class ? word : "[" + word + "]";
+      else if (c == 'W' && !in_class) out += "[^" + word + "]";
+      else out += {'\\', c};
+      continue;
+    }
+    const bool opens = pattern[i] == '[' && !in_class;
+    if (opens) in_class = true;
+    else if (pattern[i] == ']' && in_class) in_class = false;
+    out += pattern[i];
+    if (!opens) continue;
+    if (i + 1 < pattern.size() && pattern[i + 1] == '^') out += pattern[++i];
+    if (i + 1 < pattern.size() && pattern[i + 1] == ']') out += pattern[++i];  // the first one in a class means itself
+  }
+  return out;
+}
+
 constexpr const char* kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr const char* kPunctuation = R"([!-/:-@\[-`{-~\p{P}])";
 
@@ -89,7 +114,7 @@ std::string with_spaces_as(std::string_view text, const std::string& mark) {
 
 Regex compiled(const std::string& pattern, const std::string& file) {
   try {
-    return Regex(pattern);
+    return Regex(with_word_characters(pattern));
   } catch (const InputError& e) {
     throw InputError(file, 0, e.what());
   }
@@ -120,7 +145,7 @@ void PreTokenizer::add(const SortedJson& json, const std::string& file) {
   } else if (type == "Punctuation") {
     add_split(Regex(kPunctuation), behavior_of(json.value("behavior", "Isolated"), file), false);
   } else if (type == "Whitespace") {
-    add_split(Regex(R"(\w+|[^\w\s]+)"), SplitBehavior::kRemoved, true);
+    add_split(Regex(with_word_characters(R"(\w+|[^\w\s]+)")), SplitBehavior::kRemoved, true);
   } else if (type == "WhitespaceSplit") {
     add_split(Regex(R"(\s)"), SplitBehavior::kRemoved, false);
   } else if (type == "Split") {
