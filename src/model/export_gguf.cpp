@@ -2,7 +2,6 @@
 
 #include <cstring>
 #include <map>
-#include <set>
 
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
@@ -119,11 +118,16 @@ at::Tensor interleaved(const at::Tensor& t, std::int64_t heads) {
   return t.view({heads, 2, half, -1}).transpose(1, 2).reshape(t.sizes());
 }
 
-// [head_width / 2] what llama.cpp divides the frequencies by.
+// Whether llama.cpp takes the scaling from divisors of the frequencies.
+bool has_divisors(const ModelConfig& c) {
+  return c.rope_scaling.kind == RopeKind::kLlama3 || c.rope_scaling.kind == RopeKind::kLongrope;
+}
+
+// [rotary / 2] what llama.cpp divides the frequencies by.
 at::Tensor frequency_divisors(const ModelConfig& c) {
   ModelConfig plain = c;
   plain.rope_scaling = {};
-  return rotary_frequencies(plain).frequencies / rotary_frequencies(c).frequencies;
+  return rotary_frequencies(plain, 0).frequencies / rotary_frequencies(c, 0).frequencies;
 }
 
 void write_shape(GgufWriter& out, const ModelConfig& c, const std::string& kind) {
@@ -133,14 +137,14 @@ void write_shape(GgufWriter& out, const ModelConfig& c, const std::string& kind)
   whole("block_count", c.layers);
   whole("embedding_length", c.width);
   whole("feed_forward_length", c.ffn_width);
-  whole("context_length", c.context);
+  whole("context_length", c.file_context > 0 ? c.file_context : c.context);
   whole("attention.head_count", c.heads);
   whole("attention.head_count_kv", c.kv_heads);
   whole("attention.key_length", c.head_width);
   whole("attention.value_length", c.head_width);
-  whole("rope.dimension_count", c.head_width);
   whole("vocab_size", c.vocabulary);
   if (c.sliding_window > 0) whole("attention.sliding_window", c.sliding_window);
+  whole("rope.dimension_count", c.rotary());
   out.real(kind + ".rope.freq_base", static_cast<float>(c.rope_base));
   out.real(kind + ".attention.layer_norm_rms_epsilon", static_cast<float>(c.norm_epsilon));
 }
@@ -156,7 +160,7 @@ void write_tensors(GgufWriter& out, const Llama& model, const std::string& kind,
     return t.tensor == &LlamaLayer::k || t.tensor == &LlamaLayer::k_bias ? c.kv_heads : 0;
   };
   add("token_embd.weight", model.embedding);
-  if (c.rope_scaling.kind != RopeKind::kNone) add("rope_freqs.weight", frequency_divisors(c));
+  if (has_divisors(c)) add("rope_freqs.weight", frequency_divisors(c));
   for (std::size_t i = 0; i < model.layers.size(); ++i)
     for (const LayerTensor& t : layer_tensors(c)) {
       const at::Tensor& weight = model.layers[i].*t.tensor;
@@ -166,24 +170,31 @@ void write_tensors(GgufWriter& out, const Llama& model, const std::string& kind,
   if (!c.tied_head) add("output.weight", model.head);
 }
 
+// llama.cpp's name of the architecture; "" for those that are not written.
 std::string kind_of(const ModelConfig& c) {
-  if (c.architecture.starts_with("Qwen2")) return "qwen2";
-  return c.architecture.starts_with("Qwen3") ? "qwen3" : "llama";
+  const std::pair<const char*, const char*> kinds[] = {{"LlamaForCausalLM", "llama"},
+                                                       {"MistralForCausalLM", "llama"},
+                                                       {"Qwen2ForCausalLM", "qwen2"},
+                                                       {"Qwen3ForCausalLM", "qwen3"}};
+  for (const auto& [architecture, kind] : kinds)
+    if (c.architecture == architecture) return kind;
+  return "";
 }
 
 }  // namespace
 
 std::string gguf_problem(const ModelConfig& c) {
-  const std::string kind = kind_of(c);
-  static const std::set<std::string> written = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM",
-                                                "Qwen3ForCausalLM"};
-  if (!written.contains(c.architecture)) return "a GGUF file of " + c.architecture + " is not written";
-  if (!c.windowed.empty()) return "a GGUF file has no place for a sliding window in some layers only";
-  if (c.rope_scaling.kind != RopeKind::kNone && kind != "llama")
-    return "a GGUF file of the architecture " + kind + " has no place for scaled rotary frequencies";
-  if (rotary_frequencies(c).scale != 1) return "a GGUF file has no place for scaled cosines and sines";
-  if (c.output_bias && kind != "llama")
-    return "a GGUF file of the architecture " + kind + " has no place for a bias of the attention's output";
+  const std::string kind = kind_of(c), of = "a GGUF file of the architecture " + kind;
+  const RopeScaling& s = c.rope_scaling;
+  if (kind.empty()) return "cai does not write GGUF files of " + c.architecture;
+  if (!c.windowed.empty()) return of + " has no place for a sliding window in some layers only";
+  if (s.kind == RopeKind::kLinear) return "cai does not write linear rotary scaling to GGUF files";
+  if (s.kind == RopeKind::kYarn) return "cai does not write yarn rotary scaling to GGUF files";
+  if (has_divisors(c) && kind != "llama") return of + " has no place for rotary scaling of this kind";
+  if (s.kind == RopeKind::kLongrope && s.attention_factor != 1)
+    return of + " has no place for longrope's attention_factor";
+  if (c.output_bias && kind != "llama") return of + " has no place for a bias of the attention's output";
+  if (c.qkv_bias && kind == "qwen3") return of + " has no place for biases of queries, keys and values";
   return "";
 }
 
