@@ -62,17 +62,21 @@ const std::vector<Group>& groups() {
 // What matters of a pre-tokenizer: its steps without what only concerns offsets into the text.
 std::string steps_of(const SortedJson& pre_tokenizer) {
   SortedJson steps = pre_tokenizer.is_object() ? pre_tokenizer.value("pretokenizers", SortedJson::array({pre_tokenizer})) : SortedJson::array();
-  for (SortedJson& step : steps)
-    if (step.is_object()) step.erase("trim_offsets");
+  for (SortedJson& step : steps) {
+    if (!step.is_object()) continue;
+    step.erase("trim_offsets");
+    if (step.value("type", "") == "ByteLevel" && !step.contains("use_regex")) step["use_regex"] = true;  // older files
+  }
   return steps.dump();
 }
 
 }  // namespace
 
 std::string name_of_pre(const SortedJson& tokenizer) {
-  const SortedJson model = tokenizer.value("model", SortedJson::object()), normalizer = tokenizer.value("normalizer", SortedJson());
+  const SortedJson& model = tokenizer.at("model");
   const std::string steps = steps_of(tokenizer.value("pre_tokenizer", SortedJson()));
-  const bool ignore_merges = model.is_object() && model.value("ignore_merges", false), nfc = normalizer.is_object();
+  const bool ignore_merges = model.is_object() && model.value("ignore_merges", false);
+  const bool nfc = tokenizer.contains("normalizer") && tokenizer["normalizer"].is_object();
   std::string alike;  // but for what llama.cpp decides by the name
   for (const Group& group : groups()) {
     if (steps_of(sequence(group.steps)) != steps) continue;
