@@ -54,7 +54,7 @@ struct Weights {
       throw InputError(file + ": tensor " + in_quotes(name) + " holds values that are not finite");
     if (from.interleaved_heads > 0) {
       const auto rows = t.size(0), heads = from.interleaved_heads;
-      t = t.view({heads, rows / heads / 2, 2, -1}).transpose(1, 2).reshape({rows, -1});
+      t = t.view({heads, rows / heads / 2, 2, -1}).transpose(1, 2).reshape(from.shape);
     }
     if (from.is_less_one) t.add_(1);
     return t;
@@ -127,8 +127,9 @@ Weights gguf_weights(const GgufFile& gguf, const ModelConfig& config, const std:
     const std::string name = hf_name(t.name, layer, fused);
     if (name.empty()) throw InputError(file + ": tensor " + in_quotes(t.name) + " is not one of a Llama-family model");
     Stored one{t.type, t.shape, t.bytes};
-    if (interleaved && t.name.ends_with("attn_q.weight")) one.interleaved_heads = config.heads;
-    if (interleaved && t.name.ends_with("attn_k.weight")) one.interleaved_heads = config.kv_heads;
+    const auto is_of = [&](const char* matrix) { return t.name.ends_with(std::string(matrix) + ".weight") || t.name.ends_with(std::string(matrix) + ".bias"); };
+    if (interleaved && is_of("attn_q")) one.interleaved_heads = config.heads;
+    if (interleaved && is_of("attn_k")) one.interleaved_heads = config.kv_heads;
     weights.stored.emplace(name, std::move(one));
   }
   split_fused(weights, config);

@@ -187,6 +187,8 @@ ModelConfig parse_model_config(const GgufFile& gguf, const std::string& file) {
   for (const GgufTensor& t : gguf.tensors) {
     if (t.name == "token_embd.weight" && t.shape.size() == 2) c.vocabulary = t.shape.front();
     if (t.name == "output.weight") c.tied_head = false;
+    if (t.name == "blk.0.attn_q.bias") c.qkv_bias = true;
+    if (t.name == "blk.0.attn_output.bias") c.output_bias = true;
   }
   read_rope(m, c);
   architecture.read(m, c);
