@@ -1,7 +1,12 @@
 # Run by CPack when a package's files are staged: writes down what kind of package it is, and puts the libraries of the
 # system, but for those of glibc, into the tarball, so that it runs where they are not installed or have other versions.
-file(GLOB_RECURSE program ${CPACK_TEMPORARY_INSTALL_DIRECTORY}/*bin/cai-run)
-get_filename_component(prefix ${program}/../.. ABSOLUTE)
+set(prefix ${CPACK_TEMPORARY_INSTALL_DIRECTORY})
+if(NOT EXISTS ${prefix}/bin/cai-run)
+  string(APPEND prefix ${CPACK_PACKAGING_INSTALL_PREFIX})
+endif()
+if(NOT EXISTS ${prefix}/bin/cai-run)
+  message(FATAL_ERROR "No bin/cai-run is staged in ${CPACK_TEMPORARY_INSTALL_DIRECTORY}")
+endif()
 if(CPACK_GENERATOR STREQUAL "DEB")
   file(WRITE ${prefix}/share/cai/origin "Debian package\n")
   return()
