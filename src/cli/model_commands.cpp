@@ -20,6 +20,7 @@
 #include "cai/io/file.hpp"
 #include "cai/io/manifest.hpp"
 #include "cai/model/checkpoint.hpp"
+#include "cai/model/config.hpp"
 #include "cai/pipeline/fine_tuning.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
@@ -27,7 +28,7 @@
 #include "cai/stages/explain.hpp"
 #include "cai/stages/explain_training.hpp"
 #include "cai/stages/infer.hpp"
-#include "cai/text/tokenizer.hpp"
+#include "cai/text/chat.hpp"
 
 namespace cai {
 namespace fs = std::filesystem;
@@ -69,18 +70,18 @@ int run_export(const Arguments& a) {
   if (a.towards.empty() != a.share.empty()) throw UsageError("--towards and --share: give both or neither");
   std::shared_ptr<Llama> weights = load_llama(model);
   const Json mixed = a.towards.empty() ? Json::object() : go_towards(weights, a);
-  std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(model);
+  const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
   create_folders(out);
   if (a.format == "hf") {
     std::string hash = save_llama(*weights, out, dtype);
-    tokenizer->save(out);
+    chat.save(out);
     list_export(out, model, a.format, dtype, mixed);
     print_figures({{"out", out.string()}, {"sha256", hash}}, a.json);
     return kDone;
   }
   fs::path file = out / "model.gguf", files = out / "tokenizer";
   create_folders(files);
-  tokenizer->save(files);
+  chat.save(files);
   export_gguf(*weights, files, file, dtype);
   remove_path(files);
   list_export(out, model, a.format, dtype, mixed);

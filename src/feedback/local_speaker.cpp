@@ -30,7 +30,7 @@ class LocalSpeaker : public Speaker {
       reply.tokens = static_cast<int>(c.tokens.size());
       reply.prompt_tokens = static_cast<int>(requests[i].prompt.size());
       reply.finish = c.finish == Finish::kStop ? "stop" : c.finish == Finish::kLength ? "length" : "context";
-      reply.text = trim(asks[i].opening + chat_.tokenizer().decode(c.tokens));
+      reply.text = trim(split_thinking(asks[i].opening + chat_.tokenizer().decode(c.tokens)).answer);
       done(i, std::move(reply));
     });
     requests_ += static_cast<std::int64_t>(asks.size());
@@ -41,9 +41,9 @@ class LocalSpeaker : public Speaker {
     for (const Choice& choice : choices) {
       ChoiceRequest request;
       request.prompt = prompt_of(choice.messages, choice.opening);
-      const std::vector<int> opening = chat_.tokenizer().encode(choice.opening);
+      const std::vector<int> opening = chat_.encode_answer(choice.opening);
       for (const std::string& option : choice.options) {
-        const std::vector<int> whole = chat_.tokenizer().encode(choice.opening + option);
+        const std::vector<int> whole = chat_.encode_answer(choice.opening + option);
         if (whole.size() != opening.size() + 1 || !std::equal(opening.begin(), opening.end(), whole.begin()))
           throw InputError("the option " + in_quotes(option) + " is not one token behind " + in_quotes(choice.opening) + " in this model's tokenizer");
         request.options.push_back(whole.back());
@@ -64,7 +64,8 @@ class LocalSpeaker : public Speaker {
       if (!s.messages.empty()) request.prompt = prompt_of(s.messages, "");
       else if (tokenizer.adds_bos() && tokenizer.bos()) request.prompt = {*tokenizer.bos()};
       // Opening and answer are one text to the tokenizer; the answer begins where the opening's own tokens end.
-      const std::vector<int> opening = tokenizer.encode(s.opening), whole = tokenizer.encode(s.opening + s.answer);
+      const auto tokens_of = [&](const std::string& text) { return s.messages.empty() ? tokenizer.encode(text) : chat_.encode_answer(text); };
+      const std::vector<int> opening = tokens_of(s.opening), whole = tokens_of(s.opening + s.answer);
       std::size_t shared = std::min(opening.size(), whole.size());
       if (request.prompt.empty() && shared == 0) shared = std::min<std::size_t>(1, whole.size());
       request.prompt.insert(request.prompt.end(), whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(shared));
@@ -96,7 +97,7 @@ class LocalSpeaker : public Speaker {
 
   std::vector<int> prompt_of(const std::vector<Message>& messages, const std::string& opening) const {
     std::vector<int> tokens = chat_.encode(messages, true);
-    const std::vector<int> more = chat_.tokenizer().encode(opening);
+    const std::vector<int> more = chat_.encode_answer(opening);
     tokens.insert(tokens.end(), more.begin(), more.end());
     return tokens;
   }

@@ -17,7 +17,7 @@ Json dpo(const DpoConfig& config, const EngineConfig& engine, const std::vector<
   const Json trained = train_dpo(*policy, pairs.train, pairs.held_out, config, seed, folder, step_progress("dpo", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
-  load_chat(model, read_model_config(model).vocabulary).tokenizer().save(checkpoint);
+  load_chat(model, read_model_config(model).vocabulary).save(checkpoint);
 
   Json figures = pairs.figures;
   figures["weights_sha256"] = weights;

@@ -30,7 +30,7 @@ Json ppo(const PpoConfig& config, const EngineConfig& engine, const std::vector<
   const Json trained = train_ppo(*policy, load_reward_model(reward_model, trains_in_bfloat16(engine.dtype)), list, chat.stops(), config, engine, seed, folder, step_progress("ppo", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
-  chat.tokenizer().save(checkpoint);
+  chat.save(checkpoint);
 
   Json figures = {{"prompts", prompts.size()}, {"kinds", kinds}, {"weights_sha256", weights}};
   figures.update(trained);

@@ -37,7 +37,7 @@ Json reward(const RewardConfig& config, const EngineConfig& engine, const std::v
   normalise_rewards(*reward_model, samples);
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_reward_model(*reward_model, checkpoint);
-  load_chat(model, read_model_config(model).vocabulary).tokenizer().save(checkpoint);
+  load_chat(model, read_model_config(model).vocabulary).save(checkpoint);
 
   Json figures = pairs.figures;
   figures["weights_sha256"] = weights;

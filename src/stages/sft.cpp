@@ -64,7 +64,7 @@ std::vector<Chosen> select(const SftConfig& config, const std::vector<Json>& rec
 // length: a letter is one token, and without that weight a step's loss would hardly know of it.
 TrainExample turn_example(const ChatTemplate& chat, const JudgeTurn& turn, double mean_answer_tokens) {
   TrainExample e{.id = turn.id, .tokens = chat.encode(turn.messages, true)};
-  const std::vector<int> opening = chat.tokenizer().encode(turn.opening), whole = chat.tokenizer().encode(turn.opening + turn.answer);
+  const std::vector<int> opening = chat.encode_answer(turn.opening), whole = chat.encode_answer(turn.opening + turn.answer);
   const auto shared = std::mismatch(opening.begin(), opening.end(), whole.begin(), whole.end()).first - opening.begin();
   e.prompt_tokens = static_cast<int>(e.tokens.size()) + static_cast<int>(shared);
   e.tokens.insert(e.tokens.end(), whole.begin(), whole.end());
@@ -198,7 +198,7 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   const Json trained = train_sft(*policy, train, held_out, with_weight_of_one_decision(config, train), seed, folder, step_progress("sft", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
-  chat.tokenizer().save(checkpoint);
+  chat.save(checkpoint);
 
   Json figures = {{"records", records.size()}, {"train", answers}, {"held_out", held_out.size()}, {"used", made.used},
                   {"left_out", made.left_out}, {"weights_sha256", weights}};

@@ -13,7 +13,7 @@ std::vector<int> prompt_tokens(const ChatTemplate& chat, const std::string& prom
 
 std::vector<int> answered_tokens(const ChatTemplate& chat, const std::vector<int>& prompt, const std::string& answer, bool with_stop) {
   std::vector<int> tokens = prompt;
-  const std::vector<int> rest = chat.tokenizer().encode(answer);
+  const std::vector<int> rest = chat.encode_answer(answer);
   tokens.insert(tokens.end(), rest.begin(), rest.end());
   if (with_stop) tokens.push_back(chat.stops().front());
   return tokens;

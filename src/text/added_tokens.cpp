@@ -64,8 +64,7 @@ void AddedTokens::split(std::string_view text, const std::function<bool(std::siz
     if (from > done) plain(text.substr(done, from - done), done);
     found(*token);
     at += token->content.size();
-    if (token->rstrip) at = behind_space(text, at);
-    done = at;
+    done = token->rstrip ? behind_space(text, at) : at;  // a token of white space is found in there all the same, as the reference does
   }
   if (done < text.size()) plain(text.substr(done), done);
 }

@@ -11,7 +11,36 @@ struct Regex::Compiled {
   ~Compiled() { pcre2_code_free(code); }
 };
 
-Regex::Regex(const std::string& pattern) : compiled_(std::make_shared<Compiled>()) {
+namespace {
+
+// \w as the tokenizers library means it (letters, marks, decimal digits, connectors, the numbers of Latin-1); PCRE2 10.42 leaves marks out and takes other numbers.
+std::string with_word_characters(const std::string& pattern) {
+  const std::string word = "\\p{L}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
+  std::string out;
+  bool in_class = false;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] == '\\' && i + 1 < pattern.size()) {
+      const char c = pattern[++i];
+      if (c == 'w') out += in_class ? word : "[" + word + "]";
+      else if (c == 'W' && !in_class) out += "[^" + word + "]";
+      else out += {'\\', c};
+      continue;
+    }
+    const bool opens = pattern[i] == '[' && !in_class;
+    if (opens) in_class = true;
+    else if (pattern[i] == ']' && in_class) in_class = false;
+    out += pattern[i];
+    if (!opens) continue;
+    if (i + 1 < pattern.size() && pattern[i + 1] == '^') out += pattern[++i];
+    if (i + 1 < pattern.size() && pattern[i + 1] == ']') out += pattern[++i];  // the first one in a class means itself
+  }
+  return out;
+}
+
+}  // namespace
+
+Regex::Regex(const std::string& declared) : compiled_(std::make_shared<Compiled>()) {
+  const std::string pattern = with_word_characters(declared);
   int error = 0;
   PCRE2_SIZE offset = 0;
   compiled_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);

@@ -132,6 +132,18 @@ MODEL_CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "h
                                                          "original_max_position_embeddings": 64}}
 
 
+TEMPLATES = {
+    "chatml": CHATML, "inst": INST, "none": "x", "torn": "{{[INST]{{ '[/INST]' eos_token + ",
+    "said": "{% for m in messages %}{{ m.content | tojson(indent=2) }}{{ m.content[1:-1] }}{{ m.content.split('>') | join('<s>') }}{{ m['content'].replace('<', '</s>', 2) }}{% endfor %}\0 <b> \n",
+    "loops": "{% set ns = namespace(x='a') %}{% for k, v in messages[0].items() if k %}{% if loop.last %}{% break %}{% endif %}{% set ns.x = ns.x ~ k ~ loop.index %}{% else %}-{% endfor %}{{ ns.x | upper | indent(3) }}",
+    "macros": "{% macro f(a, b='x') -%} {{ a }}{{ b | default('d', true) }}{{ caller() if caller is defined }} {%- endmacro %}{{ f(1) }}{% call f(2, b=none) %}[{{ messages | length }}]{% endcall %}{% filter trim %} {{ f([1, {'k': (2,)}]) }}{% endfilter %}",
+    "gemma": "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{% for m in messages %}{{ '<start_of_turn>' + m.role + m.content | trim }}{% endfor %}",
+    "filters": "{{ messages | selectattr('role', 'in', ['user']) | map(attribute='content') | list | sort | first | replace('a', 'b') | title }}{{ [3, 1.5, true] | sum | round(1) }}{{ '7' | int ** 2 // -3 % 5 }}{{ 'x' * 5 is string }}",
+    "deep": "{{ " + "(" * 300 + "1", "many": "{{ 1" + " + 1" * 600 + " }}", "recursion": "{% macro f(x) %}{{ f([x]) }}{% endmacro %}{{ f(1) }}", "range": "{% for i in range(10**9) %}x{% endfor %}",
+    "twice": "{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}", "thinking": "{{ messages[-1].content }}{% if add_generation_prompt %}<think>{% endif %}",
+}
+
+
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     put("config", "fields.yaml", "seed: 3\nppo:\n  updates: 4\n  kl_coefficient: 0.05\nprompts:\n  files: [a.jsonl, b.txt]\neval:\n  gates: []\n")
@@ -174,6 +186,17 @@ def main():
     put("model_config", "zero", json.dumps({**MODEL_CONFIG, "num_attention_heads": 0, "num_key_value_heads": 0, "head_dim": None}))
     put("tokenizer", "bpe", tokenizer_json() + "\0" + json.dumps({"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}, "chat_template": CHATML}))
     put("tokenizer", "types", tokenizer_json(normalizer={"type": "NFC"}) + "\0" + json.dumps({"bos_token": {"content": 3}, "add_bos_token": "yes", "chat_template": 3}))
+    spaced = {"single_word": True, "lstrip": True, "rstrip": True, "normalized": True}
+    put("tokenizer", "stripping", tokenizer_json(added_tokens=[{"id": 258, "content": "<|im_end|>", "special": True, **spaced}, {"id": 259, "content": "el", "special": False, **spaced}],
+                                                 normalizer={"type": "Sequence", "normalizers": [{"type": "NFKD"}, {"type": "Lowercase"}, {"type": "Strip"}, {"type": "Prepend", "prepend": ">"},
+                                                             {"type": "Replace", "pattern": {"Regex": "l+"}, "content": "ll"}, {"type": "Replace", "pattern": {"String": ""}, "content": "x"}]}))
+    put("tokenizer", "pieces", json.dumps({"model": {"type": "BPE", "byte_fallback": True, "fuse_unk": True, "unk_token": "<unk>", "merges": [["a", "b"], "\u2581 ab"],
+                                                     "vocab": {"<unk>": 0, "a": 1, "b": 2, "\u2581": 3, "ab": 4, "\u2581ab": 5, "<0xC3>": 6, "<0xA9>": 7}},
+                                           "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": True},
+                                           "decoder": {"type": "Metaspace"}, "added_tokens": []}) + "\0" + json.dumps({"eos_token": "b"}))
+    put("tokenizer", "split", tokenizer_json(pre_tokenizer={"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"String": "l"}, "behavior": "MergedWithNext", "invert": True}, {"type": "Punctuation", "behavior": "Contiguous"},
+        {"type": "Split", "pattern": {"Regex": "e|"}, "behavior": "MergedWithPrevious"}, {"type": "Whitespace"}, {"type": "ByteLevel", "add_prefix_space": True}]}))
     put("tokenizer", "ids", '{"model": {"type": "BPE", "vocab": {"a": -1, "b": 9999999}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel"}}')
     put("tokenizer", "control", tokenizer_json(added_tokens=[{"id": 258, "content": "hell", "special": True}]))
     put("tokenizer", "same-id", tokenizer_json(added_tokens=[{"id": 259, "content": "<|im_end|>", "special": True}, {"id": 259, "content": " ", "special": False}]))
@@ -185,8 +208,7 @@ def main():
     put("sentencepiece", "charsmap-behind", sentencepiece(spm_pieces()) + field(3, 2, field(2, 2, struct.pack("<I", 8) + b"\xff" * 8 + b"abc\0")))
     put("sentencepiece", "empty-piece", sentencepiece([*spm_pieces(), ("", -1.0, 1)], model_type=1))
     put("sentencepiece", "no-unknown", sentencepiece(spm_pieces()[1:]))
-    for name, source in {"chatml": CHATML, "inst": INST, "sys": INST + "<<SYS>>", "llama3": "{{ bos_token }}<|start_header_id|>Cutting Knowledge Date",
-                         "zephyr": "<|user|> <|assistant|> eos_token", "qwen": CHATML + "<|im_start|>system\nYou are Qwen<|im_end|>", "none": "x", "torn": "{{[INST]{{ '[/INST]' eos_token + "}.items():
+    for name, source in TEMPLATES.items():
         put("chat_template", name, source)
     top = [{"token": " A", "logprob": -0.1}, {"token": "B", "logprob": -3}]
     put("answer", "choice", json.dumps({"choices": [{"message": {"role": "assistant", "content": " A"}, "finish_reason": "stop", "logprobs": {"content": [{"token": " A", "logprob": -0.1, "top_logprobs": top}]}}],

@@ -4,6 +4,7 @@ The templates are short ones of our own that follow each format's published conv
 tests/text/chat_test.cpp lets ChatTemplate recognise them and compares its tokens, spelled out, with the text.
 Writes tests/text/golden/chats.json. Run: .deps/reference/bin/python tests/golden/chats.py
 """
+import datetime
 import json
 import pathlib
 
@@ -52,20 +53,70 @@ TEMPLATES = {
     "mistral v3 tekken": inst("\"[INST]\" + CONTENT + \"[/INST]\"", "m[\"content\"] + eos_token", where="last"),
     "zephyr": ZEPHYR,
 }
+LLAMA3_DAY = "{% if not date_string is defined %}{% if strftime_now is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% else %}{% set date_string = '26 Jul 2024' %}{% endif %}{% endif %}" \
+    "{% if messages[0].role == 'system' %}{% set system_message = messages[0].content | trim %}{% set messages = messages[1:] %}{% else %}{% set system_message = '' %}{% endif %}" \
+    "{{ bos_token + '<|start_header_id|>system<|end_header_id|>\\n\\nToday: ' + date_string + '\\n\\n' + system_message + '<|eot_id|>' }}" \
+    "{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content | trim + '<|eot_id|>' }}{% endfor %}" \
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
+GEMMA = "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for m in messages %}" \
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate') }}{% endif %}" \
+    "{% if m['role'] == 'assistant' %}{% set role = 'model' %}{% else %}{% set role = m['role'] %}{% endif %}" \
+    "{{ '<start_of_turn>' + role + '\\n' + m['content'] | trim + '<end_of_turn>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"
+PHI = "{% for m in messages %}{{ '<|' + m.role + '|>\\n' + m.content + '<|end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}"
+THINKING = """{%- macro turn(role, text) -%}
+{{ '<|im_start|>' + role + '\\n' + text + '<|im_end|>\\n' }}
+{%- endmacro -%}
+{%- set ns = namespace(last=0) -%}
+{%- for m in messages -%}
+    {%- if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif -%}
+{%- endfor -%}
+{%- for m in messages -%}
+    {%- if m.role == 'assistant' and '</think>' in m.content and loop.index0 < ns.last -%}
+        {{- turn(m.role, m.content.split('</think>')[-1].lstrip('\\n')) -}}
+    {%- else -%}
+        {{- turn(m.role, m.content) -}}
+    {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+    {{- '<|im_start|>assistant\\n' -}}
+    {%- if enable_thinking is defined and enable_thinking is false -%}
+        {{- '<think>\\n\\n</think>\\n\\n' -}}
+    {%- endif -%}
+{%- endif -%}
+"""
+MISTRAL_STRICT = "{{ bos_token }}{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}" \
+    "{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}{% elif m['role'] == 'assistant' %}{{ ' ' + m['content'] + eos_token }}{% endif %}{% endfor %}"
+TEMPLATES.update({
+    "chatml with bos": "{{ bos_token }}" + CHATML,
+    "llama 3 with a day": LLAMA3_DAY,
+    "gemma": GEMMA,
+    "phi": PHI,
+    "qwen 3 that thinks": THINKING,
+    "mistral that wants users and assistants in turn": MISTRAL_STRICT,
+    "chatml, system last": "{% for m in messages if m.role != 'system' %}{{ '<|im_start|>' ~ m.role ~ '\\n' ~ m.content ~ '<|im_end|>\\n' }}{% endfor %}" \
+        "{% for m in messages | selectattr('role', 'equalto', 'system') | list %}{{ m.content | tojson }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+})
+FOLDS_SYSTEM = ("gemma", "mistral that wants users and assistants in turn")
 CONVERSATIONS = [
     [("user", "Hello there")],
     [("user", "  two\n\nlines ")],
     [("system", "Be brief."), ("user", "Hi")],
     [("system", "Be brief."), ("user", "Hi"), ("assistant", "  Yes? "), ("user", "Why <|im_end|> not")],
     [("user", "one"), ("assistant", "two"), ("user", "three"), ("assistant", "four"), ("user", "five")],
+    [("user", "one"), ("assistant", "<think>\nwell\n</think>\n\ntwo"), ("user", "three")],
 ]
 
 cases = []
 for name, source in TEMPLATES.items():
+    compiled = _compile_jinja_template(source)
+    compiled.globals["strftime_now"] = datetime.datetime(2024, 7, 26).strftime  # the day that cai's templates always see
     rendered = []
     for conversation in CONVERSATIONS:
         messages = [{"role": role, "content": content} for role, content in conversation]
-        text = _compile_jinja_template(source).render(messages=messages, add_generation_prompt=True, bos_token="<s>", eos_token="</s>")
+        shown = messages
+        if name in FOLDS_SYSTEM and messages[0]["role"] == "system":  # the text of the system goes in front of the first user's
+            shown = [{"role": "user", "content": messages[0]["content"] + "\n\n" + messages[1]["content"]}] + messages[2:]
+        text = compiled.render(messages=shown, add_generation_prompt=True, bos_token="<s>", eos_token="</s>", enable_thinking=False)
         rendered.append({"messages": messages, "text": text})
     cases.append({"name": name, "template": source, "chats": rendered})
 OUT.write_text(json.dumps(cases, indent=1, ensure_ascii=False) + "\n")
