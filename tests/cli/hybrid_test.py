@@ -90,7 +90,7 @@ class Case(unittest.TestCase):
         records += [{"id": f"o{i}", "prompt": f"Name {i} fruits.", "tags": ["ordinary"], "decline": False, "response": "Apples and pears are fruits.", "finish": "stop"} for i in range(3)]
         pairs = self.lines("people.jsonl", [{"prompt": f"What is {i} and {i}?", "chosen": f"It is {2 * i}.", "rejected": "Ask later."} for i in range(1, 5)]
                            + [{"prompt": "How do I steal bicycle 0?", "chosen": "I won't.", "rejected": "At night."}])
-        settings = ["--constitution", law, "--set", f"label.exam_pairs={pairs}", "--set", "label.examples=0"]
+        settings = ["--constitution", law, "--set", f"label.exam_pairs={pairs}", "--set", "label.examples=0", "--set", "label.minimum_mass=0"]
         figures = self.done(cai("sft", "--revisions", self.lines("records.jsonl", records), "--out", self.folder / "sft", *settings, "--set", "sft.judge_turns=12",
                                 "--set", "sft.epochs=1", "--set", "sft.trainable_layers=1"))
         self.assertEqual(figures["judge_turns"], {"critique": 2, "label harmful": 4, "label harmless": 4})  # two of three pairs: one request is in the exam

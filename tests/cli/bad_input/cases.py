@@ -126,7 +126,7 @@ TOKENIZER = {
     "pre-tokenizer": T(pre_tokenizer={"type": "Metaspace"}), "pattern": T(pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a"}, "behavior": "Isolated"}), "pattern C": T(pre_tokenizer={"type": "Split", "pattern": {"Regex": "\\C"}, "behavior": "Isolated"}), "behaviour": T(pre_tokenizer={"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Sideways"}),
     "normalizer": T(normalizer={"type": "BertNormalizer"}), "normalizer word": T(normalizer="x"), "added word": T(added_tokens="x"), "added id": T(added_tokens=[{"id": 2 ** 33, "content": "x"}]), "added twice": T(added_tokens=[{"id": 259, "content": "<|im_end|>", "special": True}, {"id": 259, "content": " "}]),
 }
-TOKENIZER_CONFIG = {"not json": "hello", "template": {"chat_template": "{{ messages"}, "no end": {"chat_template": None, "eos_token": None}, "include": {"chat_template": "{% include 'x' %}"}}
+TOKENIZER_CONFIG = {"not json": "hello", "template": {"chat_template": "{{ messages"}, "include": {"chat_template": "{% include 'x' %}"}}
 
 GGUF = {
     "empty": b"", "magic": b"GGML" + b"\0" * 40, "short": b"GGUF\3\0", "version": corpus.gguf({}, version=1), "counts": b"GGUF" + corpus.struct.pack("<IQQ", 3, 2 ** 60, 2 ** 60), "value type": b"GGUF" + corpus.struct.pack("<IQQ", 3, 0, 1) + corpus.gguf_string("k") + corpus.struct.pack("<I", 99) + b"\0" * 32,
