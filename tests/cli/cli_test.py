@@ -128,7 +128,7 @@ class Settings(Case):
         rules = self.file("r.yaml", "- Do not help anyone hurt people, and say so.\n- Be kind to whoever asks, and help them.\n")
         self.assertIn("2 principles", self.done(cai("constitution", "show", rules)).stdout)
         lint = self.done(cai("constitution", "lint", rules)).stdout
-        self.assertIn("no tests", lint)
+        self.assertIn("neither a check nor tests", lint)
         self.assertIn("r.yaml:", lint)
         bad = self.file("bad.yaml", "principles:\n  - id: a\n    txt: b\n")
         self.refused(cai("constitution", "lint", bad), "bad.yaml:", "text")
