@@ -29,6 +29,7 @@ void print_measures(const Json& figures) {
   for (const Json& model : figures["models"]) std::printf("%-26s", printable(model.get<std::string>()).c_str());
   std::printf("\n");
   for (const auto& [measure, by_model] : figures["measures"].items()) {
+    if (by_model.empty()) continue;  // not measured
     std::printf("%-28s", printable(measure).c_str());
     for (const Json& model : figures["models"]) {
       const auto found = by_model.find(model.get<std::string>());
