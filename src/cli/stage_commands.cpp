@@ -188,11 +188,15 @@ fs::path run_of(fs::path model) {
   return {};
 }
 
-// What the runs of these models trained on, by its words.
-std::set<std::string> trained_prompts(const std::vector<EvalModel>& models) {
+std::set<fs::path> runs_of(const std::vector<EvalModel>& models) {
   std::set<fs::path> runs;
   for (const EvalModel& model : models) runs.insert(run_of(model.path));
   runs.erase(fs::path());
+  return runs;
+}
+
+// What these runs trained on, by its words.
+std::set<std::string> trained_prompts(const std::set<fs::path>& runs) {
   std::set<std::string> prompts;
   for (const fs::path& run : runs)
     for (const fs::path& folder : stage_folders(run, "prompts"))
@@ -210,14 +214,17 @@ void draw_splits_of(std::vector<Json>& records) {
   for (std::size_t i = 0; i < records.size(); ++i) records[i]["split"] = prompts[i].split;
 }
 
-// Leaves out what the models may have been trained on, and says so.
+// Leaves out what the models may have been trained on, and says so. Where no model is of a run, nothing is known of training:
+// then only prompts with the split "train" are left out.
 std::vector<Json> held_out_of(const Arguments& a, std::vector<Json> records,
                               const std::vector<EvalModel>& models) {
   const std::size_t all = records.size();
-  const bool are_drawn = std::any_of(records.begin(), records.end(),
-                                     [](const Json& r) { return optional_text(r, "split").empty(); });
-  draw_splits_of(records);
-  const std::set<std::string> trained = trained_prompts(models);
+  const std::set<fs::path> runs = runs_of(models);
+  const bool are_drawn = !runs.empty() && std::any_of(records.begin(), records.end(), [](const Json& r) {
+    return optional_text(r, "split").empty();
+  });
+  if (are_drawn) draw_splits_of(records);
+  const std::set<std::string> trained = trained_prompts(runs);
   const auto is_trained = [&](const Json& r) { return trained.contains(trim(optional_text(r, "prompt"))); };
   const auto is_train = [](const Json& r) { return optional_text(r, "split") == "train"; };
   const long known = std::count_if(records.begin(), records.end(), is_trained),

@@ -118,6 +118,10 @@ class DataFiles(unittest.TestCase):
         result, every = asked("e2", "--prompts", self.folder / "plain.txt", "--include-train")
         self.assertEqual(every, set(self.words))
         self.assertIn("were trained on by a run of these models", result.stderr)
+        alone = self.setup.cai("eval", "--model", f"base={self.setup.model}", "--constitution", self.folder / "plain.yaml", "--prompts",
+                               self.folder / "plain.txt", "--set", "eval.suites=", "--max-new-tokens", "2", "--out", self.folder / "e0")
+        self.assertEqual(alone.returncode, 0, alone.stderr)
+        self.assertEqual({r["prompt"] for r in read(self.folder / "e0")}, set(self.words), "a model of no run was trained on nothing that is known")
         # Whatever a file calls them: what the model's own run trained on is known from the run.
         one, new = sorted(trained)[0], "a house and a garden and a dog"
         (self.folder / "called.jsonl").write_text("".join(json.dumps({"prompt": p, "split": "held-out"}) + "\n" for p in (one, new)))
