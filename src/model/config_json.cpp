@@ -91,6 +91,7 @@ ModelConfig parse_model_config(const Json& json, const std::string& file) {
   c.tied_head = f.flag("tie_word_embeddings", family->tied_head);
   c.bos = first_token(f.find("bos_token_id"));
   c.eos = first_token(f.find("eos_token_id"));
+  c.pad = first_token(f.find("pad_token_id"));
   family->read(f, c);
   need_activation(f, c.gelu);
   read_rope(f, *family, c);
@@ -111,6 +112,9 @@ Json to_hf_json(const ModelConfig& c, const std::string& torch_dtype, const Json
   family->write(c, j);
   if (c.bos >= 0) j["bos_token_id"] = c.bos;
   if (c.eos >= 0) j["eos_token_id"] = c.eos;
+  if (c.pad >= 0) j["pad_token_id"] = c.pad;
+  else if (c.architecture == "Phi3ForCausalLM" || c.architecture == "SmolLM3ForCausalLM")
+    j["pad_token_id"] = nullptr;  // else transformers takes the number of the largest model's vocabulary
   j.update(extra);
   return j;
 }

@@ -59,7 +59,7 @@ struct ModelConfig {
   bool norms_less_one = false;    // hold norms' weights less 1
   bool fused_weights = false;     // hold q, k and v, and gate and up, in one tensor each
 
-  int bos = -1, eos = -1;
+  int bos = -1, eos = -1, pad = -1;
 
   std::int64_t rotary() const { return rotary_width > 0 ? rotary_width : head_width; }
   bool is_windowed(std::int64_t layer) const { return sliding_window > 0 && (windowed.empty() || windowed[static_cast<std::size_t>(layer)]); }
