@@ -37,6 +37,7 @@ void measures_table(Page& page, const Json& part, const std::vector<std::string>
   for (const std::string& m : models) head += "<th>" + escape(m) + "</th>";
   page.add("<div class=scroll><table>" + head + "<th>change, " + escape(models.back()) + " against " + escape(models.front()) + "</th></tr>");
   for (const auto& [name, by_model] : part.at("measures").items()) {
+    if (by_model.empty()) continue;  // nothing that it needs was asked
     std::string row = "<tr><td>" + escape(measure_name(name)) + "</td>";
     for (const std::string& m : models) row += by_model.contains(m) ? interval_cell(by_model.at(m), is_share(name)) : "<td>not measured</td>";
     page.add(row + "<td class=n>" + change(inner(part.at("differences"), name, models.back()), is_share(name), true) + "</td></tr>");
