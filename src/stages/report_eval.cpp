@@ -36,11 +36,12 @@ void measures_table(Page& page, const Json& part, const std::vector<std::string>
   std::string head = "<tr><th>measure</th>";
   for (const std::string& m : models) head += "<th>" + escape(m) + "</th>";
   page.add("<div class=scroll><table>" + head + "<th>change, " + escape(models.back()) + " against " + escape(models.front()) + "</th></tr>");
+  const Json& differences = part.at("differences");
   for (const auto& [name, by_model] : part.at("measures").items()) {
     if (by_model.empty()) continue;  // nothing that it needs was asked
     std::string row = "<tr><td>" + escape(measure_name(name)) + "</td>";
     for (const std::string& m : models) row += by_model.contains(m) ? interval_cell(by_model.at(m), is_share(name)) : "<td>not measured</td>";
-    page.add(row + "<td class=n>" + change(inner(part.at("differences"), name, models.back()), is_share(name), true) + "</td></tr>");
+    page.add(row + "<td class=n>" + change(inner(differences, name, models.back()), is_share(name), true) + "</td></tr>");
   }
   page.add("</table></div>");
 }
