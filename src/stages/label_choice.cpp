@@ -47,9 +47,11 @@ std::string reasoning(const Principle& principle, const Verdict& v) {
 }
 
 std::string odds_reason(const Principle& principle, const Verdict& v, bool orders_agree, bool by_rank) {
+  const std::string law = "By \"" + principle.id + "\" (" + principle.text + ") ";
+  if (v.log_odds() == 0) return law + "neither answer is better: what is chosen in one order is not chosen in the other.";
   char odds[48];
   std::snprintf(odds, sizeof odds, "%.2f", std::abs(v.log_odds()));
-  return "By \"" + principle.id + "\" (" + principle.text + ") answer " + (v.log_odds() > 0 ? "A" : "B") + " is better: log-odds " + odds +
+  return law + "answer " + (v.log_odds() > 0 ? "A" : "B") + " is better: log-odds " + odds +
          (orders_agree ? ", in both orders" : ", though the choice changes with the order") +
          (by_rank ? "; it goes before the principles that say otherwise." : ".");
 }
