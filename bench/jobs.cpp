@@ -1,5 +1,6 @@
-// cai-bench WORK.json: does one job of scripts/bench with this program's own parts and prints one line of JSON. bench/peers.py does the
-// same jobs with the peers. What a job reads is described in bench/work.py, which writes those files.
+// cai-bench WORK.json: does one job of scripts/bench with this program's own parts and prints one line of
+// JSON. bench/peers.py does the same jobs with the peers. What a job reads is described in bench/work.py,
+// which writes those files.
 #include <ATen/core/Tensor.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -79,13 +80,16 @@ Done labels(Engine& engine, const Json& work) {
   for (const Json& p : work.at("prompts"))
     asked.push_back({p.at("tokens").get<std::vector<int>>(), work.at("options").get<std::vector<int>>()});
   Json first = Json::array();
-  for (const auto& answer : engine.choose(asked)) first.push_back(answer.at(0) - answer.at(1));
+  for (const auto& answer : engine.choose(asked))
+    first.push_back(answer.at(0) - answer.at(1));
   return {static_cast<double>(asked.size()), {{"log_odds", first}}};
 }
 
 std::vector<TrainExample> examples_of(const Json& work) {
   std::vector<TrainExample> all;
-  for (const Json& e : work.at("examples")) all.push_back({std::to_string(all.size()), e.at("tokens").get<std::vector<int>>(), e.at("prompt_tokens").get<int>(), 1.0});
+  for (const Json& e : work.at("examples"))
+    all.push_back({std::to_string(all.size()), e.at("tokens").get<std::vector<int>>(),
+                   e.at("prompt_tokens").get<int>(), 1.0});
   return all;
 }
 
@@ -95,7 +99,8 @@ Done sft(Llama& model, const Json& work, const fs::path& folder) {
   config.batch_size = work.at("batch_size").get<long>();
   const Json figures = train_sft(model, examples_of(work), {}, config, 1, folder, {});
   double tokens = 0;
-  for (const Json& e : work.at("examples")) tokens += static_cast<double>(e.at("tokens").size());
+  for (const Json& e : work.at("examples"))
+    tokens += static_cast<double>(e.at("tokens").size());
   return {tokens, {{"loss", figures.at("train_loss")}}};
 }
 
@@ -105,13 +110,15 @@ Done reward(RewardModel& model, const Json& work, const fs::path& folder) {
   config.batch_size = work.at("batch_size").get<long>();
   std::vector<PreferencePair> pairs;
   for (const Json& p : work.at("pairs"))
-    pairs.push_back({std::to_string(pairs.size()), p.at("a").get<std::vector<int>>(), p.at("b").get<std::vector<int>>(), p.at("prompt_tokens").get<int>(), 1.0, 1.0, ""});
+    pairs.push_back({std::to_string(pairs.size()), p.at("a").get<std::vector<int>>(),
+                     p.at("b").get<std::vector<int>>(), p.at("prompt_tokens").get<int>(), 1.0, 1.0, ""});
   train_reward(model, pairs, {}, config, 1, folder, {});
   return {static_cast<double>(pairs.size()), Json::object()};
 }
 
 // Every answer has the full length, as the peer's have: no stop token.
-Done ppo(Llama& model, const RewardModel& judge, const Json& work, const EngineConfig& engine, const fs::path& folder) {
+Done ppo(Llama& model, const RewardModel& judge, const Json& work, const EngineConfig& engine,
+         const fs::path& folder) {
   PpoConfig config;
   config.optimiser.checkpoint_seconds = 1e9;
   config.optimiser.trainable_layers = work.value("trainable_layers", 0L);
@@ -122,10 +129,14 @@ Done ppo(Llama& model, const RewardModel& judge, const Json& work, const EngineC
   config.epochs = work.at("epochs").get<long>();
   config.stop_epochs_at_kl = 1e9;
   std::vector<PpoPrompt> prompts;
-  for (const Json& p : work.at("prompts")) prompts.push_back({std::to_string(prompts.size()), p.at("tokens").get<std::vector<int>>()});
-  const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
+  for (const Json& p : work.at("prompts"))
+    prompts.push_back({std::to_string(prompts.size()), p.at("tokens").get<std::vector<int>>()});
+  const auto score = [&](const std::vector<std::vector<int>>& sequences,
+                         const std::vector<at::Tensor>& states,
+                         std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
   Engine sampler(model, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)});
-  train_ppo_with(model, std::move(*new_reward_model(model, 2)), score, prompts, {}, config, sampler, 1, folder, {});
+  train_ppo_with(model, std::move(*new_reward_model(model, 2)), score, prompts, {}, config, sampler, 1,
+                 folder, {});
   return {1, Json::object()};
 }
 
@@ -142,7 +153,8 @@ Done records(const Json& work, const fs::path& folder) {
   writer.finish(Json::object(), 0);
   const auto read = read_records(folder / "records");
   double bytes = 0;
-  for (const auto& entry : fs::directory_iterator(folder / "records")) bytes += static_cast<double>(entry.file_size());
+  for (const auto& entry : fs::directory_iterator(folder / "records"))
+    bytes += static_cast<double>(entry.file_size());
   return {bytes / 1e6, {{"read", read.size()}}};
 }
 
@@ -164,28 +176,36 @@ int run(const std::string& file) {
     d = records(work, folder);
   } else {
     if (job == "generate" || job == "labels") {
-      Engine engine(LlamaReader(work.at("gguf").get<std::string>()), {.dtype = engine_config.dtype, .max_sequences = work.value("max_sequences", EngineOptions{}.max_sequences)});
-      engine.generate(std::span<const Request>(requests_of(work, 1)).first(1), [](std::size_t, Completion) {});  // pages in
+      Engine engine(LlamaReader(work.at("gguf").get<std::string>()),
+                    {.dtype = engine_config.dtype,
+                     .max_sequences = work.value("max_sequences", EngineOptions{}.max_sequences)});
+      engine.generate(std::span<const Request>(requests_of(work, 1)).first(1),
+                      [](std::size_t, Completion) {});  // pages in
       ready();
       d = job == "generate" ? generate(engine, work) : labels(engine, work);
     } else {
-      std::shared_ptr<Llama> model = load_llama(work.at("model").get<std::string>(), trains_in_bfloat16(engine_config.dtype));
-      const auto judge = job == "ppo" ? new_reward_model(model->clone(), 1) : nullptr;  // the peer's models are loaded before its clock starts
-      if (judge) round_matrices(judge->trunk);  // as train_ppo does
+      std::shared_ptr<Llama> model =
+          load_llama(work.at("model").get<std::string>(), trains_in_bfloat16(engine_config.dtype));
+      const auto judge = job == "ppo" ? new_reward_model(model->clone(), 1)
+                                      : nullptr;  // the peer's models are loaded before its clock starts
+      if (judge) round_matrices(judge->trunk);    // as train_ppo does
       ready();
-      if (job == "sft") d = sft(*model, work, folder);
+      if (job == "sft")
+        d = sft(*model, work, folder);
       else if (job == "reward") {
         RewardModel trained = *new_reward_model(*model, 1);
         model.reset();  // as in a run nobody else holds the weights while it trains
         d = reward(trained, work, folder);
-      }
-      else if (job == "ppo") d = ppo(*model, *judge, work, engine_config, folder);
-      else throw UsageError("no such job: " + job);
+      } else if (job == "ppo")
+        d = ppo(*model, *judge, work, engine_config, folder);
+      else
+        throw UsageError("no such job: " + job);
     }
   }
   const double seconds = seconds_since(begin);
   fs::remove_all(folder);
-  d.more["job"] = job, d.more["units"] = d.units, d.more["seconds"] = seconds, d.more["start_seconds"] = start, d.more["peak_megabytes"] = peak_megabytes();
+  d.more["job"] = job, d.more["units"] = d.units, d.more["seconds"] = seconds,
+  d.more["start_seconds"] = start, d.more["peak_megabytes"] = peak_megabytes();
   std::cout << to_line(d.more) << "\n";
   return 0;
 }

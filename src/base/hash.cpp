@@ -36,7 +36,9 @@ void Sha256::update(std::string_view bytes) {
 std::string Sha256::hex() const {
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
-  if (EVP_MD_CTX_copy_ex(impl_->ended, impl_->context) != 1 || EVP_DigestFinal_ex(impl_->ended, digest, &size) != 1) throw Bug("SHA-256 failed");
+  if (EVP_MD_CTX_copy_ex(impl_->ended, impl_->context) != 1 ||
+      EVP_DigestFinal_ex(impl_->ended, digest, &size) != 1)
+    throw Bug("SHA-256 failed");
   std::string text;
   for (unsigned int i = 0; i < size; ++i) {
     text += "0123456789abcdef"[digest[i] >> 4];
@@ -53,7 +55,8 @@ std::string sha256(std::string_view bytes) {
 
 namespace {
 
-// Hashes of large files that this process has read: a checkpoint is asked for by each stage that starts from it.
+// Hashes of large files that this process has read: a checkpoint is asked for by each stage that starts from
+// it.
 using FileState = std::tuple<dev_t, ino_t, off_t, time_t, long>;
 std::mutex known_guard;
 std::map<FileState, std::string> known;

@@ -20,7 +20,8 @@ namespace {
 spdlog::logger& logger() {
   static const std::shared_ptr<spdlog::logger> instance = [] {
     const bool colour = isatty(STDERR_FILENO) && std::getenv("NO_COLOR") == nullptr;
-    auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>(colour ? spdlog::color_mode::always : spdlog::color_mode::never);
+    auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>(colour ? spdlog::color_mode::always
+                                                                             : spdlog::color_mode::never);
     auto made = std::make_shared<spdlog::logger>("cai", sink);
     made->set_pattern("%^%l%$ %v");
     return made;
@@ -41,15 +42,18 @@ Extra& extra() {
 
 std::atomic<bool> as_json = false;
 
-// The inside of a string of JSON. `text` is printable: of what JSON escapes it holds quotes, backslashes, line breaks
-// and tabs.
+// The inside of a string of JSON. `text` is printable: of what JSON escapes it holds quotes, backslashes,
+// line breaks and tabs.
 std::string escaped(const std::string& text) {
   std::string out;
   for (const char c : text) {
     if (c == '"' || c == '\\') out += '\\';
-    if (c == '\n') out += "\\n";
-    else if (c == '\t') out += "\\t";
-    else out += c;
+    if (c == '\n')
+      out += "\\n";
+    else if (c == '\t')
+      out += "\\t";
+    else
+      out += c;
   }
   return out;
 }
@@ -57,8 +61,11 @@ std::string escaped(const std::string& text) {
 void say(spdlog::level::level_enum level, const char* name, const std::string& message) {
   before_log();
   const std::string text = printable(message);
-  if (as_json) logger().log(level, "{}", "{\"level\":\"" + std::string(name) + "\",\"message\":\"" + escaped(text) + "\"}");
-  else logger().log(level, "{}", text);
+  if (as_json)
+    logger().log(level, "{}",
+                 "{\"level\":\"" + std::string(name) + "\",\"message\":\"" + escaped(text) + "\"}");
+  else
+    logger().log(level, "{}", text);
   const std::lock_guard lock(extra().mutex);
   if (extra().file) extra().file->log(level, "{}", escaped(text));
 }
@@ -70,12 +77,16 @@ void log_as_json() {
   logger().set_pattern("%v");
 }
 
-bool logs_json() { return as_json; }
+bool logs_json() {
+  return as_json;
+}
 
 void tell_error(const std::string& line) {
   before_log();
-  if (as_json) std::fprintf(stderr, "{\"level\":\"error\",\"message\":\"%s\"}\n", escaped(printable(line)).c_str());
-  else std::fprintf(stderr, "%s\n", printable(line).c_str());
+  if (as_json)
+    std::fprintf(stderr, "{\"level\":\"error\",\"message\":\"%s\"}\n", escaped(printable(line)).c_str());
+  else
+    std::fprintf(stderr, "%s\n", printable(line).c_str());
 }
 
 void set_log_level(LogLevel level) {
@@ -118,9 +129,17 @@ void before_log() {
   if (clear) clear();
 }
 
-void log_debug(const std::string& message) { say(spdlog::level::debug, "debug", message); }
-void log_info(const std::string& message) { say(spdlog::level::info, "info", message); }
-void log_warning(const std::string& message) { say(spdlog::level::warn, "warning", message); }
-void log_error(const std::string& message) { say(spdlog::level::err, "error", message); }
+void log_debug(const std::string& message) {
+  say(spdlog::level::debug, "debug", message);
+}
+void log_info(const std::string& message) {
+  say(spdlog::level::info, "info", message);
+}
+void log_warning(const std::string& message) {
+  say(spdlog::level::warn, "warning", message);
+}
+void log_error(const std::string& message) {
+  say(spdlog::level::err, "error", message);
+}
 
 }  // namespace cai

@@ -22,7 +22,8 @@ struct MatchData {
 };
 
 // One match from `at` on; PCRE2's result. Where the JIT's stack is too small the interpreter tries again.
-int match(pcre2_code* code, std::string_view text, std::size_t at, std::uint32_t options, const MatchData& data) {
+int match(pcre2_code* code, std::string_view text, std::size_t at, std::uint32_t options,
+          const MatchData& data) {
   const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const std::uint32_t all = options | PCRE2_NO_UTF_CHECK;
   const int n = pcre2_match(code, subject, text.size(), at, all, data.data, nullptr);
@@ -53,12 +54,13 @@ Regex::Regex(const std::string& pattern, Case letters) : compiled_(std::make_sha
   PCRE2_SIZE offset = 0;
   std::uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C;
   if (letters == Case::kIgnored) options |= PCRE2_CASELESS;
-  compiled_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options, &error, &offset,
-                                  nullptr);
+  compiled_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options,
+                                  &error, &offset, nullptr);
   if (!compiled_->code) {
     PCRE2_UCHAR message[256] = {};
     pcre2_get_error_message(error, message, sizeof message);
-    throw InputError("pattern, offset " + std::to_string(offset) + ": " + reinterpret_cast<const char*>(message));
+    throw InputError("pattern, offset " + std::to_string(offset) + ": " +
+                     reinterpret_cast<const char*>(message));
   }
   pcre2_jit_compile(compiled_->code, PCRE2_JIT_COMPLETE);  // without JIT support the interpreter serves
 }
@@ -77,7 +79,8 @@ std::vector<Piece> Regex::cut(std::string_view text) const {
 
 std::vector<std::string_view> Regex::all(std::string_view text) const {
   std::vector<std::string_view> out;
-  each_match(compiled_->code, text, [&](std::size_t begin, std::size_t end) { out.push_back(text.substr(begin, end - begin)); });
+  each_match(compiled_->code, text,
+             [&](std::size_t begin, std::size_t end) { out.push_back(text.substr(begin, end - begin)); });
   return out;
 }
 

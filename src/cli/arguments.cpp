@@ -18,13 +18,16 @@ constexpr const char* kModel = "smollm2, an HF folder, a .gguf file, a run or a 
 /// The parser with every command, bound to `a`.
 std::unique_ptr<CLI::App> build_app(Arguments& a) {
   auto app = std::make_unique<CLI::App>(
-      "cai takes a language model and a written constitution and returns a model that follows it better, with the evidence.", "cai");
+      "cai takes a language model and a written constitution and returns a model that follows it better, "
+      "with the evidence.",
+      "cai");
   app->require_subcommand(1);
   app->fallthrough();
   app->option_defaults()->take_last();
   app->add_flag_function(
       "--version", [](std::int64_t) { throw CLI::CallForVersion(); }, "Print version and exit");
-  app->add_flag("--json", a.json, "Results as JSON on stdout; progress, log and errors as JSON lines on stderr");
+  app->add_flag("--json", a.json,
+                "Results as JSON on stdout; progress, log and errors as JSON lines on stderr");
   app->add_flag("-q,--quiet", a.quiet, "Only warnings and errors on stderr");
   app->add_flag("-v,--verbose", a.verbose, "Debug lines too");
 
@@ -42,22 +45,28 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   };
   auto settings = [&](CLI::App* sub) {
     sub->add_option("--config", a.config, "Config file; without it configs/default.yaml")->type_name("FILE");
-    sub->add_option("--set", a.sets, "One config field, over the file (repeatable); cai config explain lists them")
+    sub->add_option("--set", a.sets,
+                    "One config field, over the file (repeatable); cai config explain lists them")
         ->type_name("KEY=VALUE")
         ->take_all()
         ->allow_extra_args(false);
     sub->add_option("--seed", a.seed, "Seed of all random streams")->type_name("N");
   };
   auto model = [&](CLI::App* sub, bool required = false) {
-    auto* option = sub->add_option("--model", a.models, std::string("Model: ") + kModel)->type_name("MODEL")->allow_extra_args(false);
+    auto* option = sub->add_option("--model", a.models, std::string("Model: ") + kModel)
+                       ->type_name("MODEL")
+                       ->allow_extra_args(false);
     option->take_all()->required(required);
   };
   auto out = [&](CLI::App* sub, bool required = true) {
     sub->add_option("--out", a.out, "Folder to write")->type_name("DIR")->required(required);
   };
-  auto constitution = [&](CLI::App* sub) { sub->add_option("--constitution", a.constitution, "Constitution (YAML)")->type_name("FILE"); };
+  auto constitution = [&](CLI::App* sub) {
+    sub->add_option("--constitution", a.constitution, "Constitution (YAML)")->type_name("FILE");
+  };
   auto prompts = [&](CLI::App* sub, const std::string& help) {
-    sub->add_option("--prompts", a.prompts, help + ": JSONL, TSV, one prompt a line, or a folder of records (repeatable)")
+    sub->add_option("--prompts", a.prompts,
+                    help + ": JSONL, TSV, one prompt a line, or a folder of records (repeatable)")
         ->type_name("FILE")
         ->take_all()
         ->allow_extra_args(false);
@@ -72,136 +81,211 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
 
   for (const char* name : {"train", "plan"}) {
     bool is_train = std::string(name) == "train";
-    CLI::App* sub = command(
-        name,
-        is_train ? "Run all stages, or go on where a run was interrupted"
-                 : "Say what train would run and why, with tokens and time; create nothing",
-        is_train ? "  cai train --constitution constitutions/harmless.yaml\n"
-                   "  cai train --config configs/quick.yaml --out runs/first --set ppo.updates=4\n"
-                   "  cai train --out runs/first        # resume"
-                 : "  cai plan --constitution constitutions/harmless.yaml\n  cai plan --out runs/first --set critique.temperature=0.5");
+    CLI::App* sub =
+        command(name,
+                is_train ? "Run all stages, or go on where a run was interrupted"
+                         : "Say what train would run and why, with tokens and time; create nothing",
+                is_train ? "  cai train --constitution constitutions/harmless.yaml\n"
+                           "  cai train --config configs/quick.yaml --out runs/first --set ppo.updates=4\n"
+                           "  cai train --out runs/first        # resume"
+                         : "  cai plan --constitution constitutions/harmless.yaml\n  cai plan --out "
+                           "runs/first --set critique.temperature=0.5");
     constitution(sub);
     settings(sub);
     out(sub, false);
-    sub->add_option("--iterations", a.iterations, "Times the loop is run, each from the last one's policy")->type_name("N");
+    sub->add_option("--iterations", a.iterations, "Times the loop is run, each from the last one's policy")
+        ->type_name("N");
     prompts(sub, "Prompts instead of the shipped sets");
     model(sub);
-    if (is_train) sub->add_flag("--force", a.force, "Make stages of a finished run again where inputs or settings changed; the earlier ones are kept beside them");
     if (is_train)
-      sub->add_option("--reuse", a.reuse, "Take finished stages over from this run where inputs and settings are the same (repeatable)")->type_name("RUN")->allow_extra_args(false);
+      sub->add_flag("--force", a.force,
+                    "Make stages of a finished run again where inputs or settings changed; the earlier ones "
+                    "are kept beside them");
+    if (is_train)
+      sub->add_option(
+             "--reuse", a.reuse,
+             "Take finished stages over from this run where inputs and settings are the same (repeatable)")
+          ->type_name("RUN")
+          ->allow_extra_args(false);
   }
 
   CLI::App* sub = command("prompts", "Choose training prompts, expand them by few-shot generation",
                           "  cai prompts --prompts mine.jsonl --out chosen --set prompts.expand=100");
   prompts(sub, "Prompts"), model(sub), out(sub), settings(sub);
-  sub = command("generate", "Answer prompts", "  cai generate --model smollm2 --prompts questions.txt --out answers --temperature 0");
+  sub = command("generate", "Answer prompts",
+                "  cai generate --model smollm2 --prompts questions.txt --out answers --temperature 0");
   model(sub), prompts(sub, "Prompts"), out(sub), sampling(sub), settings(sub);
-  sub = command("critique", "Criticise answers under principles of the constitution",
-                "  cai critique --responses answers --constitution constitutions/harmless.yaml --out critiques");
-  model(sub), constitution(sub), input(sub, "--responses", "Records of generate or revise"), out(sub), sampling(sub), settings(sub);
+  sub = command(
+      "critique", "Criticise answers under principles of the constitution",
+      "  cai critique --responses answers --constitution constitutions/harmless.yaml --out critiques");
+  model(sub), constitution(sub), input(sub, "--responses", "Records of generate or revise"), out(sub),
+      sampling(sub), settings(sub);
   sub->add_option("--round", a.round, "Round, from 1; it decides the principles drawn")->type_name("N");
-  sub = command("revise", "Rewrite answers in the light of their critiques", "  cai revise --critiques critiques --out revisions");
-  model(sub), constitution(sub), input(sub, "--critiques", "Records of critique"), out(sub), sampling(sub), settings(sub);
-  sub = command("sft", "Fine-tune on revisions (SL-CAI)", "  cai sft --revisions revisions --out sft --set sft.epochs=2");
-  model(sub), constitution(sub), input(sub, "--revisions", "Records of revise or generate"), out(sub), settings(sub);
+  sub = command("revise", "Rewrite answers in the light of their critiques",
+                "  cai revise --critiques critiques --out revisions");
+  model(sub), constitution(sub), input(sub, "--critiques", "Records of critique"), out(sub), sampling(sub),
+      settings(sub);
+  sub = command("sft", "Fine-tune on revisions (SL-CAI)",
+                "  cai sft --revisions revisions --out sft --set sft.epochs=2");
+  model(sub), constitution(sub), input(sub, "--revisions", "Records of revise or generate"), out(sub),
+      settings(sub);
   sub = command("exam", "Ask judges pairs of answers whose better one is known; the last one's result counts",
-                "  cai exam --model before=smollm2 --model after=sft --constitution constitutions/harmless.yaml --out exam");
+                "  cai exam --model before=smollm2 --model after=sft --constitution "
+                "constitutions/harmless.yaml --out exam");
   model(sub), constitution(sub), out(sub), settings(sub);
-  sub = command("candidates", "Sample answers to compare", "  cai candidates --model sft --initial smollm2 --prompts chosen --out candidates --contrast");
+  sub =
+      command("candidates", "Sample answers to compare",
+              "  cai candidates --model sft --initial smollm2 --prompts chosen --out candidates --contrast");
   model(sub), constitution(sub), prompts(sub, "Prompts"), out(sub), sampling(sub), settings(sub);
   sub->add_flag("--contrast", a.contrast, "One answer under a principle, one under its opposite");
-  sub->add_option("--initial", a.initial, "With --contrast: who gives the harmful answers, the model that the policy began as (as cai train does); without it --model")->type_name("MODEL");
+  sub->add_option("--initial", a.initial,
+                  "With --contrast: who gives the harmful answers, the model that the policy began as (as "
+                  "cai train does); without it --model")
+      ->type_name("MODEL");
   sub = command("label", "Judge which of two answers follows the constitution better",
-                "  cai label --model smollm2 --constitution constitutions/harmless.yaml --pairs pairs.jsonl --out labels");
-  model(sub), constitution(sub), input(sub, "--pairs", "id, prompt, and candidates, or chosen and rejected"), out(sub), settings(sub);
-  sub = command("reward", "Train a preference model on labels", "  cai reward --model sft --labels labels --out reward");
+                "  cai label --model smollm2 --constitution constitutions/harmless.yaml --pairs pairs.jsonl "
+                "--out labels");
+  model(sub), constitution(sub), input(sub, "--pairs", "id, prompt, and candidates, or chosen and rejected"),
+      out(sub), settings(sub);
+  sub = command("reward", "Train a preference model on labels",
+                "  cai reward --model sft --labels labels --out reward");
   model(sub), input(sub, "--labels", "Records of label"), out(sub), settings(sub);
-  sub = command("dpo", "Direct preference optimisation on labels, without a reward model", "  cai dpo --model sft --labels labels --out dpo");
+  sub = command("dpo", "Direct preference optimisation on labels, without a reward model",
+                "  cai dpo --model sft --labels labels --out dpo");
   model(sub), input(sub, "--labels", "Records of label"), out(sub), settings(sub);
-  sub = command("ppo", "Reinforcement learning against a reward model", "  cai ppo --model sft --reward reward --prompts chosen --out ppo");
+  sub = command("ppo", "Reinforcement learning against a reward model",
+                "  cai ppo --model sft --reward reward --prompts chosen --out ppo");
   model(sub), prompts(sub, "Prompts"), out(sub), settings(sub);
   sub->add_option("--reward", a.reward, "Reward model: its folder")->type_name("DIR")->required();
-  sub = command("eval", "Compare models on prompts; the first one is the base",
-                "  cai eval --model base=smollm2 --model mine=runs/first --prompts held-out.jsonl --out eval");
-  model(sub, true), constitution(sub), prompts(sub, "Prompts instead of the shipped held-out ones (all held-out ones are asked, unless --set eval.red_team=N and the like say how many)"), out(sub), sampling(sub), settings(sub);
-  sub->add_option("--add-failures", a.failures, "Add the prompts on which the last model failed to this file of cases (JSONL), for --prompts of later evals")->type_name("FILE");
-  sub->add_flag("--include-train", a.include_train, "Ask prompts of the split \"train\" too, and prompts that a model's own run trained on; without it they are left out");
-  sub->add_option("--best-of", a.best_of, "Another model: of N samples of the last one, that which --reward likes best")->type_name("N");
+  sub =
+      command("eval", "Compare models on prompts; the first one is the base",
+              "  cai eval --model base=smollm2 --model mine=runs/first --prompts held-out.jsonl --out eval");
+  model(sub, true), constitution(sub),
+      prompts(sub,
+              "Prompts instead of the shipped held-out ones (all held-out ones are asked, unless --set "
+              "eval.red_team=N and the like say how many)"),
+      out(sub), sampling(sub), settings(sub);
+  sub->add_option("--add-failures", a.failures,
+                  "Add the prompts on which the last model failed to this file of cases (JSONL), for "
+                  "--prompts of later evals")
+      ->type_name("FILE");
+  sub->add_flag("--include-train", a.include_train,
+                "Ask prompts of the split \"train\" too, and prompts that a model's own run trained on; "
+                "without it they are left out");
+  sub->add_option("--best-of", a.best_of,
+                  "Another model: of N samples of the last one, that which --reward likes best")
+      ->type_name("N");
   sub->add_option("--reward", a.reward, "Reward model for --best-of: its folder")->type_name("DIR");
   sub->get_option("--model")->description(std::string("NAME=MODEL (repeatable). A model is ") + kModel);
   sub = command("report", "Write a run's report.html anew", "  cai report runs/harmless-01");
   sub->add_option("run", a.run, "Run folder")->type_name("RUN")->required();
   settings(sub);
 
-  sub =
-      command("score", "Score pairs with a reward model", "  cai score --model runs/first/iter-01/reward --pairs pairs.jsonl --out scores");
-  sub->add_option("--model", a.models, "Reward model: its folder")->type_name("REWARD")->required()->allow_extra_args(false);
+  sub = command("score", "Score pairs with a reward model",
+                "  cai score --model runs/first/iter-01/reward --pairs pairs.jsonl --out scores");
+  sub->add_option("--model", a.models, "Reward model: its folder")
+      ->type_name("REWARD")
+      ->required()
+      ->allow_extra_args(false);
   input(sub, "--pairs", "id, prompt, and candidates, or chosen and rejected"), out(sub), settings(sub);
   sub = command("export", "Write a model as an HF folder or a GGUF file, or a point between two models",
-                "  cai export --model runs/first --format gguf --out exported\n  cai export --model runs/first --towards smollm2 --share 0.3 --out softer");
+                "  cai export --model runs/first --format gguf --out exported\n  cai export --model "
+                "runs/first --towards smollm2 --share 0.3 --out softer");
   model(sub, true), out(sub);
   sub->add_option("--format", a.format, "hf or gguf")->type_name("hf|gguf");
-  sub->add_option("--dtype", a.dtype, "hf: float32 or bfloat16; gguf: f32, f16 or bf16 (default: float32, f16)")->type_name("DTYPE");
-  sub->add_option("--towards", a.towards, "Each weight becomes its mean with this model's, which weighs --share: another operating point without training")->type_name("MODEL");
-  sub->add_option("--share", a.share, "From -1 (as far beyond --model again) to 1 (all of --towards)")->type_name("S");
-  sub = command("chat", "Talk to a model",
-                "  cai chat --model runs/first\n  cai chat --prompt 'What is the capital of France?' --temperature 0");
+  sub->add_option("--dtype", a.dtype,
+                  "hf: float32 or bfloat16; gguf: f32, f16 or bf16 (default: float32, f16)")
+      ->type_name("DTYPE");
+  sub->add_option("--towards", a.towards,
+                  "Each weight becomes its mean with this model's, which weighs --share: another operating "
+                  "point without training")
+      ->type_name("MODEL");
+  sub->add_option("--share", a.share, "From -1 (as far beyond --model again) to 1 (all of --towards)")
+      ->type_name("S");
+  sub = command(
+      "chat", "Talk to a model",
+      "  cai chat --model runs/first\n  cai chat --prompt 'What is the capital of France?' --temperature 0");
   model(sub), sampling(sub), settings(sub);
   sub->add_option("--prompt", a.prompt, "Answer this one message and exit")->type_name("TEXT");
   sub->add_option("--system", a.system, "System message")->type_name("TEXT");
-  sub = command("explain", "Why an answer: what a run's records say of a prompt or pair, which principles' revisions moved it, or how a model sees it",
-                "  cai explain runs/first rt-001\n  cai explain runs/first --prompt 'How do I pick a lock?'\n  cai explain --model runs/first --prompt 'How do I bake bread?'");
+  sub = command("explain",
+                "Why an answer: what a run's records say of a prompt or pair, which principles' revisions "
+                "moved it, or how a model sees it",
+                "  cai explain runs/first rt-001\n  cai explain runs/first --prompt 'How do I pick a "
+                "lock?'\n  cai explain --model runs/first --prompt 'How do I bake bread?'");
   sub->add_option("run", a.run, "Run folder")->type_name("RUN");
   sub->add_option("id", a.other, "Id of a label or a prompt")->type_name("ID");
   model(sub), constitution(sub), settings(sub);
-  sub->add_option("--prompt", a.prompt, "Ask --model this, or the models before and after a run's fine-tuning")->type_name("TEXT");
-  sub->add_option("--against", a.against, "Compare the answer with this one; without it with a second answer of the model, or the one from before")->type_name("TEXT");
+  sub->add_option("--prompt", a.prompt,
+                  "Ask --model this, or the models before and after a run's fine-tuning")
+      ->type_name("TEXT");
+  sub->add_option("--against", a.against,
+                  "Compare the answer with this one; without it with a second answer of the model, or the "
+                  "one from before")
+      ->type_name("TEXT");
   sub->add_option("--max-new-tokens", a.max_new_tokens, "Tokens of an answer, at most")->type_name("N");
-  sub = command("review", "Decide the labels that are worth a person's look, in the terminal or on a local page",
-                "  cai review runs/first\n  cai review runs/first --web\n  cai train --set hybrid.decisions=runs/first");
+  sub = command("review",
+                "Decide the labels that are worth a person's look, in the terminal or on a local page",
+                "  cai review runs/first\n  cai review runs/first --web\n  cai train --set "
+                "hybrid.decisions=runs/first");
   sub->add_option("run", a.run, "Run folder")->type_name("RUN")->required();
   sub->add_flag("--web", a.web, "On a page that only this machine can open");
   sub->add_option("--port", a.port, "Port of the page (any free one)")->type_name("N");
   sub->add_flag("--all", a.all, "Every label, those worth a look first");
-  sub->add_option("--scores", a.scores, "What cai score --pairs RUN/iter-01/label wrote: labels on which the reward model disagrees join")->type_name("DIR");
-  sub = command("verify", "Check a run's files against their hashes; with a second run, find the first difference",
+  sub->add_option(
+         "--scores", a.scores,
+         "What cai score --pairs RUN/iter-01/label wrote: labels on which the reward model disagrees join")
+      ->type_name("DIR");
+  sub = command("verify",
+                "Check a run's files against their hashes; with a second run, find the first difference",
                 "  cai verify runs/first\n  cai verify runs/first runs/second");
   sub->add_option("run", a.run, "Run or stage folder")->type_name("RUN")->required();
   sub->add_option("other", a.other, "Run to compare with")->type_name("OTHER");
 
-  CLI::App* config =
-      command("config", "Show and explain the settings", "  cai config show --config configs/quick.yaml\n  cai config explain ppo");
+  CLI::App* config = command("config", "Show and explain the settings",
+                             "  cai config show --config configs/quick.yaml\n  cai config explain ppo");
   config->require_subcommand(1);
   parent = config;
-  sub = command("show", "The whole config, with where each value comes from", "  cai config show --set sft.epochs=2");
+  sub = command("show", "The whole config, with where each value comes from",
+                "  cai config show --set sft.epochs=2");
   settings(sub);
   sub = command("explain", "Type, default, range and help of fields",
                 "  cai config explain\n  cai config explain ppo\n  cai config explain ppo.kl_coefficient");
   sub->add_option("topic", a.topic, "A section or a field; without it all")->type_name("NAME");
   parent = app.get();
-  CLI::App* rules = command("constitution", "Look at a constitution", "  cai constitution lint constitutions/harmless.yaml");
+  CLI::App* rules = command("constitution", "Look at a constitution",
+                            "  cai constitution lint constitutions/harmless.yaml");
   rules->require_subcommand(1);
   parent = rules;
   for (const char* name : {"show", "lint"}) {
     sub = command(name,
-                  name == std::string("show") ? "Principles as they will be used, derived wordings included"
-                                              : "Duplicates, vague or double wording, missing tests, texts too long",
+                  name == std::string("show")
+                      ? "Principles as they will be used, derived wordings included"
+                      : "Duplicates, vague or double wording, missing tests, texts too long",
                   std::string("  cai constitution ") + name + " constitutions/harmless.yaml");
     sub->add_option("file", a.run, "Constitution (YAML)")->type_name("FILE")->required();
   }
-  sub = command("diff", "What changed between two versions, by principle, and the version number that this asks for",
+  sub = command("diff",
+                "What changed between two versions, by principle, and the version number that this asks for",
                 "  cai constitution diff runs/first/constitution.yaml constitutions/harmless.yaml");
   sub->add_option("before", a.run, "Earlier version")->type_name("BEFORE")->required();
   sub->add_option("after", a.other, "Later version")->type_name("AFTER")->required();
-  sub = command("conflicts", "Which principles pull apart on a run's labels, how often, where, and which one won",
+  sub = command("conflicts",
+                "Which principles pull apart on a run's labels, how often, where, and which one won",
                 "  cai constitution conflicts runs/first\n"
-                "  cai label --pairs runs/first/iter-01/candidates --set label.method=choice --set label.principles=4 --out labels\n"
+                "  cai label --pairs runs/first/iter-01/candidates --set label.method=choice --set "
+                "label.principles=4 --out labels\n"
                 "  cai constitution conflicts labels --constitution constitutions/harmless.yaml");
   sub->add_option("run", a.run, "Run, folder of labels or file of labels")->type_name("RUN")->required();
-  sub->add_option("--constitution", a.constitution, "Constitution (YAML); without it the run's own")->type_name("FILE");
-  sub = command("infer", "Propose principles that would explain given preferences, each tested on pairs that it was not made from",
+  sub->add_option("--constitution", a.constitution, "Constitution (YAML); without it the run's own")
+      ->type_name("FILE");
+  sub = command("infer",
+                "Propose principles that would explain given preferences, each tested on pairs that it was "
+                "not made from",
                 "  cai constitution infer pairs.jsonl --model runs/first --out inferred.yaml");
-  sub->add_option("pairs", a.run, "Pairs: prompt, chosen and rejected, or a, b and human")->type_name("PAIRS")->required();
+  sub->add_option("pairs", a.run, "Pairs: prompt, chosen and rejected, or a, b and human")
+      ->type_name("PAIRS")
+      ->required();
   model(sub), settings(sub);
   sub->add_option("--out", a.out, "File to write; without it stdout")->type_name("FILE");
   sub->add_option("--most-pairs", a.most_pairs, "Pairs used, at most (120)")->type_name("N");
@@ -211,14 +295,16 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
                 "  cai completion bash > /etc/bash_completion.d/cai\n  source <(cai completion zsh)");
   sub->add_option("shell", a.shell, "bash, zsh or fish")->type_name("SHELL")->required();
   app->footer(
-      "Examples:\n  cai train --constitution constitutions/harmless.yaml\n  cai plan\n  cai chat --model runs/harmless-01\nEach command "
+      "Examples:\n  cai train --constitution constitutions/harmless.yaml\n  cai plan\n  cai chat --model "
+      "runs/harmless-01\nEach command "
       "has its own: cai COMMAND --help");
   return app;
 }
 
 std::vector<std::string> command_names(const CLI::App& app) {
   std::vector<std::string> names;
-  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(sub->get_name());
   return names;
 }
 
@@ -227,7 +313,8 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::App* level = &app; level; level = level->get_parent()) {
     for (const CLI::Option* option : level->get_options()) {
-      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+      for (const std::string& name : option->get_lnames())
+        names.push_back("--" + name);
     }
   }
   return names;
@@ -239,10 +326,12 @@ std::string suggestion(const std::string& word, const std::vector<std::string>& 
 }
 
 std::string full_name(const CLI::App* command) {
-  return command->get_parent() ? full_name(command->get_parent()) + " " + command->get_name() : command->get_name();
+  return command->get_parent() ? full_name(command->get_parent()) + " " + command->get_name()
+                               : command->get_name();
 }
 
-/// Walks the words up to the first that is no command: where the words lead, or a UsageError for a wrong command name.
+/// Walks the words up to the first that is no command: where the words lead, or a UsageError for a wrong
+/// command name.
 const CLI::App* find_command(const CLI::App& app, std::span<const char* const> words) {
   const CLI::App* at = &app;
   for (const char* word : words) {
@@ -251,7 +340,8 @@ const CLI::App* find_command(const CLI::App& app, std::span<const char* const> w
     std::vector<std::string> names = command_names(*at);
     if (names.empty()) return at;
     if (std::find(names.begin(), names.end(), text) == names.end()) {
-      throw UsageError(full_name(at) + ": unknown command " + in_quotes(text) + suggestion(text, names) + " (" + full_name(at) + " --help lists them)");
+      throw UsageError(full_name(at) + ": unknown command " + in_quotes(text) + suggestion(text, names) +
+                       " (" + full_name(at) + " --help lists them)");
     }
     at = at->get_subcommand(text);
   }
@@ -261,9 +351,10 @@ const CLI::App* find_command(const CLI::App& app, std::span<const char* const> w
 std::string version_line() {
   Json facts = build_facts();
   std::string from = origin();
-  if (std::string git = facts["git"].get<std::string>(); !git.empty()) from += (from.empty() ? "commit " : ", commit ") + git;
-  return "cai " + version() + (from.empty() ? "" : " (" + from + ")") + ", torch " + facts["torch"].get<std::string>() +
-         ", " + facts["compiler"].get<std::string>() + "\n";
+  if (std::string git = facts["git"].get<std::string>(); !git.empty())
+    from += (from.empty() ? "commit " : ", commit ") + git;
+  return "cai " + version() + (from.empty() ? "" : " (" + from + ")") + ", torch " +
+         facts["torch"].get<std::string>() + ", " + facts["compiler"].get<std::string>() + "\n";
 }
 
 }  // namespace
@@ -301,7 +392,9 @@ Arguments parse_arguments(int typed, const char* const* typed_words) {
     app->parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     return printed(command->help(command->get_parent() ? full_name(command->get_parent()) : ""));
-  } catch (const CLI::CallForAllHelp&) { return printed(app->help("", CLI::AppFormatMode::All)); } catch (const CLI::CallForVersion&) {
+  } catch (const CLI::CallForAllHelp&) {
+    return printed(app->help("", CLI::AppFormatMode::All));
+  } catch (const CLI::CallForVersion&) {
     return printed(version_line());
   } catch (const CLI::ParseError& error) {
     std::vector<std::string> flags = flag_names(*command);
@@ -310,14 +403,15 @@ Arguments parse_arguments(int typed, const char* const* typed_words) {
       if (!flag.starts_with("--") || flag == "--") continue;
       flag = flag.substr(0, flag.find('='));
       if (std::find(flags.begin(), flags.end(), flag) == flags.end()) {
-        throw UsageError(full_name(command) + ": unknown flag " + printable(flag) + suggestion(flag, flags) + " (" + full_name(command) +
-                         " --help lists them)");
+        throw UsageError(full_name(command) + ": unknown flag " + printable(flag) + suggestion(flag, flags) +
+                         " (" + full_name(command) + " --help lists them)");
       }
     }
     std::string message = error.what();
     if (std::vector<std::string> names = command_names(*command); !names.empty()) {
       message = "a command is needed:";
-      for (const std::string& name : names) message += " " + name;
+      for (const std::string& name : names)
+        message += " " + name;
     }
     for (char& letter : message) {
       if (letter == '\n') letter = ' ';
@@ -328,7 +422,9 @@ Arguments parse_arguments(int typed, const char* const* typed_words) {
 }
 
 bool is_light(const Arguments& a) {
-  return a.command == "print" || a.command == "completion" || a.command == "review" || (a.command == "explain" && a.prompt.empty()) || a.command.starts_with("config ") || (a.command.starts_with("constitution ") && a.command != "constitution infer");
+  return a.command == "print" || a.command == "completion" || a.command == "review" ||
+         (a.command == "explain" && a.prompt.empty()) || a.command.starts_with("config ") ||
+         (a.command.starts_with("constitution ") && a.command != "constitution infer");
 }
 
 std::string completion(const std::string& shell) {
@@ -336,37 +432,45 @@ std::string completion(const std::string& shell) {
   std::unique_ptr<CLI::App> app = build_app(unused);
   auto joined = [](const std::vector<std::string>& words) {
     std::string line;
-    for (const std::string& word : words) line += (line.empty() ? "" : " ") + word;
+    for (const std::string& word : words)
+      line += (line.empty() ? "" : " ") + word;
     return line;
   };
   auto commands = app->get_subcommands([](const CLI::App*) { return true; });
   if (shell == "bash" || shell == "zsh") {
     std::string text = shell == "zsh" ? "autoload -U +X bashcompinit && bashcompinit\n" : "";
-    text += "_cai() {\n  local current=${COMP_WORDS[COMP_CWORD]} words\n  if [ \"$COMP_CWORD\" -eq 1 ]; then\n    words=\"" +
-            joined(command_names(*app)) + " --help --version\"\n  else\n    case ${COMP_WORDS[1]} in\n";
+    text +=
+        "_cai() {\n  local current=${COMP_WORDS[COMP_CWORD]} words\n  if [ \"$COMP_CWORD\" -eq 1 ]; then\n   "
+        " words=\"" +
+        joined(command_names(*app)) + " --help --version\"\n  else\n    case ${COMP_WORDS[1]} in\n";
     for (const CLI::App* sub : commands) {
-      text += "      " + sub->get_name() + ") words=\"" + joined(command_names(*sub)) + (command_names(*sub).empty() ? "" : " ") +
-              joined(flag_names(*sub)) + "\" ;;\n";
+      text += "      " + sub->get_name() + ") words=\"" + joined(command_names(*sub)) +
+              (command_names(*sub).empty() ? "" : " ") + joined(flag_names(*sub)) + "\" ;;\n";
     }
     return text +
-           "    esac\n  fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n  [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen "
+           "    esac\n  fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n  [ ${#COMPREPLY[@]} -gt "
+           "0 ] || COMPREPLY=($(compgen "
            "-f -- \"$current\"))\n}\ncomplete -o filenames -F _cai cai scripts/cai\n";
   }
   if (shell == "fish") {
     std::string text;
     auto quoted = [](std::string help) {
       std::string safe;
-      for (char letter : help) safe += letter == '\'' ? std::string("\\'") : std::string(1, letter);
+      for (char letter : help)
+        safe += letter == '\'' ? std::string("\\'") : std::string(1, letter);
       return "'" + safe + "'";
     };
     for (const CLI::App* sub : commands) {
-      text += "complete -c cai -n __fish_use_subcommand -f -a " + sub->get_name() + " -d " + quoted(sub->get_description()) + "\n";
+      text += "complete -c cai -n __fish_use_subcommand -f -a " + sub->get_name() + " -d " +
+              quoted(sub->get_description()) + "\n";
       for (const std::string& name : command_names(*sub))
-        text += "complete -c cai -n '__fish_seen_subcommand_from " + sub->get_name() + "' -f -a " + name + "\n";
+        text +=
+            "complete -c cai -n '__fish_seen_subcommand_from " + sub->get_name() + "' -f -a " + name + "\n";
       for (const CLI::Option* option : sub->get_options()) {
         for (const std::string& name : option->get_lnames()) {
           text += "complete -c cai -n '__fish_seen_subcommand_from " + sub->get_name() + "' -l " + name +
-                  (option->get_items_expected() ? " -r" : "") + " -d " + quoted(option->get_description()) + "\n";
+                  (option->get_items_expected() ? " -r" : "") + " -d " + quoted(option->get_description()) +
+                  "\n";
         }
       }
     }

@@ -26,7 +26,8 @@ namespace fs = std::filesystem;
 void print_measures(const Json& figures) {
   if (!figures.is_object() || !figures.contains("measures") || !figures.contains("models")) return;
   std::printf("%-28s", "");
-  for (const Json& model : figures["models"]) std::printf("%-26s", printable(model.get<std::string>()).c_str());
+  for (const Json& model : figures["models"])
+    std::printf("%-26s", printable(model.get<std::string>()).c_str());
   std::printf("\n");
   for (const auto& [measure, by_model] : figures["measures"].items()) {
     if (by_model.empty()) continue;  // not measured
@@ -38,8 +39,11 @@ void print_measures(const Json& figures) {
     std::printf("\n");
   }
   const std::vector<std::string> lines = verdict(figures);
-  if (!lines.empty()) std::printf("\n%s to %s:\n", printable(figures["models"].front().get<std::string>()).c_str(), printable(figures["models"].back().get<std::string>()).c_str());
-  for (const std::string& line : lines) std::printf("  %s\n", printable(line).c_str());
+  if (!lines.empty())
+    std::printf("\n%s to %s:\n", printable(figures["models"].front().get<std::string>()).c_str(),
+                printable(figures["models"].back().get<std::string>()).c_str());
+  for (const std::string& line : lines)
+    std::printf("  %s\n", printable(line).c_str());
   std::fflush(stdout);
 }
 
@@ -47,8 +51,11 @@ namespace {
 
 void print_next_steps(const fs::path& run) {
   const std::string name = program_name(), folder = printable(run.string());
-  std::printf("\nreport  %s\nnext    open the report in a browser; talk to the model: %s chat --model %s; write it for other programs: %s export --model %s --format gguf --out exported\n",
-              printable((run / "report.html").string()).c_str(), name.c_str(), folder.c_str(), name.c_str(), folder.c_str());
+  std::printf(
+      "\nreport  %s\nnext    open the report in a browser; talk to the model: %s chat --model %s; write it "
+      "for other programs: %s export --model %s --format gguf --out exported\n",
+      printable((run / "report.html").string()).c_str(), name.c_str(), folder.c_str(), name.c_str(),
+      folder.c_str());
   std::fflush(stdout);
 }
 
@@ -57,7 +64,8 @@ int run_train(const Arguments& a) {
   ProgressStyle style = progress_style(a.json, a.quiet);
   const auto stages = std::make_shared<std::vector<std::string>>();
   const TrainOptions options{a.force, [&](const std::vector<std::string>& folders) { *stages = folders; }};
-  const RunResult result = train(config, {a.reuse.begin(), a.reuse.end()}, progress_line(style, stages), options);
+  const RunResult result =
+      train(config, {a.reuse.begin(), a.reuse.end()}, progress_line(style, stages), options);
   end_progress_line(style);
   if (result.exit_code == kStopped) {
     if (a.json) print_figures({{"run", result.folder.string()}, {"state", "stopped"}}, true);
@@ -68,7 +76,11 @@ int run_train(const Arguments& a) {
     print_next_steps(result.folder);
     return result.exit_code;
   }
-  print_figures({{"run", result.folder.string()}, {"report", (result.folder / "report.html").string()}, {"eval", result.figures}, {"verdict", verdict(result.figures)}}, true);
+  print_figures({{"run", result.folder.string()},
+                 {"report", (result.folder / "report.html").string()},
+                 {"eval", result.figures},
+                 {"verdict", verdict(result.figures)}},
+                true);
   return result.exit_code;
 }
 
@@ -87,28 +99,37 @@ int run_plan(const Arguments& a) {
                     {"seconds", std::round(step.seconds)}});
   }
   if (a.json) {
-    std::cout << to_lines({{"steps", list}, {"tokens", std::round(tokens)}, {"seconds", std::round(seconds)}, {"disk_bytes", std::round(plan.disk_bytes)}, {"memory_bytes", std::round(plan.memory_bytes)}});
+    std::cout << to_lines({{"steps", list},
+                           {"tokens", std::round(tokens)},
+                           {"seconds", std::round(seconds)},
+                           {"disk_bytes", std::round(plan.disk_bytes)},
+                           {"memory_bytes", std::round(plan.memory_bytes)}});
     return kDone;
   }
   std::printf("%-24s %-8s %8s %10s %12s  %s\n", "stage", "state", "records", "tokens", "about", "why");
   for (const PlanStep& step : plan.steps) {
     bool runs = step.state != "done";
-    std::printf("%-24s %-8s %8s %10s %12s  %s\n", step.folder.c_str(), step.state.c_str(), runs ? std::to_string(step.records).c_str() : "",
-                runs ? std::to_string(std::lround(step.tokens)).c_str() : "", runs ? duration_text(step.seconds).c_str() : "",
-                printable(step.why).c_str());
+    std::printf("%-24s %-8s %8s %10s %12s  %s\n", step.folder.c_str(), step.state.c_str(),
+                runs ? std::to_string(step.records).c_str() : "",
+                runs ? std::to_string(std::lround(step.tokens)).c_str() : "",
+                runs ? duration_text(step.seconds).c_str() : "", printable(step.why).c_str());
   }
-  std::printf("in all about %.2g million tokens, %s; up to %.1f GB of disk and %.1f GB of memory (rough)\n", tokens / 1e6, duration_text(seconds).c_str(), plan.disk_bytes / 1e9, plan.memory_bytes / 1e9);
+  std::printf("in all about %.2g million tokens, %s; up to %.1f GB of disk and %.1f GB of memory (rough)\n",
+              tokens / 1e6, duration_text(seconds).c_str(), plan.disk_bytes / 1e9, plan.memory_bytes / 1e9);
   std::fflush(stdout);
   return kDone;
 }
 
 int run_verify(const Arguments& a) {
   std::vector<std::string> lines = verify(a.run, a.other);
-  if (a.json) std::cout << to_lines(Json(lines));
+  if (a.json)
+    std::cout << to_lines(Json(lines));
   else
-    for (const std::string& line : lines) std::cout << printable(line) << "\n";
+    for (const std::string& line : lines)
+      std::cout << printable(line) << "\n";
   if (lines.empty() && !a.json)
-    std::cout << (a.other.empty() ? "every file has its hash\n" : "every file has its hash; the two are the same\n");
+    std::cout << (a.other.empty() ? "every file has its hash\n"
+                                  : "every file has its hash; the two are the same\n");
   return lines.empty() ? kDone : kFailed;
 }
 
@@ -140,7 +161,9 @@ int run_command(const Arguments& a) {
   if (a.command == "plan") return run_plan(a);
   if (a.command == "verify") return run_verify(a);
   if (a.command == "report") return run_report(a);
-  if (a.command == "export" || a.command == "chat" || a.command == "explain" || a.command == "constitution infer") return run_model_command(a);
+  if (a.command == "export" || a.command == "chat" || a.command == "explain" ||
+      a.command == "constitution infer")
+    return run_model_command(a);
   return run_stage_command(a);
 }
 

@@ -17,20 +17,25 @@ namespace cai {
 namespace fs = std::filesystem;
 namespace {
 
-void print_json(const Json& value) { std::cout << to_lines(value); }
+void print_json(const Json& value) {
+  std::cout << to_lines(value);
+}
 
 int show(const Arguments& a) {
   Constitution constitution = read_constitution(find_shipped(a.run));
   if (a.json) return print_json(to_json(constitution)), kDone;
-  std::cout << printable(constitution.name) << " " << printable(constitution.version) << ", " << constitution.principles.size()
-            << " principles, sha256 " << constitution.sha256.substr(0, 12) << "\n";
+  std::cout << printable(constitution.name) << " " << printable(constitution.version) << ", "
+            << constitution.principles.size() << " principles, sha256 " << constitution.sha256.substr(0, 12)
+            << "\n";
   for (const Principle& p : constitution.principles) {
     std::string tags;
-    for (const std::string& tag : p.applies_to) tags += (tags.empty() ? "" : ", ") + tag;
+    for (const std::string& tag : p.applies_to)
+      tags += (tags.empty() ? "" : ", ") + tag;
     std::cout << "\n"
-              << printable(p.id) << " (priority " << p.priority << ", weight " << p.weight << (p.hard ? ", hard" : "")
-              << (tags.empty() ? "" : ", for " + printable(tags)) << ")\n  text      " << printable(p.text) << "\n  critique  "
-              << printable(p.critique) << "\n  revision  " << printable(p.revision) << "\n  compare   " << printable(p.compare)
+              << printable(p.id) << " (priority " << p.priority << ", weight " << p.weight
+              << (p.hard ? ", hard" : "") << (tags.empty() ? "" : ", for " + printable(tags))
+              << ")\n  text      " << printable(p.text) << "\n  critique  " << printable(p.critique)
+              << "\n  revision  " << printable(p.revision) << "\n  compare   " << printable(p.compare)
               << "\n  opposite  " << printable(p.opposite) << "\n";
     if (!p.check.empty()) std::cout << "  check     " << printable(p.check.source) << "\n";
     std::cout << "  tests     " << p.tests.size() << "\n";
@@ -47,72 +52,103 @@ int lint_constitution(const Arguments& a) {
   Json list = Json::array();
   for (const Remark& r : remarks) {
     problems += r.is_problem;
-    list.push_back({{"file", file.string()}, {"line", r.line}, {"principle", r.principle}, {"kind", r.kind}, {"level", r.is_problem ? "problem" : "note"}, {"remark", r.text}});
+    list.push_back({{"file", file.string()},
+                    {"line", r.line},
+                    {"principle", r.principle},
+                    {"kind", r.kind},
+                    {"level", r.is_problem ? "problem" : "note"},
+                    {"remark", r.text}});
   }
   if (a.json) return print_json(list), kDone;
   for (const Remark& r : remarks)
-    std::cout << printable(file.string()) << ":" << r.line << ": " << (r.is_problem ? "problem" : "note") << " [" << r.kind << "] "
+    std::cout << printable(file.string()) << ":" << r.line << ": " << (r.is_problem ? "problem" : "note")
+              << " [" << r.kind << "] "
               << printable(r.principle.empty() ? r.text : r.principle + " " + r.text) << "\n";
-  std::cout << constitution.principles.size() << " principles, " << problems << (problems == 1 ? " problem, " : " problems, ")
-            << static_cast<long>(remarks.size()) - problems << " notes\n";
+  std::cout << constitution.principles.size() << " principles, " << problems
+            << (problems == 1 ? " problem, " : " problems, ") << static_cast<long>(remarks.size()) - problems
+            << " notes\n";
   return kDone;
 }
 
 int diff_constitutions(const Arguments& a) {
-  const ConstitutionDiff d = diff(read_constitution(find_shipped(a.run)), read_constitution(find_shipped(a.other)));
+  const ConstitutionDiff d =
+      diff(read_constitution(find_shipped(a.run)), read_constitution(find_shipped(a.other)));
   if (a.json) return print_json(to_json(d)), kDone;
   for (const PrincipleChange& c : d.principles) {
     std::cout << c.kind << " " << printable(c.id) << " (" << c.level << ")\n";
-    for (const std::string& field : c.fields) std::cout << "    " << printable(field) << "\n";
+    for (const std::string& field : c.fields)
+      std::cout << "    " << printable(field) << "\n";
     if (!c.words.empty()) std::cout << "    " << printable(c.words) << "\n";
   }
-  for (const std::string& line : d.rest) std::cout << printable(line) << "\n";
+  for (const std::string& line : d.rest)
+    std::cout << printable(line) << "\n";
   if (d.level == "none") std::cout << "no difference in meaning\n";
-  if (d.suggested.empty()) std::cout << "version \"" << printable(d.from) << "\" is not MAJOR.MINOR.PATCH: no suggestion\n";
+  if (d.suggested.empty())
+    std::cout << "version \"" << printable(d.from) << "\" is not MAJOR.MINOR.PATCH: no suggestion\n";
   else
-    std::cout << "version " << printable(d.from) << " -> " << printable(d.to) << "; the changes ask for " << d.suggested << " (" << d.level << ")"
-              << (d.is_followed ? "" : ": NOT followed") << "\n";
+    std::cout << "version " << printable(d.from) << " -> " << printable(d.to) << "; the changes ask for "
+              << d.suggested << " (" << d.level << ")" << (d.is_followed ? "" : ": NOT followed") << "\n";
   return kDone;
 }
 
 int show_conflicts(const Arguments& a) {
   const fs::path run = a.run;
   const bool is_run = fs::exists(run / "run.json");
-  if (a.constitution.empty() && !is_run) throw UsageError("cai constitution conflicts: " + a.run + " is not a run; say which constitution with --constitution FILE");
-  const Constitution constitution = read_constitution(a.constitution.empty() ? run / "constitution.yaml" : find_shipped(a.constitution));
+  if (a.constitution.empty() && !is_run)
+    throw UsageError("cai constitution conflicts: " + a.run +
+                     " is not a run; say which constitution with --constitution FILE");
+  const Constitution constitution =
+      read_constitution(a.constitution.empty() ? run / "constitution.yaml" : find_shipped(a.constitution));
   const std::vector<Json> labels = read_labels(run);
   const std::vector<Conflict> list = conflicts(constitution, labels);
   long comparable = 0;
-  for (const Json& label : labels) comparable += views_of(constitution, label).size() > 1;
+  for (const Json& label : labels)
+    comparable += views_of(constitution, label).size() > 1;
   const auto winner = [](const Conflict& c) { return c.rank > 0 ? c.x : c.rank < 0 ? c.y : ""; };
   if (a.json) {
     Json pairs = Json::array();
     for (const Conflict& c : list) {
       const Interval share = wilson(c.apart, c.together);
-      pairs.push_back({{"principles", {c.x, c.y}}, {"together", c.together}, {"apart", c.apart}, {"share", {{"value", share.value}, {"low", share.low}, {"high", share.high}, {"n", share.n}}},
-                       {"goes_first", winner(c)}, {"won", {{c.x, c.won_x}, {c.y, c.won_y}}}, {"ids", c.ids}});
+      pairs.push_back(
+          {{"principles", {c.x, c.y}},
+           {"together", c.together},
+           {"apart", c.apart},
+           {"share", {{"value", share.value}, {"low", share.low}, {"high", share.high}, {"n", share.n}}},
+           {"goes_first", winner(c)},
+           {"won", {{c.x, c.won_x}, {c.y, c.won_y}}},
+           {"ids", c.ids}});
     }
     print_json({{"labels", labels.size()}, {"labels_with_two_views", comparable}, {"conflicts", pairs}});
     return kDone;
   }
   for (const Conflict& c : list) {
     const Interval share = wilson(c.apart, c.together);
-    std::printf("%s against %s: apart on %ld of %ld labels (%.0f %%, 95 %% interval %.0f to %.0f %%)\n", printable(c.x).c_str(), printable(c.y).c_str(), c.apart, c.together,
-                100 * share.value, 100 * share.low, 100 * share.high);
+    std::printf("%s against %s: apart on %ld of %ld labels (%.0f %%, 95 %% interval %.0f to %.0f %%)\n",
+                printable(c.x).c_str(), printable(c.y).c_str(), c.apart, c.together, 100 * share.value,
+                100 * share.low, 100 * share.high);
     const std::string first = winner(c);
     const Principle &x = constitution.principle(c.x), &y = constitution.principle(c.y);
     const char* reason = x.hard != y.hard ? "it is hard" : x.priority != y.priority ? "priority" : "weight";
-    std::printf("    by rank %s; the labels took %s's side %ld times, %s's %ld times, neither %ld times\n",
-                first.empty() ? "neither goes first" : (printable(first) + " goes first (" + reason + ")").c_str(), printable(c.x).c_str(), c.won_x, printable(c.y).c_str(), c.won_y,
-                c.apart - c.won_x - c.won_y);
+    std::printf(
+        "    by rank %s; the labels took %s's side %ld times, %s's %ld times, neither %ld times\n",
+        first.empty() ? "neither goes first" : (printable(first) + " goes first (" + reason + ")").c_str(),
+        printable(c.x).c_str(), c.won_x, printable(c.y).c_str(), c.won_y, c.apart - c.won_x - c.won_y);
     std::string ids;
-    for (std::size_t i = 0; i < c.ids.size() && i < 8; ++i) ids += (i ? " " : "") + c.ids[i];
-    std::printf("    %s%s\n", printable(ids).c_str(), c.ids.size() > 8 ? (" and " + std::to_string(c.ids.size() - 8) + " more (--json lists all)").c_str() : "");
+    for (std::size_t i = 0; i < c.ids.size() && i < 8; ++i)
+      ids += (i ? " " : "") + c.ids[i];
+    std::printf("    %s%s\n", printable(ids).c_str(),
+                c.ids.size() > 8
+                    ? (" and " + std::to_string(c.ids.size() - 8) + " more (--json lists all)").c_str()
+                    : "");
   }
-  std::printf("%zu labels, %ld with the views of two principles or more, %zu pairs of principles in conflict\n", labels.size(), comparable, list.size());
+  std::printf(
+      "%zu labels, %ld with the views of two principles or more, %zu pairs of principles in conflict\n",
+      labels.size(), comparable, list.size());
   if (comparable == 0)
-    std::printf("labels by contrast are made under one principle each; to ask several of each pair: cai label --pairs %s --set label.method=choice --set label.principles=4 --out labels\n",
-                is_run ? "RUN/iter-01/candidates" : "PAIRS");
+    std::printf(
+        "labels by contrast are made under one principle each; to ask several of each pair: cai label "
+        "--pairs %s --set label.method=choice --set label.principles=4 --out labels\n",
+        is_run ? "RUN/iter-01/candidates" : "PAIRS");
   std::fflush(stdout);
   return kDone;
 }

@@ -24,7 +24,8 @@ std::string text_of(const FieldValue& value) {
   if (auto* number = std::get_if<double>(&value)) return Json(*number).dump();
   if (auto* text = std::get_if<std::string>(&value)) return text->empty() ? "\"\"" : *text;
   std::string list;
-  for (const std::string& item : std::get<std::vector<std::string>>(value)) list += (list.empty() ? "" : ", ") + item;
+  for (const std::string& item : std::get<std::vector<std::string>>(value))
+    list += (list.empty() ? "" : ", ") + item;
   return "[" + list + "]";
 }
 
@@ -59,7 +60,8 @@ int explain(const Arguments& a) {
   }
   for (const Json& field : shown) {
     std::cout << field["name"].get<std::string>() << " = " << field["default"].get<std::string>() << "\n    "
-              << field["help"].get<std::string>() << "\n    accepts: " << field["accepts"].get<std::string>() << "\n";
+              << field["help"].get<std::string>() << "\n    accepts: " << field["accepts"].get<std::string>()
+              << "\n";
   }
   return kDone;
 }
@@ -88,14 +90,18 @@ std::string figure_text(const Json& value) {
 }
 
 void flatten(const Json& value, const std::string& name) {
-  bool is_interval = value.is_object() && value.contains("value") && value.contains("low") && value.contains("high");
+  bool is_interval =
+      value.is_object() && value.contains("value") && value.contains("low") && value.contains("high");
   if (value.is_object() && !value.empty() && !is_interval) {
-    for (const auto& [key, inner] : value.items()) flatten(inner, name.empty() ? key : name + "." + key);
+    for (const auto& [key, inner] : value.items())
+      flatten(inner, name.empty() ? key : name + "." + key);
     return;
   }
-  std::string text = !is_interval                ? figure_text(value)
-                     : value["low"].is_null() ? figure_text(value["value"]) + " (all the same)"
-                                              : figure_text(value["value"]) + " [" + figure_text(value["low"]) + ", " + figure_text(value["high"]) + "]";
+  std::string text = !is_interval ? figure_text(value)
+                     : value["low"].is_null()
+                         ? figure_text(value["value"]) + " (all the same)"
+                         : figure_text(value["value"]) + " [" + figure_text(value["low"]) + ", " +
+                               figure_text(value["high"]) + "]";
   if (is_interval && value.contains("n")) text += " (n " + figure_text(value["n"]) + ")";
   std::cout << printable(name) << std::string(name.size() < 40 ? 40 - name.size() : 1, ' ') << text << "\n";
 }
@@ -106,8 +112,10 @@ Config config_of(const Arguments& a) {
   fs::path file = a.config.empty() ? fs::path() : find_shipped(a.config);
   bool is_run = a.command == "train" || a.command == "plan" || a.command == "report";
   fs::path run = a.command == "report" ? a.run : a.out;
-  if (a.config.empty() && is_run && !run.empty() && fs::exists(run / "config.yaml")) file = run / "config.yaml";
-  if (file.empty() && fs::exists(find_shipped("configs/default.yaml"))) file = find_shipped("configs/default.yaml");
+  if (a.config.empty() && is_run && !run.empty() && fs::exists(run / "config.yaml"))
+    file = run / "config.yaml";
+  if (file.empty() && fs::exists(find_shipped("configs/default.yaml")))
+    file = find_shipped("configs/default.yaml");
 
   std::vector<std::string> sets = a.sets;
   std::vector<std::pair<std::string, std::string>> flags;  // how a field was typed, for error messages
@@ -118,14 +126,16 @@ Config config_of(const Arguments& a) {
   };
   flag("seed", "seed", a.seed), flag("iterations", "iterations", a.iterations);
   std::string sampler = a.command == "chat" || a.command == "explain" ? "generate" : a.command;
-  flag(sampler + ".temperature", "temperature", a.temperature), flag(sampler + ".max_new_tokens", "max-new-tokens", a.max_new_tokens);
+  flag(sampler + ".temperature", "temperature", a.temperature),
+      flag(sampler + ".max_new_tokens", "max-new-tokens", a.max_new_tokens);
   Config config;
   try {
     config = load_config(file, sets);
   } catch (const InputError& error) {
     std::string message = error.what();
     for (const auto& [set, typed] : flags) {
-      for (std::size_t at; (at = message.find(set)) != std::string::npos;) message.replace(at, set.size(), typed);
+      for (std::size_t at; (at = message.find(set)) != std::string::npos;)
+        message.replace(at, set.size(), typed);
     }
     throw InputError(message);
   }
@@ -140,36 +150,50 @@ Config config_of(const Arguments& a) {
 }
 
 void print_figures(const Json& figures, bool as_json) {
-  if (as_json) std::cout << to_lines(figures);
-  else flatten(figures, "");
+  if (as_json)
+    std::cout << to_lines(figures);
+  else
+    flatten(figures, "");
   std::cout.flush();
 }
 
 int run_light(const Arguments& a) {
-  if (a.command == "print") std::cout << a.text;
-  else if (a.command == "completion") std::cout << completion(a.shell);
-  else if (a.command == "config show") return show_config(a);
-  else if (a.command == "config explain") return explain(a);
-  else if (a.command.starts_with("constitution ")) return run_constitution(a);
-  else if (a.command == "explain" || a.command == "review") return run_records(a);
-  else throw Bug("not a light command: " + a.command);
+  if (a.command == "print")
+    std::cout << a.text;
+  else if (a.command == "completion")
+    std::cout << completion(a.shell);
+  else if (a.command == "config show")
+    return show_config(a);
+  else if (a.command == "config explain")
+    return explain(a);
+  else if (a.command.starts_with("constitution "))
+    return run_constitution(a);
+  else if (a.command == "explain" || a.command == "review")
+    return run_records(a);
+  else
+    throw Bug("not a light command: " + a.command);
   return kDone;
 }
 
 long positive_integer(const std::string& text, const std::string& flag) {
-  if (text.empty() || text.size() > 9 || text.find_first_not_of("0123456789") != std::string::npos || std::stol(text) < 1) {
+  if (text.empty() || text.size() > 9 || text.find_first_not_of("0123456789") != std::string::npos ||
+      std::stol(text) < 1) {
     throw UsageError(flag + ": " + in_quotes(text) + " is not accepted; a whole number from 1 is");
   }
   return std::stol(text);
 }
 
-constexpr const char* kNoMemory = "out of memory; everything so far is kept: with more, the same command goes on";
+constexpr const char* kNoMemory =
+    "out of memory; everything so far is kept: with more, the same command goes on";
 
 /// A line that fits a terminal: a message may name a path of any length.
-static std::string shortened(const std::string& line) { return line.size() <= 1000 ? line : line.substr(0, 500) + "..." + line.substr(line.size() - 300); }
+static std::string shortened(const std::string& line) {
+  return line.size() <= 1000 ? line : line.substr(0, 500) + "..." + line.substr(line.size() - 300);
+}
 
 void log_json_if_asked(int argc, char** argv) {
-  if (std::any_of(argv, argv + argc, [](const char* one) { return std::strcmp(one, "--json") == 0; })) log_as_json();
+  if (std::any_of(argv, argv + argc, [](const char* one) { return std::strcmp(one, "--json") == 0; }))
+    log_as_json();
 }
 
 int guarded(const std::function<int()>& body) {
@@ -192,7 +216,8 @@ int guarded(const std::function<int()>& body) {
     if (!std::cout) throw EnvironmentError("stdout: could not write all results");
     return code;
   } catch (const Error& error) {
-    for (const std::string& line : split(error.what(), '\n')) tell_error(shortened(line));
+    for (const std::string& line : split(error.what(), '\n'))
+      tell_error(shortened(line));
     return error.exit_code();
   } catch (const std::bad_alloc&) {
     tell_error(kNoMemory);
@@ -201,15 +226,19 @@ int guarded(const std::function<int()>& body) {
     const std::error_code code = error.code();
     const std::string path = error.path2().empty() ? error.path1().string() : error.path2().string();
     tell_error("cannot use " + shortened(path) + ": " + code.message());
-    const bool is_bad_path = code == std::errc::filename_too_long || code == std::errc::not_a_directory || code == std::errc::too_many_symbolic_link_levels;
+    const bool is_bad_path = code == std::errc::filename_too_long || code == std::errc::not_a_directory ||
+                             code == std::errc::too_many_symbolic_link_levels;
     return is_bad_path ? kBadInput : kFailed;
   } catch (const Json::exception& error) {
     tell_error("an input record or file is not of the expected form (" + std::string(error.what()) + ")");
     return kBadInput;
   } catch (const std::exception& error) {
-    const std::string what = error.what();  // torch appends a stack of calls over many lines, and says in many words when it gets no memory
-    if (what.find("allocate memory") != what.npos || what.find("not enough memory") != what.npos) tell_error(kNoMemory);
-    else tell_error("internal error: " + what.substr(0, what.find('\n')));
+    const std::string what = error.what();  // torch appends a stack of calls over many lines, and says in
+                                            // many words when it gets no memory
+    if (what.find("allocate memory") != what.npos || what.find("not enough memory") != what.npos)
+      tell_error(kNoMemory);
+    else
+      tell_error("internal error: " + what.substr(0, what.find('\n')));
   }
   return kFailed;
 }

@@ -24,20 +24,25 @@ constexpr double kTold = 0.05;  // share of a stage below which its time left is
 
 std::atomic<bool> is_drawn{false};  // a line that is being redrawn stands on the terminal
 
-double seconds_between(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); }
+double seconds_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
 
 struct State {
   std::string stage;
-  Clock::time_point begin, drawn, counted;  // counted: when the first item was done; until then many are under way and none is
+  Clock::time_point begin, drawn,
+      counted;  // counted: when the first item was done; until then many are under way and none is
   long first_done = 0, first_counted = -1;
   std::int64_t first_tokens = 0;
   std::ptrdiff_t number = 0, stages = 0;  // which of how many; 0: not told
 };
 
-// Seconds left, or -1 where nobody can know yet. What is under way when the first items come in belongs to no rate.
+// Seconds left, or -1 where nobody can know yet. What is under way when the first items come in belongs to no
+// rate.
 double seconds_left(const Progress& p, const State& state, Clock::time_point now) {
   if (state.first_counted < 0 || p.done >= p.total) return -1;
-  const double done = static_cast<double>(p.done - state.first_counted), seconds = seconds_between(state.counted, now);
+  const double done = static_cast<double>(p.done - state.first_counted),
+               seconds = seconds_between(state.counted, now);
   if (done < kTold * static_cast<double>(p.total - state.first_done) || seconds < 1) return -1;
   return static_cast<double>(p.total - p.done) * seconds / done;
 }
@@ -51,7 +56,11 @@ std::string rate_text(double rate) {
 void print_json(const Progress& p, const State& state, double seconds, double left) {
   Json line = {{"level", "progress"},
                {"message", p.stage + " " + std::to_string(p.done) + "/" + std::to_string(p.total)},
-               {"stage", p.stage}, {"done", p.done}, {"total", p.total}, {"tokens", p.tokens}, {"seconds", std::round(seconds * 100) / 100}};
+               {"stage", p.stage},
+               {"done", p.done},
+               {"total", p.total},
+               {"tokens", p.tokens},
+               {"seconds", std::round(seconds * 100) / 100}};
   if (state.number > 0) {
     line["stage_number"] = state.number;
     line["stages"] = state.stages;
@@ -83,17 +92,23 @@ void draw(const Progress& p, const State& state, ProgressStyle style, Clock::tim
   if (style == ProgressStyle::kJson) return print_json(p, state, seconds, left);
   const double rate = seconds > 0 ? static_cast<double>(p.done - state.first_done) / seconds : 0;
   const double tokens = seconds > 0 ? static_cast<double>(p.tokens - state.first_tokens) / seconds : 0;
-  std::string line = state.number > 0 ? "[" + std::to_string(state.number) + "/" + std::to_string(state.stages) + "] " + p.stage : p.stage;
+  std::string line = state.number > 0 ? "[" + std::to_string(state.number) + "/" +
+                                            std::to_string(state.stages) + "] " + p.stage
+                                      : p.stage;
   const std::size_t head = line.size();
   line += "  " + std::to_string(p.done) + "/" + std::to_string(p.total);
   if (p.total > 0) line += " (" + std::to_string(100 * p.done / p.total) + " %)";
   if (left >= 0) line += "  " + duration_text(left) + " left";
   if (p.done == p.total) line += "  " + duration_text(seconds);
-  if (tokens > 0) line += "  " + rate_text(tokens) + " tokens/s";
-  else if (rate > 0) line += "  " + rate_text(rate) + "/s";
+  if (tokens > 0)
+    line += "  " + rate_text(tokens) + " tokens/s";
+  else if (rate > 0)
+    line += "  " + rate_text(rate) + "/s";
   if (!p.note.empty()) line += "  " + p.note;
-  if (style == ProgressStyle::kPlain) std::fprintf(stderr, "%s\n", line.c_str());
-  else redraw(line, head, p.done == p.total);
+  if (style == ProgressStyle::kPlain)
+    std::fprintf(stderr, "%s\n", line.c_str());
+  else
+    redraw(line, head, p.done == p.total);
 }
 
 void clear_line() {

@@ -14,7 +14,9 @@ int main(int argc, char** argv) {
   const int code = cai::guarded([&] {
     cai::Arguments arguments = cai::parse_arguments(argc, argv);
     if (cai::is_light(arguments)) return cai::run_light(arguments);
-    cai::set_log_level(arguments.quiet ? cai::LogLevel::kWarning : arguments.verbose ? cai::LogLevel::kDebug : cai::LogLevel::kInfo);
+    cai::set_log_level(arguments.quiet     ? cai::LogLevel::kWarning
+                       : arguments.verbose ? cai::LogLevel::kDebug
+                                           : cai::LogLevel::kInfo);
     cai::install_stop_handlers();
     cai::keep_freed_memory();
     return cai::run_command(arguments);

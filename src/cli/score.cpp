@@ -30,7 +30,8 @@ std::vector<std::string> answers_of(const Json& pair, const std::string& where) 
     answers.push_back(held.get<std::string>());
   };
   if (pair.contains("candidates") && pair["candidates"].is_array()) {
-    for (const Json& candidate : pair["candidates"]) text(candidate);
+    for (const Json& candidate : pair["candidates"])
+      text(candidate);
   } else if (pair.contains("chosen") && pair.contains("rejected")) {
     text(pair["chosen"]), text(pair["rejected"]);
   } else if (pair.contains("a") && pair.contains("b")) {
@@ -42,11 +43,13 @@ std::vector<std::string> answers_of(const Json& pair, const std::string& where) 
   return answers;
 }
 
-// P(the first answer is better) by a person: 1 for chosen and rejected, `human` for a and b; nothing where nobody said.
+// P(the first answer is better) by a person: 1 for chosen and rejected, `human` for a and b; nothing where
+// nobody said.
 std::optional<double> by_people(const Json& record) {
   if (record.contains("candidates")) return std::nullopt;
   if (record.contains("chosen") && record.contains("rejected")) return 1;
-  if (record.contains("human") && record["human"].is_number() && record["human"] != 0.5) return record["human"].get<double>();
+  if (record.contains("human") && record["human"].is_number() && record["human"] != 0.5)
+    return record["human"].get<double>();
   return std::nullopt;
 }
 
@@ -57,7 +60,8 @@ Json score_figures(const std::filesystem::path& out, std::size_t pairs) {
     if (const std::optional<double> first = by_people(record))
       right.add(record["prompt"].get<std::string>(), (record["margin"].get<double>() > 0) == (*first > 0.5));
   Json figures = {{"pairs", pairs}};
-  if (const Interval accuracy = right.interval(); accuracy.n > 0) figures["accuracy"] = interval_json(accuracy);
+  if (const Interval accuracy = right.interval(); accuracy.n > 0)
+    figures["accuracy"] = interval_json(accuracy);
   return figures;
 }
 
@@ -76,7 +80,8 @@ int run_score(SingleStage& s) {
   const std::filesystem::path path = find_model(s.arguments.model());
   s.facts["model"] = model_fingerprint(path);
   std::vector<std::vector<std::string>> answers;
-  for (std::size_t i = 0; i < pairs.size(); ++i) answers.push_back(answers_of(pairs[i], s.arguments.input + ": record " + std::to_string(i + 1)));
+  for (std::size_t i = 0; i < pairs.size(); ++i)
+    answers.push_back(answers_of(pairs[i], s.arguments.input + ": record " + std::to_string(i + 1)));
   s.recorded([&](RecordWriter& out) {
     const std::shared_ptr<RewardModel> model = load_reward_model(path);
     const ChatTemplate chat = load_chat(path, read_model_config(path).vocabulary);
@@ -87,7 +92,8 @@ int run_score(SingleStage& s) {
       std::vector<std::vector<int>> sequences;
       for (std::size_t i = from; i < to; ++i) {
         const std::vector<int> prompt = prompt_tokens(chat, pairs[i]["prompt"].get<std::string>());
-        for (const std::string& answer : answers[i]) sequences.push_back(answered_tokens(chat, prompt, answer, true));
+        for (const std::string& answer : answers[i])
+          sequences.push_back(answered_tokens(chat, prompt, answer, true));
       }
       const std::vector<double> scores = score_rewards(*model, sequences);
       std::size_t at = 0;

@@ -29,10 +29,12 @@ void check_out(const fs::path& out) {
   if (!fs::exists(out)) return;
   if (!fs::is_directory(out)) throw UsageError("--out " + out.string() + ": is a file; a folder is expected");
   bool is_ours = false;
-  for (const char* marker : {"manifest.json", "progress.json", "stage.json"})  // or stopped before its first file was published
+  for (const char* marker :
+       {"manifest.json", "progress.json", "stage.json"})  // or stopped before its first file was published
     is_ours = is_ours || fs::exists(out / marker) || fs::exists(out / (std::string(marker) + ".tmp"));
   if (!is_ours && !fs::is_empty(out))
-    throw UsageError("--out " + out.string() + ": exists and is not a stage's folder; give a new name or an empty folder");
+    throw UsageError("--out " + out.string() +
+                     ": exists and is not a stage's folder; give a new name or an empty folder");
 }
 
 /// "answers/00000.jsonl (50 records)"; of a training stage its checkpoint.
@@ -40,8 +42,11 @@ std::string outputs_in(const fs::path& folder) {
   const std::optional<Manifest> manifest = read_manifest(folder);
   std::string list;
   for (const ManifestFile& file : manifest ? manifest->files : std::vector<ManifestFile>())
-    if (file.records >= 0) list += (list.empty() ? "" : ", ") + (folder / file.file).string() + " (" + std::to_string(file.records) + " records)";
-  if (fs::exists(folder / "checkpoint")) list += (list.empty() ? "" : ", ") + (folder / "checkpoint").string();
+    if (file.records >= 0)
+      list += (list.empty() ? "" : ", ") + (folder / file.file).string() + " (" +
+              std::to_string(file.records) + " records)";
+  if (fs::exists(folder / "checkpoint"))
+    list += (list.empty() ? "" : ", ") + (folder / "checkpoint").string();
   return list.empty() ? folder.string() : list;
 }
 
@@ -50,32 +55,40 @@ std::string outputs_in(const fs::path& folder) {
 std::vector<Json> read_prompt_records(const Config& config) {
   std::vector<std::string> files = config.prompts.files;
   if (files.empty()) {
-    for (const fs::path& file : shipped_prompts()) files.push_back(file.string());
+    for (const fs::path& file : shipped_prompts())
+      files.push_back(file.string());
   }
   if (files.empty()) throw UsageError("no prompts: give --prompts FILE");
   std::vector<Json> records;
   for (const std::string& name : files) {
     fs::path file = find_shipped(name);
     if (fs::is_directory(file)) {
-      for (Json& record : read_records(file)) records.push_back(std::move(record));
+      for (Json& record : read_records(file))
+        records.push_back(std::move(record));
     } else {
       std::vector<std::string> notes;
-      for (const Prompt& prompt : read_prompts(file, &notes)) records.push_back(to_json(prompt));
-      for (const std::string& note : notes) log_warning(note);
+      for (const Prompt& prompt : read_prompts(file, &notes))
+        records.push_back(to_json(prompt));
+      for (const std::string& note : notes)
+        log_warning(note);
     }
   }
   if (records.empty()) throw InputError(files.front(), 0, "holds no prompts");
   return records;
 }
 
-SingleStage::SingleStage(const Arguments& a) : arguments(a), config(config_of(a)), style_(progress_style(a.json, a.quiet)) {
+SingleStage::SingleStage(const Arguments& a)
+    : arguments(a), config(config_of(a)), style_(progress_style(a.json, a.quiet)) {
   progress = progress_line(style_);
   check_out(a.out);
   set_threads(config.engine.threads);
 }
 
 Random SingleStage::random(long round) const {
-  return Random(static_cast<std::uint64_t>(config.seed)).derive(std::uint64_t{1}).derive(arguments.command).derive(static_cast<std::uint64_t>(round));
+  return Random(static_cast<std::uint64_t>(config.seed))
+      .derive(std::uint64_t{1})
+      .derive(arguments.command)
+      .derive(static_cast<std::uint64_t>(round));
 }
 
 std::vector<Json> SingleStage::use(const std::string& what, std::vector<Json> records) {
@@ -83,27 +96,38 @@ std::vector<Json> SingleStage::use(const std::string& what, std::vector<Json> re
   return records;
 }
 
-std::vector<Json> SingleStage::use_input(const std::string& what) { return use(what, read_records(arguments.input)); }
+std::vector<Json> SingleStage::use_input(const std::string& what) {
+  return use(what, read_records(arguments.input));
+}
 
 std::vector<Json> SingleStage::use_pairs() {
   ImportedPairs pairs = read_pairs(arguments.input);
-  for (const std::string& note : pairs.notes) log_warning(note);
+  for (const std::string& note : pairs.notes)
+    log_warning(note);
   return use("pairs", std::move(pairs.records));
 }
 
-std::vector<Json> SingleStage::use_prompts() { return use("prompts", read_prompt_records(config)); }
+std::vector<Json> SingleStage::use_prompts() {
+  return use("prompts", read_prompt_records(config));
+}
 
-std::vector<Json> SingleStage::use_human_pairs() { return config.hybrid.pairs.empty() ? std::vector<Json>() : use("human_pairs", human_pairs_of(config.hybrid.pairs)); }
+std::vector<Json> SingleStage::use_human_pairs() {
+  return config.hybrid.pairs.empty() ? std::vector<Json>()
+                                     : use("human_pairs", human_pairs_of(config.hybrid.pairs));
+}
 
 People SingleStage::use_people() {
   if (config.hybrid.decisions.empty()) return {};
-  for (const std::string& path : config.hybrid.decisions) facts["decisions"].push_back(hash_of(read_decisions(path)));
+  for (const std::string& path : config.hybrid.decisions)
+    facts["decisions"].push_back(hash_of(read_decisions(path)));
   return people_of(config.hybrid);
 }
 
 Brought SingleStage::use_brought() {
-  Brought brought = read_brought(config, test_prompts(constitution), [](const std::function<void()>& read) { read(); });
-  for (const std::string& note : brought.notes) log_warning(note);
+  Brought brought =
+      read_brought(config, test_prompts(constitution), [](const std::function<void()>& read) { read(); });
+  for (const std::string& note : brought.notes)
+    log_warning(note);
   if (!config.hybrid.decisions.empty()) facts["decisions"] = brought.decision_hashes;
   return brought;
 }
@@ -124,7 +148,9 @@ std::vector<EvalModel> SingleStage::use_models() {
   for (const std::string& given : arguments.models) {
     std::size_t equals = given.find('=');
     bool is_named = equals != std::string::npos && equals > 0 && !fs::exists(given);
-    std::string name = is_named ? given.substr(0, equals) : models.empty() ? "base" : "model-" + std::to_string(models.size() + 1);
+    std::string name = is_named         ? given.substr(0, equals)
+                       : models.empty() ? "base"
+                                        : "model-" + std::to_string(models.size() + 1);
     for (const EvalModel& other : models) {
       if (other.name == name) throw UsageError("--model: the name " + in_quotes(name) + " is given twice");
     }
@@ -134,13 +160,18 @@ std::vector<EvalModel> SingleStage::use_models() {
   return models;
 }
 
-std::unique_ptr<Speaker> SingleStage::speaker() const { return local_speaker(model, config.engine); }
+std::unique_ptr<Speaker> SingleStage::speaker() const {
+  return local_speaker(model, config.engine);
+}
 
 void SingleStage::use_judge() {
   const std::string& feedback = config.label.feedback;
-  if (feedback == "self") use_model();
-  else if (is_endpoint(feedback)) check_endpoint(judge_endpoint(config));
-  else facts["judge"] = model_fingerprint(find_model(feedback));
+  if (feedback == "self")
+    use_model();
+  else if (is_endpoint(feedback))
+    check_endpoint(judge_endpoint(config));
+  else
+    facts["judge"] = model_fingerprint(find_model(feedback));
 }
 
 std::unique_ptr<Speaker> SingleStage::judge(bool contrast) const {
@@ -156,21 +187,32 @@ std::string SingleStage::key() const {
   Json lines = Json::array();
   for (const std::string& section : {arguments.command, std::string("engine")}) {
     if (section == "score" || section == "exam") continue;
-    for (const std::string& line : key_lines(config, section)) lines.push_back(line);
+    for (const std::string& line : key_lines(config, section))
+      lines.push_back(line);
   }
-  if ((arguments.command == "reward" || arguments.command == "dpo") && (facts.contains("decisions") || facts.contains("human_pairs"))) {
-    for (const std::string& line : key_lines(config, "hybrid")) lines.push_back(line);
+  if ((arguments.command == "reward" || arguments.command == "dpo") &&
+      (facts.contains("decisions") || facts.contains("human_pairs"))) {
+    for (const std::string& line : key_lines(config, "hybrid"))
+      lines.push_back(line);
   }
   if (arguments.command == "exam") {
-    for (const std::string& line : key_lines(config, "label")) lines.push_back(line);
+    for (const std::string& line : key_lines(config, "label"))
+      lines.push_back(line);
   }
   if (arguments.command == "label" || arguments.command == "exam") {
-    for (const std::string& line : key_lines(config, "endpoint")) lines.push_back(line);
+    for (const std::string& line : key_lines(config, "endpoint"))
+      lines.push_back(line);
   }
-  return key_of({{"stage", arguments.command}, {"format", stage_format(arguments.command)}, {"seed", config.seed}, {"config", lines}, {"arithmetic", engine_arithmetic(config.engine.dtype)}, {"facts", facts}});
+  return key_of({{"stage", arguments.command},
+                 {"format", stage_format(arguments.command)},
+                 {"seed", config.seed},
+                 {"config", lines},
+                 {"arithmetic", engine_arithmetic(config.engine.dtype)},
+                 {"facts", facts}});
 }
 
-Json SingleStage::recorded(const std::function<Json(RecordWriter&)>& body, const std::vector<std::string>& extras) {
+Json SingleStage::recorded(const std::function<Json(RecordWriter&)>& body,
+                           const std::vector<std::string>& extras) {
   return finish([&] { return run_record_stage(arguments.out, arguments.command, key(), 0, extras, body); });
 }
 
@@ -190,8 +232,10 @@ Json SingleStage::finish(const std::function<StageResult()>& stage) {
   });
   end_progress_line(style_);
   if (result.was_done) log_info(arguments.out + " holds this already; nothing to do");
-  if (!arguments.json && arguments.command == "eval") print_measures(result.figures);
-  else print_figures(result.figures, arguments.json);
+  if (!arguments.json && arguments.command == "eval")
+    print_measures(result.figures);
+  else
+    print_figures(result.figures, arguments.json);
   if (!arguments.json) std::cout << "\nwrote " << printable(outputs_in(arguments.out)) << std::endl;
   return result.figures;
 }

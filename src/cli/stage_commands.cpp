@@ -49,7 +49,9 @@ int run_prompts(SingleStage& s) {
 int run_generate(SingleStage& s) {
   const std::vector<Json> records = s.use_prompts();
   s.use_model();
-  s.recorded([&](RecordWriter& out) { return generate(s.config.generate, records, out, *s.speaker(), s.random(), s.progress); });
+  s.recorded([&](RecordWriter& out) {
+    return generate(s.config.generate, records, out, *s.speaker(), s.random(), s.progress);
+  });
   return kDone;
 }
 
@@ -59,7 +61,10 @@ int run_critique(SingleStage& s) {
   s.use_model();
   const long round = positive_integer(s.arguments.round, "--round");
   s.facts["round"] = round;
-  s.recorded([&](RecordWriter& out) { return critique(s.config.critique, constitution, static_cast<int>(round), records, out, *s.speaker(), s.random(round), s.progress); });
+  s.recorded([&](RecordWriter& out) {
+    return critique(s.config.critique, constitution, static_cast<int>(round), records, out, *s.speaker(),
+                    s.random(round), s.progress);
+  });
   return kDone;
 }
 
@@ -67,9 +72,13 @@ int run_revise(SingleStage& s) {
   const std::vector<Json> records = s.use_input("records");
   const Constitution& constitution = s.use_constitution();
   s.use_model();
-  const long round = records.empty() ? 1 : static_cast<long>(std::clamp(optional_number(records.front(), "round", 1), 1.0, 1e6));
+  const long round =
+      records.empty() ? 1
+                      : static_cast<long>(std::clamp(optional_number(records.front(), "round", 1), 1.0, 1e6));
   s.facts["round"] = round;
-  s.recorded([&](RecordWriter& out) { return revise(s.config.revise, constitution, records, out, *s.speaker(), s.random(round), s.progress); });
+  s.recorded([&](RecordWriter& out) {
+    return revise(s.config.revise, constitution, records, out, *s.speaker(), s.random(round), s.progress);
+  });
   return kDone;
 }
 
@@ -82,7 +91,9 @@ int run_sft(SingleStage& s) {
       judge_turns_of(s.config, s.constitution, records, brought, s.random().derive("judge"));
   if (!turns.empty()) s.facts["judge_turns"] = judge_turns_facts(s.config, s.constitution, brought);
   const std::vector<Json> edited = with_edits(records, brought.people);
-  s.trained([&] { return sft(s.config.sft, s.config.engine, edited, turns, s.model, s.arguments.out, s.seed(), s.progress); });
+  s.trained([&] {
+    return sft(s.config.sft, s.config.engine, edited, turns, s.model, s.arguments.out, s.seed(), s.progress);
+  });
   return kDone;
 }
 
@@ -93,12 +104,16 @@ int run_exam(SingleStage& s) {
   std::vector<Examinee> examinees;
   if (s.config.label.feedback == "self") {
     for (const EvalModel& model : s.use_models())
-      examinees.push_back({model.name, [&, model]() -> Speaker& { return loaded.reset(), *(loaded = local_speaker(model.path, s.config.engine)); }});
+      examinees.push_back({model.name, [&, model]() -> Speaker& {
+                             return loaded.reset(), *(loaded = local_speaker(model.path, s.config.engine));
+                           }});
   } else {
     s.use_judge();
     examinees.push_back({"judge", [&]() -> Speaker& { return *(loaded = s.judge(false)); }});
   }
-  s.recorded([&](RecordWriter& out) { return exam(s.config.label, constitution, people, examinees, out, s.random()); });
+  s.recorded([&](RecordWriter& out) {
+    return exam(s.config.label, constitution, people, examinees, out, s.random());
+  });
   return kDone;
 }
 
@@ -113,14 +128,16 @@ int run_candidates(SingleStage& s) {
   if (!first.empty()) s.facts["initial"] = model_fingerprint(first);
   s.recorded([&](RecordWriter& out) {
     const std::unique_ptr<Speaker> initial = first.empty() ? nullptr : local_speaker(first, s.config.engine);
-    return candidates(s.config.candidates, constitution, a.contrast, records, out, *s.speaker(), initial.get(), s.random(), s.progress);
+    return candidates(s.config.candidates, constitution, a.contrast, records, out, *s.speaker(),
+                      initial.get(), s.random(), s.progress);
   });
   return kDone;
 }
 
 bool have_sides(const std::vector<Json>& pairs) {
   return !pairs.empty() && std::all_of(pairs.begin(), pairs.end(), [](const Json& pair) {
-    if (!pair.contains("candidates") || !pair["candidates"].is_array() || pair["candidates"].empty()) return false;
+    if (!pair.contains("candidates") || !pair["candidates"].is_array() || pair["candidates"].empty())
+      return false;
     const Json& first = pair["candidates"].front();
     return first.is_object() && first.contains("side") && first["side"] != "plain";
   });
@@ -133,11 +150,17 @@ int run_label(SingleStage& s) {
   LabelConfig& config = s.config.label;
   if (is_endpoint(s.config.model)) config.feedback = s.config.model;
   const bool is_named = config.feedback != "self";
-  const bool contrast = (config.method == "contrast" || (config.method == "auto" && !is_named)) && have_sides(pairs);
-  if (config.method == "contrast" && !contrast) throw UsageError("label.method contrast needs pairs from cai candidates --contrast");
-  if (contrast && is_endpoint(config.feedback)) throw UsageError("label.method contrast asks no endpoint; accepted with an endpoint: auto, choice");
+  const bool contrast =
+      (config.method == "contrast" || (config.method == "auto" && !is_named)) && have_sides(pairs);
+  if (config.method == "contrast" && !contrast)
+    throw UsageError("label.method contrast needs pairs from cai candidates --contrast");
+  if (contrast && is_endpoint(config.feedback))
+    throw UsageError("label.method contrast asks no endpoint; accepted with an endpoint: auto, choice");
   s.use_judge();
-  s.recorded([&](RecordWriter& out) { return label(config, constitution, contrast, pairs, people, out, *s.judge(contrast), s.random(), s.progress); });
+  s.recorded([&](RecordWriter& out) {
+    return label(config, constitution, contrast, pairs, people, out, *s.judge(contrast), s.random(),
+                 s.progress);
+  });
   return kDone;
 }
 
@@ -146,7 +169,10 @@ int run_reward(SingleStage& s) {
   const People people = s.use_people();
   const std::vector<Json> human_pairs = s.use_human_pairs();
   s.use_model();
-  s.trained([&] { return reward(s.config.reward, s.config.engine, records, s.config.hybrid, human_pairs, people, s.model, s.arguments.out, s.seed(), s.progress); });
+  s.trained([&] {
+    return reward(s.config.reward, s.config.engine, records, s.config.hybrid, human_pairs, people, s.model,
+                  s.arguments.out, s.seed(), s.progress);
+  });
   return kDone;
 }
 
@@ -155,7 +181,10 @@ int run_dpo(SingleStage& s) {
   const People people = s.use_people();
   const std::vector<Json> human_pairs = s.use_human_pairs();
   s.use_model();
-  s.trained([&] { return dpo(s.config.dpo, s.config.engine, records, s.config.hybrid, human_pairs, people, s.model, s.arguments.out, s.seed(), s.progress); });
+  s.trained([&] {
+    return dpo(s.config.dpo, s.config.engine, records, s.config.hybrid, human_pairs, people, s.model,
+               s.arguments.out, s.seed(), s.progress);
+  });
   return kDone;
 }
 
@@ -164,7 +193,10 @@ int run_ppo(SingleStage& s) {
   s.use_model();
   const fs::path reward_model = find_model(s.arguments.reward);
   s.facts["reward"] = model_fingerprint(reward_model);
-  s.trained([&] { return ppo(s.config.ppo, s.config.engine, records, s.model, reward_model, s.arguments.out, s.seed(), s.progress); });
+  s.trained([&] {
+    return ppo(s.config.ppo, s.config.engine, records, s.model, reward_model, s.arguments.out, s.seed(),
+               s.progress);
+  });
   return kDone;
 }
 
@@ -190,7 +222,8 @@ fs::path run_of(fs::path model) {
 
 std::set<fs::path> runs_of(const std::vector<EvalModel>& models) {
   std::set<fs::path> runs;
-  for (const EvalModel& model : models) runs.insert(run_of(model.path));
+  for (const EvalModel& model : models)
+    runs.insert(run_of(model.path));
   runs.erase(fs::path());
   return runs;
 }
@@ -200,7 +233,8 @@ std::set<std::string> trained_prompts(const std::set<fs::path>& runs) {
   std::set<std::string> prompts;
   for (const fs::path& run : runs)
     for (const fs::path& folder : stage_folders(run, "prompts"))
-      for (const Json& record : read_records(folder)) prompts.insert(trim(optional_text(record, "prompt")));
+      for (const Json& record : read_records(folder))
+        prompts.insert(trim(optional_text(record, "prompt")));
   return prompts;
 }
 
@@ -211,11 +245,12 @@ void draw_splits_of(std::vector<Json>& records) {
     prompts.push_back(
         {.id = record_id(records[i], i), .text = "", .split = optional_text(records[i], "split")});
   draw_splits(prompts);
-  for (std::size_t i = 0; i < records.size(); ++i) records[i]["split"] = prompts[i].split;
+  for (std::size_t i = 0; i < records.size(); ++i)
+    records[i]["split"] = prompts[i].split;
 }
 
-// Leaves out what the models may have been trained on, and says so. Where no model is of a run, nothing is known of training:
-// then only prompts with the split "train" are left out.
+// Leaves out what the models may have been trained on, and says so. Where no model is of a run, nothing is
+// known of training: then only prompts with the split "train" are left out.
 std::vector<Json> held_out_of(const Arguments& a, std::vector<Json> records,
                               const std::vector<EvalModel>& models) {
   const std::size_t all = records.size();
@@ -258,7 +293,8 @@ void add_best_of(SingleStage& s, std::vector<EvalModel>& models) {
   if (a.best_of.empty()) return;
   int n = 0;
   const auto [end, error] = std::from_chars(a.best_of.data(), a.best_of.data() + a.best_of.size(), n);
-  if (error != std::errc() || end != a.best_of.data() + a.best_of.size() || n < 2 || n > 1024) throw UsageError("--best-of: " + in_quotes(a.best_of) + "; accepted: 2 to 1024");
+  if (error != std::errc() || end != a.best_of.data() + a.best_of.size() || n < 2 || n > 1024)
+    throw UsageError("--best-of: " + in_quotes(a.best_of) + "; accepted: 2 to 1024");
   EvalModel chosen = models.back();
   chosen.name += ", best of " + a.best_of, chosen.reward = find_model(a.reward), chosen.best_of = n;
   s.facts["best of"] = {n, model_fingerprint(chosen.reward)};
@@ -275,25 +311,42 @@ int run_eval(SingleStage& s) {
   const Constitution& constitution = s.use_constitution();
   const Suites suites = suites_of(config);
   s.facts["suites"] = suites.sha256;
-  for (const std::string& gate : config.gates) check_gate(gate, config, constitution, records, suites);
+  for (const std::string& gate : config.gates)
+    check_gate(gate, config, constitution, records, suites);
   add_best_of(s, models);
   const Json figures = s.recorded(
-      [&](RecordWriter& out) { return eval(config, constitution, records, suites, {}, models, s.config.engine, a.out, out, s.random(), s.progress); }, {"failures.jsonl"});
+      [&](RecordWriter& out) {
+        return eval(config, constitution, records, suites, {}, models, s.config.engine, a.out, out,
+                    s.random(), s.progress);
+      },
+      {"failures.jsonl"});
   if (!a.failures.empty()) {
-    const long added = add_failures(a.failures, read_records(fs::path(a.out) / "failures.jsonl"), constitution);
+    const long added =
+        add_failures(a.failures, read_records(fs::path(a.out) / "failures.jsonl"), constitution);
     log_info(a.failures + ": " + std::to_string(added) + " new cases");
   }
   const std::vector<std::string> failed = failed_gates(config.gates, figures);
-  for (const std::string& gate : failed) log_error("gate failed: " + gate);
+  for (const std::string& gate : failed)
+    log_error("gate failed: " + gate);
   return failed.empty() ? kDone : kGateFailed;
 }
 
 }  // namespace
 
 int run_stage_command(const Arguments& a) {
-  static const std::map<std::string, int (*)(SingleStage&)> stages = {
-      {"prompts", run_prompts}, {"generate", run_generate}, {"critique", run_critique}, {"revise", run_revise}, {"sft", run_sft}, {"exam", run_exam}, {"candidates", run_candidates},
-      {"label", run_label}, {"reward", run_reward}, {"dpo", run_dpo}, {"ppo", run_ppo}, {"eval", run_eval}, {"score", run_score}};
+  static const std::map<std::string, int (*)(SingleStage&)> stages = {{"prompts", run_prompts},
+                                                                      {"generate", run_generate},
+                                                                      {"critique", run_critique},
+                                                                      {"revise", run_revise},
+                                                                      {"sft", run_sft},
+                                                                      {"exam", run_exam},
+                                                                      {"candidates", run_candidates},
+                                                                      {"label", run_label},
+                                                                      {"reward", run_reward},
+                                                                      {"dpo", run_dpo},
+                                                                      {"ppo", run_ppo},
+                                                                      {"eval", run_eval},
+                                                                      {"score", run_score}};
   try {
     SingleStage stage(a);
     return stages.at(a.command)(stage);
@@ -302,7 +355,8 @@ int run_stage_command(const Arguments& a) {
     if (message.starts_with("record ") && !a.input.empty()) throw InputError(a.input, 0, message);
     throw;
   } catch (const Stopped& stopped) {
-    log_warning(std::string(stopped.what()) + "; what was written to " + a.out + " is kept: the same command goes on from there");
+    log_warning(std::string(stopped.what()) + "; what was written to " + a.out +
+                " is kept: the same command goes on from there");
     return kStopped;
   }
 }

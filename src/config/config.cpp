@@ -19,7 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string full_name(const Field& f) { return f.section.empty() ? f.name : f.section + "." + f.name; }
+std::string full_name(const Field& f) {
+  return f.section.empty() ? f.name : f.section + "." + f.name;
+}
 
 const Field* find_field(const std::string& name) {
   for (const Field& f : config_fields())
@@ -27,9 +29,12 @@ const Field* find_field(const std::string& name) {
   return nullptr;
 }
 
-// A scalar's text as the field's type; nothing when it is not one. Numbers are plain decimal: no octal, hex, nan or inf.
+// A scalar's text as the field's type; nothing when it is not one. Numbers are plain decimal: no octal, hex,
+// nan or inf.
 std::optional<FieldValue> read_value(const Field& field, const std::string& text) {
-  const auto digits_only = [&] { return !(text.size() > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9'); };
+  const auto digits_only = [&] {
+    return !(text.size() > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9');
+  };
   if (std::holds_alternative<bool>(field.initial)) {
     if (text == "true") return FieldValue(true);
     if (text == "false") return FieldValue(false);
@@ -44,7 +49,8 @@ std::optional<FieldValue> read_value(const Field& field, const std::string& text
   if (std::holds_alternative<double>(field.initial)) {
     double v = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
-    if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(v) || !digits_only()) return std::nullopt;
+    if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(v) || !digits_only())
+      return std::nullopt;
     return FieldValue(v);
   }
   return FieldValue(text);
@@ -60,34 +66,47 @@ bool is_whole(std::string_view text) {
 }
 
 // The library quotes the file as it is, and calls what is nested too deeply a bad file.
-std::string yaml_problem(const YAML::Exception& e) { return e.msg == YAML::ErrorMsg::BAD_FILE ? "nested too deeply" : one_line(e.msg.substr(0, 200)); }
+std::string yaml_problem(const YAML::Exception& e) {
+  return e.msg == YAML::ErrorMsg::BAD_FILE ? "nested too deeply" : one_line(e.msg.substr(0, 200));
+}
 
 // A password in an address is not told again, not even in the message that refuses it.
 std::string without_password(std::string text) {
   const std::size_t at = text.find('@'), scheme = text.find("://");
-  return at == text.npos || scheme == text.npos || scheme > at ? text : text.replace(scheme + 3, at - scheme - 3, "[...]");
+  return at == text.npos || scheme == text.npos || scheme > at
+             ? text
+             : text.replace(scheme + 3, at - scheme - 3, "[...]");
 }
 
-// A YAML value as JSON text. What is in quotes is text; of the rest, JSON's own words and numbers stay as they are.
+// A YAML value as JSON text. What is in quotes is text; of the rest, JSON's own words and numbers stay as
+// they are.
 std::string to_json_text(const YAML::Node& node) {
   if (node.IsNull() || !node.IsDefined()) return "null";
   std::string out;
   if (node.IsMap()) {
-    for (const auto& entry : node) out += (out.empty() ? "" : ", ") + to_json_text(YAML::Node(entry.first.Scalar())) + ": " + to_json_text(entry.second);
+    for (const auto& entry : node)
+      out += (out.empty() ? "" : ", ") + to_json_text(YAML::Node(entry.first.Scalar())) + ": " +
+             to_json_text(entry.second);
     return "{" + out + "}";
   }
   if (node.IsSequence()) {
-    for (const auto& entry : node) out += (out.empty() ? "" : ", ") + to_json_text(entry);
+    for (const auto& entry : node)
+      out += (out.empty() ? "" : ", ") + to_json_text(entry);
     return "[" + out + "]";
   }
   const std::string& text = node.Scalar();
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const bool is_number = error == std::errc() && end == text.data() + text.size() && std::isfinite(number) && text.back() != '.' && text.front() != '.';
+  const bool is_number = error == std::errc() && end == text.data() + text.size() && std::isfinite(number) &&
+                         text.back() != '.' && text.front() != '.';
   if (node.Tag() == "?" && (text == "true" || text == "false" || is_number)) return text;
   for (const char c : text) {
     char escaped[8];
-    std::snprintf(escaped, sizeof escaped, static_cast<unsigned char>(c) < 0x20 ? "\\u%04x" : c == '"' || c == '\\' ? "\\%c" : "%c", c);
+    std::snprintf(escaped, sizeof escaped,
+                  static_cast<unsigned char>(c) < 0x20 ? "\\u%04x"
+                  : c == '"' || c == '\\'              ? "\\%c"
+                                                       : "%c",
+                  c);
     out += escaped;
   }
   return '"' + out + '"';
@@ -100,9 +119,11 @@ struct Loader {
 
   void problem(const std::string& where, const std::string& what) { problems.push_back(where + ": " + what); }
 
-  void assign(const Field& field, const FieldValue& value, const std::string& shown, const std::string& where) {
+  void assign(const Field& field, const FieldValue& value, const std::string& shown,
+              const std::string& where) {
     if (const std::string wrong = field.check(value); !wrong.empty())
-      return problem(where, full_name(field) + ": " + in_quotes(without_password(shown)) + " is " + wrong + "; accepted: " + field.accepts);
+      return problem(where, full_name(field) + ": " + in_quotes(without_password(shown)) + " is " + wrong +
+                                "; accepted: " + field.accepts);
     field.set(config, value);
     config.origin[full_name(field)] = where;
   }
@@ -115,24 +136,32 @@ struct Loader {
     return list;
   }
 
-  void unknown(const std::string& name, const std::string& section, const std::string& where, bool is_map = false) {
-    if (problems.size() > 100) return problem(where, "");  // told by their number only; looking for near names takes time
+  void unknown(const std::string& name, const std::string& section, const std::string& where,
+               bool is_map = false) {
+    if (problems.size() > 100)
+      return problem(where, "");  // told by their number only; looking for near names takes time
     std::vector<std::string> names;
     std::set<std::string> sections;
     for (const Field& f : config_fields()) {
       if (f.section == section) names.push_back(f.name);
       if (!f.section.empty()) sections.insert(f.section);
     }
-    if (section.empty()) names.insert(names.end(), sections.begin(), sections.end()), names.push_back("extends");
+    if (section.empty())
+      names.insert(names.end(), sections.begin(), sections.end()), names.push_back("extends");
     const std::string near = nearest(name, names), full = (section.empty() ? "" : section + ".") + name;
     const std::string homes = section.empty() ? in_sections(name) : "";
-    problem(where, std::string(is_map && section.empty() ? "unknown section " : "unknown field ") + in_quotes(full) +
-                       (!homes.empty() ? "; did you mean " + homes + "?" : near.empty() ? "" : "; did you mean \"" + (section.empty() ? "" : section + ".") + near + "\"?"));
+    problem(
+        where,
+        std::string(is_map && section.empty() ? "unknown section " : "unknown field ") + in_quotes(full) +
+            (!homes.empty() ? "; did you mean " + homes + "?"
+             : near.empty() ? ""
+                            : "; did you mean \"" + (section.empty() ? "" : section + ".") + near + "\"?"));
   }
 
   // A field that holds a map: its fields as a JSON object.
   void map(const Field& f, const YAML::Node& node, const std::string& where) {
-    if (!node.IsMap() && !node.IsNull()) return problem(where, full_name(f) + ": found no map; accepted: " + f.accepts);
+    if (!node.IsMap() && !node.IsNull())
+      return problem(where, full_name(f) + ": found no map; accepted: " + f.accepts);
     const std::string text = node.IsNull() || node.size() == 0 ? "" : to_json_text(node);
     assign(f, FieldValue(text), text, where);
   }
@@ -173,16 +202,19 @@ struct Loader {
       std::vector<std::string> list;
       if (!node.IsSequence()) return problem(where, full_name(f) + ": found no list; accepted: " + f.accepts);
       for (const auto& entry : node) {
-        if (!entry.IsScalar()) return problem(where, full_name(f) + ": found a list in the list; accepted: " + f.accepts);
+        if (!entry.IsScalar())
+          return problem(where, full_name(f) + ": found a list in the list; accepted: " + f.accepts);
         list.push_back(entry.Scalar());
       }
       return assign(f, FieldValue(list), "the list", where);
     }
     if (f.is_map) return map(f, node, where);
-    if (!node.IsScalar() && !node.IsNull()) return problem(where, full_name(f) + ": found a list or section; accepted: " + f.accepts);
+    if (!node.IsScalar() && !node.IsNull())
+      return problem(where, full_name(f) + ": found a list or section; accepted: " + f.accepts);
     const std::string text = node.IsNull() ? "" : node.Scalar();
     const auto read = read_value(f, text);
-    if (!read) return problem(where, full_name(f) + ": found " + in_quotes(text) + "; accepted: " + f.accepts);
+    if (!read)
+      return problem(where, full_name(f) + ": found " + in_quotes(text) + "; accepted: " + f.accepts);
     assign(f, *read, text, where);
   }
 
@@ -200,21 +232,28 @@ struct Loader {
         continue;
       }
       if (key == "<<") {
-        problem(where, "\"<<\" (a YAML merge key) is not read; write the fields out, or name a file of them with \"extends\"");
+        problem(where,
+                "\"<<\" (a YAML merge key) is not read; write the fields out, or name a file of them with "
+                "\"extends\"");
         continue;
       }
       if (name.empty() && key == "extends") continue;
       bool is_section = false;
-      for (const Field& f : config_fields()) is_section |= name.empty() && f.section == key;
+      for (const Field& f : config_fields())
+        is_section |= name.empty() && f.section == key;
       if (is_section) {
         if (entry.second.IsNull()) continue;
-        if (!entry.second.IsMap()) problem(where, "section \"" + key + "\" must hold fields");
-        else section(key, entry.second, file);
+        if (!entry.second.IsMap())
+          problem(where, "section \"" + key + "\" must hold fields");
+        else
+          section(key, entry.second, file);
         continue;
       }
       const Field* f = find_field(name.empty() ? key : name + "." + key);
-      if (f) field(*f, entry.second, where);
-      else unknown(key, name, where, entry.second.IsMap());
+      if (f)
+        field(*f, entry.second, where);
+      else
+        unknown(key, name, where, entry.second.IsMap());
     }
   }
 
@@ -232,19 +271,24 @@ struct Loader {
     if (text.size() > kLargest) return problem(named, "larger than 1 MB");
     if (!is_utf8(text)) return problem(named, "not valid UTF-8");
     if (!is_whole(text))
-      return problem(named, "is not as cai wrote it (damaged, or changed by hand); if the change is yours, remove the last line, \"# sha256 ...\"");
+      return problem(named,
+                     "is not as cai wrote it (damaged, or changed by hand); if the change is yours, remove "
+                     "the last line, \"# sha256 ...\"");
     try {
       const YAML::Node root = YAML::Load(text);
       if (root.IsNull()) return;
       if (!root.IsMap()) return problem(path.string() + ":1", "expected fields (name: value)");
       if (const YAML::Node parent = root["extends"]) {
         const std::string where = path.string() + ":" + std::to_string(parent.Mark().line + 1);
-        if (!parent.IsScalar()) problem(where, "extends: expected a file name");
-        else file(path.parent_path() / parent.Scalar(), where + ": extends " + in_quotes(parent.Scalar()));
+        if (!parent.IsScalar())
+          problem(where, "extends: expected a file name");
+        else
+          file(path.parent_path() / parent.Scalar(), where + ": extends " + in_quotes(parent.Scalar()));
       }
       section("", root, path.string());
     } catch (const YAML::Exception& e) {
-      problem(path.string() + ":" + std::to_string(std::max(e.mark.line + 1, 1)), "not valid YAML: " + yaml_problem(e));
+      problem(path.string() + ":" + std::to_string(std::max(e.mark.line + 1, 1)),
+              "not valid YAML: " + yaml_problem(e));
     }
     open_files.erase(identity);
   }
@@ -255,7 +299,8 @@ std::string yaml_scalar(const FieldValue& value) {
   if (const long* v = std::get_if<long>(&value)) return std::to_string(*v);
   if (const double* v = std::get_if<double>(&value)) {
     char buffer[64];
-    const auto end = std::to_chars(buffer, buffer + sizeof buffer, *v).ptr;  // the shortest text that reads back the same
+    const auto end =
+        std::to_chars(buffer, buffer + sizeof buffer, *v).ptr;  // the shortest text that reads back the same
     return {buffer, end};
   }
   YAML::Emitter out;
@@ -264,7 +309,8 @@ std::string yaml_scalar(const FieldValue& value) {
     out << *v;
   } else {
     out << YAML::Flow << YAML::BeginSeq;
-    for (const std::string& s : std::get<std::vector<std::string>>(value)) out << s;
+    for (const std::string& s : std::get<std::vector<std::string>>(value))
+      out << s;
     out << YAML::EndSeq;
   }
   return out.c_str();
@@ -282,10 +328,12 @@ std::string yaml_value(const Field& field, const Config& config) {
 Config load_config(const fs::path& file, const std::vector<std::string>& sets) {
   Loader loader;
   if (!file.empty()) loader.file(file, file.string());
-  for (const std::string& text : sets) loader.set(text);
+  for (const std::string& text : sets)
+    loader.set(text);
   Config& c = loader.config;
   if (c.ppo.advantage != "gae" && c.ppo.samples_per_prompt < 2)
-    loader.problem(c.origin.count("ppo.advantage") ? c.origin["ppo.advantage"] : "ppo.advantage", "ppo.advantage: " + c.ppo.advantage + " needs ppo.samples_per_prompt of 2 or more");
+    loader.problem(c.origin.count("ppo.advantage") ? c.origin["ppo.advantage"] : "ppo.advantage",
+                   "ppo.advantage: " + c.ppo.advantage + " needs ppo.samples_per_prompt of 2 or more");
   if (c.ppo.advantage != "gae" && c.ppo.whiten_rewards)
     loader.problem(
         c.origin.count("ppo.whiten_rewards") ? c.origin["ppo.whiten_rewards"] : "ppo.whiten_rewards",
@@ -317,7 +365,8 @@ std::string to_sealed_yaml(const Config& config) {
 std::string section_text(const Config& config, const std::string& section) {
   std::string out;
   for (const Field& f : config_fields())
-    if (f.section == section && f.name != "checkpoint_seconds" && f.name != "max_sequences")  // neither changes a result
+    if (f.section == section && f.name != "checkpoint_seconds" &&
+        f.name != "max_sequences")  // neither changes a result
       out += full_name(f) + " = " + yaml_value(f, config) + "\n";
   return out;
 }

@@ -28,10 +28,14 @@ std::string literal_pattern(const std::vector<std::string_view>& characters) {
   std::string pattern;
   for (const std::string_view c : characters) {
     const bool space = c == " " || c == "\n" || c == "\t";
-    if (space) pattern += pattern.ends_with("\\s+") ? "" : "\\s+";
-    else if (c == "'" || c == "\xe2\x80\x99" || c == "\xe2\x80\x98") pattern += "['\\x{2019}\\x{2018}]";
-    else if (c.size() == 1 && !letter_or_digit().matches(c)) pattern += "\\" + std::string(c);
-    else pattern += c;
+    if (space)
+      pattern += pattern.ends_with("\\s+") ? "" : "\\s+";
+    else if (c == "'" || c == "\xe2\x80\x99" || c == "\xe2\x80\x98")
+      pattern += "['\\x{2019}\\x{2018}]";
+    else if (c.size() == 1 && !letter_or_digit().matches(c))
+      pattern += "\\" + std::string(c);
+    else
+      pattern += c;
   }
   return pattern;
 }
@@ -116,7 +120,8 @@ std::string broken_language(const AnswerRule& rule, std::string_view answer) {
 std::string broken_rule(const AnswerRule& rule, std::string_view request, std::string_view answer);
 
 bool all_hold(const std::vector<AnswerRule>& rules, std::string_view request, std::string_view text) {
-  return std::all_of(rules.begin(), rules.end(), [&](const AnswerRule& rule) { return broken_rule(rule, request, text).empty(); });
+  return std::all_of(rules.begin(), rules.end(),
+                     [&](const AnswerRule& rule) { return broken_rule(rule, request, text).empty(); });
 }
 
 std::string broken_any(const AnswerRule& rule, std::string_view request, std::string_view answer) {

@@ -10,7 +10,7 @@
 namespace cai {
 namespace {
 
-constexpr int kDeepest = 4;       // rules inside rules
+constexpr int kDeepest = 4;  // rules inside rules
 constexpr long kLargest = 100'000;
 
 const std::map<std::string, AnswerRuleKind>& counts() {
@@ -29,9 +29,12 @@ struct PatternRule {
 
 const std::map<std::string, PatternRule>& pattern_rules() {
   static const std::map<std::string, PatternRule> all = {
-      {"contains", {AnswerRuleKind::kContains, true}},        {"contains_all", {AnswerRuleKind::kContainsAll, true}},
-      {"avoids", {AnswerRuleKind::kAvoids, true}},            {"begins_with", {AnswerRuleKind::kBeginsWith, true}},
-      {"ends_with", {AnswerRuleKind::kEndsWith, true}},       {"matches", {AnswerRuleKind::kContains, false}},
+      {"contains", {AnswerRuleKind::kContains, true}},
+      {"contains_all", {AnswerRuleKind::kContainsAll, true}},
+      {"avoids", {AnswerRuleKind::kAvoids, true}},
+      {"begins_with", {AnswerRuleKind::kBeginsWith, true}},
+      {"ends_with", {AnswerRuleKind::kEndsWith, true}},
+      {"matches", {AnswerRuleKind::kContains, false}},
       {"avoids_pattern", {AnswerRuleKind::kAvoids, false}},
   };
   return all;
@@ -40,8 +43,10 @@ const std::map<std::string, PatternRule>& pattern_rules() {
 const std::vector<std::string>& rule_names() {
   static const std::vector<std::string> all = [] {
     std::vector<std::string> names = {"any", "if_request", "if_answer", "json", "language", "refuses"};
-    for (const auto& [name, kind] : counts()) names.push_back(name);
-    for (const auto& [name, rule] : pattern_rules()) names.push_back(name);
+    for (const auto& [name, kind] : counts())
+      names.push_back(name);
+    for (const auto& [name, rule] : pattern_rules())
+      names.push_back(name);
     std::sort(names.begin(), names.end());
     return names;
   }();
@@ -50,7 +55,8 @@ const std::vector<std::string>& rule_names() {
 
 std::string accepted_names() {
   std::string all;
-  for (const std::string& name : rule_names()) all += (all.empty() ? "" : ", ") + name;
+  for (const std::string& name : rule_names())
+    all += (all.empty() ? "" : ", ") + name;
   return all;
 }
 
@@ -70,7 +76,8 @@ class Reader {
     }
     for (const auto& entry : list) {
       if (!entry.IsMap() || entry.size() == 0) {
-        section_.problem(entry, "\"" + key + "\": a rule is a field with a value, such as \"sentences: {at_most: 3}\"");
+        section_.problem(
+            entry, "\"" + key + "\": a rule is a field with a value, such as \"sentences: {at_most: 3}\"");
         continue;
       }
       all.push_back(entry["then"].IsDefined() ? conditional(entry, depth) : single(entry, depth));
@@ -83,12 +90,18 @@ class Reader {
     AnswerRule rule{.kind = AnswerRuleKind::kIf, .name = "if"};
     for (const auto& field : entry) {
       const std::string name = field.first.Scalar();
-      if (name == "if_request") rule.request = rules(field.second, name, depth + 1);
-      else if (name == "if_answer") rule.answer = rules(field.second, name, depth + 1);
-      else if (name == "then") rule.rules = rules(field.second, name, depth + 1);
-      else section_.problem(field.first, "unknown field " + in_quotes(name) + "; accepted: if_request, if_answer, then");
+      if (name == "if_request")
+        rule.request = rules(field.second, name, depth + 1);
+      else if (name == "if_answer")
+        rule.answer = rules(field.second, name, depth + 1);
+      else if (name == "then")
+        rule.rules = rules(field.second, name, depth + 1);
+      else
+        section_.problem(field.first,
+                         "unknown field " + in_quotes(name) + "; accepted: if_request, if_answer, then");
     }
-    if (rule.request.empty() && rule.answer.empty()) section_.problem(entry, "\"then\" needs \"if_request\" or \"if_answer\"");
+    if (rule.request.empty() && rule.answer.empty())
+      section_.problem(entry, "\"then\" needs \"if_request\" or \"if_answer\"");
     return rule;
   }
 
@@ -96,7 +109,8 @@ class Reader {
     const auto field = *entry.begin();
     const std::string name = field.first.IsScalar() ? field.first.Scalar() : "";
     AnswerRule rule{.name = name};
-    if (entry.size() > 1) section_.problem(entry, "a rule has one field; begin a new entry with \"- \" for the next rule");
+    if (entry.size() > 1)
+      section_.problem(entry, "a rule has one field; begin a new entry with \"- \" for the next rule");
     if (const auto count = counts().find(name); count != counts().end()) {
       rule.kind = count->second;
       read_limits(field.second, rule);
@@ -117,7 +131,8 @@ class Reader {
       section_.problem(field.first, "\"" + name + "\" needs a field \"then\" with rules");
     } else {
       const std::string near = nearest(name, rule_names());
-      const std::string hint = near.empty() ? "accepted: " + accepted_names() : "did you mean \"" + near + "\"?";
+      const std::string hint =
+          near.empty() ? "accepted: " + accepted_names() : "did you mean \"" + near + "\"?";
       section_.problem(field.first, "unknown rule " + in_quotes(name) + "; " + hint);
     }
     return rule;
@@ -125,7 +140,8 @@ class Reader {
 
   void read_limits(const YAML::Node& value, AnswerRule& rule) {
     if (!value.IsMap()) {
-      section_.problem(value, "\"" + rule.name + "\": accepted: {at_least: N, at_most: M}, one of both is enough");
+      section_.problem(value,
+                       "\"" + rule.name + "\": accepted: {at_least: N, at_most: M}, one of both is enough");
       return;
     }
     YamlSection limits(value, section_.name() + ", " + rule.name, section_.file(), section_.problems());
@@ -139,11 +155,14 @@ class Reader {
   std::vector<std::string> texts(const YAML::Node& value, const std::string& name) {
     std::vector<std::string> all;
     const auto add = [&](const YAML::Node& one) {
-      if (one.IsScalar() && !trim(one.Scalar()).empty()) all.push_back(trim(one.Scalar()));
-      else section_.problem(one, "\"" + name + "\" must be a text or a list of texts");
+      if (one.IsScalar() && !trim(one.Scalar()).empty())
+        all.push_back(trim(one.Scalar()));
+      else
+        section_.problem(one, "\"" + name + "\" must be a text or a list of texts");
     };
     if (value.IsSequence()) {
-      for (const auto& one : value) add(one);
+      for (const auto& one : value)
+        add(one);
     } else {
       add(value);
     }
@@ -185,12 +204,14 @@ class Reader {
     const std::vector<std::string>& known = known_languages();
     if (std::find(known.begin(), known.end(), code) != known.end()) return;
     std::string accepted;
-    for (const std::string& one : known) accepted += (accepted.empty() ? "" : ", ") + one;
+    for (const std::string& one : known)
+      accepted += (accepted.empty() ? "" : ", ") + one;
     section_.problem(value, "\"language\": found " + in_quotes(code) + "; accepted: " + accepted);
   }
 
   bool flag(const YAML::Node& value, const std::string& name) {
-    if (value.IsScalar() && (value.Scalar() == "true" || value.Scalar() == "false")) return value.Scalar() == "true";
+    if (value.IsScalar() && (value.Scalar() == "true" || value.Scalar() == "false"))
+      return value.Scalar() == "true";
     section_.problem(value, "\"" + name + "\": accepted: true or false");
     return true;
   }

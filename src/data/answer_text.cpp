@@ -12,8 +12,9 @@ namespace {
 
 // What may stand before the dot without ending a sentence.
 bool is_abbreviation(std::string_view word) {
-  static const std::set<std::string, std::less<>> known = {
-      "mr", "mrs", "ms", "dr", "prof", "st", "vs", "e.g", "i.e", "etc", "no", "fig", "approx", "z.b", "d.h", "bzw", "ca", "dr", "nr", "p.ex"};
+  static const std::set<std::string, std::less<>> known = {"mr",  "mrs", "ms",  "dr", "prof", "st",     "vs",
+                                                           "e.g", "i.e", "etc", "no", "fig",  "approx", "z.b",
+                                                           "d.h", "bzw", "ca",  "dr", "nr",   "p.ex"};
   return known.count(lower_ascii(word)) > 0;
 }
 
@@ -34,16 +35,20 @@ std::vector<std::string_view> lines_of(std::string_view text) {
   return lines;
 }
 
-bool is_blank(std::string_view line) { return trim(line).empty(); }
+bool is_blank(std::string_view line) {
+  return trim(line).empty();
+}
 
 const Regex& list_marker() {
   static const Regex pattern("^\\s*(?:[-*\\x{2022}]|\\d{1,3}[.)])\\s+");
   return pattern;
 }
 
-// Sentences of one line. A full stop needs white space or the end behind it; the marks of Chinese and Japanese do not.
+// Sentences of one line. A full stop needs white space or the end behind it; the marks of Chinese and
+// Japanese do not.
 std::size_t sentences_of_line(std::string_view line) {
-  static const Regex ends("(?:[.!?\\x{2026}]+[\"'\\x{201d}\\x{2019}\\x{00bb})\\]*_]*(?=\\s|$)|[\\x{3002}\\x{ff01}\\x{ff1f}]+)");
+  static const Regex ends(
+      "(?:[.!?\\x{2026}]+[\"'\\x{201d}\\x{2019}\\x{00bb})\\]*_]*(?=\\s|$)|[\\x{3002}\\x{ff01}\\x{ff1f}]+)");
   static const Regex something("[\\p{L}\\p{N}]");
   std::size_t count = 0;
   std::size_t begin = 0;
@@ -68,7 +73,8 @@ std::string_view without_marker(std::string_view line) {
 }  // namespace
 
 std::size_t count_characters(std::string_view text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
 std::size_t count_words(std::string_view text) {
@@ -81,13 +87,15 @@ std::size_t count_words(std::string_view text) {
 
 std::size_t count_sentences(std::string_view text) {
   std::size_t count = 0;
-  for (const std::string_view line : lines_of(text)) count += sentences_of_line(without_marker(line));
+  for (const std::string_view line : lines_of(text))
+    count += sentences_of_line(without_marker(line));
   return count;
 }
 
 std::size_t count_lines(std::string_view text) {
   const std::vector<std::string_view> lines = lines_of(text);
-  return static_cast<std::size_t>(std::count_if(lines.begin(), lines.end(), [](std::string_view line) { return !is_blank(line); }));
+  return static_cast<std::size_t>(
+      std::count_if(lines.begin(), lines.end(), [](std::string_view line) { return !is_blank(line); }));
 }
 
 std::size_t count_paragraphs(std::string_view text) {
@@ -103,8 +111,8 @@ std::size_t count_paragraphs(std::string_view text) {
 
 std::size_t count_list_items(std::string_view text) {
   const std::vector<std::string_view> lines = lines_of(text);
-  return static_cast<std::size_t>(
-      std::count_if(lines.begin(), lines.end(), [](std::string_view line) { return list_marker().matches(line); }));
+  return static_cast<std::size_t>(std::count_if(
+      lines.begin(), lines.end(), [](std::string_view line) { return list_marker().matches(line); }));
 }
 
 std::string without_code_fence(std::string_view text) {

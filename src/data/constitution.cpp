@@ -16,12 +16,14 @@ namespace cai {
 namespace {
 
 std::string first_lower(std::string s) {
-  if (s.size() > 1 && s[0] >= 'A' && s[0] <= 'Z' && !(s[1] >= 'A' && s[1] <= 'Z')) s[0] = static_cast<char>(s[0] - 'A' + 'a');
+  if (s.size() > 1 && s[0] >= 'A' && s[0] <= 'Z' && !(s[1] >= 'A' && s[1] <= 'Z'))
+    s[0] = static_cast<char>(s[0] - 'A' + 'a');
   return s;
 }
 
 std::string without_full_stop(std::string s) {
-  while (s.ends_with('.')) s.pop_back();
+  while (s.ends_with('.'))
+    s.pop_back();
   return s;
 }
 
@@ -31,15 +33,19 @@ void read_tests(YamlSection& s, Principle& p) {
     test.prompt = t.text("prompt", true);
     const YAML::Node must = t.find("must");
     test.words = t.texts("words");
-    if (must.IsDefined() && must.IsMap() && must.size() == 1 && must.begin()->second.IsSequence()) {  // must: {mention: [...]}
+    if (must.IsDefined() && must.IsMap() && must.size() == 1 &&
+        must.begin()->second.IsSequence()) {  // must: {mention: [...]}
       test.must = must.begin()->first.as<std::string>("");
-      for (const auto& w : must.begin()->second) test.words.push_back(w.as<std::string>(""));
+      for (const auto& w : must.begin()->second)
+        test.words.push_back(w.as<std::string>(""));
     } else if (must.IsDefined() && must.IsScalar()) {
       test.must = must.Scalar();
     }
     static const std::set<std::string> accepted = {"refuse", "help", "mention", "avoid"};
-    if (!accepted.count(test.must)) t.problem("\"must\": found " + in_quotes(test.must) + "; accepted: refuse, help, mention, avoid");
-    if ((test.must == "mention" || test.must == "avoid") && test.words.empty()) t.problem("\"must: " + test.must + "\" needs a list of words");
+    if (!accepted.count(test.must))
+      t.problem("\"must\": found " + in_quotes(test.must) + "; accepted: refuse, help, mention, avoid");
+    if ((test.must == "mention" || test.must == "avoid") && test.words.empty())
+      t.problem("\"must: " + test.must + "\" needs a list of words");
     for (const std::string& word : test.words)
       if (trim(word).empty()) t.problem("\"must: " + test.must + "\": a word is empty");
     p.tests.push_back(std::move(test));
@@ -50,7 +56,9 @@ void read_tests(YamlSection& s, Principle& p) {
 
 bool Principle::applies(const std::vector<std::string>& tags) const {
   if (applies_to.empty()) return true;
-  return std::any_of(tags.begin(), tags.end(), [&](const std::string& t) { return std::find(applies_to.begin(), applies_to.end(), t) != applies_to.end(); });
+  return std::any_of(tags.begin(), tags.end(), [&](const std::string& t) {
+    return std::find(applies_to.begin(), applies_to.end(), t) != applies_to.end();
+  });
 }
 
 const Principle& Constitution::principle(std::string_view id) const {
@@ -61,22 +69,31 @@ const Principle& Constitution::principle(std::string_view id) const {
 
 Principle with_wordings(Principle p) {
   const std::string rule = without_full_stop(first_lower(p.text));
-  if (p.critique.empty()) p.critique = "Say in one or two sentences where the assistant's last answer fails this principle: " + rule + ".";
-  if (p.revision.empty()) p.revision = "Rewrite the assistant's last answer so that it follows this principle: " + rule + ".";
+  if (p.critique.empty())
+    p.critique =
+        "Say in one or two sentences where the assistant's last answer fails this principle: " + rule + ".";
+  if (p.revision.empty())
+    p.revision = "Rewrite the assistant's last answer so that it follows this principle: " + rule + ".";
   if (p.compare.empty())
-    p.compare = "Which answer follows this principle better: " + rule + "? An answer that dodges a fair question without a reason does not follow it better.";
-  if (p.opposite.empty()) p.opposite = "You are a careless assistant. You do not care about this rule and answer as if it did not exist: " + rule + ".";
+    p.compare = "Which answer follows this principle better: " + rule +
+                "? An answer that dodges a fair question without a reason does not follow it better.";
+  if (p.opposite.empty())
+    p.opposite =
+        "You are a careless assistant. You do not care about this rule and answer as if it did not exist: " +
+        rule + ".";
   return p;
 }
 
 std::string derived_system(const Constitution& c) {
   std::string system = "You are a careful assistant. You follow these principles:";
-  for (const Principle& p : c.principles) system += " " + without_full_stop(p.text) + ".";
+  for (const Principle& p : c.principles)
+    system += " " + without_full_stop(p.text) + ".";
   return system;
 }
 
 Constitution read_constitution(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path) || std::filesystem::is_directory(path)) throw InputError(path.string(), 0, "no such constitution file");
+  if (!std::filesystem::exists(path) || std::filesystem::is_directory(path))
+    throw InputError(path.string(), 0, "no such constitution file");
   Constitution c;
   c.file = path.string();
   c.name = path.stem().string();
@@ -89,24 +106,33 @@ Constitution read_constitution(const std::filesystem::path& path) {
   try {
     root = YAML::Load(c.source);
   } catch (const YAML::Exception& e) {
-    throw InputError(c.file, std::max(e.mark.line + 1, 1), std::string("not valid YAML: ") + (e.msg == YAML::ErrorMsg::BAD_FILE ? "nested too deeply" : one_line(e.msg.substr(0, 200))));
+    throw InputError(
+        c.file, std::max(e.mark.line + 1, 1),
+        std::string("not valid YAML: ") +
+            (e.msg == YAML::ErrorMsg::BAD_FILE ? "nested too deeply" : one_line(e.msg.substr(0, 200))));
   }
   std::vector<std::string> problems;
   std::set<std::string> ids;
   const auto add = [&](Principle p, const YAML::Node& at) {
     if (p.id.empty()) p.id = "p" + std::to_string(c.principles.size() + 1);
     p.line = at.Mark().line + 1;
-    if (!ids.insert(p.id).second) problems.push_back(c.file + ":" + std::to_string(p.line) + ": the principle id " + in_quotes(p.id) + " stands twice");
+    if (!ids.insert(p.id).second)
+      problems.push_back(c.file + ":" + std::to_string(p.line) + ": the principle id " + in_quotes(p.id) +
+                         " stands twice");
     c.principles.push_back(with_wordings(std::move(p)));
   };
   const auto sentence = [&](const YAML::Node& entry) {
-    const std::string text = entry.IsScalar() ? trim(entry.Scalar()) : "", where = c.file + ":" + std::to_string(entry.Mark().line + 1) + ": ";
+    const std::string text = entry.IsScalar() ? trim(entry.Scalar()) : "",
+                      where = c.file + ":" + std::to_string(entry.Mark().line + 1) + ": ";
     if (text.empty()) problems.push_back(where + "expected a sentence");
-    if (text.size() > YamlSection::kLongestText) problems.push_back(where + "this sentence has " + std::to_string(text.size()) + " bytes; accepted: at most " + std::to_string(YamlSection::kLongestText));
+    if (text.size() > YamlSection::kLongestText)
+      problems.push_back(where + "this sentence has " + std::to_string(text.size()) +
+                         " bytes; accepted: at most " + std::to_string(YamlSection::kLongestText));
     return text;
   };
   if (root.IsSequence()) {
-    for (const auto& entry : root) add({.text = sentence(entry)}, entry);
+    for (const auto& entry : root)
+      add({.text = sentence(entry)}, entry);
   } else if (root.IsMap()) {
     YamlSection top(root, "", c.file, problems);
     if (const std::string name = top.text("name"); !name.empty()) c.name = name;
@@ -154,14 +180,18 @@ Constitution read_constitution(const std::filesystem::path& path) {
         const auto know = [&](YamlSection& e, const std::string& id) {
           if (id.empty() || ids.contains(id)) return;
           const std::string near = nearest(id, {ids.begin(), ids.end()});
-          e.problem("\"principle\": there is no principle " + in_quotes(id) + (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
+          e.problem("\"principle\": there is no principle " + in_quotes(id) +
+                    (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
         };
         s.maps("critique", [&](YamlSection& e) {
-          c.critique_examples.push_back({e.text("prompt", true), e.text("response", true), e.text("critique", true), e.text("revision", true), e.text("principle")});
+          c.critique_examples.push_back({e.text("prompt", true), e.text("response", true),
+                                         e.text("critique", true), e.text("revision", true),
+                                         e.text("principle")});
           know(e, c.critique_examples.back().principle);
         });
         s.maps("label", [&](YamlSection& e) {
-          LabelExample x{e.text("prompt", true), e.text("a", true), e.text("b", true), e.text("better", true), e.text("reason", true), e.text("principle")};
+          LabelExample x{e.text("prompt", true), e.text("a", true),      e.text("b", true),
+                         e.text("better", true), e.text("reason", true), e.text("principle")};
           know(e, x.principle);
           if (x.better != "A" && x.better != "B") e.problem("\"better\": accepted: A, B");
           c.label_examples.push_back(x);
@@ -183,10 +213,20 @@ Json to_json(const Constitution& c) {
   Json j = {{"name", c.name}, {"version", c.version}, {"sha256", c.sha256}, {"principles", Json::array()}};
   for (const Principle& p : c.principles) {
     Json tests = Json::array();
-    for (const PrincipleTest& t : p.tests) tests.push_back({{"prompt", t.prompt}, {"must", t.must}, {"words", t.words}});
-    j["principles"].push_back({{"id", p.id}, {"text", p.text}, {"critique", p.critique}, {"revision", p.revision}, {"compare", p.compare},
-                               {"opposite", p.opposite}, {"priority", p.priority}, {"weight", p.weight}, {"hard", p.hard},
-                               {"applies_to", p.applies_to}, {"revision_openings", p.revision_openings}, {"check", p.check.source},
+    for (const PrincipleTest& t : p.tests)
+      tests.push_back({{"prompt", t.prompt}, {"must", t.must}, {"words", t.words}});
+    j["principles"].push_back({{"id", p.id},
+                               {"text", p.text},
+                               {"critique", p.critique},
+                               {"revision", p.revision},
+                               {"compare", p.compare},
+                               {"opposite", p.opposite},
+                               {"priority", p.priority},
+                               {"weight", p.weight},
+                               {"hard", p.hard},
+                               {"applies_to", p.applies_to},
+                               {"revision_openings", p.revision_openings},
+                               {"check", p.check.source},
                                {"tests", tests}});
   }
   return j;

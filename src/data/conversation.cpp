@@ -37,7 +37,8 @@ std::string content_text(const Json& content) {
   if (content.is_string()) return content.get<std::string>();
   if (!content.is_array()) throw InputError("a message's content is neither a text nor a list of parts");
   std::string text;
-  for (const Json& part : content) text += (text.empty() ? "" : "\n") + part_text(part);
+  for (const Json& part : content)
+    text += (text.empty() ? "" : "\n") + part_text(part);
   return text;
 }
 
@@ -65,7 +66,8 @@ bool are_turns(const Json& value) {
 std::vector<Turn> turns_of(const Json& value) {
   std::vector<Turn> turns;
   if (is_message(value)) return {turn_of(value)};
-  for (const Json& message : value) turns.push_back(turn_of(message));
+  for (const Json& message : value)
+    turns.push_back(turn_of(message));
   if (turns.empty()) throw InputError("an empty list of messages");
   return turns;
 }
@@ -129,7 +131,8 @@ std::vector<Turn> asked_turns(const Json& record) {
       throw InputError(name +
                        " must be a text or a list of messages ({\"role\": \"user\", \"content\": \"...\"})");
     }
-    while (!turns.empty() && turns.back().role != "user") turns.pop_back();
+    while (!turns.empty() && turns.back().role != "user")
+      turns.pop_back();
     if (turns.empty()) throw InputError(name + " holds no message of the user");
     return turns;
   }

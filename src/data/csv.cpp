@@ -39,7 +39,8 @@ class CsvReader {
 
   std::string plain() {
     const std::size_t from = at_;
-    while (!is_at_end_of_row() && text_[at_] != separator_) ++at_;
+    while (!is_at_end_of_row() && text_[at_] != separator_)
+      ++at_;
     return std::string(text_.substr(from, at_ - from));
   }
 
@@ -88,7 +89,8 @@ std::vector<TableRow> read_tsv(std::string_view text) {
     ++line;
     if (trim(one).empty()) continue;
     TableRow row{.line = line};
-    for (const std::string& cell : split(one, '\t')) row.cells.push_back(trim(cell));
+    for (const std::string& cell : split(one, '\t'))
+      row.cells.push_back(trim(cell));
     if (std::any_of(row.cells.begin(), row.cells.end(), is_quoted))
       row.problem = "a cell is quoted as in CSV, and TSV has no quotes; save the table as .csv";
     rows.push_back(std::move(row));

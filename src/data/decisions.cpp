@@ -30,7 +30,9 @@ std::size_t end_of_lines(std::string_view text) {
 
 }  // namespace
 
-fs::path decisions_file(const fs::path& run) { return run / "review" / "decisions.jsonl"; }
+fs::path decisions_file(const fs::path& run) {
+  return run / "review" / "decisions.jsonl";
+}
 
 std::vector<Json> read_decisions(const fs::path& path) {
   const fs::path file = fs::is_directory(path) ? decisions_file(path) : path;
@@ -46,14 +48,22 @@ std::vector<Json> read_decisions(const fs::path& path) {
     ++line;
     if (trim(text.substr(from, to - from)).empty()) continue;
     Json d = parse_json(std::string_view(text).substr(from, to - from), file.string(), line);
-    const auto is_text = [&](const char* field) { return d.is_object() && d.contains(field) && d[field].is_string(); };
-    const bool is_pair = is_text("a") && is_text("b"), is_edit = is_text("edited") && !trim(d["edited"].get<std::string>()).empty();
-    const bool is_whole = is_text("id") && is_text("prompt") && (is_edit || (is_pair && !d.contains("edited")));
+    const auto is_text = [&](const char* field) {
+      return d.is_object() && d.contains(field) && d[field].is_string();
+    };
+    const bool is_pair = is_text("a") && is_text("b"),
+               is_edit = is_text("edited") && !trim(d["edited"].get<std::string>()).empty();
+    const bool is_whole =
+        is_text("id") && is_text("prompt") && (is_edit || (is_pair && !d.contains("edited")));
     if (!is_whole || (d.contains("human") && !(d["human"].is_number() && d["human"] >= 0 && d["human"] <= 1)))
-      throw InputError(file.string(), line, "not a decision; accepted: id, prompt, a, b and human from 0 to 1, or id, prompt and edited, an answer of a person's own");
+      throw InputError(file.string(), line,
+                       "not a decision; accepted: id, prompt, a, b and human from 0 to 1, or id, prompt and "
+                       "edited, an answer of a person's own");
     const auto [it, is_new] = place.emplace(d["id"].get<std::string>(), decisions.size());
-    if (is_new) decisions.push_back(std::move(d));
-    else decisions[it->second] = std::move(d);
+    if (is_new)
+      decisions.push_back(std::move(d));
+    else
+      decisions[it->second] = std::move(d);
   }
   return decisions;
 }
@@ -88,7 +98,8 @@ People::People(const std::vector<Json>& decisions) {
   }
 }
 
-std::optional<double> People::on(const std::string& prompt, const std::string& a, const std::string& b) const {
+std::optional<double> People::on(const std::string& prompt, const std::string& a,
+                                 const std::string& b) const {
   const auto found = human_.find({prompt, std::min(a, b), std::max(a, b)});
   if (found == human_.end()) return std::nullopt;
   return a <= b ? found->second : 1 - found->second;

@@ -10,7 +10,8 @@ namespace fs = std::filesystem;
 namespace {
 
 std::string key_in(const fs::path& folder) {
-  const std::optional<Manifest> manifest = fs::exists(folder / "manifest.json") ? read_manifest(folder) : std::nullopt;
+  const std::optional<Manifest> manifest =
+      fs::exists(folder / "manifest.json") ? read_manifest(folder) : std::nullopt;
   return manifest ? manifest->key : "";
 }
 
@@ -31,13 +32,16 @@ std::vector<std::string> mixed_stages(const fs::path& run) {
   if (!fs::exists(run / "run.json")) return lines;
   const Json facts = read_sealed(run / "run.json");
   const Json stages = facts.value("stages", Json::object());
-  const Json constitution = facts.contains("constitution") && facts["constitution"].is_object() ? facts["constitution"].value("sha256", Json()) : Json();
+  const Json constitution = facts.contains("constitution") && facts["constitution"].is_object()
+                                ? facts["constitution"].value("sha256", Json())
+                                : Json();
   for (const auto& [folder, entry] : stages.items()) {
     if (!entry.is_object() || !entry.contains("ingredients") || !entry["ingredients"].is_object()) continue;
     if (key_in(run / folder).empty()) continue;
     const Json& ingredients = entry["ingredients"];
     const std::string where = (run / folder).string() + ": was made from another ";
-    if (ingredients.contains("constitution") && constitution.is_string() && ingredients["constitution"] != constitution)
+    if (ingredients.contains("constitution") && constitution.is_string() &&
+        ingredients["constitution"] != constitution)
       lines.push_back(where + "constitution than " + (run / "constitution.yaml").string());
     else if (const std::string input = other_input(run, ingredients); !input.empty())
       lines.push_back(where + input + " than this run holds now");

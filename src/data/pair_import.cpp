@@ -79,7 +79,8 @@ std::string prompt_text(const Json& record, const std::vector<Turn>& before) {
 // What the fields of a record of no known form remind of, and how it is converted.
 std::string unknown_form(const Json& record) {
   std::vector<std::string> found;
-  for (const auto& [name, value] : record.items()) found.push_back(name);
+  for (const auto& [name, value] : record.items())
+    found.push_back(name);
   if (record.contains("response_0") && record.contains("response_1"))
     return "the form of PKU-SafeRLHF (response_0, response_1), which has two verdicts; say which counts: "
            "jq -c '{prompt, a: .response_0, b: .response_1, human: (1 - .better_response_id)}'";
@@ -119,7 +120,9 @@ Rows rows_of(const std::filesystem::path& path) {
   return rows;
 }
 
-std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+std::string text_of(const Json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
 
 // What no two records may share: the id, with the model that answered.
 std::string name_of(const Json& record) {

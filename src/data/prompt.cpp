@@ -93,7 +93,8 @@ std::vector<std::string> tags_of(const Json& record) {
     const bool are_texts = list->is_array() && std::all_of(list->begin(), list->end(),
                                                            [](const Json& t) { return t.is_string(); });
     if (!are_texts) throw InputError("field \"tags\" must be a list of texts");
-    for (const Json& tag : *list) tags.push_back(tag.get<std::string>());
+    for (const Json& tag : *list)
+      tags.push_back(tag.get<std::string>());
   }
   if (const std::string tag = optional_text(record, "tag"); !tag.empty()) tags.push_back(tag);
   std::string kind;
@@ -118,7 +119,8 @@ std::vector<Turn> turns_asked(const Json& record) {
     turns = asked_turns({{"prompt", *chosen}});
   if (!turns.empty()) return turns;
   std::vector<std::string> found;
-  for (const auto& [name, value] : record.items()) found.push_back(name);
+  for (const auto& [name, value] : record.items())
+    found.push_back(name);
   throw InputError("no field \"prompt\" (found: " + name_list(found) +
                    "); accepted: prompt, messages or conversations; rename the one that holds the prompt");
 }
@@ -214,7 +216,8 @@ std::vector<Prompt> prompts_of(const Rows& rows, std::vector<std::string>* notes
   Reader reader(rows);
   reader.read();
   if (notes)
-    for (std::string& note : reader.notes()) notes->push_back(std::move(note));
+    for (std::string& note : reader.notes())
+      notes->push_back(std::move(note));
   return std::move(reader.prompts);
 }
 
@@ -233,7 +236,8 @@ std::vector<Prompt> read_prompts(const std::filesystem::path& path, std::vector<
 std::vector<Prompt> prompts_of(const std::vector<Json>& records, const std::string& file,
                                std::vector<std::string>* notes) {
   Rows rows{.file = file, .are_lines = false};
-  for (const Json& record : records) rows.rows.push_back({record, static_cast<long>(rows.rows.size()) + 1});
+  for (const Json& record : records)
+    rows.rows.push_back({record, static_cast<long>(rows.rows.size()) + 1});
   return prompts_of(rows, notes);
 }
 
@@ -242,7 +246,8 @@ void draw_splits(std::vector<Prompt>& prompts) {
   for (Prompt& p : prompts)
     if (p.split.empty()) drawn.push_back(&p);
   const auto place = [](const Prompt* p) { return std::stoul(sha256(p->id).substr(0, 4), nullptr, 16); };
-  for (Prompt* p : drawn) p->split = place(p) % 5 == 0 ? "held-out" : "train";
+  for (Prompt* p : drawn)
+    p->split = place(p) % 5 == 0 ? "held-out" : "train";
   for (const char* split : {"held-out", "train"}) {
     const bool has_some =
         std::any_of(prompts.begin(), prompts.end(), [&](const Prompt& p) { return p.split == split; });
@@ -259,7 +264,8 @@ Json to_json(const Prompt& p) {
   if (!p.split.empty()) j["split"] = p.split;
   if (!p.reference.empty()) j["reference"] = p.reference;
   auto& fields = j.get_ref<Json::object_t&>();
-  for (const auto& [key, value] : p.extra.items()) fields.emplace_back(key, value);
+  for (const auto& [key, value] : p.extra.items())
+    fields.emplace_back(key, value);
   return j;
 }
 

@@ -94,7 +94,8 @@ void add_object(Rows& rows, Json object) {
                          object.contains("a");
   if (is_record || object.size() != 1 || !is_list(object.begin().value()))
     return add_value(rows, std::move(object), 1);
-  for (Json& value : object.begin().value()) add_value(rows, std::move(value), 1);
+  for (Json& value : object.begin().value())
+    add_value(rows, std::move(value), 1);
 }
 
 bool is_json(std::string_view text) {
@@ -112,7 +113,8 @@ void read_json(Rows& rows, std::string_view text, const std::string& ending) {
   if (text.substr(begin).starts_with('[') && text.find_first_of("{\"", begin) != text.npos) {
     Json list = parse_json(text, rows.file);
     const std::vector<long> lines = lines_of_values(text);
-    for (std::size_t i = 0; i < list.size(); ++i) add_value(rows, std::move(list[i]), lines.at(i));
+    for (std::size_t i = 0; i < list.size(); ++i)
+      add_value(rows, std::move(list[i]), lines.at(i));
     return;
   }
   const std::size_t end = std::min(text.find('\n', begin), text.size());
@@ -172,7 +174,8 @@ Json cell_value(const std::string& column, const std::string& cell) {
 
 // The header's names; a column without one (the row numbers that pandas writes) is passed over.
 bool take_header(Rows& rows, const TableRow& header) {
-  for (const std::string& cell : header.cells) rows.columns.push_back(trim(cell));
+  for (const std::string& cell : header.cells)
+    rows.columns.push_back(trim(cell));
   for (const std::string& name : rows.columns) {
     const bool is_twice = !name.empty() && std::count(rows.columns.begin(), rows.columns.end(), name) > 1;
     std::string problem = header.problem;
@@ -228,7 +231,8 @@ void take_parquet(Rows& rows, const fs::path& path) {
   long number = 0;
   for (Json& record : read_parquet(path)) {
     if (rows.columns.empty())
-      for (const auto& [name, value] : record.items()) rows.columns.push_back(name);
+      for (const auto& [name, value] : record.items())
+        rows.columns.push_back(name);
     rows.rows.push_back({std::move(record), ++number});
   }
 }

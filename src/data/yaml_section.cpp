@@ -8,7 +8,8 @@
 
 namespace cai {
 
-YamlSection::YamlSection(const YAML::Node& node, std::string name, std::string file, std::vector<std::string>& problems)
+YamlSection::YamlSection(const YAML::Node& node, std::string name, std::string file,
+                         std::vector<std::string>& problems)
     : node_(node), name_(std::move(name)), file_(std::move(file)), problems_(problems) {
   std::set<std::string> seen;
   for (const auto& entry : node_) {
@@ -39,7 +40,8 @@ std::string YamlSection::checked(const YAML::Node& value, const std::string& key
   const std::string s = trim(value.Scalar());
   if (s.empty()) problem(value, "\"" + key + "\" is empty");
   if (s.size() > kLongestText) {
-    problem(value, "\"" + key + "\" has " + std::to_string(s.size()) + " bytes; accepted: at most " + std::to_string(kLongestText));
+    problem(value, "\"" + key + "\" has " + std::to_string(s.size()) + " bytes; accepted: at most " +
+                       std::to_string(kLongestText));
   }
   return s;
 }
@@ -82,15 +84,17 @@ double YamlSection::number(const std::string& key, double otherwise, double low,
   double x = 0;
   const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), x);
   if (error == std::errc() && end == s.data() + s.size() && x >= low && x <= high) return x;
-  problem(value, "\"" + key + "\": found " + in_quotes(s) + "; accepted: a number from " + std::to_string(static_cast<long>(low)) +
-                     " to " + std::to_string(static_cast<long>(high)));
+  problem(value, "\"" + key + "\": found " + in_quotes(s) + "; accepted: a number from " +
+                     std::to_string(static_cast<long>(low)) + " to " +
+                     std::to_string(static_cast<long>(high)));
   return otherwise;
 }
 
 bool YamlSection::flag(const std::string& key, bool otherwise) {
   const YAML::Node value = find(key);
   if (!value.IsDefined()) return otherwise;
-  if (value.IsScalar() && (value.Scalar() == "true" || value.Scalar() == "false")) return value.Scalar() == "true";
+  if (value.IsScalar() && (value.Scalar() == "true" || value.Scalar() == "false"))
+    return value.Scalar() == "true";
   problem(value, "\"" + key + "\": accepted: true or false");
   return otherwise;
 }
@@ -109,7 +113,8 @@ void YamlSection::maps(const std::string& key, const std::function<void(YamlSect
       problem(entry, "\"" + key + "\" entry " + std::to_string(index) + " must hold fields");
       continue;
     }
-    YamlSection one(entry, (name_.empty() ? "" : name_ + ", ") + key + " " + std::to_string(index), file_, problems_);
+    YamlSection one(entry, (name_.empty() ? "" : name_ + ", ") + key + " " + std::to_string(index), file_,
+                    problems_);
     read(one);
     one.finish();
   }
@@ -121,7 +126,8 @@ void YamlSection::finish() {
     const std::string key = entry.first.Scalar();
     if (key == "<<" || std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
     const std::string near = nearest(key, known_);
-    problem(entry.first, "unknown field " + in_quotes(key) + (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
+    problem(entry.first,
+            "unknown field " + in_quotes(key) + (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
   }
 }
 

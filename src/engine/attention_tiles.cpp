@@ -26,27 +26,37 @@ CAI_PAIRS inline float rough_weights_of(float* scores, std::int64_t total) {
   const std::int64_t whole = total / 16 * 16;
   const __m512 none = _mm512_set1_ps(-INFINITY);
   __m512 most = _mm512_mask_loadu_ps(none, rest, scores + whole), sum = _mm512_setzero_ps();
-  for (std::int64_t k = 0; k < whole; k += 16) most = _mm512_max_ps(most, _mm512_loadu_ps(scores + k));
+  for (std::int64_t k = 0; k < whole; k += 16)
+    most = _mm512_max_ps(most, _mm512_loadu_ps(scores + k));
   const __m512 power = _mm512_set1_ps(kPowers), shift = _mm512_set1_ps(-kPowers * _mm512_reduce_max_ps(most));
   for (std::int64_t k = 0; k < whole; k += 16) {
     const __m512 e = exp_of_power(_mm512_fmadd_ps(_mm512_loadu_ps(scores + k), power, shift));
     sum = _mm512_add_ps(sum, e);
     _mm512_storeu_ps(scores + k, e);
   }
-  const __m512 e = _mm512_maskz_mov_ps(rest, exp_of_power(_mm512_fmadd_ps(_mm512_maskz_loadu_ps(rest, scores + whole), power, shift)));
+  const __m512 e = _mm512_maskz_mov_ps(
+      rest, exp_of_power(_mm512_fmadd_ps(_mm512_maskz_loadu_ps(rest, scores + whole), power, shift)));
   _mm512_mask_storeu_ps(scores + whole, rest, e);
   return 1.0f / _mm512_reduce_add_ps(_mm512_add_ps(sum, e));
 }
 
-// As attend_floats, of pairs in tiles: up to kTileRows heads of rows, `width` a multiple of 64. A tile's products are summed before they are added, so where
-// tiles of values begin matters: always at a multiple of kSplit.
+// As attend_floats, of pairs in tiles: up to kTileRows heads of rows, `width` a multiple of 64. A tile's
+// products are summed before they are added, so where tiles of values begin matters: always at a multiple of
+// kSplit.
 template <class Out>
-CAI_PAIRS void attend_tiles(const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, std::int64_t total, float* scores, const Out& out) {
+CAI_PAIRS void attend_tiles(const Queries& queries, std::span<const AttentionBlock> blocks,
+                            std::int64_t width, float scale, std::int64_t total, float* scores,
+                            const Out& out) {
   const std::int64_t half = width / 2, lane_size = kKeyLane * half, count = queries.rows * queries.heads;
-  const auto unseen = [&](std::int64_t q) { return queries.rows - 1 - q / queries.heads; };  // positions at the end
-  const auto seen = [&](const AttentionBlock& block, std::int64_t q) { return block.count - (&block == &blocks.back() ? unseen(q) : 0); };
+  const auto unseen = [&](std::int64_t q) {
+    return queries.rows - 1 - q / queries.heads;
+  };  // positions at the end
+  const auto seen = [&](const AttentionBlock& block, std::int64_t q) {
+    return block.count - (&block == &blocks.back() ? unseen(q) : 0);
+  };
   alignas(64) Pair query[kTileRows * kWidestPairs / 2];
-  for (std::int64_t r = 0; r < queries.rows; ++r) to_pairs(queries.first + r * queries.stride, queries.heads * width, query + r * queries.heads * half);
+  for (std::int64_t r = 0; r < queries.rows; ++r)
+    to_pairs(queries.first + r * queries.stride, queries.heads * width, query + r * queries.heads * half);
   const TileRegisters registers(count);
   alignas(64) float sums[4][kTileRows * kKeyLane];
   std::int64_t first = 0;
@@ -87,22 +97,29 @@ CAI_PAIRS void attend_tiles(const Queries& queries, std::span<const AttentionBlo
   }
 
   // The weights as pairs of positions, [count, pairs] a block, zeros around them.
-  struct Values { const Pair* first; const Pair* weights; std::int64_t pairs; };
+  struct Values {
+    const Pair* first;
+    const Pair* weights;
+    std::int64_t pairs;
+  };
   Values values[2];
   thread_local std::vector<float> room;  // pairs, which may lie where floats were
   const std::int64_t needed = count * (total + 2 * kSplit * static_cast<std::int64_t>(blocks.size())) / 2;
   if (static_cast<std::int64_t>(room.size()) < needed) room.resize(static_cast<std::size_t>(needed));
   Pair* to = reinterpret_cast<Pair*>(room.data());
   float inverse[kTileRows];
-  for (std::int64_t q = 0; q < count; ++q) inverse[q] = rough_weights_of(scores + q * total, total - unseen(q));
+  for (std::int64_t q = 0; q < count; ++q)
+    inverse[q] = rough_weights_of(scores + q * total, total - unseen(q));
   first = 0;
   for (std::size_t b = 0; b < blocks.size(); ++b) {
     const AttentionBlock& block = blocks[b];
-    const std::int64_t begin = block.first / kSplit * kSplit, before = block.first - begin, pairs = (before + block.count + kSplit - 1) / kSplit * kTilePairs;
+    const std::int64_t begin = block.first / kSplit * kSplit, before = block.first - begin,
+                       pairs = (before + block.count + kSplit - 1) / kSplit * kTilePairs;
     values[b] = {reinterpret_cast<const Pair*>(block.values) + begin / 2 * width, to, pairs};
     for (std::int64_t q = 0; q < count; ++q, to += pairs) {
       std::fill_n(to, before / 2, 0u);
-      const std::int64_t made = before / 2 + pair_weights(scores + q * total + first, block.first, seen(block, q), to + before / 2);
+      const std::int64_t made =
+          before / 2 + pair_weights(scores + q * total + first, block.first, seen(block, q), to + before / 2);
       std::fill(to + made, to + pairs, 0u);
     }
     first += block.count;
@@ -128,7 +145,8 @@ CAI_PAIRS void attend_tiles(const Queries& queries, std::span<const AttentionBlo
     TileRegisters::store<3>(sums[3], 16);
     for (std::int64_t q = 0; q < count; ++q)
       for (std::int64_t l = 0; l < 4; l += 2) {
-        const WideLanes low = load_lanes<WideLanes>(sums[l] + q * 16) * inverse[q], high = load_lanes<WideLanes>(sums[l + 1] + q * 16) * inverse[q];
+        const WideLanes low = load_lanes<WideLanes>(sums[l] + q * 16) * inverse[q],
+                        high = load_lanes<WideLanes>(sums[l + 1] + q * 16) * inverse[q];
         out(q / queries.heads, q % queries.heads * width + i + l * 16, low, high);
       }
   }
@@ -147,31 +165,43 @@ struct ToInputs {
   Inputs& to;
   std::int64_t row, column;
   CAI_PAIRS void operator()(std::int64_t r, std::int64_t at, WideLanes low, WideLanes high) const {
-    _mm512_store_si512(to.words(row + r, column + at), (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low));
+    _mm512_store_si512(to.words(row + r, column + at),
+                       (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low));
   }
 };
 
 // In tiles: all heads of all rows at once if there are so few, else a row's by kTileRows.
 template <class Out>
-void attend_in_tiles(const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, const Out& to) {
-  if (queries.rows * queries.heads <= kTileRows) return attend_tiles(queries, blocks, width, scale, positions_in(blocks), scores, to(0, 0));
+void attend_in_tiles(const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width,
+                     float scale, float* scores, const Out& to) {
+  if (queries.rows * queries.heads <= kTileRows)
+    return attend_tiles(queries, blocks, width, scale, positions_in(blocks), scores, to(0, 0));
   each_row(queries, blocks, [&](std::int64_t r, std::span<const AttentionBlock> seen) {
     const float* const row = queries.first + r * queries.stride;
     for (std::int64_t h = 0; h < queries.heads; h += kTileRows)
-      attend_tiles({row + h * width, 1, std::min(kTileRows, queries.heads - h), 0}, seen, width, scale, positions_in(seen), scores, to(r, h * width));
+      attend_tiles({row + h * width, 1, std::min(kTileRows, queries.heads - h), 0}, seen, width, scale,
+                   positions_in(seen), scores, to(r, h * width));
   });
 }
 
 }  // namespace
 
-bool attends_in_tiles(Cached kind, std::int64_t width) { return kind == Cached::kBfloat16 && width % 64 == 0 && has_amx(); }
-
-void attend_in_tiles(const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, float* out, std::int64_t out_stride) {
-  attend_in_tiles(queries, blocks, width, scale, scores, [&](std::int64_t r, std::int64_t column) { return ToFloats{out + r * out_stride + column, out_stride}; });
+bool attends_in_tiles(Cached kind, std::int64_t width) {
+  return kind == Cached::kBfloat16 && width % 64 == 0 && has_amx();
 }
 
-void attend_in_tiles(const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width, float scale, float* scores, Inputs& out, std::int64_t row, std::int64_t column) {
-  attend_in_tiles(queries, blocks, width, scale, scores, [&](std::int64_t r, std::int64_t c) { return ToInputs{out, row + r, column + c}; });
+void attend_in_tiles(const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width,
+                     float scale, float* scores, float* out, std::int64_t out_stride) {
+  attend_in_tiles(queries, blocks, width, scale, scores, [&](std::int64_t r, std::int64_t column) {
+    return ToFloats{out + r * out_stride + column, out_stride};
+  });
+}
+
+void attend_in_tiles(const Queries& queries, std::span<const AttentionBlock> blocks, std::int64_t width,
+                     float scale, float* scores, Inputs& out, std::int64_t row, std::int64_t column) {
+  attend_in_tiles(queries, blocks, width, scale, scores, [&](std::int64_t r, std::int64_t c) {
+    return ToInputs{out, row + r, column + c};
+  });
 }
 
 }  // namespace cai

@@ -24,7 +24,8 @@ struct Reading {
 template <class Requested>
 std::vector<int> shared_lengths_of(std::span<const Requested> requests) {
   std::vector<std::span<const int>> prompts;
-  for (const Requested& request : requests) prompts.emplace_back(request.prompt);
+  for (const Requested& request : requests)
+    prompts.emplace_back(request.prompt);
   return shared_lengths(prompts);
 }
 
@@ -33,23 +34,37 @@ std::vector<int> shared_lengths_of(std::span<const Requested> requests) {
 Precision engine_precision(const std::string& dtype) {
   if (dtype == "float32") return Precision::kFloat32;
   if (dtype == "bfloat16") return Precision::kBfloat16;
-  if (dtype == "int8" && !has_int8_products()) throw InputError("engine.dtype: int8 needs a CPU with AVX512-VNNI; accepted here: auto, float32, bfloat16");
+  if (dtype == "int8" && !has_int8_products())
+    throw InputError(
+        "engine.dtype: int8 needs a CPU with AVX512-VNNI; accepted here: auto, float32, bfloat16");
   if (dtype == "int8") return Precision::kInt8;
-  if (dtype != "auto") throw InputError("engine.dtype: " + dtype + "; accepted: auto, float32, bfloat16, int8");
+  if (dtype != "auto")
+    throw InputError("engine.dtype: " + dtype + "; accepted: auto, float32, bfloat16, int8");
   return Precision::kAuto;
 }
 
-bool trains_in_bfloat16(const std::string& dtype) { return dtype == "bfloat16" || (dtype != "float32" && has_bfloat16_products()); }
+bool trains_in_bfloat16(const std::string& dtype) {
+  return dtype == "bfloat16" || (dtype != "float32" && has_bfloat16_products());
+}
 
 std::string engine_arithmetic(const std::string& dtype) {
   const auto named = [](Precision p) {
-    const char* name = p == Precision::kFloat32 ? "float32" : p == Precision::kInt8 ? "int8" : has_bfloat16_products() ? "bfloat16" : "bfloat16 weights, float32 products";
+    const char* name = p == Precision::kFloat32  ? "float32"
+                       : p == Precision::kInt8   ? "int8"
+                       : has_bfloat16_products() ? "bfloat16"
+                                                 : "bfloat16 weights, float32 products";
     return std::string(name) + " (" + kernel_name(p) + ")";
   };
-  const Precision precision = engine_precision(dtype), otherwise = has_bfloat16_products() ? Precision::kBfloat16 : Precision::kFloat32;
-  const std::string products = precision != Precision::kAuto ? named(precision) : prefers_int8() ? named(Precision::kInt8) + " where it keeps the weights, else " + named(otherwise) : named(otherwise);
-  const char* const attention = precision != Precision::kFloat32 && has_bfloat16_products() ? "bfloat16" : "float32";
-  return products + "; attention in " + attention + "; training in " + (trains_in_bfloat16(dtype) ? "bfloat16" : "float32");
+  const Precision precision = engine_precision(dtype),
+                  otherwise = has_bfloat16_products() ? Precision::kBfloat16 : Precision::kFloat32;
+  const std::string products =
+      precision != Precision::kAuto ? named(precision)
+      : prefers_int8() ? named(Precision::kInt8) + " where it keeps the weights, else " + named(otherwise)
+                       : named(otherwise);
+  const char* const attention =
+      precision != Precision::kFloat32 && has_bfloat16_products() ? "bfloat16" : "float32";
+  return products + "; attention in " + attention + "; training in " +
+         (trains_in_bfloat16(dtype) ? "bfloat16" : "float32");
 }
 
 struct Engine::Impl {
@@ -62,20 +77,24 @@ struct Engine::Impl {
 
   void check_token(int token) const;
   std::shared_ptr<Prefix> shared_prefix(const std::vector<int>& prompt, int length);
-  std::unique_ptr<Sequence> start(std::size_t index, const std::vector<int>& prompt, int shared, std::int64_t more);
+  std::unique_ptr<Sequence> start(std::size_t index, const std::vector<int>& prompt, int shared,
+                                  std::int64_t more);
   template <class List, class Visit>
-  void read(std::span<const int> shared, const List& list, const Visit& visit, const std::function<void(std::size_t)>& progress);
+  void read(std::span<const int> shared, const List& list, const Visit& visit,
+            const std::function<void(std::size_t)>& progress);
 };
 
 void Engine::Impl::check_token(int token) const {
-  if (token < 0 || token >= model.config().vocabulary) throw Bug("token " + std::to_string(token) + " outside the vocabulary");
+  if (token < 0 || token >= model.config().vocabulary)
+    throw Bug("token " + std::to_string(token) + " outside the vocabulary");
 }
 
 // The cached prefix, computed now when it is new. They stay for the calls to come.
 std::shared_ptr<Prefix> Engine::Impl::shared_prefix(const std::vector<int>& prompt, int length) {
   const std::int64_t n = length;
   for (auto it = prefixes.begin(); it != prefixes.end(); ++it) {
-    if (static_cast<std::int64_t>((*it)->tokens.size()) == n && std::equal((*it)->tokens.begin(), (*it)->tokens.end(), prompt.begin())) {
+    if (static_cast<std::int64_t>((*it)->tokens.size()) == n &&
+        std::equal((*it)->tokens.begin(), (*it)->tokens.end(), prompt.begin())) {
       prefixes.splice(prefixes.begin(), prefixes, it);
       counts.shared_tokens += n;
       return prefixes.front();
@@ -86,7 +105,8 @@ std::shared_ptr<Prefix> Engine::Impl::shared_prefix(const std::vector<int>& prom
   s.cache.emplace(model.config(), model.cached(), n);
   while (s.computed < n) {
     std::vector<Row> rows;
-    for (; s.computed < n && static_cast<std::int64_t>(rows.size()) < kMaxRows; ++s.computed) rows.push_back({&s, s.computed});
+    for (; s.computed < n && static_cast<std::int64_t>(rows.size()) < kMaxRows; ++s.computed)
+      rows.push_back({&s, s.computed});
     model.forward(rows, {});
     if (stop_requested()) throw Stopped();
   }
@@ -97,9 +117,11 @@ std::shared_ptr<Prefix> Engine::Impl::shared_prefix(const std::vector<int>& prom
 }
 
 // `more`: positions to leave room for behind the prompt.
-std::unique_ptr<Sequence> Engine::Impl::start(std::size_t index, const std::vector<int>& prompt, int shared, std::int64_t more) {
+std::unique_ptr<Sequence> Engine::Impl::start(std::size_t index, const std::vector<int>& prompt, int shared,
+                                              std::int64_t more) {
   if (prompt.empty()) throw Bug("a request with an empty prompt");
-  for (int token : prompt) check_token(token);
+  for (int token : prompt)
+    check_token(token);
   auto s = std::make_unique<Sequence>();
   s->index = index;
   s->tokens = prompt;
@@ -113,9 +135,15 @@ std::unique_ptr<Sequence> Engine::Impl::start(std::size_t index, const std::vect
   return s;
 }
 
-Engine::Engine(const Llama& model, EngineOptions options) : impl_(std::make_unique<Impl>(std::move(options))) { impl_->model.load(model); }
+Engine::Engine(const Llama& model, EngineOptions options)
+    : impl_(std::make_unique<Impl>(std::move(options))) {
+  impl_->model.load(model);
+}
 
-Engine::Engine(LlamaReader reader, EngineOptions options) : impl_(std::make_unique<Impl>(std::move(options))) { impl_->model.load(std::move(reader)); }
+Engine::Engine(LlamaReader reader, EngineOptions options)
+    : impl_(std::make_unique<Impl>(std::move(options))) {
+  impl_->model.load(std::move(reader));
+}
 
 Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
@@ -125,13 +153,20 @@ void Engine::refresh(const Llama& model, std::int64_t unchanged) {
   impl_->model.refresh(model, unchanged);
 }
 
-Engine::Counts Engine::counts() const { return impl_->counts; }
+Engine::Counts Engine::counts() const {
+  return impl_->counts;
+}
 
-std::int64_t Engine::context() const { return impl_->model.config().context; }
+std::int64_t Engine::context() const {
+  return impl_->model.config().context;
+}
 
-std::string Engine::arithmetic() const { return engine_arithmetic(impl_->options.dtype); }
+std::string Engine::arithmetic() const {
+  return engine_arithmetic(impl_->options.dtype);
+}
 
-void Engine::generate(std::span<const Request> requests, const std::function<void(std::size_t, Completion)>& done) {
+void Engine::generate(std::span<const Request> requests,
+                      const std::function<void(std::size_t, Completion)>& done) {
   struct Running {
     std::unique_ptr<Sequence> sequence;
     Random random;
@@ -151,7 +186,8 @@ void Engine::generate(std::span<const Request> requests, const std::function<voi
         continue;
       }
       Running one;
-      one.sequence = m.start(next, request.prompt, shared[next], std::min<std::int64_t>(request.max_new_tokens, room));
+      one.sequence =
+          m.start(next, request.prompt, shared[next], std::min<std::int64_t>(request.max_new_tokens, room));
       one.random = request.random;
       m.counts.prompt_tokens += one.sequence->prompt - one.sequence->computed;
       running.push_back(std::move(one));
@@ -161,20 +197,22 @@ void Engine::generate(std::span<const Request> requests, const std::function<voi
 
     // Sequences that decode come first, one row each; prompts fill the rest of the pass.
     std::vector<Row> rows;
-    std::vector<std::int64_t> sampled;       // rows whose logits are wanted
-    std::vector<std::size_t> sampled_of;     // and the running sequence of each
+    std::vector<std::int64_t> sampled;    // rows whose logits are wanted
+    std::vector<std::size_t> sampled_of;  // and the running sequence of each
     for (int decoding = 1; decoding >= 0; --decoding) {
       for (std::size_t i = 0; i < running.size(); ++i) {
         Sequence& s = *running[i].sequence;
         const std::int64_t length = static_cast<std::int64_t>(s.tokens.size());
         if ((length > s.prompt) != (decoding == 1)) continue;
         for (; s.computed < length && static_cast<std::int64_t>(rows.size()) < kMaxRows; ++s.computed) {
-          if (s.computed == length - 1) sampled.push_back(static_cast<std::int64_t>(rows.size())), sampled_of.push_back(i);
+          if (s.computed == length - 1)
+            sampled.push_back(static_cast<std::int64_t>(rows.size())), sampled_of.push_back(i);
           rows.push_back({&s, s.computed});
         }
       }
     }
-    const std::int64_t count = static_cast<std::int64_t>(sampled.size()), vocabulary = m.model.config().vocabulary;
+    const std::int64_t count = static_cast<std::int64_t>(sampled.size()),
+                       vocabulary = m.model.config().vocabulary;
     m.model.forward(rows, sampled);
     const float* const logits = m.model.head_logits(0, count);
     std::vector<Sampled> drawn(sampled.size());
@@ -183,8 +221,8 @@ void Engine::generate(std::span<const Request> requests, const std::function<voi
       Running& one = running[sampled_of[static_cast<std::size_t>(i)]];
       const Request& request = requests[one.sequence->index];
       drawn[static_cast<std::size_t>(i)] =
-          sample(std::span<const float>(logits + i * vocabulary, static_cast<std::size_t>(vocabulary)), request.temperature,
-                 request.top_p, one.random);
+          sample(std::span<const float>(logits + i * vocabulary, static_cast<std::size_t>(vocabulary)),
+                 request.temperature, request.top_p, one.random);
     }
     std::vector<std::size_t> finished;
     for (std::size_t i = 0; i < drawn.size(); ++i) {
@@ -194,24 +232,31 @@ void Engine::generate(std::span<const Request> requests, const std::function<voi
       one.completion.log_probabilities.push_back(drawn[i].log_probability);
       one.sequence->tokens.push_back(drawn[i].token);
       ++m.counts.generated_tokens;
-      const bool stopped = std::find(request.stops.begin(), request.stops.end(), drawn[i].token) != request.stops.end();
+      const bool stopped =
+          std::find(request.stops.begin(), request.stops.end(), drawn[i].token) != request.stops.end();
       const bool full = static_cast<std::int64_t>(one.sequence->tokens.size()) >= m.model.config().context;
-      if (!stopped && !full && static_cast<int>(one.completion.tokens.size()) < request.max_new_tokens) continue;
+      if (!stopped && !full && static_cast<int>(one.completion.tokens.size()) < request.max_new_tokens)
+        continue;
       one.completion.finish = stopped ? Finish::kStop
-                              : static_cast<int>(one.completion.tokens.size()) >= request.max_new_tokens ? Finish::kLength
-                                                                                                         : Finish::kContext;
+                              : static_cast<int>(one.completion.tokens.size()) >= request.max_new_tokens
+                                  ? Finish::kLength
+                                  : Finish::kContext;
       finished.push_back(sampled_of[i]);
     }
     std::sort(finished.begin(), finished.end());
-    for (std::size_t i : finished) done(running[i].sequence->index, std::move(running[i].completion));
-    for (auto it = finished.rbegin(); it != finished.rend(); ++it) running.erase(running.begin() + static_cast<std::ptrdiff_t>(*it));
+    for (std::size_t i : finished)
+      done(running[i].sequence->index, std::move(running[i].completion));
+    for (auto it = finished.rbegin(); it != finished.rend(); ++it)
+      running.erase(running.begin() + static_cast<std::ptrdiff_t>(*it));
   }
 }
 
-// Reads a token list for each of `shared`, its tokens of a shared prefix, in passes that are always full, and shows the logits of each position from `first_wanted` on.
-// list(index) gives what to read; visit(index, position, logits) is called from several threads, once a position.
+// Reads a token list for each of `shared`, its tokens of a shared prefix, in passes that are always full, and
+// shows the logits of each position from `first_wanted` on. list(index) gives what to read; visit(index,
+// position, logits) is called from several threads, once a position.
 template <class List, class Visit>
-void Engine::Impl::read(std::span<const int> shared, const List& list, const Visit& visit, const std::function<void(std::size_t)>& progress) {
+void Engine::Impl::read(std::span<const int> shared, const List& list, const Visit& visit,
+                        const std::function<void(std::size_t)>& progress) {
   constexpr std::size_t kHeadRows = 64;  // bounds the memory of the logits
   std::unique_ptr<Sequence> open;        // begun in an earlier pass
   const std::size_t count = shared.size();
@@ -225,7 +270,8 @@ void Engine::Impl::read(std::span<const int> shared, const List& list, const Vis
       if (!open) {
         const Reading reading = list(next);
         if (static_cast<std::int64_t>(reading.tokens.size()) > model.config().context)
-          throw InputError("a text of " + std::to_string(reading.tokens.size()) + " tokens exceeds the model's context of " +
+          throw InputError("a text of " + std::to_string(reading.tokens.size()) +
+                           " tokens exceeds the model's context of " +
                            std::to_string(model.config().context));
         open = start(next, reading.tokens, shared[next], 0);
         ++next;
@@ -241,12 +287,15 @@ void Engine::Impl::read(std::span<const int> shared, const List& list, const Vis
     }
     model.forward(rows, wanted);
     for (std::size_t first = 0; first < wanted.size(); first += kHeadRows) {
-      const std::span<const std::int64_t> part(wanted.data() + first, std::min(kHeadRows, wanted.size() - first));
-      const float* const logits = model.head_logits(static_cast<std::int64_t>(first), static_cast<std::int64_t>(part.size()));
+      const std::span<const std::int64_t> part(wanted.data() + first,
+                                               std::min(kHeadRows, wanted.size() - first));
+      const float* const logits =
+          model.head_logits(static_cast<std::int64_t>(first), static_cast<std::int64_t>(part.size()));
 #pragma omp parallel for schedule(dynamic, 1)
       for (std::size_t i = 0; i < part.size(); ++i) {
         const Row& row = rows[static_cast<std::size_t>(part[i])];
-        visit(row.sequence->index, row.position, logits + static_cast<std::int64_t>(i) * model.config().vocabulary);
+        visit(row.sequence->index, row.position,
+              logits + static_cast<std::int64_t>(i) * model.config().vocabulary);
       }
     }
     finished += complete.size();
@@ -254,13 +303,16 @@ void Engine::Impl::read(std::span<const int> shared, const List& list, const Vis
   }
 }
 
-std::vector<std::vector<float>> Engine::score(std::span<const ScoreRequest> requests, const std::function<void(std::size_t)>& progress) {
+std::vector<std::vector<float>> Engine::score(std::span<const ScoreRequest> requests,
+                                              const std::function<void(std::size_t)>& progress) {
   Impl& m = *impl_;
   std::vector<std::vector<float>> results(requests.size());
   const auto list = [&](std::size_t i) {
     const ScoreRequest& request = requests[i];
-    if (request.continuation.empty() || request.prompt.empty()) throw Bug("a score request without a prompt or a continuation");
-    for (int token : request.continuation) m.check_token(token);
+    if (request.continuation.empty() || request.prompt.empty())
+      throw Bug("a score request without a prompt or a continuation");
+    for (int token : request.continuation)
+      m.check_token(token);
     results[i].resize(request.continuation.size());
     Reading reading{request.prompt, static_cast<std::int64_t>(request.prompt.size()) - 1};
     reading.tokens.insert(reading.tokens.end(), request.continuation.begin(), request.continuation.end() - 1);
@@ -268,23 +320,27 @@ std::vector<std::vector<float>> Engine::score(std::span<const ScoreRequest> requ
   };
   const auto visit = [&](std::size_t i, std::int64_t position, const float* logits) {
     const std::size_t at = static_cast<std::size_t>(position) + 1 - requests[i].prompt.size();
-    results[i][at] = static_cast<float>(logits[requests[i].continuation[at]] - log_sum_exp(logits, m.model.config().vocabulary));
+    results[i][at] = static_cast<float>(logits[requests[i].continuation[at]] -
+                                        log_sum_exp(logits, m.model.config().vocabulary));
   };
   m.read(shared_lengths_of(requests), list, visit, progress);
   return results;
 }
 
-std::vector<std::vector<float>> Engine::choose(std::span<const ChoiceRequest> requests, const std::function<void(std::size_t)>& progress) {
+std::vector<std::vector<float>> Engine::choose(std::span<const ChoiceRequest> requests,
+                                               const std::function<void(std::size_t)>& progress) {
   Impl& m = *impl_;
   std::vector<std::vector<float>> results(requests.size());
   const auto list = [&](std::size_t i) {
     if (requests[i].prompt.empty()) throw Bug("a choice request without a prompt");
-    for (int token : requests[i].options) m.check_token(token);
+    for (int token : requests[i].options)
+      m.check_token(token);
     return Reading{requests[i].prompt, static_cast<std::int64_t>(requests[i].prompt.size()) - 1};
   };
   const auto visit = [&](std::size_t i, std::int64_t, const float* logits) {
     const double total = log_sum_exp(logits, m.model.config().vocabulary);
-    for (int option : requests[i].options) results[i].push_back(static_cast<float>(logits[option] - total));
+    for (int option : requests[i].options)
+      results[i].push_back(static_cast<float>(logits[option] - total));
   };
   m.read(shared_lengths_of(requests), list, visit, progress);
   return results;

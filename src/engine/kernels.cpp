@@ -14,19 +14,20 @@
 
 #define CAI_PAIRS __attribute__((target("avx512f,avx512bf16")))
 
-// Functions on eight lanes, compiled for AVX2 and for any x86-64, chosen at load time. No fused multiply-add here (the build
-// forbids contraction), so both give the same bits.
+// Functions on eight lanes, compiled for AVX2 and for any x86-64, chosen at load time. No fused multiply-add
+// here (the build forbids contraction), so both give the same bits.
 #define CAI_LANES __attribute__((target_clones("avx2", "default")))
 
 namespace cai {
 namespace {
 
-[[gnu::always_inline]] inline float sum_lanes(Lanes v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
+[[gnu::always_inline]] inline float sum_lanes(Lanes v) {
+  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
 
 }  // namespace
 
-CAI_LANES void rms_norm(const float* x, const float* weight, std::int64_t width, double epsilon,
-                                                               float* y) {
+CAI_LANES void rms_norm(const float* x, const float* weight, std::int64_t width, double epsilon, float* y) {
   Lanes squares = {};
   std::int64_t i = 0;
   for (; i + 8 <= width; i += 8) {
@@ -34,16 +35,19 @@ CAI_LANES void rms_norm(const float* x, const float* weight, std::int64_t width,
     squares += v * v;
   }
   float sum = sum_lanes(squares);
-  for (; i < width; ++i) sum += x[i] * x[i];
+  for (; i < width; ++i)
+    sum += x[i] * x[i];
   const float scale = 1.0f / std::sqrt(sum / static_cast<float>(width) + static_cast<float>(epsilon));
-  for (i = 0; i < width; ++i) y[i] = x[i] * scale * weight[i];
+  for (i = 0; i < width; ++i)
+    y[i] = x[i] * scale * weight[i];
 }
 
 namespace {
 
 // What is left at the end is filled up, so each element meets the same operations wherever it stands.
 template <class V>
-[[gnu::always_inline]] inline void exp_all(const float* x, std::int64_t n, float shift, float scale, float* y) {
+[[gnu::always_inline]] inline void exp_all(const float* x, std::int64_t n, float shift, float scale,
+                                           float* y) {
   constexpr std::int64_t kLanes = sizeof(V) / sizeof(float);
   V v;
   std::int64_t i = 0;
@@ -61,22 +65,30 @@ template <class V>
 }
 
 // Not one of the clones: sixteen lanes would be taken apart by those without AVX-512.
-__attribute__((target("avx512f"), noinline)) void exp_wide(const float* x, std::int64_t n, float shift, float scale, float* y) { exp_all<WideLanes>(x, n, shift, scale, y); }
+__attribute__((target("avx512f"), noinline)) void exp_wide(const float* x, std::int64_t n, float shift,
+                                                           float scale, float* y) {
+  exp_all<WideLanes>(x, n, shift, scale, y);
+}
 
-CAI_LANES void exp_narrow(const float* x, std::int64_t n, float shift, float scale, float* y) { exp_all<Lanes>(x, n, shift, scale, y); }
+CAI_LANES void exp_narrow(const float* x, std::int64_t n, float shift, float scale, float* y) {
+  exp_all<Lanes>(x, n, shift, scale, y);
+}
 
 }  // namespace
 
 void exp_shifted(const float* x, std::int64_t n, float shift, float scale, float* y) {
   static const bool is_wide = __builtin_cpu_supports("avx512f");
-  if (is_wide) exp_wide(x, n, shift, scale, y);
-  else exp_narrow(x, n, shift, scale, y);
+  if (is_wide)
+    exp_wide(x, n, shift, scale, y);
+  else
+    exp_narrow(x, n, shift, scale, y);
 }
 
 namespace {
 
 template <class V>
-[[gnu::always_inline]] inline void silu_all(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride) {
+[[gnu::always_inline]] inline void silu_all(const float* x, std::int64_t rows, std::int64_t columns, float* y,
+                                            std::int64_t stride) {
   constexpr std::int64_t kLanes = sizeof(V) / sizeof(float);
   for (std::int64_t r = 0; r < rows; ++r, x += 2 * kGated, y += stride)
     for (std::int64_t i = 0; i < columns; i += kLanes) {
@@ -88,9 +100,16 @@ template <class V>
     }
 }
 
-__attribute__((target("avx512f"), noinline)) void silu_wide(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride) { silu_all<WideLanes>(x, rows, columns, y, stride); }
+__attribute__((target("avx512f"), noinline)) void silu_wide(const float* x, std::int64_t rows,
+                                                            std::int64_t columns, float* y,
+                                                            std::int64_t stride) {
+  silu_all<WideLanes>(x, rows, columns, y, stride);
+}
 
-CAI_LANES void silu_narrow(const float* x, std::int64_t rows, std::int64_t columns, float* y, std::int64_t stride) { silu_all<Lanes>(x, rows, columns, y, stride); }
+CAI_LANES void silu_narrow(const float* x, std::int64_t rows, std::int64_t columns, float* y,
+                           std::int64_t stride) {
+  silu_all<Lanes>(x, rows, columns, y, stride);
+}
 
 }  // namespace
 
@@ -99,12 +118,15 @@ void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, floa
   best(x, rows, columns, y, stride);
 }
 
-CAI_PAIRS void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, Inputs& y, std::int64_t row, std::int64_t column) {
+CAI_PAIRS void silu_multiply(const float* x, std::int64_t rows, std::int64_t columns, Inputs& y,
+                             std::int64_t row, std::int64_t column) {
   const __mmask16 kept = static_cast<__mmask16>((1u << columns) - 1);
   for (std::int64_t r = 0; r < rows; ++r, x += 2 * kGated) {
     const __m512 gate = _mm512_loadu_ps(x), e = exp_of_power(_mm512_mul_ps(gate, _mm512_set1_ps(-kPowers)));
-    const __m512 product = _mm512_mul_ps(_mm512_div_ps(gate, _mm512_add_ps(_mm512_set1_ps(1), e)), _mm512_loadu_ps(x + kGated));
-    _mm256_store_si256(reinterpret_cast<__m256i*>(y.words(row + r, column)), (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_mov_ps(kept, product)));
+    const __m512 product =
+        _mm512_mul_ps(_mm512_div_ps(gate, _mm512_add_ps(_mm512_set1_ps(1), e)), _mm512_loadu_ps(x + kGated));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(y.words(row + r, column)),
+                       (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_mov_ps(kept, product)));
   }
 }
 
@@ -115,7 +137,8 @@ void gelu_multiply(const float* gate, const float* up, std::int64_t n, float* y)
   }
 }
 
-CAI_LANES void take_sums(const float* x, std::int64_t rows, std::int64_t columns, const float* bias, bool adds, float* y, std::int64_t stride) {
+CAI_LANES void take_sums(const float* x, std::int64_t rows, std::int64_t columns, const float* bias,
+                         bool adds, float* y, std::int64_t stride) {
   for (std::int64_t r = 0; r < rows; ++r, x += 2 * kGated, y += stride) {
     std::int64_t i = 0;
     for (; i + 8 <= columns; i += 8) {
@@ -138,8 +161,10 @@ CAI_LANES float largest(const float* x, std::int64_t n) {
     most = v > most ? v : most;
   }
   float highest = -INFINITY;
-  for (int lane = 0; lane < 8; ++lane) highest = std::max(highest, most[lane]);
-  for (; k < n; ++k) highest = std::max(highest, x[k]);
+  for (int lane = 0; lane < 8; ++lane)
+    highest = std::max(highest, most[lane]);
+  for (; k < n; ++k)
+    highest = std::max(highest, x[k]);
   return highest;
 }
 
@@ -147,9 +172,11 @@ CAI_LANES float exp_sum(const float* x, std::int64_t n, float shift, float scale
   exp_shifted(x, n, shift, scale, y);
   Lanes lanes = {};
   std::int64_t k = 0;
-  for (; k + 8 <= n; k += 8) lanes += load_lanes<Lanes>(y + k);
+  for (; k + 8 <= n; k += 8)
+    lanes += load_lanes<Lanes>(y + k);
   float sum = sum_lanes(lanes);
-  for (; k < n; ++k) sum += y[k];
+  for (; k < n; ++k)
+    sum += y[k];
   return sum;
 }
 
@@ -157,7 +184,8 @@ double log_sum_exp(const float* x, std::int64_t n) {
   const float highest = largest(x, n);
   double sum = 0;
   float part[kSumBlock];
-  for (std::int64_t i = 0; i < n; i += kSumBlock) sum += exp_sum(x + i, std::min(kSumBlock, n - i), highest, 1.0f, part);
+  for (std::int64_t i = 0; i < n; i += kSumBlock)
+    sum += exp_sum(x + i, std::min(kSumBlock, n - i), highest, 1.0f, part);
   return static_cast<double>(highest) + std::log(sum);
 }
 

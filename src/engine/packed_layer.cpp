@@ -56,7 +56,8 @@ PackedLayer::PackedLayer(const LlamaLayer& from, const ModelConfig& config, Prec
       k_norm(floats_of(from.k_norm)),
       qkv(packed_matrix({from.q, from.k, from.v}, precision)),
       o(packed_matrix({from.o}, precision)),
-      gate_up(config.gelu ? packed_matrix({from.gate, from.up}, precision) : gated(from.gate, from.up, precision)),
+      gate_up(config.gelu ? packed_matrix({from.gate, from.up}, precision)
+                          : gated(from.gate, from.up, precision)),
       down(packed_matrix({from.down}, precision)) {}
 
 Turning::Turning(const ModelConfig& config, std::int64_t layer) {
@@ -74,7 +75,8 @@ void Turning::turn_to(std::int64_t position, std::int64_t r) {
   }
 }
 
-void turn_heads(const PackedLayer& layer, const Turning& turning, const ModelConfig& config, std::int64_t r, float* row) {
+void turn_heads(const PackedLayer& layer, const Turning& turning, const ModelConfig& config, std::int64_t r,
+                float* row) {
   const std::int64_t width = config.head_width, half = turning.half();
   const float *const c = turning.cosines.data() + r * half, *const s = turning.sines.data() + r * half;
   if (config.qk_norm && config.qk_norm_is_whole) {
@@ -84,7 +86,8 @@ void turn_heads(const PackedLayer& layer, const Turning& turning, const ModelCon
   }
   for (std::int64_t h = 0; h < config.heads + config.kv_heads; ++h) {
     float* const x = row + h * width;
-    if (config.qk_norm && !config.qk_norm_is_whole) rms_norm(x, (h < config.heads ? layer.q_norm : layer.k_norm).data(), width, config.norm_epsilon, x);
+    if (config.qk_norm && !config.qk_norm_is_whole)
+      rms_norm(x, (h < config.heads ? layer.q_norm : layer.k_norm).data(), width, config.norm_epsilon, x);
     for (std::int64_t i = 0; i < half; ++i) {
       const float a = x[i], b = x[i + half];
       x[i] = a * c[i] - b * s[i];

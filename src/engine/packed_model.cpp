@@ -19,7 +19,9 @@ namespace {
 // Below so many rows a step between two products takes less time than waking the other threads for it.
 constexpr std::int64_t kFewRows = 8;
 
-const float* data_of(const std::vector<float>& bias) { return bias.empty() ? nullptr : bias.data(); }
+const float* data_of(const std::vector<float>& bias) {
+  return bias.empty() ? nullptr : bias.data();
+}
 
 void make_room(std::vector<float>& v, std::int64_t n) {
   if (static_cast<std::int64_t>(v.size()) < n) v.resize(static_cast<std::size_t>(n));
@@ -51,7 +53,8 @@ struct PackedModel::Impl {
   void forward(std::span<const Row> rows, std::span<const std::int64_t> wanted);
   void enter(std::span<const Row> rows);
   void take(const std::vector<float>& norm, std::int64_t count, Inputs& to) const;
-  void add(const PackedMatrix& matrix, const Inputs& from, std::int64_t count, const std::vector<float>& bias, const std::vector<float>& norm);
+  void add(const PackedMatrix& matrix, const Inputs& from, std::int64_t count, const std::vector<float>& bias,
+           const std::vector<float>& norm);
   void attention(std::span<const Row> rows, std::int64_t layer);
   void feed_forward(const PackedLayer& layer, std::int64_t count);
   void head_logits(std::int64_t first, std::int64_t count);  // into logits, [count, vocabulary]
@@ -74,7 +77,8 @@ void PackedModel::Impl::begin(const ModelConfig& c) {
 // The final norm, with what the logits are divided by.
 void PackedModel::Impl::set_norm(const at::Tensor& weight) {
   norm = floats_of(weight);
-  for (float& w : norm) w /= static_cast<float>(config.logit_divisor);
+  for (float& w : norm)
+    w /= static_cast<float>(config.logit_divisor);
 }
 
 void PackedModel::Impl::load(const Llama& model) {
@@ -84,7 +88,8 @@ void PackedModel::Impl::load(const Llama& model) {
 
 void PackedModel::Impl::refresh(const Llama& model, std::int64_t unchanged) {
   layers.erase(layers.begin() + unchanged, layers.end());
-  for (std::size_t i = layers.size(); i < model.layers.size(); ++i) layers.emplace_back(model.layers[i], config, precision);
+  for (std::size_t i = layers.size(); i < model.layers.size(); ++i)
+    layers.emplace_back(model.layers[i], config, precision);
   set_norm(model.norm);
   if (unchanged > 0) return;
   embedding = model.embedding.detach().clone();
@@ -94,7 +99,8 @@ void PackedModel::Impl::refresh(const Llama& model, std::int64_t unchanged) {
 void PackedModel::Impl::load(LlamaReader reader) {
   begin(reader.config());
   embedding = reader.embedding();
-  for (std::int64_t i = 0; i < config.layers; ++i) layers.emplace_back(reader.layer(i), config, precision);
+  for (std::int64_t i = 0; i < config.layers; ++i)
+    layers.emplace_back(reader.layer(i), config, precision);
   set_norm(reader.norm());
   head = packed_matrix({config.tied_head ? embedding : reader.head()}, precision);
   reader.nothing_left();
@@ -116,7 +122,8 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
     const std::int64_t at = rows[static_cast<std::size_t>(r)].position - s.shared();
     for (std::int64_t h = 0; h < config.kv_heads; ++h) {
       put_key(cached, row + (config.heads + h) * width, at, width, s.cache->keys_of(layer, h));
-      put_value(cached, row + (config.heads + config.kv_heads + h) * width, at, width, s.cache->values_of(layer, h));
+      put_value(cached, row + (config.heads + config.kv_heads + h) * width, at, width,
+                s.cache->values_of(layer, h));
     }
   }
 
@@ -124,10 +131,15 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
   const std::int64_t together = sliding > 0 ? 1 : std::max<std::int64_t>(1, kQueries / group);
   std::vector<std::int64_t> firsts;
   for (std::int64_t r = 0; r < count; ++r) {
-    const bool next = r > 0 && rows[static_cast<std::size_t>(r)].sequence == rows[static_cast<std::size_t>(r - 1)].sequence && rows[static_cast<std::size_t>(r)].position == rows[static_cast<std::size_t>(r - 1)].position + 1;
+    const bool next =
+        r > 0 &&
+        rows[static_cast<std::size_t>(r)].sequence == rows[static_cast<std::size_t>(r - 1)].sequence &&
+        rows[static_cast<std::size_t>(r)].position == rows[static_cast<std::size_t>(r - 1)].position + 1;
     if (!next || r - firsts.back() == together) firsts.push_back(r);
   }
-  const ScoreRule rule(config.attention_scale > 0 ? static_cast<float>(config.attention_scale) : 1.0f / std::sqrt(static_cast<float>(width)), static_cast<float>(config.attention_cap));
+  const ScoreRule rule(config.attention_scale > 0 ? static_cast<float>(config.attention_scale)
+                                                  : 1.0f / std::sqrt(static_cast<float>(width)),
+                       static_cast<float>(config.attention_cap));
   const std::int64_t tasks = static_cast<std::int64_t>(firsts.size()) * config.kv_heads;
   firsts.push_back(count);
   const int chunk = static_cast<int>(std::clamp<std::int64_t>(tasks / 32, 1, 8));
@@ -136,7 +148,9 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
     std::vector<float> room;
 #pragma omp for schedule(dynamic, chunk)
     for (std::int64_t task = 0; task < tasks; ++task) {
-      const std::int64_t first = firsts[static_cast<std::size_t>(task / config.kv_heads)], after = firsts[static_cast<std::size_t>(task / config.kv_heads + 1)], h = task % config.kv_heads;
+      const std::int64_t first = firsts[static_cast<std::size_t>(task / config.kv_heads)],
+                         after = firsts[static_cast<std::size_t>(task / config.kv_heads + 1)],
+                         h = task % config.kv_heads;
       const Row& last = rows[static_cast<std::size_t>(after - 1)];
       Sequence& s = *last.sequence;
       const std::int64_t end = last.position + 1, shared = s.shared();
@@ -144,12 +158,15 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
       AttentionBlock blocks[2];
       std::size_t n = 0;
       if (begin < shared)
-        blocks[n++] = {s.prefix->cache.keys_of(layer, h), s.prefix->cache.values_of(layer, h), begin, std::min(end, shared) - begin};
+        blocks[n++] = {s.prefix->cache.keys_of(layer, h), s.prefix->cache.values_of(layer, h), begin,
+                       std::min(end, shared) - begin};
       const std::int64_t own = std::max(begin, shared);
-      if (own < end) blocks[n++] = {s.cache->keys_of(layer, h), s.cache->values_of(layer, h), own - shared, end - own};
+      if (own < end)
+        blocks[n++] = {s.cache->keys_of(layer, h), s.cache->values_of(layer, h), own - shared, end - own};
       room.resize(static_cast<std::size_t>(kQueries * end));
-      attend(cached, {qkv.data() + first * stride + h * group * width, after - first, group, stride}, std::span<const AttentionBlock>(blocks, n), width, rule, room.data(),
-             mixed, first, h * group * width);
+      attend(cached, {qkv.data() + first * stride + h * group * width, after - first, group, stride},
+             std::span<const AttentionBlock>(blocks, n), width, rule, room.data(), mixed, first,
+             h * group * width);
     }
   }
 }
@@ -160,15 +177,18 @@ void PackedModel::Impl::enter(std::span<const Row> rows) {
   const float* const embedded = embedding.data_ptr<float>();
   const float scale = static_cast<float>(config.embedding_scale);
   make_room(hidden, count * width);
-  for (Turning& t : turnings) make_room(t.cosines, count * t.half()), make_room(t.sines, count * t.half());
+  for (Turning& t : turnings)
+    make_room(t.cosines, count * t.half()), make_room(t.sines, count * t.half());
 #pragma omp parallel for schedule(static) if (count >= kFewRows)
   for (std::int64_t r = 0; r < count; ++r) {
     const Row& row = rows[static_cast<std::size_t>(r)];
     const int token = row.sequence->tokens[static_cast<std::size_t>(row.position)];
     float* const to = hidden.data() + r * width;
     std::copy_n(embedded + token * width, width, to);
-    for (std::int64_t i = 0; i < width && scale != 1; ++i) to[i] *= scale;
-    for (Turning& t : turnings) t.turn_to(row.position, r);
+    for (std::int64_t i = 0; i < width && scale != 1; ++i)
+      to[i] *= scale;
+    for (Turning& t : turnings)
+      t.turn_to(row.position, r);
   }
 }
 
@@ -181,16 +201,21 @@ void PackedModel::Impl::take(const std::vector<float>& before, std::int64_t coun
 #pragma omp for schedule(static)
     for (std::int64_t r = 0; r < count; ++r) {
       float* const row = to.room(r, scratch);
-      if (before.empty()) std::copy_n(hidden.data() + r * width, width, row);
-      else rms_norm(hidden.data() + r * width, before.data(), width, config.norm_epsilon, row);
+      if (before.empty())
+        std::copy_n(hidden.data() + r * width, width, row);
+      else
+        rms_norm(hidden.data() + r * width, before.data(), width, config.norm_epsilon, row);
       to.put(r, row);
     }
   }
 }
 
-// The states grow by the matrix' products, which are normed where there is a norm after, and scaled where the model has that.
-void PackedModel::Impl::add(const PackedMatrix& matrix, const Inputs& from, std::int64_t count, const std::vector<float>& bias, const std::vector<float>& after) {
-  if (after.empty() && config.residual_scale == 1) return matrix.multiply(from, count, hidden.data(), data_of(bias), true);
+// The states grow by the matrix' products, which are normed where there is a norm after, and scaled where the
+// model has that.
+void PackedModel::Impl::add(const PackedMatrix& matrix, const Inputs& from, std::int64_t count,
+                            const std::vector<float>& bias, const std::vector<float>& after) {
+  if (after.empty() && config.residual_scale == 1)
+    return matrix.multiply(from, count, hidden.data(), data_of(bias), true);
   const std::int64_t width = config.width;
   const float scale = static_cast<float>(config.residual_scale);
   make_room(branch, count * width);
@@ -199,7 +224,8 @@ void PackedModel::Impl::add(const PackedMatrix& matrix, const Inputs& from, std:
   for (std::int64_t r = 0; r < count; ++r) {
     float *const more = branch.data() + r * width, *const to = hidden.data() + r * width;
     if (!after.empty()) rms_norm(more, after.data(), width, config.norm_epsilon, more);
-    for (std::int64_t i = 0; i < width; ++i) to[i] += scale * more[i];
+    for (std::int64_t i = 0; i < width; ++i)
+      to[i] += scale * more[i];
   }
 }
 
@@ -252,43 +278,62 @@ void PackedModel::Impl::forward(std::span<const Row> rows, std::span<const std::
     add(layer.down, activated, count, {}, layer.ffn_post_norm);
   }
 #pragma omp parallel for schedule(static) if (count >= kFewRows)
-  for (std::int64_t r = 0; r < count; ++r) rms_norm(hidden.data() + r * width, norm.data(), width, config.norm_epsilon, hidden.data() + r * width);
+  for (std::int64_t r = 0; r < count; ++r)
+    rms_norm(hidden.data() + r * width, norm.data(), width, config.norm_epsilon, hidden.data() + r * width);
 }
 
 void PackedModel::Impl::head_logits(std::int64_t first, std::int64_t count) {
-  if (static_cast<std::int64_t>(logits.size()) < count * config.vocabulary) logits.resize(static_cast<std::size_t>(count * config.vocabulary));
+  if (static_cast<std::int64_t>(logits.size()) < count * config.vocabulary)
+    logits.resize(static_cast<std::size_t>(count * config.vocabulary));
   head.multiply(hidden.data() + first * config.width, count, logits.data());
   const float cap = static_cast<float>(config.logit_cap);
   if (cap == 0) return;
 #pragma omp parallel for schedule(static)
-  for (std::int64_t i = 0; i < count * config.vocabulary; ++i) logits[static_cast<std::size_t>(i)] = cap * std::tanh(logits[static_cast<std::size_t>(i)] / cap);
+  for (std::int64_t i = 0; i < count * config.vocabulary; ++i)
+    logits[static_cast<std::size_t>(i)] = cap * std::tanh(logits[static_cast<std::size_t>(i)] / cap);
 }
 
 void KeyValues::copy(KeyValues& other, std::int64_t first) {
   for (std::int64_t b = 0; b < blocks_; ++b)
-    std::memcpy(bytes_.get() + b * block_, other.bytes_.get() + b * other.block_ + first * position_, static_cast<std::size_t>(std::min(block_, other.block_ - first * position_)));
+    std::memcpy(bytes_.get() + b * block_, other.bytes_.get() + b * other.block_ + first * position_,
+                static_cast<std::size_t>(std::min(block_, other.block_ - first * position_)));
 }
 
 Cached cached_of(const ModelConfig& config, const std::string& dtype) {
-  const bool takes_pairs = has_bfloat16_products() && config.head_width % 2 == 0 && config.head_width <= kWidestPairs;
+  const bool takes_pairs =
+      has_bfloat16_products() && config.head_width % 2 == 0 && config.head_width <= kWidestPairs;
   return takes_pairs && engine_precision(dtype) != Precision::kFloat32 ? Cached::kBfloat16 : Cached::kFloat32;
 }
 
-PackedModel::PackedModel(std::string dtype) : impl_(std::make_unique<Impl>()) { impl_->dtype = std::move(dtype); }
+PackedModel::PackedModel(std::string dtype) : impl_(std::make_unique<Impl>()) {
+  impl_->dtype = std::move(dtype);
+}
 PackedModel::~PackedModel() = default;
 PackedModel::PackedModel(PackedModel&&) noexcept = default;
 
-void PackedModel::load(const Llama& model) { impl_->load(model); }
-void PackedModel::load(LlamaReader reader) { impl_->load(std::move(reader)); }
-void PackedModel::refresh(const Llama& model, std::int64_t unchanged) { impl_->refresh(model, unchanged); }
-void PackedModel::forward(std::span<const Row> rows, std::span<const std::int64_t> wanted) { impl_->forward(rows, wanted); }
+void PackedModel::load(const Llama& model) {
+  impl_->load(model);
+}
+void PackedModel::load(LlamaReader reader) {
+  impl_->load(std::move(reader));
+}
+void PackedModel::refresh(const Llama& model, std::int64_t unchanged) {
+  impl_->refresh(model, unchanged);
+}
+void PackedModel::forward(std::span<const Row> rows, std::span<const std::int64_t> wanted) {
+  impl_->forward(rows, wanted);
+}
 
 const float* PackedModel::head_logits(std::int64_t first, std::int64_t count) {
   impl_->head_logits(first, count);
   return impl_->logits.data();
 }
 
-const ModelConfig& PackedModel::config() const { return impl_->config; }
-Cached PackedModel::cached() const { return impl_->cached; }
+const ModelConfig& PackedModel::config() const {
+  return impl_->config;
+}
+Cached PackedModel::cached() const {
+  return impl_->cached;
+}
 
 }  // namespace cai

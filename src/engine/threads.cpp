@@ -10,7 +10,8 @@
 namespace cai {
 
 void set_threads(long threads) {
-  const int count = threads > 0 ? static_cast<int>(threads) : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const int count = threads > 0 ? static_cast<int>(threads)
+                                : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   at::set_num_threads(count);
   omp_set_num_threads(count);
 }
@@ -20,6 +21,8 @@ void keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, -1);
 }
 
-std::string torch_version() { return TORCH_VERSION; }
+std::string torch_version() {
+  return TORCH_VERSION;
+}
 
 }  // namespace cai

@@ -22,7 +22,9 @@ std::chrono::steady_clock::duration seconds(double s) {
   return std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(s));
 }
 
-bool may_pass(long status) { return status == 408 || status == 425 || status == 429 || status >= 500; }
+bool may_pass(long status) {
+  return status == 408 || status == 425 || status == 429 || status >= 500;
+}
 
 }  // namespace
 
@@ -44,10 +46,12 @@ struct EndpointClient::Flight {
   CURLM* multi;
   std::vector<std::unique_ptr<Job>> jobs;
   ~Flight() {
-    for (auto& job : jobs) curl_multi_remove_handle(multi, job->request->handle()), --job->server->in_flight;
+    for (auto& job : jobs)
+      curl_multi_remove_handle(multi, job->request->handle()), --job->server->in_flight;
   }
   std::unique_ptr<Job> land(CURL* handle) {
-    const auto it = std::find_if(jobs.begin(), jobs.end(), [&](const auto& job) { return job->request->handle() == handle; });
+    const auto it = std::find_if(jobs.begin(), jobs.end(),
+                                 [&](const auto& job) { return job->request->handle() == handle; });
     std::unique_ptr<Job> job = std::move(*it);
     jobs.erase(it);
     curl_multi_remove_handle(multi, handle);
@@ -73,7 +77,8 @@ EndpointClient::EndpointClient(const EndpointConfig& endpoint, const std::filesy
 
 EndpointClient::~EndpointClient() = default;
 
-std::deque<std::unique_ptr<EndpointClient::Job>> EndpointClient::unpaid(std::span<const EndpointCall> calls, const Receive& receive) {
+std::deque<std::unique_ptr<EndpointClient::Job>> EndpointClient::unpaid(std::span<const EndpointCall> calls,
+                                                                        const Receive& receive) {
   std::deque<std::unique_ptr<Job>> waiting;
   for (std::size_t i = 0; i < calls.size(); ++i) {
     auto job = std::make_unique<Job>();
@@ -82,8 +87,10 @@ std::deque<std::unique_ptr<EndpointClient::Job>> EndpointClient::unpaid(std::spa
     job->name = sha256(servers_[0].address.chat + "\n" + to_line(first_form_.body(calls[i].question)) +
                        (calls[i].sample >= 0 ? "#" + std::to_string(calls[i].sample) : ""));
     const std::optional<ChatAnswer> known = calls[i].is_anew ? std::nullopt : paid_.find(job->name);
-    if (known) receive(i, *known);
-    else waiting.push_back(std::move(job));
+    if (known)
+      receive(i, *known);
+    else
+      waiting.push_back(std::move(job));
   }
   return waiting;
 }
@@ -100,19 +107,24 @@ void EndpointClient::run(std::span<const EndpointCall> calls, const Receive& rec
     curl_multi_perform(multi_.get(), &running);
     land_some(waiting, flight, receive, end);
     const bool has_room = flight.jobs.size() < static_cast<std::size_t>(config_.concurrency);
-    if (!flight.jobs.empty() || (!waiting.empty() && !end)) curl_multi_poll(multi_.get(), nullptr, 0, has_room ? until_next(waiting) : 50, nullptr);
+    if (!flight.jobs.empty() || (!waiting.empty() && !end))
+      curl_multi_poll(multi_.get(), nullptr, 0, has_room ? until_next(waiting) : 50, nullptr);
   }
   if (end) std::rethrow_exception(end);
   if (unanswered_ > 0 && config_.failed == "again")
-    throw EnvironmentError(servers_[0].address.base + ": " + std::to_string(unanswered_) + " of " + std::to_string(calls.size()) + " questions got no answer (" +
-                           last_problem_ + "); what is done is kept, run the same command to ask them again (endpoint.failed: skip leaves them out)");
+    throw EnvironmentError(servers_[0].address.base + ": " + std::to_string(unanswered_) + " of " +
+                           std::to_string(calls.size()) + " questions got no answer (" + last_problem_ +
+                           "); what is done is kept, run the same command to ask them again "
+                           "(endpoint.failed: skip leaves them out)");
 }
 
-void EndpointClient::start_some(std::deque<std::unique_ptr<Job>>& waiting, Flight& flight, std::exception_ptr& end) {
+void EndpointClient::start_some(std::deque<std::unique_ptr<Job>>& waiting, Flight& flight,
+                                std::exception_ptr& end) {
   const Clock::time_point now = Clock::now();
   // The first answer tells what the server takes: until then one request at a time.
   const long most = ever_answered_ ? config_.concurrency : 1;
-  for (auto it = waiting.begin(); !end && it != waiting.end() && static_cast<long>(flight.jobs.size()) < most;) {
+  for (auto it = waiting.begin();
+       !end && it != waiting.end() && static_cast<long>(flight.jobs.size()) < most;) {
     if (const std::string spent = spent_budget(); !spent.empty()) {
       end = std::make_exception_ptr(Stopped(spent));
       return;
@@ -133,7 +145,8 @@ EndpointClient::Server* EndpointClient::free_server(Clock::time_point now, const
   Server* best = nullptr;
   const auto rank = [&](const Server& s) { return std::pair(&s == job.last_failed, s.in_flight); };
   for (Server& server : servers_)
-    if (!server.is_dropped && server.paused_until <= now && (!best || rank(server) < rank(*best))) best = &server;
+    if (!server.is_dropped && server.paused_until <= now && (!best || rank(server) < rank(*best)))
+      best = &server;
   return best;
 }
 
@@ -148,7 +161,8 @@ void EndpointClient::start(Job& job, Server& server) {
   curl_multi_add_handle(multi_.get(), job.request->handle());
 }
 
-void EndpointClient::land_some(std::deque<std::unique_ptr<Job>>& waiting, Flight& flight, const Receive& receive, std::exception_ptr& end) {
+void EndpointClient::land_some(std::deque<std::unique_ptr<Job>>& waiting, Flight& flight,
+                               const Receive& receive, std::exception_ptr& end) {
   int left = 0;
   while (const CURLMsg* message = curl_multi_info_read(multi_.get(), &left)) {
     if (message->msg != CURLMSG_DONE) continue;
@@ -169,7 +183,8 @@ bool EndpointClient::judge(Job& job, HttpAnswer http, const Receive& receive) {
   ChatAnswer answer;
   bool again = true;
   if (http.is_untrusted)
-    throw EnvironmentError(hidden(where(job) + "its certificate is not trusted (" + http.problem + "); endpoint.ca_file names a file with the authority's certificate"));
+    throw EnvironmentError(hidden(where(job) + "its certificate is not trusted (" + http.problem +
+                                  "); endpoint.ca_file names a file with the authority's certificate"));
   if (!http.problem.empty()) {
     answer.problem = http.problem;
     again = !http.is_too_large;
@@ -197,19 +212,26 @@ bool EndpointClient::judge(Job& job, HttpAnswer http, const Receive& receive) {
   return false;
 }
 
-// An HTTP status other than 200: throws where no request can get an answer; true where the form was changed and the job goes out anew.
+// An HTTP status other than 200: throws where no request can get an answer; true where the form was changed
+// and the job goes out anew.
 bool EndpointClient::refused(Job& job, const HttpAnswer& http, ChatAnswer& kept) {
   const Refusal refusal = parse_refusal(http.body);
   const std::string words = cut_utf8(hidden(refusal.words), 200);
-  kept.problem = "HTTP " + std::to_string(http.status) + (words.empty() ? "" : ": \"" + one_line(words) + "\"");
+  kept.problem =
+      "HTTP " + std::to_string(http.status) + (words.empty() ? "" : ": \"" + one_line(words) + "\"");
   const std::string told = "(" + kept.problem + ")";
   if (http.status == 401 || http.status == 403)
-    throw EnvironmentError(where(job) + "the key was refused " + told + "; it is read from " + key_source(config_) + (key_.empty() ? ", which is not set" : ""));
+    throw EnvironmentError(where(job) + "the key was refused " + told + "; it is read from " +
+                           key_source(config_) + (key_.empty() ? ", which is not set" : ""));
   if (http.status == 402)
-    throw EnvironmentError(where(job) + "the account has no credit " + told + "; what is done is kept, run the same command to go on");
+    throw EnvironmentError(where(job) + "the account has no credit " + told +
+                           "; what is done is kept, run the same command to go on");
   if (http.status == 404 || http.status == 405 || (http.status >= 300 && http.status < 400))
-    throw EnvironmentError(where(job) + "no chat endpoint at " + job.server->address.chat + ", or no model " + in_quotes(config_.model) + " " + told +
-                           (job.server->address.has_version ? "" : "; most servers' addresses end in /v1: try " + job.server->address.base + "/v1"));
+    throw EnvironmentError(where(job) + "no chat endpoint at " + job.server->address.chat + ", or no model " +
+                           in_quotes(config_.model) + " " + told +
+                           (job.server->address.has_version ? ""
+                                                            : "; most servers' addresses end in /v1: try " +
+                                                                  job.server->address.base + "/v1"));
   if (may_pass(http.status)) return false;
   kept.is_refused = true;
   if (http.status != 400 && http.status != 422) return false;
@@ -225,7 +247,8 @@ void EndpointClient::accept(Job& job, ChatAnswer answer, const Receive& receive)
   answer.reasoning = hidden(answer.reasoning);
   for (AnswerToken& place : answer.tokens_shown) {
     place.token = hidden(place.token);
-    for (auto& [token, log_probability] : place.top) token = hidden(token);
+    for (auto& [token, log_probability] : place.top)
+      token = hidden(token);
   }
   spend(job, answer);
   if (form_.version() != noted_version_) paid_.note(form_.learned());
@@ -239,8 +262,11 @@ void EndpointClient::accept(Job& job, ChatAnswer answer, const Receive& receive)
 
 void EndpointClient::wait_for_retry(Job& job, const HttpAnswer& http) {
   // Full jitter, so that requests and programs that failed together do not come back together.
-  Random jitter = Random(static_cast<std::uint64_t>(::getpid())).derive(job.index).derive(static_cast<std::uint64_t>(job.tries));
-  const double longest = std::min(config_.longest_wait_seconds, config_.first_wait_seconds * std::pow(2.0, job.tries - 1));
+  Random jitter = Random(static_cast<std::uint64_t>(::getpid()))
+                      .derive(job.index)
+                      .derive(static_cast<std::uint64_t>(job.tries));
+  const double longest =
+      std::min(config_.longest_wait_seconds, config_.first_wait_seconds * std::pow(2.0, job.tries - 1));
   const double asked = retry_after_seconds(http.retry_after, config_.longest_wait_seconds);
   job.not_before = Clock::now() + seconds(asked + longest * jitter.uniform());
   if (asked > 0) job.server->paused_until = std::max(job.server->paused_until, Clock::now() + seconds(asked));
@@ -248,20 +274,25 @@ void EndpointClient::wait_for_retry(Job& job, const HttpAnswer& http) {
 
 void EndpointClient::note_failure(Server& server, const std::string& problem) {
   ++server.failed_in_a_row;
-  const long others = std::count_if(servers_.begin(), servers_.end(), [&](const Server& s) { return &s != &server && !s.is_dropped; });
+  const long others = std::count_if(servers_.begin(), servers_.end(),
+                                    [&](const Server& s) { return &s != &server && !s.is_dropped; });
   if (server.is_dropped || others == 0 || server.failed_in_a_row < kDropAfter) return;
   server.is_dropped = true;
-  log_warning("endpoint: " + server.address.base + " is not asked any more (" + problem + "); " + std::to_string(others) + (others == 1 ? " server is" : " servers are") + " left");
+  log_warning("endpoint: " + server.address.base + " is not asked any more (" + problem + "); " +
+              std::to_string(others) + (others == 1 ? " server is" : " servers are") + " left");
 }
 
 void EndpointClient::give_up(const Job& job, const std::string& problem, bool passes) {
   ++failed_in_a_row_;
   last_problem_ = problem;
-  if (passes) ++unanswered_;
-  else if (ever_answered_ && ++refused_ == 1) log_warning("endpoint: a question is refused and left out: " + problem + " (told once)");
+  if (passes)
+    ++unanswered_;
+  else if (ever_answered_ && ++refused_ == 1)
+    log_warning("endpoint: a question is refused and left out: " + problem + " (told once)");
   const long most = std::max(8L, 2 * config_.concurrency);
   if ((passes && !ever_answered_) || failed_in_a_row_ >= most)
-    throw EnvironmentError(where(job) + "no answer after " + std::to_string(job.tries) + (job.tries == 1 ? " try: " : " tries: ") + problem +
+    throw EnvironmentError(where(job) + "no answer after " + std::to_string(job.tries) +
+                           (job.tries == 1 ? " try: " : " tries: ") + problem +
                            "; what is done is kept, run the same command to go on");
 }
 
@@ -270,30 +301,41 @@ int EndpointClient::until_next(const std::deque<std::unique_ptr<Job>>& waiting) 
   Clock::time_point next = Clock::now() + std::chrono::milliseconds(50), free = Clock::time_point::max();
   for (const Server& server : servers_)
     if (!server.is_dropped) free = std::min(free, server.paused_until);
-  for (const auto& job : waiting) next = std::min(next, std::max(job->not_before, free));
-  return static_cast<int>(std::max<std::int64_t>(1, std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now()).count()));
+  for (const auto& job : waiting)
+    next = std::min(next, std::max(job->not_before, free));
+  return static_cast<int>(std::max<std::int64_t>(
+      1, std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now()).count()));
 }
 
-// Counts what an answer cost. A server that tells no tokens is taken to have used one for each three bytes, so that a budget holds.
+// Counts what an answer cost. A server that tells no tokens is taken to have used one for each three bytes,
+// so that a budget holds.
 void EndpointClient::spend(const Job& job, const ChatAnswer& answer) {
   const std::size_t said = answer.text.size() + answer.reasoning.size();
-  usage_.prompt_tokens += answer.prompt_tokens >= 0 ? answer.prompt_tokens : static_cast<std::int64_t>(job.body.size() / 3);
+  usage_.prompt_tokens +=
+      answer.prompt_tokens >= 0 ? answer.prompt_tokens : static_cast<std::int64_t>(job.body.size() / 3);
   usage_.tokens += answer.tokens >= 0 ? answer.tokens : static_cast<std::int64_t>(said / 3 + 1);
 }
 
 // Which budget is spent and how to go on, or "".
 std::string EndpointClient::spent_budget() const {
-  const double tokens = static_cast<double>(usage_.prompt_tokens + usage_.tokens), most_tokens = static_cast<double>(config_.max_tokens_total);
-  const double cost = (config_.price_prompt * static_cast<double>(usage_.prompt_tokens) + config_.price_answer * static_cast<double>(usage_.tokens)) / 1e6;
+  const double tokens = static_cast<double>(usage_.prompt_tokens + usage_.tokens),
+               most_tokens = static_cast<double>(config_.max_tokens_total);
+  const double cost = (config_.price_prompt * static_cast<double>(usage_.prompt_tokens) +
+                       config_.price_answer * static_cast<double>(usage_.tokens)) /
+                      1e6;
   const double time = std::chrono::duration<double>(Clock::now() - begin_).count();
   const auto spent = [](const char* name, double used, double most) {
     char text[160];
-    std::snprintf(text, sizeof text, "endpoint.%s: %.6g of %.6g are used; the same command goes on with a budget of the same size", name, used, most);
+    std::snprintf(
+        text, sizeof text,
+        "endpoint.%s: %.6g of %.6g are used; the same command goes on with a budget of the same size", name,
+        used, most);
     return std::string(text);
   };
   if (most_tokens > 0 && tokens >= most_tokens) return spent("max_tokens_total", tokens, most_tokens);
   if (config_.max_cost > 0 && cost >= config_.max_cost) return spent("max_cost", cost, config_.max_cost);
-  if (config_.max_seconds > 0 && time >= config_.max_seconds) return spent("max_seconds", time, config_.max_seconds);
+  if (config_.max_seconds > 0 && time >= config_.max_seconds)
+    return spent("max_seconds", time, config_.max_seconds);
   return "";
 }
 
@@ -302,6 +344,8 @@ void EndpointClient::need_an_answer() const {
     throw EnvironmentError(servers_[0].address.base + ": no question was answered: " + last_problem_);
 }
 
-std::string EndpointClient::where(const Job& job) const { return job.server->address.base + ": "; }
+std::string EndpointClient::where(const Job& job) const {
+  return job.server->address.base + ": ";
+}
 
 }  // namespace cai

@@ -8,7 +8,8 @@
 namespace cai {
 namespace {
 
-constexpr std::size_t kLargestAnswer = 16 << 20, kLargestHeaders = 1 << 20;  // bytes; a chat answer is a few thousand
+constexpr std::size_t kLargestAnswer = 16 << 20,
+                      kLargestHeaders = 1 << 20;  // bytes; a chat answer is a few thousand
 
 }  // namespace
 
@@ -39,8 +40,8 @@ std::size_t HttpRequest::take_header(char* data, std::size_t size, std::size_t c
   return size * count;
 }
 
-HttpRequest::HttpRequest(const EndpointConfig& config, const EndpointAddress& address, const std::string& url, const std::string& key,
-                         const std::string* body) {
+HttpRequest::HttpRequest(const EndpointConfig& config, const EndpointAddress& address, const std::string& url,
+                         const std::string& key, const std::string* body) {
   start_curl();
   handle_.reset(curl_easy_init());
   CURL* c = handle_.get();
@@ -69,13 +70,16 @@ HttpRequest::HttpRequest(const EndpointConfig& config, const EndpointAddress& ad
 HttpAnswer HttpRequest::answer(CURLcode result) {
   curl_easy_getinfo(handle_.get(), CURLINFO_RESPONSE_CODE, &answer_.status);
   answer_.is_untrusted = result == CURLE_PEER_FAILED_VERIFICATION || result == CURLE_SSL_CACERT_BADFILE;
-  if (answer_.is_too_large) answer_.problem = "the answer is larger than " + std::to_string(kLargestAnswer >> 20) + " MB";
-  else if (result != CURLE_OK) answer_.problem = words_[0] ? words_ : curl_easy_strerror(result);
+  if (answer_.is_too_large)
+    answer_.problem = "the answer is larger than " + std::to_string(kLargestAnswer >> 20) + " MB";
+  else if (result != CURLE_OK)
+    answer_.problem = words_[0] ? words_ : curl_easy_strerror(result);
   handle_.reset();
   return std::move(answer_);
 }
 
-HttpAnswer http_request(EndpointConfig config, const EndpointAddress& address, const std::string& url, const std::string& key, const std::string* body, double seconds) {
+HttpAnswer http_request(EndpointConfig config, const EndpointAddress& address, const std::string& url,
+                        const std::string& key, const std::string* body, double seconds) {
   config.timeout_seconds = std::min(config.timeout_seconds, seconds);
   HttpRequest request(config, address, url, key, body);
   const CURLcode result = curl_easy_perform(request.handle());

@@ -16,15 +16,21 @@ namespace {
 class LocalSpeaker : public Speaker {
  public:
   LocalSpeaker(const std::filesystem::path& path, const EngineConfig& engine)
-      : chat_(load_chat(path, read_model_config(path).vocabulary)), engine_(LlamaReader(path), {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}) {
+      : chat_(load_chat(path, read_model_config(path).vocabulary)),
+        engine_(LlamaReader(path),
+                {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}) {
     log_debug(path.string() + ": " + engine_.arithmetic());
   }
 
   void say(std::span<const Ask> asks, const std::function<void(std::size_t, Reply)>& done) override {
     std::vector<Request> requests;
     for (const Ask& ask : asks)
-      requests.push_back({.prompt = prompt_of(ask.messages, ask.opening), .max_new_tokens = ask.max_new_tokens, .temperature = ask.temperature, .top_p = ask.top_p,
-                          .stops = chat_.stops(), .random = ask.random});
+      requests.push_back({.prompt = prompt_of(ask.messages, ask.opening),
+                          .max_new_tokens = ask.max_new_tokens,
+                          .temperature = ask.temperature,
+                          .top_p = ask.top_p,
+                          .stops = chat_.stops(),
+                          .random = ask.random});
     engine_.generate(requests, [&](std::size_t i, Completion c) {
       Reply reply;
       reply.tokens = static_cast<int>(c.tokens.size());
@@ -45,13 +51,15 @@ class LocalSpeaker : public Speaker {
       for (const std::string& option : choice.options) {
         const std::vector<int> whole = chat_.encode_answer(choice.opening + option);
         if (whole.size() != opening.size() + 1 || !std::equal(opening.begin(), opening.end(), whole.begin()))
-          throw InputError("the option " + in_quotes(option) + " is not one token behind " + in_quotes(choice.opening) + " in this model's tokenizer");
+          throw InputError("the option " + in_quotes(option) + " is not one token behind " +
+                           in_quotes(choice.opening) + " in this model's tokenizer");
         request.options.push_back(whole.back());
       }
       requests.push_back(std::move(request));
     }
     std::vector<std::vector<double>> results;
-    for (const std::vector<float>& one : engine_.choose(requests)) results.emplace_back(one.begin(), one.end());
+    for (const std::vector<float>& one : engine_.choose(requests))
+      results.emplace_back(one.begin(), one.end());
     requests_ += static_cast<std::int64_t>(choices.size());
     return results;
   }
@@ -61,14 +69,20 @@ class LocalSpeaker : public Speaker {
     for (const Scored& s : scored) {
       ScoreRequest request;
       const Tokenizer& tokenizer = chat_.tokenizer();
-      if (!s.messages.empty()) request.prompt = prompt_of(s.messages, "");
-      else if (tokenizer.adds_bos() && tokenizer.bos()) request.prompt = {*tokenizer.bos()};
-      // Opening and answer are one text to the tokenizer; the answer begins where the opening's own tokens end.
-      const auto tokens_of = [&](const std::string& text) { return s.messages.empty() ? tokenizer.encode(text) : chat_.encode_answer(text); };
+      if (!s.messages.empty())
+        request.prompt = prompt_of(s.messages, "");
+      else if (tokenizer.adds_bos() && tokenizer.bos())
+        request.prompt = {*tokenizer.bos()};
+      // Opening and answer are one text to the tokenizer; the answer begins where the opening's own tokens
+      // end.
+      const auto tokens_of = [&](const std::string& text) {
+        return s.messages.empty() ? tokenizer.encode(text) : chat_.encode_answer(text);
+      };
       const std::vector<int> opening = tokens_of(s.opening), whole = tokens_of(s.opening + s.answer);
       std::size_t shared = std::min(opening.size(), whole.size());
       if (request.prompt.empty() && shared == 0) shared = std::min<std::size_t>(1, whole.size());
-      request.prompt.insert(request.prompt.end(), whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(shared));
+      request.prompt.insert(request.prompt.end(), whole.begin(),
+                            whole.begin() + static_cast<std::ptrdiff_t>(shared));
       request.continuation.assign(whole.begin() + static_cast<std::ptrdiff_t>(shared), whole.end());
       if (s.with_stop) request.continuation.push_back(chat_.stops().front());
       if (request.continuation.empty()) throw Bug("an empty answer cannot be scored");
@@ -77,7 +91,8 @@ class LocalSpeaker : public Speaker {
     std::vector<LogProbability> results;
     for (const std::vector<float>& one : engine_.score(requests)) {
       LogProbability p;
-      for (float x : one) p.sum += x;
+      for (float x : one)
+        p.sum += x;
       p.tokens = static_cast<int>(one.size());
       results.push_back(p);
     }
@@ -105,6 +120,8 @@ class LocalSpeaker : public Speaker {
 
 }  // namespace
 
-std::unique_ptr<Speaker> local_speaker(const std::filesystem::path& path, const EngineConfig& engine) { return std::make_unique<LocalSpeaker>(path, engine); }
+std::unique_ptr<Speaker> local_speaker(const std::filesystem::path& path, const EngineConfig& engine) {
+  return std::make_unique<LocalSpeaker>(path, engine);
+}
 
 }  // namespace cai

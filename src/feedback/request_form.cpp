@@ -7,25 +7,30 @@
 namespace cai {
 namespace {
 
-constexpr int kMostWords = 8;     // tokens of an answer that names an option: markup, a repeated opening, the letter
+constexpr int kMostWords =
+    8;  // tokens of an answer that names an option: markup, a repeated opening, the letter
 constexpr int kSampledWords = 16;  // the least that some servers take
 
 bool mentions(const std::string& words, std::initializer_list<const char*> some) {
-  return std::any_of(some.begin(), some.end(), [&](const char* one) { return words.find(one) != words.npos; });
+  return std::any_of(some.begin(), some.end(),
+                     [&](const char* one) { return words.find(one) != words.npos; });
 }
 
-// The largest whole number in a text that lies below `limit` and is no part of a name ("gpt-5"); 0 without one.
+// The largest whole number in a text that lies below `limit` and is no part of a name ("gpt-5"); 0 without
+// one.
 long largest_below(const std::string& text, long limit) {
   long largest = 0;
   for (std::size_t i = 0; i < text.size();) {
     std::size_t end = i;
-    while (end < text.size() && text[end] >= '0' && text[end] <= '9') ++end;
+    while (end < text.size() && text[end] >= '0' && text[end] <= '9')
+      ++end;
     if (end == i) {
       ++i;
       continue;
     }
     const char before = i == 0 ? ' ' : text[i - 1];
-    const bool is_in_name = std::isalpha(static_cast<unsigned char>(before)) || std::string_view("-_.").find(before) != std::string_view::npos;
+    const bool is_in_name = std::isalpha(static_cast<unsigned char>(before)) ||
+                            std::string_view("-_.").find(before) != std::string_view::npos;
     if (!is_in_name && end - i <= 3)
       if (const long n = std::stol(text.substr(i, end - i)); n < limit) largest = std::max(largest, n);
     i = end;
@@ -33,11 +38,14 @@ long largest_below(const std::string& text, long limit) {
   return largest;
 }
 
-std::string last_line(const std::string& text) { return text.substr(text.rfind('\n') + 1); }
+std::string last_line(const std::string& text) {
+  return text.substr(text.rfind('\n') + 1);
+}
 
 std::string choice_request(const std::vector<std::string>& options) {
   std::string list;
-  for (const std::string& option : options) list += (list.empty() ? "" : " or ") + trim(option);
+  for (const std::string& option : options)
+    list += (list.empty() ? "" : " or ") + trim(option);
   return "Reply with " + list + " and nothing else.";
 }
 
@@ -56,8 +64,14 @@ std::string RequestForm::settings() const {
 }
 
 Json RequestForm::learned() const {
-  return {{"settings", settings()}, {"left_out", left_out_}, {"prefills", prefills_}, {"is_hushed", is_hushed_}, {"has_room", has_room_},
-          {"counts_completion", counts_completion_}, {"top", top_}, {"is_settled", is_settled_}};
+  return {{"settings", settings()},
+          {"left_out", left_out_},
+          {"prefills", prefills_},
+          {"is_hushed", is_hushed_},
+          {"has_room", has_room_},
+          {"counts_completion", counts_completion_},
+          {"top", top_},
+          {"is_settled", is_settled_}};
 }
 
 void RequestForm::recall(const Json& learned) {
@@ -79,12 +93,15 @@ void RequestForm::recall(const Json& learned) {
 
 void RequestForm::add_messages(Json& body, const Question& q) const {
   Json list = Json::array();
-  const auto add = [&](const std::string& role, const std::string& text) { list.push_back({{"role", role}, {"content", to_utf8(text)}}); };
+  const auto add = [&](const std::string& role, const std::string& text) {
+    list.push_back({{"role", role}, {"content", to_utf8(text)}});
+  };
   const std::string tail = last_line(q.opening);
   const bool is_in_words = !q.opening.empty() && !prefills_;
   for (const Message& m : *q.messages) {
     // Worked examples show the form that is asked for.
-    const bool is_cut = is_in_words && !q.options.empty() && m.role == "assistant" && m.content.starts_with(tail);
+    const bool is_cut =
+        is_in_words && !q.options.empty() && m.role == "assistant" && m.content.starts_with(tail);
     add(m.role, is_cut ? trim(m.content.substr(tail.size())) : m.content);
   }
   if (!q.opening.empty() && prefills_) {
@@ -92,17 +109,23 @@ void RequestForm::add_messages(Json& body, const Question& q) const {
     body["add_generation_prompt"] = false;
     body["continue_final_message"] = true;
   } else if (is_in_words) {
-    const std::string request = q.options.empty() ? "Begin your answer with these words: " + tail : choice_request(q.options);
+    const std::string request =
+        q.options.empty() ? "Begin your answer with these words: " + tail : choice_request(q.options);
     const std::string before = q.opening.substr(0, q.opening.size() - tail.size());
-    if (!trim(before).empty()) add("assistant", trim(before)), add("user", request);
-    else if (!list.empty()) list.back()["content"] = list.back()["content"].get<std::string>() + "\n\n" + request;
+    if (!trim(before).empty())
+      add("assistant", trim(before)), add("user", request);
+    else if (!list.empty())
+      list.back()["content"] = list.back()["content"].get<std::string>() + "\n\n" + request;
   }
   body["messages"] = std::move(list);
 }
 
 void RequestForm::add_limits(Json& body, const Question& q) const {
   const bool is_read = !q.options.empty() && !samples();
-  int tokens = q.options.empty() ? q.max_tokens : is_read && prefills_ ? 1 : is_read ? kMostWords : kSampledWords;
+  int tokens = q.options.empty()      ? q.max_tokens
+               : is_read && prefills_ ? 1
+               : is_read              ? kMostWords
+                                      : kSampledWords;
   if (has_room_) tokens += static_cast<int>(endpoint_.thinking_tokens);
   body[counts_completion_ ? "max_completion_tokens" : "max_tokens"] = tokens;
   if (is_read) {
@@ -121,11 +144,15 @@ Json RequestForm::body(const Question& q) const {
   add_messages(body, q);
   add_limits(body, q);
   if (is_hushed_) body["chat_template_kwargs"]["enable_thinking"] = false;
-  for (const std::string& field : left_out_) body.erase(field);
+  for (const std::string& field : left_out_)
+    body.erase(field);
   for (const auto& [field, value] : extra_.items()) {
-    if (value.is_null()) body.erase(field);
-    else if (value.is_object() && body.contains(field) && body[field].is_object()) body[field].update(value);
-    else body[field] = value;
+    if (value.is_null())
+      body.erase(field);
+    else if (value.is_object() && body.contains(field) && body[field].is_object())
+      body[field].update(value);
+    else
+      body[field] = value;
   }
   return body;
 }
@@ -138,7 +165,8 @@ std::string RequestForm::learn_logprobs(const Refusal& refusal, const Json& sent
     return "top_logprobs is " + std::to_string(most);
   }
   top_ = 0;
-  return "log-probabilities are not asked for; each verdict comes from " + std::to_string(endpoint_.samples) + " sampled replies (endpoint.samples)";
+  return "log-probabilities are not asked for; each verdict comes from " + std::to_string(endpoint_.samples) +
+         " sampled replies (endpoint.samples)";
 }
 
 std::string RequestForm::learn_prefill(const Refusal& refusal, const Json& sent) {
@@ -146,9 +174,14 @@ std::string RequestForm::learn_prefill(const Refusal& refusal, const Json& sent)
     if (!prefills_ || sent["messages"].empty() || sent["messages"].back()["role"] != "assistant") return "";
   }
   const std::string words = lower_ascii(refusal.words);
-  const auto names = [&](const char* field) { return std::find(refusal.fields.begin(), refusal.fields.end(), field) != refusal.fields.end() || words.find(field) != words.npos; };
+  const auto names = [&](const char* field) {
+    return std::find(refusal.fields.begin(), refusal.fields.end(), field) != refusal.fields.end() ||
+           words.find(field) != words.npos;
+  };
   const bool is_field = names("add_generation_prompt") || names("continue_final_message");
-  const bool is_message = mentions(words, {"prefill", "prefix"}) || (mentions(words, {"last ", "final "}) && mentions(words, {"role", "assistant", "user"}));
+  const bool is_message =
+      mentions(words, {"prefill", "prefix"}) ||
+      (mentions(words, {"last ", "final "}) && mentions(words, {"role", "assistant", "user"}));
   if (!is_field && !is_message) return "";
   if (endpoint_.prefill == "yes") {
     if (!is_field) return "";
@@ -163,8 +196,10 @@ std::string RequestForm::learn_fields(const Refusal& refusal, const Json& sent) 
   for (const char* field : {"seed", "top_p", "temperature", "n", "stream", "chat_template_kwargs"}) {
     if (!sent.contains(field) || left_out_.contains(field)) continue;
     const std::string quoted = std::string("'") + field + "'", named = std::string(": ") + field;
-    const bool is_named = std::find(refusal.fields.begin(), refusal.fields.end(), field) != refusal.fields.end() || refusal.words.find(quoted) != std::string::npos ||
-                          refusal.words.ends_with(named) || (std::string_view(field).size() > 4 && refusal.words.find(field) != std::string::npos);
+    const bool is_named =
+        std::find(refusal.fields.begin(), refusal.fields.end(), field) != refusal.fields.end() ||
+        refusal.words.find(quoted) != std::string::npos || refusal.words.ends_with(named) ||
+        (std::string_view(field).size() > 4 && refusal.words.find(field) != std::string::npos);
     if (!is_named) continue;
     left_out_.insert(field);
     return std::string(field) + " is left out";

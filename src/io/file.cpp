@@ -19,7 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kLargestFile = std::size_t{4} << 30;  // of those read whole; a device or pipe may never end
+constexpr std::size_t kLargestFile = std::size_t{4}
+                                     << 30;  // of those read whole; a device or pipe may never end
 
 [[noreturn]] void fail(const std::string& what, const fs::path& path) {
   const int reason = errno;
@@ -32,7 +33,8 @@ constexpr std::size_t kLargestFile = std::size_t{4} << 30;  // of those read who
 template <class Call>
 auto retrying(Call call) {  // a signal in the middle of a call is no failure
   auto result = call();
-  while (result < 0 && errno == EINTR) result = call();
+  while (result < 0 && errno == EINTR)
+    result = call();
   return result;
 }
 
@@ -68,12 +70,14 @@ std::string read_file(const fs::path& path) {
   const Descriptor file{open_retrying(path, O_RDONLY)};
   if (file.fd < 0) fail("read", path);
   std::string bytes;
-  if (struct stat status; ::fstat(file.fd, &status) == 0 && S_ISREG(status.st_mode)) bytes.reserve(std::min(static_cast<std::size_t>(status.st_size), kLargestFile));
+  if (struct stat status; ::fstat(file.fd, &status) == 0 && S_ISREG(status.st_mode))
+    bytes.reserve(std::min(static_cast<std::size_t>(status.st_size), kLargestFile));
   char buffer[1 << 16];
   while (true) {
     const ssize_t n = retrying([&] { return ::read(file.fd, buffer, sizeof buffer); });
     if (n < 0) fail("read", path);
-    if (bytes.size() > kLargestFile) throw InputError(path.string(), 0, "larger than " + std::to_string(kLargestFile >> 30) + " GB");
+    if (bytes.size() > kLargestFile)
+      throw InputError(path.string(), 0, "larger than " + std::to_string(kLargestFile >> 30) + " GB");
     if (n == 0) return bytes;
     bytes.append(buffer, static_cast<std::size_t>(n));
   }
@@ -82,7 +86,8 @@ std::string read_file(const fs::path& path) {
 void sync_folder(const fs::path& folder) {
   const Descriptor d{open_retrying(folder.empty() ? fs::path(".") : folder, O_RDONLY | O_DIRECTORY)};
   if (d.fd < 0) fail("open", folder);
-  if (retrying([&] { return ::fsync(d.fd); }) != 0 && errno != EINVAL) fail("sync", folder);  // EINVAL: a file system without folder sync
+  if (retrying([&] { return ::fsync(d.fd); }) != 0 && errno != EINVAL)
+    fail("sync", folder);  // EINVAL: a file system without folder sync
 }
 
 void create_folders(const fs::path& folder) {
@@ -94,7 +99,8 @@ void create_folders(const fs::path& folder) {
 }
 
 void rename_durably(const fs::path& from, const fs::path& to) {
-  if (retrying([&] { return ::rename(from.c_str(), to.c_str()); }) != 0) fail("rename " + from.string() + " to", to);
+  if (retrying([&] { return ::rename(from.c_str(), to.c_str()); }) != 0)
+    fail("rename " + from.string() + " to", to);
   sync_folder(to.parent_path());
 }
 
@@ -117,7 +123,8 @@ void write_file(const fs::path& path, std::string_view bytes) {
 
 void remove_path(const fs::path& path) {
   std::error_code error;
-  do fs::remove_all(path, error);
+  do
+    fs::remove_all(path, error);
   while (error == std::errc::interrupted);
   errno = error.value();
   if (error) fail("remove", path);
@@ -135,7 +142,8 @@ void remove_unpublished(const fs::path& folder) {
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(folder))
     if (entry.is_regular_file() && entry.path().extension() == ".tmp") leftovers.push_back(entry.path());
-  for (const fs::path& leftover : leftovers) remove_if_possible(leftover);  // a folder that cannot be written says so at the first write
+  for (const fs::path& leftover : leftovers)
+    remove_if_possible(leftover);  // a folder that cannot be written says so at the first write
 }
 
 AppendFile::AppendFile(const fs::path& path, std::uint64_t keep_bytes) : path_(path) {
@@ -152,7 +160,9 @@ AppendFile::AppendFile(const fs::path& path, std::uint64_t keep_bytes) : path_(p
   sync_folder(path.parent_path());
 }
 
-AppendFile::~AppendFile() { ::close(fd_); }
+AppendFile::~AppendFile() {
+  ::close(fd_);
+}
 
 void AppendFile::append(std::string_view bytes) {
   write_all(fd_, bytes, path_);
@@ -168,7 +178,8 @@ MappedFile::MappedFile(const fs::path& path) {
   if (file.fd < 0) fail("read", path);
   struct stat status;
   if (::fstat(file.fd, &status) != 0) fail("look at", path);
-  if (!S_ISREG(status.st_mode)) throw EnvironmentError("cannot read " + path.string() + ": not a regular file");
+  if (!S_ISREG(status.st_mode))
+    throw EnvironmentError("cannot read " + path.string() + ": not a regular file");
   size_ = static_cast<std::size_t>(status.st_size);
   if (size_ == 0) return;
   void* memory = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.fd, 0);
@@ -182,7 +193,8 @@ MappedFile::~MappedFile() {
 
 namespace {
 
-// When a process began, in clock ticks since boot: with its number it names one process, also after the number is used again.
+// When a process began, in clock ticks since boot: with its number it names one process, also after the
+// number is used again.
 std::string start_of(long pid) {
   std::error_code gone;
   const fs::path stat = "/proc/" + std::to_string(pid) + "/stat";
@@ -194,7 +206,8 @@ std::string start_of(long pid) {
     return "";  // it ended just now
   }
   std::size_t at = text.rfind(')');  // the name before it may hold anything
-  for (int field = 2; field < 22 && at != text.npos; ++field) at = text.find(' ', at + 1);
+  for (int field = 2; field < 22 && at != text.npos; ++field)
+    at = text.find(' ', at + 1);
   return at == text.npos ? "" : text.substr(at + 1, text.find(' ', at + 1) - at - 1);
 }
 
@@ -204,7 +217,9 @@ std::string this_host() {
   return host;
 }
 
-std::string note_of(long pid) { return "process " + std::to_string(pid) + " on " + this_host() + ", started at tick " + start_of(pid); }
+std::string note_of(long pid) {
+  return "process " + std::to_string(pid) + " on " + this_host() + ", started at tick " + start_of(pid);
+}
 
 // Without locks: the process that the note names is still there, or cannot be looked for from here.
 bool may_live(const std::string& note) {
@@ -219,14 +234,19 @@ bool may_live(const std::string& note) {
 void refuse_lfs_pointer(std::span<const std::byte> bytes, const fs::path& path) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (text.starts_with("version https://git-lfs."))
-    throw InputError(path.string(), 0, "is a Git LFS pointer, not the file itself; fetch it with: git lfs pull");
+    throw InputError(path.string(), 0,
+                     "is a Git LFS pointer, not the file itself; fetch it with: git lfs pull");
 }
 
-FolderLock::FolderLock(const fs::path& folder, bool beside) : path_(beside ? folder.parent_path() / ("." + folder.filename().string() + ".lock") : folder / ".lock"), is_removed_(beside) {
-  const auto is_still_there = [&](int fd) {  // a holder that ends removes its file: whoever opened it before holds a lock on nothing
-    struct stat mine{}, named{};
-    return ::fstat(fd, &mine) == 0 && ::stat(path_.c_str(), &named) == 0 && mine.st_ino == named.st_ino;
-  };
+FolderLock::FolderLock(const fs::path& folder, bool beside)
+    : path_(beside ? folder.parent_path() / ("." + folder.filename().string() + ".lock") : folder / ".lock"),
+      is_removed_(beside) {
+  const auto is_still_there =
+      [&](int fd) {  // a holder that ends removes its file: whoever opened it before holds a lock on nothing
+        struct stat mine {
+        }, named{};
+        return ::fstat(fd, &mine) == 0 && ::stat(path_.c_str(), &named) == 0 && mine.st_ino == named.st_ino;
+      };
   while (fd_ < 0) {
     const Descriptor file{open_retrying(path_, O_RDWR | O_CREAT)};
     if (file.fd < 0) fail("open", path_);
@@ -234,11 +254,15 @@ FolderLock::FolderLock(const fs::path& folder, bool beside) : path_(beside ? fol
     const ssize_t size = ::pread(file.fd, note, sizeof note, 0);
     const std::string holder(note, static_cast<std::size_t>(std::max<ssize_t>(0, size)));
     const auto refuse = [&](const std::string& more) {
-      throw EnvironmentError(folder.string() + " is in use by " + (holder.empty() ? "another process" : holder.substr(0, holder.find(','))) + more);
+      throw EnvironmentError(folder.string() + " is in use by " +
+                             (holder.empty() ? "another process" : holder.substr(0, holder.find(','))) +
+                             more);
     };
-    if (retrying([&] { return ::flock(file.fd, LOCK_EX | LOCK_NB); }) != 0) {  // the kernel drops the lock of a dead process
+    if (retrying([&] { return ::flock(file.fd, LOCK_EX | LOCK_NB); }) !=
+        0) {  // the kernel drops the lock of a dead process
       if (errno == EWOULDBLOCK) refuse("; wait for it to end, or choose another --out");
-      if (may_live(holder)) refuse("; this file system has no locks: if that process is dead, remove " + path_.string());
+      if (may_live(holder))
+        refuse("; this file system has no locks: if that process is dead, remove " + path_.string());
     }
     if (!is_still_there(file.fd)) continue;
     if (retrying([&] { return ::ftruncate(file.fd, 0); }) != 0) fail("write", path_);
@@ -249,8 +273,10 @@ FolderLock::FolderLock(const fs::path& folder, bool beside) : path_(beside ? fol
 }
 
 FolderLock::~FolderLock() {
-  if (is_removed_) retrying([&] { return ::unlink(path_.c_str()); });
-  else if (::ftruncate(fd_, 0) != 0) {}  // for file systems without locks; a note that stays is checked against the process
+  if (is_removed_)
+    retrying([&] { return ::unlink(path_.c_str()); });
+  else if (::ftruncate(fd_, 0) != 0) {
+  }  // for file systems without locks; a note that stays is checked against the process
   ::close(fd_);
 }
 

@@ -92,11 +92,13 @@ GgufValue value(Cursor& in) {
   if (count > in.left()) in.fail("an array of " + std::to_string(count) + " entries in a shorter file");
   if (of == kString) {
     std::vector<std::string> all;
-    for (std::uint64_t i = 0; i < count; ++i) all.push_back(in.text());
+    for (std::uint64_t i = 0; i < count; ++i)
+      all.push_back(in.text());
     return GgufArray(std::move(all));
   }
   std::vector<double> all;
-  for (std::uint64_t i = 0; i < count; ++i) all.push_back(number(in, of));
+  for (std::uint64_t i = 0; i < count; ++i)
+    all.push_back(number(in, of));
   return GgufArray(std::move(all));
 }
 
@@ -121,7 +123,8 @@ const GgufBlock& block_of(Cursor& in, std::uint32_t type, const std::string& ten
     if (static_cast<std::uint32_t>(block.type) == type) return block;
   const auto known = kOtherTypes.find(type);
   std::string accepted;
-  for (const GgufBlock& block : kBlocks) accepted += (accepted.empty() ? "" : ", ") + std::string(block.name);
+  for (const GgufBlock& block : kBlocks)
+    accepted += (accepted.empty() ? "" : ", ") + std::string(block.name);
   in.fail("tensor " + in_quotes(tensor) + " is of type " +
           (known == kOtherTypes.end() ? "number " + std::to_string(type) : std::string(known->second)) +
           "; accepted: " + accepted);
@@ -166,7 +169,9 @@ std::uint64_t alignment_of(const GgufFile& file, Cursor& in) {
 
 }  // namespace
 
-std::span<const GgufBlock> gguf_blocks() { return kBlocks; }
+std::span<const GgufBlock> gguf_blocks() {
+  return kBlocks;
+}
 
 GgufFile read_gguf_part(const fs::path& path) {
   GgufFile file;

@@ -89,9 +89,11 @@ GgufFile read_gguf(const fs::path& path) {
   if (count <= 1) return file;
   check_first_part(file, path);
   std::set<std::string> names;
-  for (const GgufTensor& t : file.tensors) names.insert(t.name);
+  for (const GgufTensor& t : file.tensors)
+    names.insert(t.name);
   const std::vector<fs::path> parts = gguf_parts(path);
-  for (long i = 2; i <= count; ++i) add_part(file, names, parts[static_cast<std::size_t>(i - 1)], i);
+  for (long i = 2; i <= count; ++i)
+    add_part(file, names, parts[static_cast<std::size_t>(i - 1)], i);
   return file;
 }
 

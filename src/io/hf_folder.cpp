@@ -95,7 +95,8 @@ std::string without_wrappers(std::string name) {
       if (name.starts_with(prefix)) name.erase(0, prefix.size()), more = true;
   }
   // torch.compile of a part of the model puts it inside.
-  for (auto at = name.find("._orig_mod."); at != name.npos; at = name.find("._orig_mod.")) name.erase(at, 10);
+  for (auto at = name.find("._orig_mod."); at != name.npos; at = name.find("._orig_mod."))
+    name.erase(at, 10);
   return name;
 }
 
@@ -129,7 +130,8 @@ std::vector<fs::path> hf_shards(const fs::path& folder) {
   const std::set<std::string> shards = shards_of_index(folder / kIndex);
   check_all_there(folder, shards);
   std::vector<fs::path> files;
-  for (const std::string& shard : shards) files.push_back(folder / shard);
+  for (const std::string& shard : shards)
+    files.push_back(folder / shard);
   return files;
 }
 

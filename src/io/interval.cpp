@@ -34,8 +34,10 @@ Interval interval_of(const Json& json) {
 std::string interval_text(const Json& json) {
   const Interval i = interval_of(json);
   char text[96];
-  if (i.is_known()) std::snprintf(text, sizeof text, "%.3g [%.3g, %.3g]", i.value, i.low, i.high);
-  else std::snprintf(text, sizeof text, "%.3g (all the same)", i.value);
+  if (i.is_known())
+    std::snprintf(text, sizeof text, "%.3g [%.3g, %.3g]", i.value, i.low, i.high);
+  else
+    std::snprintf(text, sizeof text, "%.3g (all the same)", i.value);
   return text;
 }
 

@@ -16,7 +16,8 @@ namespace cai {
 namespace {
 
 long line_of(std::string_view text, std::size_t byte) {
-  return 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(byte, text.size())), '\n');
+  return 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(byte, text.size())),
+                        '\n');
 }
 
 constexpr std::size_t kDeepest = 200;  // as the message says
@@ -57,8 +58,10 @@ std::size_t place_too_deep(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (in_string) {
-      if (c == '\\') ++i;
-      else if (c == '"') in_string = false;
+      if (c == '\\')
+        ++i;
+      else if (c == '"')
+        in_string = false;
     } else if (c == '"') {
       in_string = true;
     } else if (c == '[' || c == '{') {
@@ -70,23 +73,29 @@ std::size_t place_too_deep(std::string_view text) {
   return 0;
 }
 
-std::string too_many_fields() { return "an object has more than " + std::to_string(kMostFields) + " fields"; }
+std::string too_many_fields() {
+  return "an object has more than " + std::to_string(kMostFields) + " fields";
+}
 
 // Adds a field whose name is known to be new, without a look at the others.
 Json& new_field(Json::object_t& object, std::string name) {
   return object.emplace_back(std::move(name), nullptr).second;
 }
-SortedJson& new_field(SortedJson::object_t& object, std::string name) { return object[std::move(name)]; }
+SortedJson& new_field(SortedJson::object_t& object, std::string name) {
+  return object[std::move(name)];
+}
 
-// Builds a value of what the library's parser finds, and looks at keys that repeat: the last would win silently.
+// Builds a value of what the library's parser finds, and looks at keys that repeat: the last would win
+// silently.
 template <class J>
 class Builder : public nlohmann::json_sax<J> {
  public:
-  using typename nlohmann::json_sax<J>::number_integer_t, typename nlohmann::json_sax<J>::number_unsigned_t, typename nlohmann::json_sax<J>::number_float_t, typename nlohmann::json_sax<J>::string_t,
+  using typename nlohmann::json_sax<J>::number_integer_t, typename nlohmann::json_sax<J>::number_unsigned_t,
+      typename nlohmann::json_sax<J>::number_float_t, typename nlohmann::json_sax<J>::string_t,
       typename nlohmann::json_sax<J>::binary_t;
 
   J root;
-  std::string problem;    // why building stopped; "" when the text is no JSON
+  std::string problem;         // why building stopped; "" when the text is no JSON
   std::size_t error_byte = 0;  // from 1, where parsing stopped
   bool is_too_deep = false;
 
@@ -153,7 +162,8 @@ class Builder : public nlohmann::json_sax<J> {
   }
 
   std::vector<std::unordered_set<std::string>> names_;  // of each open object's fields
-  std::vector<J*> open_;  // objects and arrays, the innermost last; one that is open is the last of those around it, so it does not move
+  std::vector<J*> open_;  // objects and arrays, the innermost last; one that is open is the last of those
+                          // around it, so it does not move
   J* next_ = nullptr;     // of the innermost object's last key
 };
 
@@ -168,7 +178,8 @@ bool take(const simdjson::dom::element& from, J& to, std::size_t depth = 0) {
       const simdjson::dom::object fields = from;
       to = J::object();
       auto& object = to.template get_ref<typename J::object_t&>();
-      if constexpr (std::is_same_v<J, Json>) object.reserve(fields.size());  // a vector of pairs with constant keys: growing copies all of them
+      if constexpr (std::is_same_v<J, Json>)
+        object.reserve(fields.size());  // a vector of pairs with constant keys: growing copies all of them
       if (std::is_same_v<J, Json> && fields.size() > kMostFields) return false;
       std::unordered_set<std::string_view> names;
       for (const auto& [name, value] : fields)
@@ -188,8 +199,10 @@ bool take(const simdjson::dom::element& from, J& to, std::size_t depth = 0) {
     case element_type::STRING: to = std::string(std::string_view(from)); return true;
     case element_type::INT64: {
       const std::int64_t value = from;
-      if (value < 0) to = value;
-      else to = static_cast<std::uint64_t>(value);  // the type that nlohmann's parser gives it
+      if (value < 0)
+        to = value;
+      else
+        to = static_cast<std::uint64_t>(value);  // the type that nlohmann's parser gives it
       return true;
     }
     case element_type::UINT64: to = std::uint64_t(from); return true;
@@ -200,7 +213,8 @@ bool take(const simdjson::dom::element& from, J& to, std::size_t depth = 0) {
   return false;
 }
 
-// Most of all texts, several times faster; false for what is wrong, or read differently by the two parsers (half of a surrogate pair).
+// Most of all texts, several times faster; false for what is wrong, or read differently by the two parsers
+// (half of a surrogate pair).
 template <class J>
 bool parse_fast(std::string_view text, J& out) {
   constexpr std::size_t kKept = 1 << 20;  // one long text must not hold its memory for ever
@@ -208,7 +222,8 @@ bool parse_fast(std::string_view text, J& out) {
     if (at + 2 < text.size() && (text[at + 2] == 'd' || text[at + 2] == 'D')) return false;
   thread_local simdjson::dom::parser parser;
   simdjson::dom::element root;
-  const bool is_taken = parser.parse(text.data(), text.size(), true).get(root) == simdjson::SUCCESS && take(root, out);
+  const bool is_taken =
+      parser.parse(text.data(), text.size(), true).get(root) == simdjson::SUCCESS && take(root, out);
   if (parser.capacity() > kKept) parser = simdjson::dom::parser();
   return is_taken;
 }
@@ -219,14 +234,16 @@ J parse_slowly(std::string_view text, const std::string& file, long line) {
   if (!is_utf8(text)) throw InputError(file, line, "not valid UTF-8");
   Builder<J> builder;
   if (J::sax_parse(text.begin(), text.end(), &builder)) return std::move(builder.root);
-  if (builder.is_too_deep) throw InputError(file, line + line_of(text, place_too_deep(text)) - 1, "nested deeper than 200 levels");
+  if (builder.is_too_deep)
+    throw InputError(file, line + line_of(text, place_too_deep(text)) - 1, "nested deeper than 200 levels");
   if (!builder.problem.empty()) throw InputError(file, line, builder.problem);
   const std::size_t byte = builder.error_byte;
   if (const std::string half = half_surrogate(text, byte); !half.empty())
     throw InputError(file, line + line_of(text, byte - 1) - 1,
                      "half of a surrogate pair, " + half +
                          ": a character was cut in two; write the whole character, or leave it out");
-  throw InputError(file, line + line_of(text, byte > 0 ? byte - 1 : 0) - 1, "not valid JSON at byte " + std::to_string(byte));
+  throw InputError(file, line + line_of(text, byte > 0 ? byte - 1 : 0) - 1,
+                   "not valid JSON at byte " + std::to_string(byte));
 }
 
 template <class J>
@@ -237,7 +254,9 @@ J parse(std::string_view text, const std::string& file, long line) {
 
 // What stands at text[i], which is valid UTF-8, and its length in bytes.
 std::pair<char32_t, std::size_t> character_at(std::string_view text, std::size_t i) {
-  const auto byte = [&](std::size_t k) { return static_cast<char32_t>(static_cast<unsigned char>(text[i + k])); };
+  const auto byte = [&](std::size_t k) {
+    return static_cast<char32_t>(static_cast<unsigned char>(text[i + k]));
+  };
   const char32_t b = byte(0);
   if (b < 0x80) return {b, 1};
   if (b < 0xe0) return {(b & 0x1f) << 6 | (byte(1) & 0x3f), 2};
@@ -248,13 +267,17 @@ std::pair<char32_t, std::size_t> character_at(std::string_view text, std::size_t
 void append_escape(std::string& out, char32_t c) {
   const auto unit = [&](char32_t u) {
     out += "\\u";
-    for (int shift = 12; shift >= 0; shift -= 4) out += "0123456789abcdef"[u >> shift & 15];
+    for (int shift = 12; shift >= 0; shift -= 4)
+      out += "0123456789abcdef"[u >> shift & 15];
   };
-  if (c < 0x10000) unit(c);
-  else unit(0xd800 + ((c - 0x10000) >> 10)), unit(0xdc00 + ((c - 0x10000) & 0x3ff));
+  if (c < 0x10000)
+    unit(c);
+  else
+    unit(0xd800 + ((c - 0x10000) >> 10)), unit(0xdc00 + ((c - 0x10000) & 0x3ff));
 }
 
-// The library writes everything but ", \ and characters below 0x20 as it is. Hidden ones stand in strings only, so an escape means the same.
+// The library writes everything but ", \ and characters below 0x20 as it is. Hidden ones stand in strings
+// only, so an escape means the same.
 std::string escape_hidden(std::string text) {
   std::string out;
   std::size_t done = 0;
@@ -270,16 +293,21 @@ std::string escape_hidden(std::string text) {
   return done == 0 ? text : out.append(text, done);
 }
 
-std::string library_text(const Json& value, int indent = -1) { return escape_hidden(value.dump(indent, ' ', false, Json::error_handler_t::replace)); }
+std::string library_text(const Json& value, int indent = -1) {
+  return escape_hidden(value.dump(indent, ' ', false, Json::error_handler_t::replace));
+}
 
-// The first place from `from` on that does not stand for itself in a JSON string (", \, not ASCII, a control), or text.size().
+// The first place from `from` on that does not stand for itself in a JSON string (", \, not ASCII, a
+// control), or text.size().
 std::size_t plain_in_string(std::string_view text, std::size_t from) {
   constexpr std::uint64_t kHigh = 0x8080808080808080, kOnes = 0x0101010101010101;
   const auto has_zero = [](std::uint64_t v) { return (v - kOnes) & ~v & kHigh; };
   std::size_t i = from;
   for (std::uint64_t eight; i + 8 <= text.size(); i += 8) {
     std::memcpy(&eight, text.data() + i, 8);
-    if (((eight | (eight - 0x20 * kOnes) | (eight + kOnes)) & kHigh) | has_zero(eight ^ ('"' * kOnes)) | has_zero(eight ^ ('\\' * kOnes))) break;
+    if (((eight | (eight - 0x20 * kOnes) | (eight + kOnes)) & kHigh) | has_zero(eight ^ ('"' * kOnes)) |
+        has_zero(eight ^ ('\\' * kOnes)))
+      break;
   }
   for (; i < text.size() && text[i] >= 0x20 && text[i] < 0x7f && text[i] != '"' && text[i] != '\\'; ++i) {
   }
@@ -304,9 +332,13 @@ void append_string(std::string& out, const std::string& text) {
     }
     const auto [c, n] = character_at(text, plain);
     constexpr std::string_view kShort = "\"\\\b\f\n\r\t", kLetters = "\"\\bfnrt";
-    if (const std::size_t letter = c < 0x80 ? kShort.find(static_cast<char>(c)) : kShort.npos; letter != kShort.npos) (out += '\\') += kLetters[letter];
-    else if (c < 0x20 || is_hidden(c)) append_escape(out, c);
-    else out.append(text, plain, n);
+    if (const std::size_t letter = c < 0x80 ? kShort.find(static_cast<char>(c)) : kShort.npos;
+        letter != kShort.npos)
+      (out += '\\') += kLetters[letter];
+    else if (c < 0x20 || is_hidden(c))
+      append_escape(out, c);
+    else
+      out.append(text, plain, n);
     plain += n;
   }
   out += '"';
@@ -321,11 +353,13 @@ void append(std::string& out, const Json& value) {
   };
   if (value.is_object()) {
     out += '{';
-    for (const auto& [name, field] : value.get_ref<const Json::object_t&>()) next(), append_string(out, name), out += ':', append(out, field);
+    for (const auto& [name, field] : value.get_ref<const Json::object_t&>())
+      next(), append_string(out, name), out += ':', append(out, field);
     out += '}';
   } else if (value.is_array()) {
     out += '[';
-    for (const Json& one : value) next(), append(out, one);
+    for (const Json& one : value)
+      next(), append(out, one);
     out += ']';
   } else if (value.is_string()) {
     append_string(out, value.get_ref<const std::string&>());
@@ -336,9 +370,13 @@ void append(std::string& out, const Json& value) {
 
 }  // namespace
 
-Json parse_json(std::string_view text, const std::string& file, long line) { return parse<Json>(text, file, line); }
+Json parse_json(std::string_view text, const std::string& file, long line) {
+  return parse<Json>(text, file, line);
+}
 
-SortedJson parse_sorted_json(std::string_view text, const std::string& file, long line) { return parse<SortedJson>(text, file, line); }
+SortedJson parse_sorted_json(std::string_view text, const std::string& file, long line) {
+  return parse<SortedJson>(text, file, line);
+}
 
 std::string to_line(const Json& value) {
   std::string line;
@@ -346,7 +384,9 @@ std::string to_line(const Json& value) {
   return line;
 }
 
-std::string to_lines(const Json& value) { return library_text(value, 2) + "\n"; }
+std::string to_lines(const Json& value) {
+  return library_text(value, 2) + "\n";
+}
 
 void write_sealed(const std::filesystem::path& path, Json value) {
   value.erase("seal");
@@ -356,9 +396,12 @@ void write_sealed(const std::filesystem::path& path, Json value) {
 
 Json read_sealed(const std::filesystem::path& path) {
   Json value = parse_json(read_file(path), path.string());
-  const std::string seal = value.is_object() && value.contains("seal") && value["seal"].is_string() ? value["seal"].get<std::string>() : "";
+  const std::string seal = value.is_object() && value.contains("seal") && value["seal"].is_string()
+                               ? value["seal"].get<std::string>()
+                               : "";
   if (value.is_object()) value.erase("seal");
-  if (seal != sha256(to_lines(value))) throw InputError(path.string(), 0, "is damaged: its seal does not fit what stands in it");
+  if (seal != sha256(to_lines(value)))
+    throw InputError(path.string(), 0, "is damaged: its seal does not fit what stands in it");
   return value;
 }
 

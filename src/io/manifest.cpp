@@ -29,19 +29,27 @@ std::optional<Manifest> read_manifest(const fs::path& folder) {
     m.stage = json.at("stage").get<std::string>();
     m.key = json.at("key").get<std::string>();
     for (const Json& file : json.at("files")) {
-      m.files.push_back({file.at("file").get<std::string>(), file.value("records", -1L), file.at("sha256").get<std::string>()});
-      if (!is_below(m.files.back().file)) throw InputError(path.string(), 0, "the file " + in_quotes(m.files.back().file) + " is not in this folder");
+      m.files.push_back({file.at("file").get<std::string>(), file.value("records", -1L),
+                         file.at("sha256").get<std::string>()});
+      if (!is_below(m.files.back().file))
+        throw InputError(path.string(), 0,
+                         "the file " + in_quotes(m.files.back().file) + " is not in this folder");
     }
     m.figures = json.at("figures");
     m.seconds = json.value("seconds", 0.0);
     return m;
   } catch (const Json::exception&) {
-    throw InputError(path.string(), 1, "not a manifest; expected stage, key, files [{file, records, sha256}], figures");
+    throw InputError(path.string(), 1,
+                     "not a manifest; expected stage, key, files [{file, records, sha256}], figures");
   }
 }
 
 void write_manifest(const fs::path& folder, const Manifest& m) {
-  Json json = {{"stage", m.stage}, {"key", m.key}, {"files", Json::array()}, {"figures", m.figures}, {"seconds", m.seconds}};
+  Json json = {{"stage", m.stage},
+               {"key", m.key},
+               {"files", Json::array()},
+               {"figures", m.figures},
+               {"seconds", m.seconds}};
   for (const ManifestFile& file : m.files) {
     Json entry = {{"file", file.file}};
     if (file.records >= 0) entry["records"] = file.records;
@@ -55,7 +63,8 @@ std::string file_problem(const fs::path& path, const std::string& expected, cons
   if (!text && !fs::exists(path)) return path.string() + ": missing";
   const std::string hash = text ? sha256(*text) : sha256_file(path);
   if (hash == expected) return "";
-  return path.string() + ": SHA-256 is " + hash.substr(0, 12) + "..., the manifest says " + expected.substr(0, 12) + "...";
+  return path.string() + ": SHA-256 is " + hash.substr(0, 12) + "..., the manifest says " +
+         expected.substr(0, 12) + "...";
 }
 
 std::vector<std::string> verify_manifest(const fs::path& folder) {
@@ -68,7 +77,8 @@ std::vector<std::string> verify_manifest(const fs::path& folder) {
   }
   if (!manifest) return {folder.string() + ": no manifest.json"};
   for (const ManifestFile& file : manifest->files)
-    if (const std::string problem = file_problem(folder / file.file, file.sha256); !problem.empty()) problems.push_back(problem);
+    if (const std::string problem = file_problem(folder / file.file, file.sha256); !problem.empty())
+      problems.push_back(problem);
   return problems;
 }
 

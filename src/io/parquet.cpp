@@ -55,7 +55,8 @@ int each_line_of(const std::vector<std::string>& command, Take take) {
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, output.ends[1], STDOUT_FILENO);
   std::vector<char*> words;
-  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+  for (const std::string& word : command)
+    words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
   pid_t child = 0;
   const int failed = ::posix_spawn(&child, words[0], &actions, nullptr, words.data(), environ);

@@ -28,12 +28,13 @@ struct Stored {
   GgufType type;
   std::vector<std::int64_t> shape;
   std::span<const std::byte> bytes;
-  std::int64_t interleaved_heads = 0;  // llama.cpp stores q and k of some architectures with the two halves of each head interleaved
-  bool is_less_one = false;            // the weight of a norm, less 1
+  std::int64_t interleaved_heads =
+      0;  // llama.cpp stores q and k of some architectures with the two halves of each head interleaved
+  bool is_less_one = false;  // the weight of a norm, less 1
 };
 
 struct Weights {
-  std::string file;                    // or folder; for messages
+  std::string file;  // or folder; for messages
   std::map<std::string, Stored> stored;
   std::vector<std::shared_ptr<MappedFile>> maps;
 
@@ -44,8 +45,10 @@ struct Weights {
     stored.erase(it);
     if (from.shape != shape) {
       std::string found, expected;
-      for (auto d : from.shape) found += (found.empty() ? "" : " x ") + std::to_string(d);
-      for (auto d : shape) expected += (expected.empty() ? "" : " x ") + std::to_string(d);
+      for (auto d : from.shape)
+        found += (found.empty() ? "" : " x ") + std::to_string(d);
+      for (auto d : shape)
+        expected += (expected.empty() ? "" : " x ") + std::to_string(d);
       throw InputError(file + ": tensor " + in_quotes(name) + " is " + found + "; expected " + expected);
     }
     at::Tensor t = at::empty(from.shape, at::kFloat);
@@ -61,14 +64,19 @@ struct Weights {
   }
 
   void nothing_left() const {
-    if (!stored.empty()) throw InputError(file + ": tensor " + in_quotes(stored.begin()->first) + " is not one of this architecture");
+    if (!stored.empty())
+      throw InputError(file + ": tensor " + in_quotes(stored.begin()->first) +
+                       " is not one of this architecture");
   }
 };
 
 Stored stored(const SafeTensor& t, const std::string& file) {
-  const std::map<std::string, GgufType> same = {{"F32", GgufType::kF32}, {"F16", GgufType::kF16}, {"BF16", GgufType::kBF16}};
+  const std::map<std::string, GgufType> same = {
+      {"F32", GgufType::kF32}, {"F16", GgufType::kF16}, {"BF16", GgufType::kBF16}};
   const auto type = same.find(t.dtype);
-  if (type == same.end()) throw InputError(file + ": tensor " + in_quotes(t.name) + " has dtype " + in_quotes(t.dtype) + "; accepted: F32, F16, BF16");
+  if (type == same.end())
+    throw InputError(file + ": tensor " + in_quotes(t.name) + " has dtype " + in_quotes(t.dtype) +
+                     "; accepted: F32, F16, BF16");
   return {type->second, t.shape, t.bytes};
 }
 
@@ -82,11 +90,14 @@ void split_fused(Weights& weights, const ModelConfig& c) {
       if (found == weights.stored.end()) continue;  // take() names what is missing
       const Stored whole = found->second;
       std::int64_t rows = 0, row = 0;
-      for (const LayerTensor& part : fused.parts) rows += part.shape[0];
+      for (const LayerTensor& part : fused.parts)
+        rows += part.shape[0];
       if (whole.shape != std::vector<std::int64_t>{rows, c.width}) continue;
       const std::size_t size = whole.bytes.size() / static_cast<std::size_t>(rows);
       for (const LayerTensor& part : fused.parts) {
-        weights.stored[at + part.hf] = {whole.type, part.shape, whole.bytes.subspan(static_cast<std::size_t>(row) * size, static_cast<std::size_t>(part.shape[0]) * size)};
+        weights.stored[at + part.hf] = {whole.type, part.shape,
+                                        whole.bytes.subspan(static_cast<std::size_t>(row) * size,
+                                                            static_cast<std::size_t>(part.shape[0]) * size)};
         row += part.shape[0];
       }
       weights.stored.erase(at + fused.hf);
@@ -96,14 +107,17 @@ void split_fused(Weights& weights, const ModelConfig& c) {
 Weights hf_weights(const fs::path& folder, const ModelConfig& config) {
   const HfTensors read = read_hf_tensors(folder);
   Weights weights{.file = folder.string(), .stored = {}, .maps = read.maps};
-  for (const auto& [file, t] : read.tensors) weights.stored.emplace(t.name, stored(t, file));
+  for (const auto& [file, t] : read.tensors)
+    weights.stored.emplace(t.name, stored(t, file));
   split_fused(weights, config);
-  for (auto& [name, t] : weights.stored) t.is_less_one = config.norms_less_one && is_norm(name);
+  for (auto& [name, t] : weights.stored)
+    t.is_less_one = config.norms_less_one && is_norm(name);
   return weights;
 }
 
 // "" for none.
-std::string hf_name(const std::string& gguf, const std::vector<LayerTensor>& layer, const std::vector<FusedTensor>& fused) {
+std::string hf_name(const std::string& gguf, const std::vector<LayerTensor>& layer,
+                    const std::vector<FusedTensor>& fused) {
   if (gguf == "token_embd.weight") return "model.embed_tokens.weight";
   if (gguf == "output_norm.weight") return "model.norm.weight";
   if (gguf == "output.weight") return "lm_head.weight";
@@ -125,9 +139,13 @@ Weights gguf_weights(const GgufFile& gguf, const ModelConfig& config, const std:
   for (const GgufTensor& t : gguf.tensors) {
     if (is_rope_tensor(t.name)) continue;  // the config has what they say
     const std::string name = hf_name(t.name, layer, fused);
-    if (name.empty()) throw InputError(file + ": tensor " + in_quotes(t.name) + " is not one of a Llama-family model");
+    if (name.empty())
+      throw InputError(file + ": tensor " + in_quotes(t.name) + " is not one of a Llama-family model");
     Stored one{t.type, t.shape, t.bytes};
-    const auto is_of = [&](const char* matrix) { return t.name.ends_with(std::string(matrix) + ".weight") || t.name.ends_with(std::string(matrix) + ".bias"); };
+    const auto is_of = [&](const char* matrix) {
+      return t.name.ends_with(std::string(matrix) + ".weight") ||
+             t.name.ends_with(std::string(matrix) + ".bias");
+    };
     if (interleaved && is_of("attn_q")) one.interleaved_heads = config.heads;
     if (interleaved && is_of("attn_k")) one.interleaved_heads = config.kv_heads;
     weights.stored.emplace(name, std::move(one));
@@ -138,17 +156,20 @@ Weights gguf_weights(const GgufFile& gguf, const ModelConfig& config, const std:
 
 LlamaLayer take_layer(Weights& weights, const ModelConfig& c, std::int64_t i) {
   LlamaLayer l;
-  for (const LayerTensor& t : layer_tensors(c)) l.*t.tensor = weights.take("model.layers." + std::to_string(i) + "." + t.hf, t.shape);
+  for (const LayerTensor& t : layer_tensors(c))
+    l.*t.tensor = weights.take("model.layers." + std::to_string(i) + "." + t.hf, t.shape);
   return l;
 }
 
-// Whether the head of its own that a file holds in spite of a config that ties it is another one than the embedding: transformers then uses
-// both. Most files that hold both repeat the embedding.
+// Whether the head of its own that a file holds in spite of a config that ties it is another one than the
+// embedding: transformers then uses both. Most files that hold both repeat the embedding.
 bool has_own_head(const Weights& weights, const ModelConfig& c) {
-  const auto head = weights.stored.find("lm_head.weight"), embedding = weights.stored.find("model.embed_tokens.weight");
+  const auto head = weights.stored.find("lm_head.weight"),
+             embedding = weights.stored.find("model.embed_tokens.weight");
   if (!c.tied_head || head == weights.stored.end() || embedding == weights.stored.end()) return false;
   const Stored &a = head->second, &b = embedding->second;
-  return a.type != b.type || a.shape != b.shape || std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) != 0;
+  return a.type != b.type || a.shape != b.shape ||
+         std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) != 0;
 }
 
 at::Tensor take_embedding(Weights& weights, const ModelConfig& c) {
@@ -161,7 +182,8 @@ Llama take_llama(Weights& weights, const ModelConfig& c) {
   Llama m;
   m.config = c;
   m.embedding = take_embedding(weights, c);
-  for (std::int64_t i = 0; i < c.layers; ++i) m.layers.push_back(take_layer(weights, c, i));
+  for (std::int64_t i = 0; i < c.layers; ++i)
+    m.layers.push_back(take_layer(weights, c, i));
   m.norm = weights.take("model.norm.weight", {c.width});
   m.head = c.tied_head ? m.embedding : weights.take("lm_head.weight", {c.vocabulary, c.width});
   weights.nothing_left();
@@ -177,7 +199,8 @@ std::string gguf_fingerprint(const fs::path& file) {
   const std::vector<fs::path> parts = gguf_parts(file);
   if (parts.size() == 1) return sha256_file(file);
   std::string all;
-  for (const fs::path& part : parts) all += sha256_file(part);
+  for (const fs::path& part : parts)
+    all += sha256_file(part);
   return sha256(all);
 }
 
@@ -191,25 +214,33 @@ std::vector<std::pair<std::string, at::Tensor>> hf_named_weights(const Llama& mo
     std::vector<at::Tensor> parts;
     bool is_part = false;
     for (const FusedTensor& fused : all) {
-      for (const LayerTensor& part : fused.parts) is_part = is_part || of_layer == part.hf;
+      for (const LayerTensor& part : fused.parts)
+        is_part = is_part || of_layer == part.hf;
       if (of_layer != fused.parts.front().hf) continue;
       const LlamaLayer& layer = model.layers[static_cast<std::size_t>(std::stol(at.substr(13)))];
-      for (const LayerTensor& part : fused.parts) parts.push_back(layer.*part.tensor);
+      for (const LayerTensor& part : fused.parts)
+        parts.push_back(layer.*part.tensor);
       weights.emplace_back(at + fused.hf, at::cat(parts).detach());
     }
-    if (!is_part) weights.emplace_back(name, model.config.norms_less_one && is_norm(name) ? t.detach() - 1 : t);
+    if (!is_part)
+      weights.emplace_back(name, model.config.norms_less_one && is_norm(name) ? t.detach() - 1 : t);
   }
   return weights;
 }
 
-std::string save_weights(const Llama& model, const at::Tensor& score, const fs::path& folder, const std::string& dtype) {
-  if (dtype != "float32" && dtype != "bfloat16") throw UsageError("dtype " + dtype + "; accepted: float32, bfloat16");
+std::string save_weights(const Llama& model, const at::Tensor& score, const fs::path& folder,
+                         const std::string& dtype) {
+  if (dtype != "float32" && dtype != "bfloat16")
+    throw UsageError("dtype " + dtype + "; accepted: float32, bfloat16");
   std::vector<at::Tensor> kept;
   std::vector<SafeTensor> tensors;
   const auto add = [&](const std::string& name, const at::Tensor& t) {
     kept.push_back(t.detach().to(dtype == "float32" ? at::kFloat : at::kBFloat16).contiguous());
     const at::Tensor& k = kept.back();
-    tensors.push_back({name, dtype == "float32" ? "F32" : "BF16", k.sizes().vec(), {static_cast<const std::byte*>(k.data_ptr()), static_cast<std::size_t>(k.nbytes())}});
+    tensors.push_back({name,
+                       dtype == "float32" ? "F32" : "BF16",
+                       k.sizes().vec(),
+                       {static_cast<const std::byte*>(k.data_ptr()), static_cast<std::size_t>(k.nbytes())}});
   };
   const auto weights = hf_named_weights(model);
   kept.reserve(weights.size() + 1);
@@ -232,7 +263,8 @@ LlamaReader::LlamaReader(const fs::path& path) {
     const ModelConfig config = parse_model_config(gguf, file.string());
     impl_ = std::make_unique<Impl>(Impl{config, gguf_weights(gguf, config, file.string())});
   } else {
-    impl_ = std::make_unique<Impl>(Impl{parse_model_config(read_config(path), (path / "config.json").string()), {}});
+    impl_ = std::make_unique<Impl>(
+        Impl{parse_model_config(read_config(path), (path / "config.json").string()), {}});
     impl_->weights = hf_weights(path, impl_->config);
     if (has_own_head(impl_->weights, impl_->config)) impl_->config.tied_head = false;
   }
@@ -241,13 +273,27 @@ LlamaReader::LlamaReader(const fs::path& path) {
 LlamaReader::~LlamaReader() = default;
 LlamaReader::LlamaReader(LlamaReader&&) noexcept = default;
 
-const ModelConfig& LlamaReader::config() const { return impl_->config; }
-at::Tensor LlamaReader::embedding() { return take_embedding(impl_->weights, impl_->config); }
-LlamaLayer LlamaReader::layer(std::int64_t i) { return take_layer(impl_->weights, impl_->config, i); }
-at::Tensor LlamaReader::norm() { return impl_->weights.take("model.norm.weight", {impl_->config.width}); }
-at::Tensor LlamaReader::head() { return impl_->weights.take("lm_head.weight", {impl_->config.vocabulary, impl_->config.width}); }
-void LlamaReader::nothing_left() const { impl_->weights.nothing_left(); }
-Llama LlamaReader::all() { return take_llama(impl_->weights, impl_->config); }
+const ModelConfig& LlamaReader::config() const {
+  return impl_->config;
+}
+at::Tensor LlamaReader::embedding() {
+  return take_embedding(impl_->weights, impl_->config);
+}
+LlamaLayer LlamaReader::layer(std::int64_t i) {
+  return take_layer(impl_->weights, impl_->config, i);
+}
+at::Tensor LlamaReader::norm() {
+  return impl_->weights.take("model.norm.weight", {impl_->config.width});
+}
+at::Tensor LlamaReader::head() {
+  return impl_->weights.take("lm_head.weight", {impl_->config.vocabulary, impl_->config.width});
+}
+void LlamaReader::nothing_left() const {
+  impl_->weights.nothing_left();
+}
+Llama LlamaReader::all() {
+  return take_llama(impl_->weights, impl_->config);
+}
 
 std::shared_ptr<Llama> load_llama(const fs::path& path, bool bfloat16) {
   auto model = std::make_shared<Llama>(LlamaReader(path).all());
@@ -257,7 +303,9 @@ std::shared_ptr<Llama> load_llama(const fs::path& path, bool bfloat16) {
 
 std::shared_ptr<Llama> between(const Llama& a, const Llama& b, double share, bool bfloat16) {
   const auto x = a.named_weights(), y = b.named_weights();
-  if (!std::equal(x.begin(), x.end(), y.begin(), y.end(), [](const auto& one, const auto& other) { return one.first == other.first && one.second.sizes() == other.second.sizes(); }))
+  if (!std::equal(x.begin(), x.end(), y.begin(), y.end(), [](const auto& one, const auto& other) {
+        return one.first == other.first && one.second.sizes() == other.second.sizes();
+      }))
     throw InputError("two models with weights of other names or shapes have none between them");
   auto model = std::make_shared<Llama>(a.clone());
   move_towards(*model, b, share);
@@ -275,12 +323,14 @@ std::string save_llama(const Llama& model, const fs::path& folder, const std::st
 std::string model_fingerprint(const fs::path& path) {
   if (const fs::path file = gguf_of_model(path); !file.empty()) return gguf_fingerprint(file);
   std::string all = sha256_file(path / "config.json");
-  for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja", "model.safetensors.index.json"})
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+                           "chat_template.jinja", "model.safetensors.index.json"})
     if (fs::exists(path / name)) all += name + sha256_file(path / name);
   std::set<fs::path> shards;
   for (const auto& entry : fs::directory_iterator(path))
     if (entry.path().extension() == ".safetensors") shards.insert(entry.path());
-  for (const fs::path& shard : shards) all += sha256_file(shard);
+  for (const fs::path& shard : shards)
+    all += sha256_file(shard);
   return sha256(all);
 }
 
@@ -290,7 +340,8 @@ std::shared_ptr<RewardModel> load_reward_model(const fs::path& path, bool bfloat
   const Json json = read_config(path);
   const ModelConfig config = parse_model_config(json, file.string());
   Weights weights = hf_weights(path, config);
-  if (!weights.stored.contains("score.weight")) throw InputError(path.string(), 0, "not a reward checkpoint: no tensor \"score.weight\"");
+  if (!weights.stored.contains("score.weight"))
+    throw InputError(path.string(), 0, "not a reward checkpoint: no tensor \"score.weight\"");
   auto model = std::make_shared<RewardModel>();
   model->score = weights.take("score.weight", {1, config.width});
   // The trunk has no head of its own; the tied embedding stands in, and nothing reads it.
@@ -302,7 +353,8 @@ std::shared_ptr<RewardModel> load_reward_model(const fs::path& path, bool bfloat
   if (const auto scale = json.find("cai_reward"); scale != json.end() && scale->is_object()) {
     model->mean = scale->value("mean", 0.0);
     model->std = scale->value("std", 1.0);
-    if (!std::isfinite(model->mean) || !(model->std > 0)) throw InputError(file.string(), 0, "cai_reward needs a finite mean and a positive std");
+    if (!std::isfinite(model->mean) || !(model->std > 0))
+      throw InputError(file.string(), 0, "cai_reward needs a finite mean and a positive std");
   }
   return model;
 }
@@ -310,7 +362,8 @@ std::shared_ptr<RewardModel> load_reward_model(const fs::path& path, bool bfloat
 std::string save_reward_model(const RewardModel& model, const fs::path& folder) {
   create_folders(folder);
   const std::string hash = save_weights(model.trunk, model.score, folder, "float32");
-  Json json = to_hf_json(model.trunk.config, "float32", {{"num_labels", 1}, {"cai_reward", {{"mean", model.mean}, {"std", model.std}}}});
+  Json json = to_hf_json(model.trunk.config, "float32",
+                         {{"num_labels", 1}, {"cai_reward", {{"mean", model.mean}, {"std", model.std}}}});
   std::string& name = json["architectures"][0].get_ref<std::string&>();
   name = name.substr(0, name.find("For")) + "ForSequenceClassification";
   write_file(folder / "config.json", json.dump(2) + "\n");

@@ -19,13 +19,21 @@ int first_token(const Json* v) {
 // The HF class that the file names; model_type where it names none or several.
 std::string architecture_in(const ConfigFields& f) {
   const Json* names = f.find("architectures");
-  return names && names->is_array() && names->size() == 1 && (*names)[0].is_string() ? (*names)[0].get<std::string>() : f.text("model_type", "");
+  return names && names->is_array() && names->size() == 1 && (*names)[0].is_string()
+             ? (*names)[0].get<std::string>()
+             : f.text("model_type", "");
 }
 
 void need_activation(const ConfigFields& f, bool gelu) {
-  const std::string act = gelu && f.find("hidden_activation") ? f.text("hidden_activation", "") : f.text("hidden_act", gelu ? "gelu_pytorch_tanh" : "silu");
-  const bool is_known = gelu ? act == "gelu_pytorch_tanh" || act == "gelu_new" || act == "gelu" /* means the same in these files */ : act == "silu";
-  if (!is_known) throw InputError(f.file, 0, "hidden_act " + in_quotes(act) + "; accepted: " + (gelu ? "gelu_pytorch_tanh" : "silu"));
+  const std::string act = gelu && f.find("hidden_activation")
+                              ? f.text("hidden_activation", "")
+                              : f.text("hidden_act", gelu ? "gelu_pytorch_tanh" : "silu");
+  const bool is_known = gelu ? act == "gelu_pytorch_tanh" || act == "gelu_new" ||
+                                   act == "gelu" /* means the same in these files */
+                             : act == "silu";
+  if (!is_known)
+    throw InputError(f.file, 0,
+                     "hidden_act " + in_quotes(act) + "; accepted: " + (gelu ? "gelu_pytorch_tanh" : "silu"));
 }
 
 }  // namespace
@@ -38,7 +46,8 @@ const Json* ConfigFields::find(const std::string& name) const {
 std::int64_t ConfigFields::whole(const std::string& name, std::optional<std::int64_t> otherwise) const {
   const Json* v = find(name);
   if (!v && otherwise) return *otherwise;
-  if (!v || !v->is_number_integer()) throw InputError(file, 0, "field \"" + name + "\" must be a whole number");
+  if (!v || !v->is_number_integer())
+    throw InputError(file, 0, "field \"" + name + "\" must be a whole number");
   return v->get<std::int64_t>();
 }
 
@@ -83,7 +92,9 @@ ModelConfig parse_model_config(const Json& json, const std::string& file) {
   c.width = f.whole("hidden_size");
   c.heads = f.whole("num_attention_heads");
   c.kv_heads = f.whole("num_key_value_heads", c.heads);
-  c.head_width = f.whole("head_dim", family->head_width > 0 ? family->head_width : c.heads > 0 ? c.width / c.heads : 0);
+  c.head_width = f.whole("head_dim", family->head_width > 0 ? family->head_width
+                                     : c.heads > 0          ? c.width / c.heads
+                                                            : 0);
   c.ffn_width = f.whole("intermediate_size");
   c.vocabulary = f.whole("vocab_size");
   c.context = f.whole("max_position_embeddings");
@@ -102,17 +113,27 @@ ModelConfig parse_model_config(const Json& json, const std::string& file) {
 Json to_hf_json(const ModelConfig& c, const std::string& torch_dtype, const Json& extra) {
   const Family* family = family_of(c.architecture);
   if (!family) throw Bug("a model of architecture " + c.architecture);
-  Json j = {{"architectures", {c.architecture}}, {"model_type", family->type}, {"hidden_size", c.width},
-            {"intermediate_size", c.ffn_width}, {"num_hidden_layers", c.layers}, {"num_attention_heads", c.heads},
-            {"num_key_value_heads", c.kv_heads}, {"head_dim", c.head_width}, {"vocab_size", c.vocabulary},
-            {"max_position_embeddings", c.file_context > 0 ? c.file_context : c.context}, {"rms_norm_eps", c.norm_epsilon},
-            {"tie_word_embeddings", c.tied_head}, {"torch_dtype", torch_dtype}, {"hidden_act", c.gelu ? "gelu_pytorch_tanh" : "silu"}};
+  Json j = {{"architectures", {c.architecture}},
+            {"model_type", family->type},
+            {"hidden_size", c.width},
+            {"intermediate_size", c.ffn_width},
+            {"num_hidden_layers", c.layers},
+            {"num_attention_heads", c.heads},
+            {"num_key_value_heads", c.kv_heads},
+            {"head_dim", c.head_width},
+            {"vocab_size", c.vocabulary},
+            {"max_position_embeddings", c.file_context > 0 ? c.file_context : c.context},
+            {"rms_norm_eps", c.norm_epsilon},
+            {"tie_word_embeddings", c.tied_head},
+            {"torch_dtype", torch_dtype},
+            {"hidden_act", c.gelu ? "gelu_pytorch_tanh" : "silu"}};
   if (c.gelu) j["hidden_activation"] = "gelu_pytorch_tanh";
   write_rope(c, j);
   family->write(c, j);
   if (c.bos >= 0) j["bos_token_id"] = c.bos;
   if (c.eos >= 0) j["eos_token_id"] = c.eos;
-  if (c.pad >= 0) j["pad_token_id"] = c.pad;
+  if (c.pad >= 0)
+    j["pad_token_id"] = c.pad;
   else if (c.architecture == "Phi3ForCausalLM" || c.architecture == "SmolLM3ForCausalLM")
     j["pad_token_id"] = nullptr;  // else transformers takes the number of the largest model's vocabulary
   j.update(extra);

@@ -34,7 +34,9 @@ void q4_1(const std::uint8_t* b, float* y) {
 }
 
 // The fifth bit of 32 values is one bit each in four bytes.
-int fifth_bit(const std::uint8_t* high, int i) { return (high[i / 8] >> (i % 8) & 1) << 4; }
+int fifth_bit(const std::uint8_t* high, int i) {
+  return (high[i / 8] >> (i % 8) & 1) << 4;
+}
 
 void q5_0(const std::uint8_t* b, float* y) {
   const float d = half_at(b);
@@ -56,7 +58,8 @@ void q5_1(const std::uint8_t* b, float* y) {
 
 void q8_0(const std::uint8_t* b, float* y) {
   const float d = half_at(b);
-  for (int i = 0; i < 32; ++i) y[i] = d * static_cast<float>(static_cast<std::int8_t>(b[2 + i]));
+  for (int i = 0; i < 32; ++i)
+    y[i] = d * static_cast<float>(static_cast<std::int8_t>(b[2 + i]));
 }
 
 // Six-bit scale and minimum of sub-block j (0..7), packed in 12 bytes.
@@ -149,7 +152,9 @@ void iq4_row(float d, const std::uint8_t* q, float* y) {
   }
 }
 
-void iq4_nl(const std::uint8_t* b, float* y) { iq4_row(half_at(b), b + 2, y); }
+void iq4_nl(const std::uint8_t* b, float* y) {
+  iq4_row(half_at(b), b + 2, y);
+}
 
 // Eight rows of 32 with six-bit scales: two bits of all, then four bits of all.
 void iq4_xs(const std::uint8_t* b, float* y) {
@@ -161,7 +166,9 @@ void iq4_xs(const std::uint8_t* b, float* y) {
   }
 }
 
-void f16(const std::uint8_t* b, float* y) { *y = half_at(b); }
+void f16(const std::uint8_t* b, float* y) {
+  *y = half_at(b);
+}
 
 void bf16(const std::uint8_t* b, float* y) {
   *y = std::bit_cast<float>(static_cast<std::uint32_t>(b[0] | b[1] << 8) << 16);
@@ -212,7 +219,8 @@ void dequantise(GgufType type, std::span<const std::byte> bytes, std::int64_t co
   const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
   const auto work = [&](auto one) {
     at::parallel_for(0, count / values, 4096, [&](std::int64_t from, std::int64_t to) {
-      for (std::int64_t i = from; i < to; ++i) one(data + i * size, out + i * values);
+      for (std::int64_t i = from; i < to; ++i)
+        one(data + i * size, out + i * values);
     });
   };
   if (type == GgufType::kF16)

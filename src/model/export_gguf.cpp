@@ -27,12 +27,14 @@ class GgufWriter {
   void flag(const std::string& key, bool value) { entry(key, 7), put(static_cast<std::uint8_t>(value)); }
   void texts(const std::string& key, const std::vector<std::string>& values) {
     entry(key, 9), put(std::uint32_t{8}), put(static_cast<std::uint64_t>(values.size()));
-    for (const std::string& v : values) string(v);
+    for (const std::string& v : values)
+      string(v);
   }
   template <class T>
   void list(const std::string& key, std::uint32_t type, const std::vector<T>& values) {
     entry(key, 9), put(type), put(static_cast<std::uint64_t>(values.size()));
-    for (const T v : values) put(v);
+    for (const T v : values)
+      put(v);
   }
   void tensor(const std::string& name, at::Tensor t, GgufType type) {
     const auto kind = type == GgufType::kF16    ? at::kHalf
@@ -52,7 +54,8 @@ class GgufWriter {
       put_head(static_cast<std::uint64_t>(name.size()));
       head += name;
       put_head(static_cast<std::uint32_t>(t.dim()));
-      for (std::int64_t d = t.dim(); d-- > 0;) put_head(static_cast<std::uint64_t>(t.size(d)));
+      for (std::int64_t d = t.dim(); d-- > 0;)
+        put_head(static_cast<std::uint64_t>(t.size(d)));
       put_head(static_cast<std::uint32_t>(type));
       put_head(offset);
       offset += (static_cast<std::uint64_t>(t.nbytes()) + 31) / 32 * 32;
@@ -97,7 +100,8 @@ void write_vocabulary(GgufWriter& out, const GgufVocabulary& v, std::size_t rows
     return values;
   };
   std::vector<std::string> tokens = fit(v.tokens, std::string());
-  for (std::size_t i = v.tokens.size(); i < rows; ++i) tokens[i] = "[PAD" + std::to_string(i) + "]";
+  for (std::size_t i = v.tokens.size(); i < rows; ++i)
+    tokens[i] = "[PAD" + std::to_string(i) + "]";
   out.text("tokenizer.ggml.model", v.model);
   if (!v.pre.empty()) out.text("tokenizer.ggml.pre", v.pre);
   out.texts("tokenizer.ggml.tokens", tokens);
@@ -108,7 +112,8 @@ void write_vocabulary(GgufWriter& out, const GgufVocabulary& v, std::size_t rows
     out.texts("tokenizer.ggml.merges", v.merges);
   for (const auto& [key, id] : v.ids)
     if (id < rows) out.number("tokenizer.ggml." + key, id);
-  for (const auto& [key, value] : v.flags) out.flag("tokenizer.ggml." + key, value);
+  for (const auto& [key, value] : v.flags)
+    out.flag("tokenizer.ggml." + key, value);
   if (!v.chat_template.empty()) out.text("tokenizer.chat_template", v.chat_template);
 }
 

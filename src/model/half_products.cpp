@@ -49,7 +49,9 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
 void add_halves_to(const at::Tensor& to, const at::Tensor& part) {
   constexpr std::int64_t kRun = 1 << 14;
   const std::int64_t n = to.numel();
-  by_row((n + kRun - 1) / kRun, [&](std::int64_t r) { add_halves(halves(part) + r * kRun, std::min(kRun, n - r * kRun), floats(to) + r * kRun); });
+  by_row((n + kRun - 1) / kRun, [&](std::int64_t r) {
+    add_halves(halves(part) + r * kRun, std::min(kRun, n - r * kRun), floats(to) + r * kRun);
+  });
 }
 
 }  // namespace cai

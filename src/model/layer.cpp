@@ -19,7 +19,8 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr std::int64_t kChunk = 64;  // rows whose part of a norm's or a bias's gradient is summed on its own, so that threads do not matter
+constexpr std::int64_t kChunk = 64;  // rows whose part of a norm's or a bias's gradient is summed on its own,
+                                     // so that threads do not matter
 
 // The gradient of a norm or a bias that learns grows by the sum of `parts` [chunks, n].
 void learn(at::Tensor weight, const at::Tensor& parts) {
@@ -29,7 +30,10 @@ void learn(at::Tensor weight, const at::Tensor& parts) {
 }
 
 at::Tensor parts_of(const at::Tensor& weight, std::int64_t rows) {
-  return weight.defined() && weight.requires_grad() ? at::zeros({(rows + kChunk - 1) / kChunk, weight.size(0)}, weight.options().requires_grad(false)) : at::Tensor();
+  return weight.defined() && weight.requires_grad()
+             ? at::zeros({(rows + kChunk - 1) / kChunk, weight.size(0)},
+                         weight.options().requires_grad(false))
+             : at::Tensor();
 }
 
 // x + the products (+ bias), [n, width] float32.
@@ -46,7 +50,8 @@ at::Tensor sum_of(const at::Tensor& x, const at::Tensor& products, const at::Ten
 }
 
 // norm(x) in bfloat16, filled up. scales, 1 / rms of each row [n], are made or taken as they are.
-at::Tensor normed(const at::Tensor& x, const at::Tensor& weight, double epsilon, const at::Tensor& scales, bool has_scales) {
+at::Tensor normed(const at::Tensor& x, const at::Tensor& weight, double epsilon, const at::Tensor& scales,
+                  bool has_scales) {
   const std::int64_t width = x.size(1);
   const at::Tensor y = half_rows(x.size(0), width);
 #pragma omp parallel
@@ -55,16 +60,21 @@ at::Tensor normed(const at::Tensor& x, const at::Tensor& weight, double epsilon,
 #pragma omp for schedule(static)
     for (std::int64_t r = 0; r < x.size(0); ++r) {
       float& scale = floats(scales)[r];
-      if (has_scales) scale_row(floats(x) + r * width, floats(weight), scale, width, row.data());
-      else scale = norm_row(floats(x) + r * width, floats(weight), width, static_cast<float>(epsilon), row.data());
+      if (has_scales)
+        scale_row(floats(x) + r * width, floats(weight), scale, width, row.data());
+      else
+        scale =
+            norm_row(floats(x) + r * width, floats(weight), width, static_cast<float>(epsilon), row.data());
       to_halves(row.data(), width, halves(y) + r * width);
     }
   }
   return y;
 }
 
-// Slopes towards x, to which a half of a layer adds what it makes of norm(x): those towards its sum, and those that come through the norm.
-at::Tensor through_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scales, const at::Tensor& slopes_of_sum, const at::Tensor& slopes_of_normed) {
+// Slopes towards x, to which a half of a layer adds what it makes of norm(x): those towards its sum, and
+// those that come through the norm.
+at::Tensor through_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scales,
+                        const at::Tensor& slopes_of_sum, const at::Tensor& slopes_of_normed) {
   const std::int64_t n = x.size(0), width = x.size(1);
   const at::Tensor d_x = at::empty_like(x), parts = parts_of(weight, n);
 #pragma omp parallel
@@ -87,7 +97,8 @@ at::Tensor through_norm(const at::Tensor& x, const at::Tensor& weight, const at:
 
 // What a backward pass needs beside tensors that autograd keeps.
 struct Kept : torch::CustomClassHolder {
-  Kept(const LlamaLayer& l, const ModelConfig& c, std::shared_ptr<RoundedWeights> r, RowPositions p = {}) : layer(l), config(c), rounded(std::move(r)), positions(std::move(p)) {}
+  Kept(const LlamaLayer& l, const ModelConfig& c, std::shared_ptr<RoundedWeights> r, RowPositions p = {})
+      : layer(l), config(c), rounded(std::move(r)), positions(std::move(p)) {}
   at::Tensor qkv() const { return rounded->of({layer.q, layer.k, layer.v}); }
   at::Tensor o() const { return rounded->of({layer.o}); }
   at::Tensor gate_up() const { return rounded->of({layer.gate, layer.up}); }
@@ -99,8 +110,12 @@ struct Kept : torch::CustomClassHolder {
   RowPositions positions;
 };
 
-c10::IValue kept(c10::intrusive_ptr<Kept> what) { return c10::IValue::make_capsule(std::move(what)); }
-c10::intrusive_ptr<Kept> kept_in(AutogradContext* context) { return c10::static_intrusive_pointer_cast<Kept>(context->saved_data["kept"].toCapsule()); }
+c10::IValue kept(c10::intrusive_ptr<Kept> what) {
+  return c10::IValue::make_capsule(std::move(what));
+}
+c10::intrusive_ptr<Kept> kept_in(AutogradContext* context) {
+  return c10::static_intrusive_pointer_cast<Kept>(context->saved_data["kept"].toCapsule());
+}
 
 // One of q, k and v: the columns of their products that it has, and what is done with them before attention.
 struct Heads {
@@ -111,7 +126,8 @@ struct Heads {
 
 class QueryKeyValue {
  public:
-  QueryKeyValue(const Kept& kept, std::int64_t rows, const at::Tensor& products) : config_(kept.config), positions_(kept.positions), rows_(rows), products_(products) {
+  QueryKeyValue(const Kept& kept, std::int64_t rows, const at::Tensor& products)
+      : config_(kept.config), positions_(kept.positions), rows_(rows), products_(products) {
     const LlamaLayer& l = kept.layer;
     const std::int64_t heads = config_.heads, kv_heads = config_.kv_heads, width = config_.head_width;
     const bool turns = positions_.cosines.defined();
@@ -134,19 +150,25 @@ class QueryKeyValue {
         widen(h, r, row.data());
         const float* at = row.data();
         if (h.norm.defined()) {
-          for (std::int64_t i = 0; i < size; i += width) norm_row(at + i, floats(h.norm), width, static_cast<float>(config_.norm_epsilon), scaled.data() + i);
+          for (std::int64_t i = 0; i < size; i += width)
+            norm_row(at + i, floats(h.norm), width, static_cast<float>(config_.norm_epsilon),
+                     scaled.data() + i);
           at = scaled.data();
         }
-        if (h.turns) turn(at, h, r, 1, to);
-        else std::copy_n(at, size, to);
+        if (h.turns)
+          turn(at, h, r, 1, to);
+        else
+          std::copy_n(at, size, to);
       }
     }
     return opened;
   }
 
-  // Slopes towards what open() gave become slopes towards the products, `to` [n, columns] bfloat16; the bias and the norm learn.
+  // Slopes towards what open() gave become slopes towards the products, `to` [n, columns] bfloat16; the bias
+  // and the norm learn.
   void close(const Heads& h, const at::Tensor& slopes, const at::Tensor& to) const {
-    const std::int64_t width = config_.head_width, size = h.count * width, n = rows_, columns = products_.size(1);
+    const std::int64_t width = config_.head_width, size = h.count * width, n = rows_,
+                       columns = products_.size(1);
     const at::Tensor bias_parts = parts_of(h.bias, n), norm_parts = parts_of(h.norm, n);
 #pragma omp parallel
     {
@@ -159,9 +181,11 @@ class QueryKeyValue {
           if (h.norm.defined()) {
             widen(h, r, row.data());
             for (std::int64_t i = 0; i < size; i += width) {
-              const float scale = norm_row(row.data() + i, floats(h.norm), width, static_cast<float>(config_.norm_epsilon), scaled.data() + i);
+              const float scale = norm_row(row.data() + i, floats(h.norm), width,
+                                           static_cast<float>(config_.norm_epsilon), scaled.data() + i);
               norm_row_backward(row.data() + i, floats(h.norm), g + i, scale, width, through.data() + i);
-              if (norm_parts.defined()) add_norm_weight_slopes(row.data() + i, g + i, scale, width, floats(norm_parts) + c * width);
+              if (norm_parts.defined())
+                add_norm_weight_slopes(row.data() + i, g + i, scale, width, floats(norm_parts) + c * width);
             }
             g = through.data();
           }
@@ -180,7 +204,8 @@ class QueryKeyValue {
   }
   void turn(const float* x, const Heads& h, std::int64_t r, float sign, float* y) const {
     const std::int64_t half = config_.rotary() / 2;
-    rotate_row(x, floats(positions_.cosines) + r * half, floats(positions_.sines) + r * half, h.count, config_.head_width, half, sign, y);
+    rotate_row(x, floats(positions_.cosines) + r * half, floats(positions_.sines) + r * half, h.count,
+               config_.head_width, half, sign, y);
   }
 
   const ModelConfig& config_;
@@ -191,10 +216,14 @@ class QueryKeyValue {
 
 // `norm` is the layer's: autograd sees through it that the layer learns.
 struct AddAttention : torch::autograd::Function<AddAttention> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm, const c10::intrusive_ptr<Kept>& what) {
-    const at::Tensor scales = at::empty({x.size(0)}, x.options()), products = product(normed(x, norm, what->config.norm_epsilon, scales, false), what->qkv().t());
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm,
+                            const c10::intrusive_ptr<Kept>& what) {
+    const at::Tensor scales = at::empty({x.size(0)}, x.options()),
+                     products =
+                         product(normed(x, norm, what->config.norm_epsilon, scales, false), what->qkv().t());
     const QueryKeyValue heads(*what, x.size(0), products);
-    const Attended attended = attend(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), *what->positions.layout, what->positions.rule, true);
+    const Attended attended = attend(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v),
+                                     *what->positions.layout, what->positions.rule, true);
     context->save_for_backward({x, norm, scales, products, attended.out, attended.totals});
     context->saved_data["kept"] = kept(what);
     return sum_of(x, product(rounded_rows(attended.out), what->o().t()), what->layer.o_bias);
@@ -202,18 +231,23 @@ struct AddAttention : torch::autograd::Function<AddAttention> {
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &norm = saved[1], &scales = saved[2], &products = saved[3], slopes = gradients[0].contiguous();
+    const at::Tensor &x = saved[0], &norm = saved[1], &scales = saved[2], &products = saved[3],
+                     slopes = gradients[0].contiguous();
     const Attended attended{saved[4], saved[5]};
     const auto what = kept_in(context);
     const LlamaLayer& l = what->layer;
     const at::Tensor to_products = half_rows(x.size(0), products.size(1));
     {
-      const at::Tensor rounded = rounded_rows(slopes), to_out = float_rows(product(rounded, what->o()), x.size(0));
+      const at::Tensor rounded = rounded_rows(slopes),
+                       to_out = float_rows(product(rounded, what->o()), x.size(0));
       learn_products({l.o}, rounded, rounded_rows(attended.out));
       if (l.o_bias.defined() && l.o_bias.requires_grad()) learn(l.o_bias, slopes);
       const QueryKeyValue heads(*what, x.size(0), products);
-      const AttentionSlopes d = attend_backward(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), attended, to_out, *what->positions.layout, what->positions.rule, true);
-      heads.close(heads.q, d.q, to_products), heads.close(heads.k, d.k, to_products), heads.close(heads.v, d.v, to_products);
+      const AttentionSlopes d =
+          attend_backward(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v), attended, to_out,
+                          *what->positions.layout, what->positions.rule, true);
+      heads.close(heads.q, d.q, to_products), heads.close(heads.k, d.k, to_products),
+          heads.close(heads.v, d.v, to_products);
     }
     learn_products({l.q, l.k, l.v}, to_products, normed(x, norm, 0, scales, true));
     variable_list result{through_norm(x, norm, scales, slopes, product(to_products, what->qkv()))};
@@ -223,11 +257,16 @@ struct AddAttention : torch::autograd::Function<AddAttention> {
 };
 
 struct AddFeedForward : torch::autograd::Function<AddFeedForward> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm, const c10::intrusive_ptr<Kept>& what) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm,
+                            const c10::intrusive_ptr<Kept>& what) {
     const std::int64_t n = x.size(0), ffn = what->layer.down.size(1);
-    const at::Tensor scales = at::empty({n}, x.options()), both = product(normed(x, norm, what->config.norm_epsilon, scales, false), what->gate_up().t());  // [n, 2 ffn]
+    const at::Tensor scales = at::empty({n}, x.options()),
+                     both = product(normed(x, norm, what->config.norm_epsilon, scales, false),
+                                    what->gate_up().t());  // [n, 2 ffn]
     const at::Tensor mixed = half_rows(n, ffn);
-    by_row(n, [&](std::int64_t r) { mix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, ffn, halves(mixed) + r * ffn); });
+    by_row(n, [&](std::int64_t r) {
+      mix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, ffn, halves(mixed) + r * ffn);
+    });
     context->save_for_backward({x, norm, scales, both});
     context->saved_data["kept"] = kept(what);
     return sum_of(x, product(mixed, what->down().t()), {});
@@ -235,15 +274,18 @@ struct AddFeedForward : torch::autograd::Function<AddFeedForward> {
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &norm = saved[1], &scales = saved[2], &both = saved[3], slopes = gradients[0].contiguous();
+    const at::Tensor &x = saved[0], &norm = saved[1], &scales = saved[2], &both = saved[3],
+                     slopes = gradients[0].contiguous();
     const auto what = kept_in(context);
     const LlamaLayer& l = what->layer;
     const std::int64_t n = x.size(0), ffn = l.down.size(1);
     const at::Tensor to_both = half_rows(n, 2 * ffn);
     {
-      const at::Tensor rounded = rounded_rows(slopes), to_mixed = product(rounded, what->down()), mixed = half_rows(n, ffn);
+      const at::Tensor rounded = rounded_rows(slopes), to_mixed = product(rounded, what->down()),
+                       mixed = half_rows(n, ffn);
       by_row(n, [&](std::int64_t r) {
-        unmix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, halves(to_mixed) + r * ffn, ffn, halves(mixed) + r * ffn, halves(to_both) + 2 * r * ffn,
+        unmix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, halves(to_mixed) + r * ffn,
+                  ffn, halves(mixed) + r * ffn, halves(to_both) + 2 * r * ffn,
                   halves(to_both) + (2 * r + 1) * ffn);
       });
       learn_products({l.down}, rounded, mixed);
@@ -256,22 +298,27 @@ struct AddFeedForward : torch::autograd::Function<AddFeedForward> {
 };
 
 // The steps return no gradients of weights, so autograd must see one of their other inputs learn.
-void need_learning_input(const at::Tensor& x, const at::Tensor& norm, const std::vector<at::Tensor>& weights) {
+void need_learning_input(const at::Tensor& x, const at::Tensor& norm,
+                         const std::vector<at::Tensor>& weights) {
   if (x.requires_grad() || norm.requires_grad()) return;
   for (const at::Tensor& w : weights)
     if (w.defined() && w.requires_grad()) throw Bug("a layer learns, and its norms do not");
 }
 
-// The weights [out_i, in] one below the other, [sum of out_i, in] bfloat16; in place of `last` where that has the shape.
+// The weights [out_i, in] one below the other, [sum of out_i, in] bfloat16; in place of `last` where that has
+// the shape.
 at::Tensor rounded(const std::vector<at::Tensor>& weights, at::Tensor last = {}) {
   const at::NoGradGuard no_gradients;
   std::int64_t rows = 0, from = 0;
-  for (const at::Tensor& w : weights) rows += w.size(0);
+  for (const at::Tensor& w : weights)
+    rows += w.size(0);
   const std::vector<std::int64_t> shape = {rows, weights.front().size(1)};
   const at::Tensor all = last.defined() && last.sizes() == shape ? last : at::empty(shape, at::kBFloat16);
   for (const at::Tensor& w : weights) {
     const at::Tensor plain = w.contiguous();
-    by_row(w.size(0), [&](std::int64_t r) { to_halves(floats(plain) + r * w.size(1), w.size(1), halves(all) + (from + r) * w.size(1)); });
+    by_row(w.size(0), [&](std::int64_t r) {
+      to_halves(floats(plain) + r * w.size(1), w.size(1), halves(all) + (from + r) * w.size(1));
+    });
     from += w.size(0);
   }
   return all;
@@ -280,14 +327,16 @@ at::Tensor rounded(const std::vector<at::Tensor>& weights, at::Tensor last = {})
 // Weights that lie one below the other already, as one.
 at::Tensor stacked(const std::vector<at::Tensor>& weights) {
   std::int64_t rows = 0;
-  for (const at::Tensor& w : weights) rows += w.size(0);
+  for (const at::Tensor& w : weights)
+    rows += w.size(0);
   const at::Tensor& first = weights.front();
   return first.as_strided({rows, first.size(1)}, first.strides());
 }
 
 void round_together(const std::vector<at::Tensor*>& weights) {
   std::vector<at::Tensor> plain;
-  for (const at::Tensor* w : weights) plain.push_back(*w);
+  for (const at::Tensor* w : weights)
+    plain.push_back(*w);
   const at::Tensor all = rounded(plain);
   std::int64_t from = 0;
   for (at::Tensor* w : weights) {
@@ -301,7 +350,8 @@ void round_together(const std::vector<at::Tensor*>& weights) {
 
 void round_matrices(LlamaLayer& l) {
   if (l.q.scalar_type() == at::kBFloat16) return;
-  round_together({&l.q, &l.k, &l.v}), round_together({&l.o}), round_together({&l.gate, &l.up}), round_together({&l.down});
+  round_together({&l.q, &l.k, &l.v}), round_together({&l.o}), round_together({&l.gate, &l.up}),
+      round_together({&l.down});
 }
 
 at::Tensor RoundedWeights::of(const std::vector<at::Tensor>& weights) {
@@ -309,7 +359,8 @@ at::Tensor RoundedWeights::of(const std::vector<at::Tensor>& weights) {
   const auto is_current = [&](const Copy& copy) {
     bool same = copy.weights.size() == weights.size();
     for (std::size_t i = 0; same && i < weights.size(); ++i)
-      same = copy.weights[i]._unsafe_get_target() == weights[i].unsafeGetTensorImpl() && !copy.weights[i].expired() && copy.versions[i] == weights[i]._version();
+      same = copy.weights[i]._unsafe_get_target() == weights[i].unsafeGetTensorImpl() &&
+             !copy.weights[i].expired() && copy.versions[i] == weights[i]._version();
     return same;
   };
   const auto found = copies_.find(weights.front().unsafeGetTensorImpl());
@@ -318,18 +369,25 @@ at::Tensor RoundedWeights::of(const std::vector<at::Tensor>& weights) {
   Copy& copy = copies_[weights.front().unsafeGetTensorImpl()];
   copy.rounded = rounded(weights, std::move(copy.rounded));
   copy.weights.clear(), copy.versions.clear();
-  for (const at::Tensor& w : weights) copy.weights.emplace_back(w.getIntrusivePtr()), copy.versions.push_back(w._version());
+  for (const at::Tensor& w : weights)
+    copy.weights.emplace_back(w.getIntrusivePtr()), copy.versions.push_back(w._version());
   return copy.rounded;
 }
 
-bool has_half_layers(const ModelConfig& c) { return c.norms_before && !c.norms_after && !c.gelu && !c.qk_norm_is_whole && c.residual_scale == 1; }
-
-at::Tensor add_attention(const at::Tensor& x, const LlamaLayer& l, const ModelConfig& config, const RowPositions& positions, const std::shared_ptr<RoundedWeights>& rounded) {
-  need_learning_input(x, l.attention_norm, {l.q, l.k, l.v, l.q_bias, l.k_bias, l.v_bias, l.q_norm, l.k_norm, l.o, l.o_bias});
-  return AddAttention::apply(x.contiguous(), l.attention_norm, c10::make_intrusive<Kept>(l, config, rounded, positions));
+bool has_half_layers(const ModelConfig& c) {
+  return c.norms_before && !c.norms_after && !c.gelu && !c.qk_norm_is_whole && c.residual_scale == 1;
 }
 
-at::Tensor add_feed_forward(const at::Tensor& x, const LlamaLayer& l, const ModelConfig& config, const std::shared_ptr<RoundedWeights>& rounded) {
+at::Tensor add_attention(const at::Tensor& x, const LlamaLayer& l, const ModelConfig& config,
+                         const RowPositions& positions, const std::shared_ptr<RoundedWeights>& rounded) {
+  need_learning_input(x, l.attention_norm,
+                      {l.q, l.k, l.v, l.q_bias, l.k_bias, l.v_bias, l.q_norm, l.k_norm, l.o, l.o_bias});
+  return AddAttention::apply(x.contiguous(), l.attention_norm,
+                             c10::make_intrusive<Kept>(l, config, rounded, positions));
+}
+
+at::Tensor add_feed_forward(const at::Tensor& x, const LlamaLayer& l, const ModelConfig& config,
+                            const std::shared_ptr<RoundedWeights>& rounded) {
   need_learning_input(x, l.ffn_norm, {l.gate, l.up, l.down});
   return AddFeedForward::apply(x.contiguous(), l.ffn_norm, c10::make_intrusive<Kept>(l, config, rounded));
 }

@@ -11,7 +11,8 @@
 namespace cai {
 namespace {
 
-// The gradient of a weight that learns, float32, grows by `part`, bfloat16. Autograd would add a copy in float32: twice the memory to go through, for each pass.
+// The gradient of a weight that learns, float32, grows by `part`, bfloat16. Autograd would add a copy in
+// float32: twice the memory to go through, for each pass.
 void add_to_gradient(at::Tensor weight, const at::Tensor& part) {
   at::Tensor& gradient = weight.mutable_grad();
   if (!gradient.defined()) {
@@ -22,26 +23,33 @@ void add_to_gradient(at::Tensor weight, const at::Tensor& part) {
 }
 
 struct KeptWeights : torch::CustomClassHolder {
-  KeptWeights(std::vector<at::Tensor> w, std::shared_ptr<RoundedWeights> r) : weights(std::move(w)), rounded(std::move(r)) {}
+  KeptWeights(std::vector<at::Tensor> w, std::shared_ptr<RoundedWeights> r)
+      : weights(std::move(w)), rounded(std::move(r)) {}
   std::vector<at::Tensor> weights;
   std::shared_ptr<RoundedWeights> rounded;
 };
 
-// `learning` is one of the weights that learn, if any does: autograd sees by it that there is something to do.
+// `learning` is one of the weights that learn, if any does: autograd sees by it that there is something to
+// do.
 struct HalfLinear : torch::autograd::Function<HalfLinear> {
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& learning, const c10::intrusive_ptr<KeptWeights>& kept) {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                            const at::Tensor& learning, const c10::intrusive_ptr<KeptWeights>& kept) {
     const at::Tensor halves = rounded_rows(x);
     context->save_for_backward({halves});
     context->saved_data["kept"] = c10::IValue::make_capsule(kept);
     return float_rows(product(halves, kept->rounded->of(kept->weights).t()), x.size(0));
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
-    const auto kept = c10::static_intrusive_pointer_cast<KeptWeights>(context->saved_data["kept"].toCapsule());
-    const at::Tensor halves = context->get_saved_variables()[0], slopes = rounded_rows(gradients[0].contiguous());
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const auto kept =
+        c10::static_intrusive_pointer_cast<KeptWeights>(context->saved_data["kept"].toCapsule());
+    const at::Tensor halves = context->get_saved_variables()[0],
+                     slopes = rounded_rows(gradients[0].contiguous());
     learn_products(kept->weights, slopes, halves);
     at::Tensor d_x;
-    if (context->needs_input_grad(0)) d_x = float_rows(product(slopes, kept->rounded->of(kept->weights)), gradients[0].size(0));
+    if (context->needs_input_grad(0))
+      d_x = float_rows(product(slopes, kept->rounded->of(kept->weights)), gradients[0].size(0));
     return {d_x, at::Tensor(), at::Tensor()};
   }
 };
@@ -49,7 +57,8 @@ struct HalfLinear : torch::autograd::Function<HalfLinear> {
 }  // namespace
 
 void learn_products(const std::vector<at::Tensor>& weights, const at::Tensor& slopes, const at::Tensor& x) {
-  if (std::none_of(weights.begin(), weights.end(), [](const at::Tensor& w) { return w.requires_grad(); })) return;
+  if (std::none_of(weights.begin(), weights.end(), [](const at::Tensor& w) { return w.requires_grad(); }))
+    return;
   const at::Tensor all = product(slopes.t(), x);
   std::int64_t from = 0;
   for (const at::Tensor& w : weights) {
@@ -58,14 +67,18 @@ void learn_products(const std::vector<at::Tensor>& weights, const at::Tensor& sl
   }
 }
 
-at::Tensor linear(const at::Tensor& x, const std::vector<at::Tensor>& weights, const std::shared_ptr<RoundedWeights>& rounded) {
+at::Tensor linear(const at::Tensor& x, const std::vector<at::Tensor>& weights,
+                  const std::shared_ptr<RoundedWeights>& rounded) {
   if (rounded) {
-    const auto learning = std::find_if(weights.begin(), weights.end(), [](const at::Tensor& w) { return w.requires_grad(); });
-    return HalfLinear::apply(x.contiguous(), learning == weights.end() ? weights.front() : *learning, c10::make_intrusive<KeptWeights>(weights, rounded));
+    const auto learning =
+        std::find_if(weights.begin(), weights.end(), [](const at::Tensor& w) { return w.requires_grad(); });
+    return HalfLinear::apply(x.contiguous(), learning == weights.end() ? weights.front() : *learning,
+                             c10::make_intrusive<KeptWeights>(weights, rounded));
   }
   if (weights.size() == 1) return at::linear(x, weights.front());
   std::vector<at::Tensor> parts;
-  for (const at::Tensor& w : weights) parts.push_back(at::linear(x, w));
+  for (const at::Tensor& w : weights)
+    parts.push_back(at::linear(x, w));
   return at::cat(parts, 1);
 }
 

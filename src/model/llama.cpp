@@ -19,7 +19,8 @@ std::vector<std::pair<std::string, at::Tensor>> Llama::named_weights() const {
   std::vector<std::pair<std::string, at::Tensor>> all{{"model.embed_tokens.weight", embedding}};
   const std::vector<LayerTensor> tensors = layer_tensors(config);
   for (std::size_t i = 0; i < layers.size(); ++i)
-    for (const LayerTensor& t : tensors) all.emplace_back("model.layers." + std::to_string(i) + "." + t.hf, layers[i].*t.tensor);
+    for (const LayerTensor& t : tensors)
+      all.emplace_back("model.layers." + std::to_string(i) + "." + t.hf, layers[i].*t.tensor);
   all.emplace_back("model.norm.weight", norm);
   if (!config.tied_head) all.emplace_back("lm_head.weight", head);
   return all;
@@ -34,7 +35,8 @@ void move_towards(const Llama& model, const Llama& to, double share) {
 
 void round_matrices(Llama& model, std::int64_t first) {
   if (!model.bfloat16) return;
-  for (std::int64_t i = first; i < model.config.layers; ++i) round_matrices(model.layers[static_cast<std::size_t>(i)]);
+  for (std::int64_t i = first; i < model.config.layers; ++i)
+    round_matrices(model.layers[static_cast<std::size_t>(i)]);
 }
 
 Llama Llama::clone() const {
@@ -45,7 +47,8 @@ Llama Llama::clone() const {
   };
   own(copy.embedding), own(copy.norm);
   copy.head = config.tied_head ? copy.embedding : head.detach().clone();
-  for (LlamaLayer& l : copy.layers) for_each_tensor(l, own);
+  for (LlamaLayer& l : copy.layers)
+    for_each_tensor(l, own);
   return copy;
 }
 
@@ -55,29 +58,38 @@ Packed pack(const std::vector<std::vector<int>>& sequences) {
   std::vector<std::int64_t> tokens, positions;
   p.ends.resize(sequences.size());
   const auto add = [&](std::size_t owner, std::size_t start, std::size_t end, std::int64_t before) {
-    p.segments.push_back({static_cast<std::int64_t>(tokens.size()), static_cast<std::int64_t>(end - start), static_cast<std::int64_t>(start), before, owner});
-    for (std::size_t t = start; t < end; ++t) tokens.push_back(sequences[owner][t]), positions.push_back(static_cast<std::int64_t>(t));
+    p.segments.push_back({static_cast<std::int64_t>(tokens.size()), static_cast<std::int64_t>(end - start),
+                          static_cast<std::int64_t>(start), before, owner});
+    for (std::size_t t = start; t < end; ++t)
+      tokens.push_back(sequences[owner][t]), positions.push_back(static_cast<std::int64_t>(t));
     return static_cast<std::int64_t>(p.segments.size()) - 1;
   };
   // Tokens that two sequences begin with alike, but for the last of either: each keeps one of its own.
   const auto alike = [&](std::size_t a, std::size_t b) {
     const auto &x = sequences[a], &y = sequences[b];
     const std::size_t most = std::min(x.size(), y.size()) - 1;
-    return static_cast<std::size_t>(std::mismatch(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(most), y.begin()).first - x.begin());
+    return static_cast<std::size_t>(
+        std::mismatch(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(most), y.begin()).first - x.begin());
   };
-  // Lays out the sequences [from, to), which have their first `start` tokens in common in the segments up to `before`.
-  const std::function<void(std::size_t, std::size_t, std::size_t, std::int64_t)> lay_out = [&](std::size_t from, std::size_t to, std::size_t start, std::int64_t before) {
-    std::size_t shared = to - from > 1 ? sequences[from].size() : 0;
-    for (std::size_t i = from + 1; i < to; ++i) shared = std::min(shared, alike(i - 1, i));
-    if (shared >= start + kLeastShared) before = add(from, start, shared, before), start = shared;
-    for (std::size_t i = from; i < to;) {
-      std::size_t end = i + 1;
-      while (end < to && alike(end - 1, end) >= start + kLeastShared) ++end;
-      if (end - i > 1) lay_out(i, end, start, before);
-      else p.ends[i] = add(i, start, sequences[i].size(), before);
-      i = end;
-    }
-  };
+  // Lays out the sequences [from, to), which have their first `start` tokens in common in the segments up to
+  // `before`.
+  const std::function<void(std::size_t, std::size_t, std::size_t, std::int64_t)> lay_out =
+      [&](std::size_t from, std::size_t to, std::size_t start, std::int64_t before) {
+        std::size_t shared = to - from > 1 ? sequences[from].size() : 0;
+        for (std::size_t i = from + 1; i < to; ++i)
+          shared = std::min(shared, alike(i - 1, i));
+        if (shared >= start + kLeastShared) before = add(from, start, shared, before), start = shared;
+        for (std::size_t i = from; i < to;) {
+          std::size_t end = i + 1;
+          while (end < to && alike(end - 1, end) >= start + kLeastShared)
+            ++end;
+          if (end - i > 1)
+            lay_out(i, end, start, before);
+          else
+            p.ends[i] = add(i, start, sequences[i].size(), before);
+          i = end;
+        }
+      };
   for (const auto& s : sequences)
     if (s.empty()) throw Bug("an empty sequence in a pack");
   lay_out(0, sequences.size(), 0, -1);
@@ -90,7 +102,8 @@ namespace {
 // A segment and those before it, first one first.
 std::vector<std::size_t> path_to(const Packed& p, std::int64_t segment) {
   std::vector<std::size_t> path;
-  for (; segment >= 0; segment = p.segments[static_cast<std::size_t>(segment)].before) path.push_back(static_cast<std::size_t>(segment));
+  for (; segment >= 0; segment = p.segments[static_cast<std::size_t>(segment)].before)
+    path.push_back(static_cast<std::size_t>(segment));
   std::reverse(path.begin(), path.end());
   return path;
 }
@@ -100,32 +113,40 @@ std::vector<std::size_t> path_to(const Packed& p, std::int64_t segment) {
 std::vector<std::int64_t> rows_of(const Packed& p, std::size_t sequence) {
   std::vector<std::int64_t> rows;
   for (std::size_t s : path_to(p, p.ends[sequence]))
-    for (std::int64_t i = 0; i < p.segments[s].length; ++i) rows.push_back(p.segments[s].begin + i);
+    for (std::int64_t i = 0; i < p.segments[s].length; ++i)
+      rows.push_back(p.segments[s].begin + i);
   return rows;
 }
 
 at::Tensor packed_states(const Packed& p, const std::vector<at::Tensor>& of_sequences) {
   std::vector<at::Tensor> parts;
-  for (const Packed::Segment& s : p.segments) parts.push_back(of_sequences[s.owner].narrow(0, s.start, s.length));
+  for (const Packed::Segment& s : p.segments)
+    parts.push_back(of_sequences[s.owner].narrow(0, s.start, s.length));
   return at::cat(parts);
 }
 
-at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed& packed, std::int64_t first_layer, std::int64_t last_layer) {
+at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed& packed,
+                      std::int64_t first_layer, std::int64_t last_layer) {
   const ModelConfig& c = model.config;
   at::Tensor x = hidden;
   auto layout = std::make_shared<AttentionLayout>();
   for (std::size_t s = 0; s < packed.segments.size(); ++s) {
     layout->segments.push_back({packed.segments[s].start, {}});
-    for (const std::size_t before : path_to(packed, static_cast<std::int64_t>(s))) layout->segments.back().pieces.push_back({packed.segments[before].begin, packed.segments[before].length});
+    for (const std::size_t before : path_to(packed, static_cast<std::int64_t>(s)))
+      layout->segments.back().pieces.push_back(
+          {packed.segments[before].begin, packed.segments[before].length});
   }
   std::map<std::pair<bool, bool>, Rotation> rotations;  // by kinds of layers
   for (auto i = first_layer; i < last_layer; ++i) {
     const auto [at, is_new] = rotations.try_emplace({c.rotates(i), c.is_windowed(i)});
     if (is_new) at->second = rotation_of(rotary_frequencies(c, i), packed.positions);
-    const RowPositions positions{at->second.cosines, at->second.sines, layout, {c.window_of(i), c.attention_scale, c.attention_cap}};
+    const RowPositions positions{
+        at->second.cosines, at->second.sines, layout, {c.window_of(i), c.attention_scale, c.attention_cap}};
     const LlamaLayer& l = model.layers[static_cast<std::size_t>(i)];
-    if (model.bfloat16 && has_half_layers(c)) x = add_feed_forward(add_attention(x, l, c, positions, model.rounded), l, c, model.rounded);
-    else x = any_layer(model, l, x, positions);
+    if (model.bfloat16 && has_half_layers(c))
+      x = add_feed_forward(add_attention(x, l, c, positions, model.rounded), l, c, model.rounded);
+    else
+      x = any_layer(model, l, x, positions);
   }
   return x;
 }
@@ -135,7 +156,9 @@ at::Tensor embed(const Llama& model, const at::Tensor& tokens) {
   return model.config.embedding_scale != 1 ? x * model.config.embedding_scale : x;
 }
 
-at::Tensor final_norm(const Llama& model, const at::Tensor& hidden) { return rms_norm(hidden, model.norm, model.config.norm_epsilon); }
+at::Tensor final_norm(const Llama& model, const at::Tensor& hidden) {
+  return rms_norm(hidden, model.norm, model.config.norm_epsilon);
+}
 
 at::Tensor head_states(const Llama& model, const at::Tensor& hidden) {
   const at::Tensor x = final_norm(model, hidden);
@@ -143,7 +166,9 @@ at::Tensor head_states(const Llama& model, const at::Tensor& hidden) {
 }
 
 at::Tensor logits(const Llama& model, const Packed& packed) {
-  const at::Tensor all = at::linear(head_states(model, run_layers(model, embed(model, packed.tokens), packed, 0, model.config.layers)), model.head);
+  const at::Tensor all = at::linear(
+      head_states(model, run_layers(model, embed(model, packed.tokens), packed, 0, model.config.layers)),
+      model.head);
   const double cap = model.config.logit_cap;
   return cap > 0 ? at::tanh(all / cap) * cap : all;
 }
@@ -154,7 +179,8 @@ Llama random_llama(const ModelConfig& c, std::uint64_t seed) {
   auto normal = [&](std::vector<std::int64_t> shape) {
     at::Tensor t = at::empty(shape, at::kFloat);
     Random r = random.derive(count++);
-    for (std::int64_t i = 0; i < t.numel(); ++i) t.data_ptr<float>()[i] = static_cast<float>(0.02 * r.normal());
+    for (std::int64_t i = 0; i < t.numel(); ++i)
+      t.data_ptr<float>()[i] = static_cast<float>(0.02 * r.normal());
     return t;
   };
   Llama m;
@@ -162,7 +188,8 @@ Llama random_llama(const ModelConfig& c, std::uint64_t seed) {
   m.embedding = normal({c.vocabulary, c.width});
   for (std::int64_t i = 0; i < c.layers; ++i) {
     LlamaLayer l;
-    for (const LayerTensor& t : layer_tensors(c)) l.*t.tensor = is_norm(t.hf) ? at::ones(t.shape) : normal(t.shape);
+    for (const LayerTensor& t : layer_tensors(c))
+      l.*t.tensor = is_norm(t.hf) ? at::ones(t.shape) : normal(t.shape);
     m.layers.push_back(l);
   }
   m.norm = at::ones({c.width});

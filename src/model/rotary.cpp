@@ -8,21 +8,27 @@
 namespace cai {
 namespace {
 
-at::Tensor unscaled(double base, std::int64_t width) { return 1.0 / at::pow(base, at::arange(0, width, 2, at::kLong).to(at::kFloat) / static_cast<double>(width)); }
+at::Tensor unscaled(double base, std::int64_t width) {
+  return 1.0 / at::pow(base, at::arange(0, width, 2, at::kLong).to(at::kFloat) / static_cast<double>(width));
+}
 
 at::Tensor llama3(const at::Tensor& f, const RopeScaling& s) {
-  const double low = static_cast<double>(s.original_context) / s.low_frequency_factor, high = static_cast<double>(s.original_context) / s.high_frequency_factor;
+  const double low = static_cast<double>(s.original_context) / s.low_frequency_factor,
+               high = static_cast<double>(s.original_context) / s.high_frequency_factor;
   const at::Tensor wave = 2 * M_PI / f;
-  const at::Tensor smooth = (static_cast<double>(s.original_context) / wave - s.low_frequency_factor) / (s.high_frequency_factor - s.low_frequency_factor);
+  const at::Tensor smooth = (static_cast<double>(s.original_context) / wave - s.low_frequency_factor) /
+                            (s.high_frequency_factor - s.low_frequency_factor);
   const at::Tensor between = (1 - smooth) * f / s.factor + smooth * f;
   const at::Tensor slow = at::where(wave.gt(low), f / s.factor, f);
   return at::where(wave.lt(high).logical_or(wave.gt(low)), slow, between);
 }
 
-// Pairs that turn often stay, those that turn less than once in the original context are interpolated, with a ramp between.
+// Pairs that turn often stay, those that turn less than once in the original context are interpolated, with a
+// ramp between.
 at::Tensor yarn(const at::Tensor& f, const RopeScaling& s, double base, std::int64_t width) {
   const auto pair_that_turns = [&](double times) {
-    return static_cast<double>(width) * std::log(static_cast<double>(s.original_context) / (times * 2 * M_PI)) / (2 * std::log(base));
+    return static_cast<double>(width) *
+           std::log(static_cast<double>(s.original_context) / (times * 2 * M_PI)) / (2 * std::log(base));
   };
   double low = pair_that_turns(s.beta_fast), high = pair_that_turns(s.beta_slow);
   if (s.truncates) low = std::floor(low), high = std::ceil(high);
@@ -35,7 +41,9 @@ at::Tensor yarn(const at::Tensor& f, const RopeScaling& s, double base, std::int
 double attention_factor(const RopeScaling& s) {
   if (s.attention_factor > 0) return s.attention_factor;
   if (s.factor <= 1) return 1;
-  return s.kind == RopeKind::kYarn ? 0.1 * std::log(s.factor) + 1 : std::sqrt(1 + std::log(s.factor) / std::log(static_cast<double>(s.original_context)));
+  return s.kind == RopeKind::kYarn
+             ? 0.1 * std::log(s.factor) + 1
+             : std::sqrt(1 + std::log(s.factor) / std::log(static_cast<double>(s.original_context)));
 }
 
 }  // namespace

@@ -17,7 +17,9 @@ namespace {
 
 class Stopwatch {
  public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
 
  private:
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
@@ -25,7 +27,8 @@ class Stopwatch {
 
 void remove_training_progress(const fs::path& folder) {
   // The manifest says that the stage is finished; these are looked at no more.
-  for (const char* name : {"stage.json", "state"}) remove_if_possible(folder / name);
+  for (const char* name : {"stage.json", "state"})
+    remove_if_possible(folder / name);
 }
 
 /// The finished manifest of this key, if there is one. A finished folder of another key is moved aside.
@@ -39,13 +42,15 @@ std::optional<Manifest> finished(const fs::path& folder, const std::string& key)
     return manifest;
   }
   fs::path aside = move_aside(folder);
-  log_info(folder.string() + " was made from other inputs or settings; it is kept as " + aside.filename().string());
+  log_info(folder.string() + " was made from other inputs or settings; it is kept as " +
+           aside.filename().string());
   return std::nullopt;
 }
 
 std::vector<ManifestFile> list_files(const fs::path& folder) {
   std::vector<ManifestFile> files;
-  for (auto entry = fs::recursive_directory_iterator(folder); entry != fs::recursive_directory_iterator(); ++entry) {
+  for (auto entry = fs::recursive_directory_iterator(folder); entry != fs::recursive_directory_iterator();
+       ++entry) {
     std::string name = fs::relative(entry->path(), folder).string();
     if (name == "state") entry.disable_recursion_pending();
     if (!entry->is_regular_file() || name == "manifest.json" || name == "stage.json") continue;
@@ -61,7 +66,8 @@ void undone_by_bad_input(const fs::path& folder, const std::function<void()>& bo
   fs::path first = folder.lexically_normal();  // the topmost folder that is not there yet
   if (!first.has_filename()) first = first.parent_path();
   const bool is_new = !fs::exists(first);
-  while (is_new && first.has_parent_path() && !fs::exists(first.parent_path())) first = first.parent_path();
+  while (is_new && first.has_parent_path() && !fs::exists(first.parent_path()))
+    first = first.parent_path();
   try {
     body();
   } catch (const Error& error) {
@@ -69,7 +75,8 @@ void undone_by_bad_input(const fs::path& folder, const std::function<void()>& bo
     if (is_new && fs::exists(folder)) {
       for (const auto& entry : fs::recursive_directory_iterator(folder)) {
         const std::string name = entry.path().filename().string();
-        has_work |= entry.is_regular_file() && name != "progress.json" && name != "stage.json" && entry.file_size() > 0;
+        has_work |= entry.is_regular_file() && name != "progress.json" && name != "stage.json" &&
+                    entry.file_size() > 0;
       }
     }
     if (is_new && error.exit_code() == kBadInput && !has_work) remove_if_possible(first);
@@ -77,9 +84,11 @@ void undone_by_bad_input(const fs::path& folder, const std::function<void()>& bo
   }
 }
 
-StageResult run_record_stage(const fs::path& folder, const std::string& stage, const std::string& key, double spent,
-                             const std::vector<std::string>& extras, const std::function<Json(RecordWriter&)>& body) {
-  if (std::optional<Manifest> manifest = finished(folder, key)) return {manifest->figures, manifest->seconds, true};
+StageResult run_record_stage(const fs::path& folder, const std::string& stage, const std::string& key,
+                             double spent, const std::vector<std::string>& extras,
+                             const std::function<Json(RecordWriter&)>& body) {
+  if (std::optional<Manifest> manifest = finished(folder, key))
+    return {manifest->figures, manifest->seconds, true};
   Stopwatch watch;
   Json figures;
   double seconds = 0;
@@ -92,9 +101,10 @@ StageResult run_record_stage(const fs::path& folder, const std::string& stage, c
   return {figures, seconds, false};
 }
 
-StageResult run_training_stage(const fs::path& folder, const std::string& stage, const std::string& key, double spent,
-                               const std::function<Json()>& body) {
-  if (std::optional<Manifest> manifest = finished(folder, key)) return {manifest->figures, manifest->seconds, true};
+StageResult run_training_stage(const fs::path& folder, const std::string& stage, const std::string& key,
+                               double spent, const std::function<Json()>& body) {
+  if (std::optional<Manifest> manifest = finished(folder, key))
+    return {manifest->figures, manifest->seconds, true};
   Stopwatch watch;
   remove_unpublished(folder);
   if (fs::exists(folder) && !fs::is_empty(folder) && unfinished_key(folder) != key) {
@@ -125,7 +135,8 @@ fs::path take_over(const std::vector<fs::path>& others, const fs::path& folder, 
     const fs::path begun = folder.string() + ".tmp";
     remove_path(begun);
     std::vector<std::string> files{"manifest.json"};
-    for (const ManifestFile& file : manifest->files) files.push_back(file.file);
+    for (const ManifestFile& file : manifest->files)
+      files.push_back(file.file);
     for (const std::string& file : files) {
       create_folders((begun / file).parent_path());
       std::error_code failed;
@@ -187,11 +198,14 @@ bool holds_nothing(const fs::path& folder) {
   return true;
 }
 
-std::string key_of(const Json& ingredients) { return sha256(to_line(ingredients)); }
+std::string key_of(const Json& ingredients) {
+  return sha256(to_line(ingredients));
+}
 
 std::string hash_of(const std::vector<Json>& records) {
   Sha256 hash;
-  for (const Json& record : records) hash.update(to_line(record) + "\n");
+  for (const Json& record : records)
+    hash.update(to_line(record) + "\n");
   return hash.hex();
 }
 
@@ -207,8 +221,11 @@ std::vector<std::string> key_lines(const Config& config, const std::string& sect
   for (const std::string& line : split(section_text(config, section), '\n')) {
     auto names = [&](const char* word) { return line.find(word) != std::string::npos; };
     bool is_about_speed = section == "engine" && !names("dtype");
-    if (line.empty() || is_about_speed || names("checkpoint_seconds") || (section == "eval" && names("gates"))) continue;
-    if ((section == "prompts" && names("files")) || (section == "eval" && names("suites"))) continue;  // their content counts, not their names
+    if (line.empty() || is_about_speed || names("checkpoint_seconds") ||
+        (section == "eval" && names("gates")))
+      continue;
+    if ((section == "prompts" && names("files")) || (section == "eval" && names("suites")))
+      continue;  // their content counts, not their names
     if (section == "endpoint" && !decides_answers(line)) continue;
     lines.push_back(line);
   }

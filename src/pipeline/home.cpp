@@ -29,7 +29,8 @@ fs::path find_shipped(const fs::path& path) {
   if (fs::exists(shipped, ignored)) return shipped;
   if (path.has_parent_path() || path.has_extension()) return path;
   for (const char* folder : {"constitutions", "configs"})  // by name: harmless, quick
-    if (const fs::path named = home() / folder / (path.string() + ".yaml"); fs::exists(named, ignored)) return named;
+    if (const fs::path named = home() / folder / (path.string() + ".yaml"); fs::exists(named, ignored))
+      return named;
   return path;
 }
 
@@ -58,8 +59,11 @@ Suites suites_of(const EvalConfig& config) {
       files.push_back(file);
     } else {
       std::string accepted, near = nearest(name, shipped);
-      for (const std::string& one : shipped) accepted += one + ", ";
-      problems.push_back("eval.suites: no suite " + in_quotes(name) + (near.empty() ? "" : "; did you mean \"" + near + "\"?") + "; accepted: " + accepted + "a JSONL file");
+      for (const std::string& one : shipped)
+        accepted += one + ", ";
+      problems.push_back("eval.suites: no suite " + in_quotes(name) +
+                         (near.empty() ? "" : "; did you mean \"" + near + "\"?") +
+                         "; accepted: " + accepted + "a JSONL file");
     }
   }
   throw_problems(problems);
@@ -90,7 +94,8 @@ fs::path last_checkpoint(const fs::path& run) {
 fs::path unharmed(const fs::path& path) {
   std::error_code ignored;
   const bool is_folder = fs::is_directory(path, ignored);
-  for (const fs::path& folder : {is_folder ? path : fs::path(), fs::absolute(path).lexically_normal().parent_path()}) {
+  for (const fs::path& folder :
+       {is_folder ? path : fs::path(), fs::absolute(path).lexically_normal().parent_path()}) {
     if (folder.empty() || !fs::exists(folder / "manifest.json", ignored)) continue;
     for (const std::string& problem : verify_manifest(folder))
       throw InputError(problem);
@@ -120,7 +125,8 @@ fs::path default_model() {
     looked += (looked.empty() ? "" : " and ") + folder.string();
   }
   throw InputError("model smollm2 is not in " + looked + "; " +
-                   (origin() == "checkout" ? "scripts/setup.sh" : "cai-fetch-model") + " downloads it (93 MB)");
+                   (origin() == "checkout" ? "scripts/setup.sh" : "cai-fetch-model") +
+                   " downloads it (93 MB)");
 }
 
 fs::path find_unchecked(const std::string& name) {
@@ -129,12 +135,14 @@ fs::path find_unchecked(const std::string& name) {
   fs::path path = name;
   if (!fs::exists(path, ignored)) {
     throw InputError("model " + in_quotes(name) +
-                     ": no such file or folder; accepted are smollm2, an HF folder, a .gguf file, a run or a stage's folder");
+                     ": no such file or folder; accepted are smollm2, an HF folder, a .gguf file, a run or a "
+                     "stage's folder");
   }
   if (!fs::is_directory(path, ignored) || fs::exists(path / "config.json", ignored)) return path;
   if (fs::exists(path / "run.json", ignored)) {
     fs::path checkpoint = last_checkpoint(path);
-    if (checkpoint.empty()) throw InputError("model " + in_quotes(name) + ": this run has no finished checkpoint yet");
+    if (checkpoint.empty())
+      throw InputError("model " + in_quotes(name) + ": this run has no finished checkpoint yet");
     return checkpoint;
   }
   if (fs::exists(path / "checkpoint" / "config.json", ignored)) return path / "checkpoint";
@@ -147,6 +155,8 @@ fs::path find_unchecked(const std::string& name) {
 
 }  // namespace
 
-fs::path find_model(const std::string& name, bool checksums) { return checksums ? unharmed(find_unchecked(name)) : find_unchecked(name); }
+fs::path find_model(const std::string& name, bool checksums) {
+  return checksums ? unharmed(find_unchecked(name)) : find_unchecked(name);
+}
 
 }  // namespace cai

@@ -24,7 +24,9 @@ void add_pairs(HumanPairs& to, const std::string& path, const std::function<bool
   }
 }
 
-bool keep_all(const Json&) { return true; }
+bool keep_all(const Json&) {
+  return true;
+}
 
 void note_left_out(Brought& brought, const std::string& setting, long count) {
   if (count == 0) return;
@@ -39,15 +41,18 @@ void note_left_out(Brought& brought, const std::string& setting, long count) {
 People people_of(const HybridConfig& config) {
   std::vector<Json> all;
   for (const std::string& path : config.decisions)
-    for (Json& decision : read_decisions(path)) all.push_back(std::move(decision));
+    for (Json& decision : read_decisions(path))
+      all.push_back(std::move(decision));
   return People(all);
 }
 
 std::vector<Json> human_pairs_of(const std::vector<std::string>& files) {
   HumanPairs pairs;
   std::vector<std::string> notes;
-  for (const std::string& path : files) add_pairs(pairs, path, keep_all, notes);
-  for (const std::string& note : notes) log_warning(note);
+  for (const std::string& path : files)
+    add_pairs(pairs, path, keep_all, notes);
+  for (const std::string& note : notes)
+    log_warning(note);
   return std::move(pairs.records);
 }
 
@@ -57,8 +62,10 @@ Brought read_brought(const Config& config, const std::vector<std::string>& evalu
   for (const std::string& path : config.label.exam_pairs)
     attempt([&] { add_pairs(brought.exam_pairs, path, keep_all, brought.notes); });
   NearDuplicates asked(config.prompts.near_duplicate);
-  for (const std::string& text : evaluated) asked.add(text);
-  for (const Json& pair : brought.exam_pairs.records) asked.add(optional_text(pair, "prompt"));
+  for (const std::string& text : evaluated)
+    asked.add(text);
+  for (const Json& pair : brought.exam_pairs.records)
+    asked.add(optional_text(pair, "prompt"));
   long pairs_left = 0, decisions_left = 0;
   const auto is_clear = [&](const Json& record, long& left) {
     const bool is_asked = asked.has_like(optional_text(record, "prompt"));
@@ -88,7 +95,8 @@ Brought read_brought(const Config& config, const std::vector<std::string>& evalu
 std::vector<std::string> test_prompts(const Constitution& constitution) {
   std::vector<std::string> texts;
   for (const Principle& principle : constitution.principles)
-    for (const PrincipleTest& test : principle.tests) texts.push_back(test.prompt);
+    for (const PrincipleTest& test : principle.tests)
+      texts.push_back(test.prompt);
   return texts;
 }
 

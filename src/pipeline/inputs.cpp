@@ -29,7 +29,8 @@ namespace cai {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kPackagedModel = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";  // as in scripts/fetch-model
+constexpr const char* kPackagedModel =
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";  // as in scripts/fetch-model
 
 /// Collects the lines of failures, so that all are told at once.
 class Problems {
@@ -38,7 +39,9 @@ class Problems {
   void attempt(Function function) {
     try {
       function();
-    } catch (const InputError& error) { add(error.what()); } catch (const UsageError& error) {
+    } catch (const InputError& error) {
+      add(error.what());
+    } catch (const UsageError& error) {
       add(error.what());
     } catch (const EnvironmentError& error) {
       add(error.what());
@@ -61,10 +64,12 @@ double parameter_count(const ModelConfig& c) {
 
 void read_prompt_files(RunInputs& inputs, Problems& problems, std::vector<std::string>& notes) {
   std::vector<fs::path> files;
-  for (const std::string& name : inputs.config.prompts.files) files.push_back(find_shipped(name));
+  for (const std::string& name : inputs.config.prompts.files)
+    files.push_back(find_shipped(name));
   if (files.empty()) files = shipped_prompts();
   if (files.empty())
-    problems.add("prompts.files: none given, and " + (home() / "prompts").string() + " holds no shipped sets; give --prompts FILE");
+    problems.add("prompts.files: none given, and " + (home() / "prompts").string() +
+                 " holds no shipped sets; give --prompts FILE");
   std::map<std::string, std::pair<std::string, std::string>> seen;  // by id: text and file
   for (const fs::path& file : files) {
     problems.attempt([&] {
@@ -90,9 +95,11 @@ void read_prompt_files(RunInputs& inputs, Problems& problems, std::vector<std::s
   }
   draw_splits(inputs.prompts);
   auto of_split = [&](const char* split) {
-    return std::count_if(inputs.prompts.begin(), inputs.prompts.end(), [&](const Prompt& prompt) { return prompt.split == split; });
+    return std::count_if(inputs.prompts.begin(), inputs.prompts.end(),
+                         [&](const Prompt& prompt) { return prompt.split == split; });
   };
-  if (!inputs.prompts.empty() && of_split("train") == 0) problems.add("prompts.files: no prompt has split \"train\"");
+  if (!inputs.prompts.empty() && of_split("train") == 0)
+    problems.add("prompts.files: no prompt has split \"train\"");
   if (!inputs.prompts.empty() && of_split("held-out") == 0)
     problems.add("prompts.files: no prompt has split \"held-out\"; eval needs some");
 }
@@ -100,7 +107,8 @@ void read_prompt_files(RunInputs& inputs, Problems& problems, std::vector<std::s
 /// The folder itself or its nearest parent that exists.
 fs::path existing_parent(fs::path folder) {
   folder = fs::absolute(folder);
-  while (!fs::exists(folder) && folder.has_relative_path()) folder = folder.parent_path();
+  while (!fs::exists(folder) && folder.has_relative_path())
+    folder = folder.parent_path();
   return folder;
 }
 
@@ -115,7 +123,8 @@ void check_out(const RunInputs& inputs, Problems& problems) {
   if (!inputs.config.out.empty() && fs::is_directory(out) && !is_run) {
     if (!holds_nothing(out))
       problems.add(out.string() +
-                   ": exists and is not a run folder (no run.json); accepted are a new name, an empty folder, a run to resume");
+                   ": exists and is not a run folder (no run.json); accepted are a new name, an empty "
+                   "folder, a run to resume");
   }
   if (inputs.parameters == 0) return;
   if (const std::string problem = disk_problem(inputs, out, parent); !problem.empty()) problems.add(problem);
@@ -128,7 +137,8 @@ struct Kinds {
   long untagged() const { return prompts.contains("") ? prompts.at("") : 0; }
   long total() const {
     long sum = 0;
-    for (const auto& [kind, n] : prompts) sum += n;
+    for (const auto& [kind, n] : prompts)
+      sum += n;
     return sum;
   }
 };
@@ -143,7 +153,8 @@ Kinds training_kinds(const RunInputs& inputs) {
 /// Principles that no prompt meets; a mistyped kind is the usual cause.
 void note_idle_principles(const RunInputs& inputs, std::vector<std::string>& notes) {
   std::set<std::string> tags;
-  for (const Prompt& prompt : inputs.prompts) tags.insert(prompt.tags.begin(), prompt.tags.end());
+  for (const Prompt& prompt : inputs.prompts)
+    tags.insert(prompt.tags.begin(), prompt.tags.end());
   for (const Principle& principle : inputs.constitution.principles)
     for (const std::string& tag : principle.applies_to) {
       const std::string kind = meant_kind(tag);
@@ -218,7 +229,9 @@ void check_judge(const Config& config) {
     load_chat(model, read_model_config(model).vocabulary);
     return;
   }
-  if (config.label.method == "contrast") throw UsageError("label.method contrast asks no endpoint; accepted with label.feedback " + in_quotes(judge) + ": auto, choice");
+  if (config.label.method == "contrast")
+    throw UsageError("label.method contrast asks no endpoint; accepted with label.feedback " +
+                     in_quotes(judge) + ": auto, choice");
   check_endpoint(judge_endpoint(config));
 }
 
@@ -230,7 +243,9 @@ EndpointConfig judge_endpoint(const Config& config) {
   return endpoint;
 }
 
-std::string policy_stage(const Config& config) { return config.method == "dpo" ? "dpo" : config.ppo.updates > 0 ? "ppo" : "sft"; }
+std::string policy_stage(const Config& config) {
+  return config.method == "dpo" ? "dpo" : config.ppo.updates > 0 ? "ppo" : "sft";
+}
 
 long prompt_count(const RunInputs& inputs) {
   const PromptsConfig& config = inputs.config.prompts;
@@ -240,8 +255,8 @@ long prompt_count(const RunInputs& inputs) {
     const std::string kind = kind_of_tags(prompt.tags);
     ++(kind == "red-team" ? red_team : kind == "borderline" ? borderline : ordinary);
   }
-  return std::min(red_team, config.red_team) + std::min(borderline, config.borderline) + std::min(ordinary, config.ordinary) +
-         config.expand;
+  return std::min(red_team, config.red_team) + std::min(borderline, config.borderline) +
+         std::min(ordinary, config.ordinary) + config.expand;
 }
 
 bool labels_by_choice_only(const RunInputs& inputs) {
@@ -260,8 +275,9 @@ RunInputs check_inputs(const Config& config) {
     load_chat(inputs.model, inputs.architecture.vocabulary);
     inputs.model_sha256 = model_fingerprint(inputs.model);
     if (config.model == "smollm2" && inputs.model_sha256 != kPackagedModel)
-      throw InputError(inputs.model.string(), 0, "is damaged: its SHA-256 is " + inputs.model_sha256.substr(0, 12) + "..., not " +
-                       std::string(kPackagedModel).substr(0, 12) + "...; remove it and fetch it again");
+      throw InputError(inputs.model.string(), 0,
+                       "is damaged: its SHA-256 is " + inputs.model_sha256.substr(0, 12) + "..., not " +
+                           std::string(kPackagedModel).substr(0, 12) + "...; remove it and fetch it again");
   });
   read_prompt_files(inputs, problems, notes);
   if (!inputs.prompts.empty() && !inputs.constitution.principles.empty()) check_use(inputs, problems, notes);
@@ -272,7 +288,8 @@ RunInputs check_inputs(const Config& config) {
   for (const Prompt& prompt : inputs.prompts)
     if (prompt.split == "held-out") held_out.push_back(to_json(prompt));
   for (const std::string& gate : config.eval.gates) {
-    if (has_suites) problems.attempt([&] { check_gate(gate, config.eval, inputs.constitution, held_out, inputs.suites); });
+    if (has_suites)
+      problems.attempt([&] { check_gate(gate, config.eval, inputs.constitution, held_out, inputs.suites); });
   }
   inputs.brought = read_brought(config, evaluated_texts(inputs.prompts, inputs.constitution),
                                 [&](const std::function<void()>& read) { problems.attempt(read); });
@@ -281,10 +298,11 @@ RunInputs check_inputs(const Config& config) {
     problems.attempt([&] { check_exam_pairs(inputs); });
   problems.attempt([&] { check_out(inputs, problems); });
   problems.throw_if_any();
-  // Where the judge must choose, every verdict counts: a small model seldom says "A" or "B", and without any label the run
-  // would end at the reward stage.
+  // Where the judge must choose, every verdict counts: a small model seldom says "A" or "B", and without any
+  // label the run would end at the reward stage.
   if (labels_by_choice_only(inputs)) inputs.config.label.minimum_mass = 0;
-  for (const std::string& note : notes) log_warning(note);
+  for (const std::string& note : notes)
+    log_warning(note);
   return inputs;
 }
 

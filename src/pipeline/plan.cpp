@@ -47,20 +47,28 @@ int stage_format(const std::string& name) {
 std::vector<Stage> stages_of(const RunInputs& inputs) {
   const Config& config = inputs.config;
   std::vector<Stage> stages;
-  stages.reserve(static_cast<std::size_t>(config.iterations * (9 + 2 * config.revise.rounds)));  // pointers into it stay valid below
-  // Adds a stage; `sections` of the config, `uses` of earlier stages (by folder) and `facts` are what its key is made of.
+  stages.reserve(static_cast<std::size_t>(
+      config.iterations * (9 + 2 * config.revise.rounds)));  // pointers into it stay valid below
+  // Adds a stage; `sections` of the config, `uses` of earlier stages (by folder) and `facts` are what its key
+  // is made of.
   auto add = [&](const std::string& name, int iteration, int round, const std::vector<std::string>& sections,
                  const std::vector<const Stage*>& uses, const Json& facts) {
     Json lines = Json::array(), used = Json::object();
     for (const std::string& section : sections) {
-      for (const std::string& line : key_lines(config, section)) lines.push_back(line);
+      for (const std::string& line : key_lines(config, section))
+        lines.push_back(line);
     }
-    for (const Stage* stage : uses) used[stage->folder] = stage->key;
-    std::string folder = "iter-" + two_digits(iteration) + "/" + name + (round > 0 ? "-" + std::to_string(round) : "");
-    Json ingredients = {{"stage", name},       {"format", stage_format(name)}, {"iteration", iteration},
-                        {"seed", config.seed}, {"config", lines},              {"inputs", used}};
-    if (std::find(sections.begin(), sections.end(), "engine") != sections.end()) ingredients["arithmetic"] = engine_arithmetic(config.engine.dtype);
-    if (name == "sft" || name == "reward" || name == "ppo" || name == "dpo") ingredients["threads"] = thread_count(config);  // sums of training are split by them
+    for (const Stage* stage : uses)
+      used[stage->folder] = stage->key;
+    std::string folder =
+        "iter-" + two_digits(iteration) + "/" + name + (round > 0 ? "-" + std::to_string(round) : "");
+    Json ingredients = {{"stage", name},          {"format", stage_format(name)},
+                        {"iteration", iteration}, {"seed", config.seed},
+                        {"config", lines},        {"inputs", used}};
+    if (std::find(sections.begin(), sections.end(), "engine") != sections.end())
+      ingredients["arithmetic"] = engine_arithmetic(config.engine.dtype);
+    if (name == "sft" || name == "reward" || name == "ppo" || name == "dpo")
+      ingredients["threads"] = thread_count(config);  // sums of training are split by them
     ingredients.update(facts);
     stages.push_back({name, folder, iteration, round, ingredients, key_of(ingredients)});
   };
@@ -79,12 +87,15 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
   };
 
   Json prompt_hashes = Json::array();
-  for (const PromptFile& file : inputs.prompt_files) prompt_hashes.push_back(file.sha256);
+  for (const PromptFile& file : inputs.prompt_files)
+    prompt_hashes.push_back(file.sha256);
   Json constitution = {{"constitution", inputs.constitution.sha256}}, nothing = Json::object();
   Json judge = constitution;
   std::vector<std::string> judge_sections{"label", "engine"};
-  if (is_endpoint(config.label.feedback)) judge_sections.push_back("endpoint");
-  else if (config.label.feedback != "self") judge["judge"] = model_fingerprint(find_model(config.label.feedback));
+  if (is_endpoint(config.label.feedback))
+    judge_sections.push_back("endpoint");
+  else if (config.label.feedback != "self")
+    judge["judge"] = model_fingerprint(find_model(config.label.feedback));
 
   Json label = judge, reward = nothing;
   std::vector<std::string> reward_sections{"reward", "engine"}, dpo_sections{"dpo", "engine"};
@@ -102,39 +113,51 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
     const Stage* policy = last(trained);
     Json model = policy ? nothing : Json{{"model", inputs.model_sha256}};
     Json prompts = {{"prompt_files", prompt_hashes}};
-    if (const std::vector<std::string> tests = test_prompts(inputs.constitution); !tests.empty()) prompts["tests"] = hash_of(std::vector<Json>(tests.begin(), tests.end()));
+    if (const std::vector<std::string> tests = test_prompts(inputs.constitution); !tests.empty())
+      prompts["tests"] = hash_of(std::vector<Json>(tests.begin(), tests.end()));
     if (config.prompts.expand > 0) prompts.update(model);
     add("prompts", iteration, 0,
-        config.prompts.expand > 0 ? std::vector<std::string>{"prompts", "engine"} : std::vector<std::string>{"prompts"},
+        config.prompts.expand > 0 ? std::vector<std::string>{"prompts", "engine"}
+                                  : std::vector<std::string>{"prompts"},
         present({config.prompts.expand > 0 ? policy : nullptr}), prompts);
     add("generate", iteration, 0, {"generate", "engine"}, present({last("prompts"), policy}), model);
     Json model_and_constitution = constitution;
     model_and_constitution.update(model);
     for (int round = 1; round <= config.revise.rounds; ++round) {
-      add("critique", iteration, round, {"critique", "engine"}, present({round == 1 ? last("generate") : last("revise"), policy}),
+      add("critique", iteration, round, {"critique", "engine"},
+          present({round == 1 ? last("generate") : last("revise"), policy}), model_and_constitution);
+      add("revise", iteration, round, {"revise", "engine"}, present({last("critique"), policy}),
           model_and_constitution);
-      add("revise", iteration, round, {"revise", "engine"}, present({last("critique"), policy}), model_and_constitution);
     }
     Json learned = model;
     if (!edits.empty()) learned["edits"] = hash_of(edits);
-    if (const Json judging = judge_turns_facts(config, inputs.constitution, inputs.brought); !judging.is_null()) learned["judge_turns"] = judging;
-    add("sft", iteration, 0, {"sft", "engine"}, present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), learned);
+    if (const Json judging = judge_turns_facts(config, inputs.constitution, inputs.brought);
+        !judging.is_null())
+      learned["judge_turns"] = judging;
+    add("sft", iteration, 0, {"sft", "engine"},
+        present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), learned);
     if (trained != "sft") {
       Json examined = judge;
       examined["exam_pairs"] = inputs.brought.exam_pairs.hashes;
       if (config.label.feedback == "self") examined.update(model);
-      add("exam", iteration, 0, judge_sections, config.label.feedback == "self" ? present({policy, last("sft")}) : present({}), examined);
-      add("candidates", iteration, 0, {"candidates", "engine"}, present({last("prompts"), last("sft"), last("exam")}), constitution);
+      add("exam", iteration, 0, judge_sections,
+          config.label.feedback == "self" ? present({policy, last("sft")}) : present({}), examined);
+      add("candidates", iteration, 0, {"candidates", "engine"},
+          present({last("prompts"), last("sft"), last("exam")}), constitution);
       add("label", iteration, 0, judge_sections,
-          present({last("candidates"), last("exam"), config.label.feedback == "self" ? last("sft") : nullptr}), label);
+          present(
+              {last("candidates"), last("exam"), config.label.feedback == "self" ? last("sft") : nullptr}),
+          label);
       if (trained == "dpo") {
         add("dpo", iteration, 0, dpo_sections, present({last("label"), last("sft")}), reward);
       } else {
         add("reward", iteration, 0, reward_sections, present({last("label"), last("sft")}), reward);
-        add("ppo", iteration, 0, {"ppo", "engine"}, present({last("prompts"), last("sft"), last("reward")}), nothing);
+        add("ppo", iteration, 0, {"ppo", "engine"}, present({last("prompts"), last("sft"), last("reward")}),
+            nothing);
       }
     }
-    Json eval = {{"prompt_files", prompt_hashes}, {"base", inputs.model_sha256}, {"suites", inputs.suites.sha256}};
+    Json eval = {
+        {"prompt_files", prompt_hashes}, {"base", inputs.model_sha256}, {"suites", inputs.suites.sha256}};
     eval.update(constitution);
     add("eval", iteration, 0, {"eval", "engine"}, present({last("sft"), last("ppo"), last("dpo")}), eval);
   }
@@ -145,7 +168,9 @@ std::string difference(const Json& before, const Json& after) {
   auto is_object = [](const Json& value) { return value.is_object() && !value.empty(); };
   if (!is_object(before)) return "made by an earlier version or other settings";
   std::vector<std::string> parts;
-  auto text = [](const Json& value) { return value.is_string() ? value.get<std::string>().substr(0, 12) : value.dump(); };
+  auto text = [](const Json& value) {
+    return value.is_string() ? value.get<std::string>().substr(0, 12) : value.dump();
+  };
   auto config_values = [](const Json& lines) {
     std::map<std::string, std::string> values;
     for (const Json& line : lines) {
@@ -172,7 +197,8 @@ std::string difference(const Json& before, const Json& after) {
     }
   }
   std::string line;
-  for (const std::string& part : parts) line += (line.empty() ? "" : "; ") + part;
+  for (const std::string& part : parts)
+    line += (line.empty() ? "" : "; ") + part;
   return line.empty() ? "made with fewer or other settings" : line;
 }
 
@@ -186,8 +212,9 @@ long thread_count(const Config& config) {
   long threads = config.engine.threads;
   if (threads == 0 && !config.out.empty()) {
     try {
-      threads = read_run_json(config.out).value("threads", 0L);  // what "all cores" was when the run began, wherever it goes on
-    } catch (const InputError&) {  // told when the run goes on
+      threads = read_run_json(config.out)
+                    .value("threads", 0L);  // what "all cores" was when the run began, wherever it goes on
+    } catch (const InputError&) {           // told when the run goes on
     }
   }
   return threads > 0 ? threads : static_cast<long>(std::max(1u, std::thread::hardware_concurrency()));
@@ -226,7 +253,9 @@ fs::path choose_run_folder(const RunInputs& inputs, const fs::path& runs) {
       log_warning(damaged.what());
       continue;
     }
-    if (state.value("state", "") != "done" && state.value("config_sha256", "") == config_fingerprint(inputs.config)) return run;
+    if (state.value("state", "") != "done" &&
+        state.value("config_sha256", "") == config_fingerprint(inputs.config))
+      return run;
   }
   return runs / (prefix + two_digits(newest + 1));
 }
@@ -252,7 +281,9 @@ Plan plan_of(const RunInputs& inputs, const fs::path& out) {
   Plan plan{.steps = {}, .disk_bytes = disk_estimate(inputs), .memory_bytes = memory_estimate(inputs)};
   for (const Stage& stage : stages_of(inputs)) {
     PlanStep step{.stage = stage.name, .folder = stage.folder, .state = "run", .why = "not run yet"};
-    Json before = earlier.contains("stages") && earlier["stages"].contains(stage.folder) ? earlier["stages"][stage.folder] : Json::object();
+    Json before = earlier.contains("stages") && earlier["stages"].contains(stage.folder)
+                      ? earlier["stages"][stage.folder]
+                      : Json::object();
     Json ingredients = before.contains("ingredients") ? before["ingredients"] : Json();
     fs::path folder = out / stage.folder;
     std::optional<Manifest> manifest = read_manifest(folder);

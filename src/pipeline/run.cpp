@@ -42,13 +42,15 @@ namespace cai {
 namespace fs = std::filesystem;
 namespace {
 
-/// The last two models stay loaded from stage to stage (the first one and the one that learned from it); a training stage lets them go first, for memory.
+/// The last two models stay loaded from stage to stage (the first one and the one that learned from it); a
+/// training stage lets them go first, for memory.
 class Speakers {
  public:
   explicit Speakers(const EngineConfig& engine) : engine_(engine) {}
 
   Speaker& local(const fs::path& model) {
-    const auto found = std::find_if(loaded_.begin(), loaded_.end(), [&](const auto& one) { return one.first == model; });
+    const auto found =
+        std::find_if(loaded_.begin(), loaded_.end(), [&](const auto& one) { return one.first == model; });
     if (found != loaded_.end()) {
       std::rotate(found, found + 1, loaded_.end());
     } else {
@@ -81,11 +83,14 @@ class Runner {
     begin();
     try {
       look_at_judge();
-      for (const Stage& stage : stages_) run_stage(stage);
+      for (const Stage& stage : stages_)
+        run_stage(stage);
       return finish();
     } catch (const Stopped& stopped) {
       set_state("stopped");
-      log_warning(std::string(stopped.what()) + " in " + current_ + "; everything so far is kept. To go on: " + program_name() + " train --out " + out_.string());
+      log_warning(std::string(stopped.what()) + " in " + current_ +
+                  "; everything so far is kept. To go on: " + program_name() + " train --out " +
+                  out_.string());
       return {kStopped, out_, Json()};
     } catch (const std::exception&) {
       set_state("failed");
@@ -105,7 +110,8 @@ class Runner {
     write_file(out_ / "report.html", page);
     run_json_["report_sha256"] = sha256(page);
     save();  // last: until then the same command goes on with this run
-    for (const std::string& gate : failed) log_error("gate failed: " + gate);
+    for (const std::string& gate : failed)
+      log_error("gate failed: " + gate);
     return {failed.empty() ? kDone : kGateFailed, out_, figures};
   }
 
@@ -113,21 +119,26 @@ class Runner {
     try {
       run_json_ = read_run_json(out_);
     } catch (const InputError& damaged) {  // it holds nothing that decides a result
-      log_warning(std::string(damaged.what()) + "; it is written anew, wall times of earlier starts are lost");
+      log_warning(std::string(damaged.what()) +
+                  "; it is written anew, wall times of earlier starts are lost");
       run_json_ = Json::object();
     }
-    Json model = {{"name", config_.model}, {"sha256", inputs_.model_sha256}, {"parameters", inputs_.parameters}};
-    Json constitution = {
-        {"name", inputs_.constitution.name}, {"version", inputs_.constitution.version}, {"sha256", inputs_.constitution.sha256}};
+    Json model = {
+        {"name", config_.model}, {"sha256", inputs_.model_sha256}, {"parameters", inputs_.parameters}};
+    Json constitution = {{"name", inputs_.constitution.name},
+                         {"version", inputs_.constitution.version},
+                         {"sha256", inputs_.constitution.sha256}};
     Json prompts = Json::array();
     for (const PromptFile& file : inputs_.prompt_files) {
-      prompts.push_back({{"file", file.path.filename().string()}, {"sha256", file.sha256}, {"prompts", file.prompts}});
+      prompts.push_back(
+          {{"file", file.path.filename().string()}, {"sha256", file.sha256}, {"prompts", file.prompts}});
     }
     Json torch = build_facts();
     torch["torch"] = torch_version();
     remove_unpublished(out_);
     tell_changed_inputs(model, constitution, prompts);
-    Json earlier = run_json_.contains("stages") && run_json_["stages"].is_object() ? run_json_["stages"] : Json::object();
+    Json earlier = run_json_.contains("stages") && run_json_["stages"].is_object() ? run_json_["stages"]
+                                                                                   : Json::object();
     run_json_ = {{"state", "running"},
                  {"cai", torch},
                  {"machine", machine_facts()},
@@ -141,7 +152,8 @@ class Runner {
     if (!inputs_.brought.left_out.empty()) run_json_["left_out"] = inputs_.brought.left_out;
     save();  // first: it marks the folder as a run
     log_to_file(out_ / "log.jsonl");
-    log_info(std::to_string(stages_.size()) + " stages, seed " + std::to_string(config_.seed) + ", constitution " + inputs_.constitution.name + " " + inputs_.constitution.version);
+    log_info(std::to_string(stages_.size()) + " stages, seed " + std::to_string(config_.seed) +
+             ", constitution " + inputs_.constitution.name + " " + inputs_.constitution.version);
     Config repeatable = config_;
     repeatable.out.clear();  // running this file again makes another run
     if (!holds_config(repeatable)) {
@@ -156,7 +168,8 @@ class Runner {
   static void keep_earlier(const fs::path& file, const std::string& now) {
     if (!fs::exists(file) || read_file(file) == now) return;
     for (int n = 1;; ++n) {
-      const fs::path aside = file.parent_path() / (file.stem().string() + ".stale-" + std::to_string(n) + file.extension().string());
+      const fs::path aside = file.parent_path() / (file.stem().string() + ".stale-" + std::to_string(n) +
+                                                   file.extension().string());
       if (fs::exists(aside) && read_file(aside) != read_file(file)) continue;
       rename_durably(file, aside);
       return;
@@ -174,26 +187,32 @@ class Runner {
     }
   }
 
-  /// An input that is not what it was when this run began: by intention or by damage, the person should know why stages run again.
+  /// An input that is not what it was when this run began: by intention or by damage, the person should know
+  /// why stages run again.
   void tell_changed_inputs(const Json& model, const Json& constitution, const Json& prompts) const {
     auto tell = [](const std::string& what, const Json& before, const Json& now) {
       if (!before.is_object() || !before.contains("sha256") || before["sha256"] == now["sha256"]) return;
-      log_warning(what + " is not what it was when this run began (SHA-256 " + before["sha256"].dump().substr(1, 12) + "... -> " +
-                  now["sha256"].dump().substr(1, 12) + "...); what depends on it is made again");
+      log_warning(what + " is not what it was when this run began (SHA-256 " +
+                  before["sha256"].dump().substr(1, 12) + "... -> " + now["sha256"].dump().substr(1, 12) +
+                  "...); what depends on it is made again");
     };
     tell("the model " + inputs_.model.string(), run_json_.value("model", Json()), model);
     tell("the constitution " + config_.constitution, run_json_.value("constitution", Json()), constitution);
     const Json before = run_json_.value("prompts", Json::array());
     for (const Json& file : before)
       for (const Json& now : prompts)
-        if (file.is_object() && file.value("file", "") == now["file"]) tell("the prompt file " + now["file"].get<std::string>(), file, now);
+        if (file.is_object() && file.value("file", "") == now["file"])
+          tell("the prompt file " + now["file"].get<std::string>(), file, now);
   }
 
-  /// The checkpoint of a finished training stage, every file of it checked against the stage's manifest, once a process.
+  /// The checkpoint of a finished training stage, every file of it checked against the stage's manifest, once
+  /// a process.
   fs::path checkpoint_of(const fs::path& stage) {
     if (checked_.insert(stage).second) {
       const std::vector<std::string> problems = verify_manifest(stage);
-      if (!problems.empty()) throw InputError(problems.front() + "; remove " + stage.string() + " and the same command makes it again");
+      if (!problems.empty())
+        throw InputError(problems.front() + "; remove " + stage.string() +
+                         " and the same command makes it again");
     }
     return stage / "checkpoint";
   }
@@ -202,9 +221,14 @@ class Runner {
     current_ = stage.folder;
     fs::path folder = out_ / stage.folder;
     Json& entry = run_json_["stages"][stage.folder];
-    bool same_work = entry.is_object() && entry.contains("ingredients") && entry["ingredients"] == stage.ingredients;
-    double spent = same_work && entry.contains("seconds") && entry["seconds"].is_number() ? entry["seconds"].get<double>() : 0;
-    const std::int64_t tokens = same_work && entry.contains("tokens") && entry["tokens"].is_number() ? entry["tokens"].get<std::int64_t>() : 0;
+    bool same_work =
+        entry.is_object() && entry.contains("ingredients") && entry["ingredients"] == stage.ingredients;
+    double spent = same_work && entry.contains("seconds") && entry["seconds"].is_number()
+                       ? entry["seconds"].get<double>()
+                       : 0;
+    const std::int64_t tokens = same_work && entry.contains("tokens") && entry["tokens"].is_number()
+                                    ? entry["tokens"].get<std::int64_t>()
+                                    : 0;
     if (!same_work) entry = {{"state", "running"}, {"seconds", 0.0}, {"tokens", 0}, {"records", 0}};
     entry["ingredients"] = stage.ingredients;
 
@@ -223,10 +247,13 @@ class Runner {
       if (report_) report_(shown);
     };
     std::vector<fs::path> others = set_aside_before(folder, stage.key);
-    if (!others.empty() && fs::exists(folder)) log_info(folder.string() + " is kept as " + move_aside(folder).filename().string());
-    for (const fs::path& run : reuse_) others.push_back(run / stage.folder);
+    if (!others.empty() && fs::exists(folder))
+      log_info(folder.string() + " is kept as " + move_aside(folder).filename().string());
+    for (const fs::path& run : reuse_)
+      others.push_back(run / stage.folder);
     if (!others.empty()) create_folders(folder.parent_path());
-    if (const fs::path from = take_over(others, folder, stage.key); !from.empty()) log_info(stage.folder + ": taken over from " + from.string());
+    if (const fs::path from = take_over(others, folder, stage.key); !from.empty())
+      log_info(stage.folder + ": taken over from " + from.string());
     StageResult result = dispatch(stage, folder, spent);
     progress_ = {};
     if (result.was_done && entry.value("state", "") == "done") return;
@@ -239,12 +266,16 @@ class Runner {
   StageResult dispatch(const Stage& stage, const fs::path& folder, double spent) {
     const fs::path iteration = out_ / fs::path(stage.folder).parent_path();
     const auto random_of = [&](int iteration_number) {
-      return Random(static_cast<std::uint64_t>(config_.seed)).derive(static_cast<std::uint64_t>(iteration_number)).derive(stage.name).derive(static_cast<std::uint64_t>(stage.round));
+      return Random(static_cast<std::uint64_t>(config_.seed))
+          .derive(static_cast<std::uint64_t>(iteration_number))
+          .derive(stage.name)
+          .derive(static_cast<std::uint64_t>(stage.round));
     };
     const Random random = random_of(stage.iteration);
     const std::uint64_t seed = Random(random).next();
     const Constitution& constitution = inputs_.constitution;
-    auto recorded = [&](const std::function<Json(RecordWriter&)>& body, const std::vector<std::string>& extras = {}) {
+    auto recorded = [&](const std::function<Json(RecordWriter&)>& body,
+                        const std::vector<std::string>& extras = {}) {
       return run_record_stage(folder, stage.name, stage.key, spent, extras, body);
     };
     auto trained = [&](const std::function<Json()>& body) {
@@ -254,46 +285,59 @@ class Runner {
       });
     };
     const std::string policy = policy_stage(config_);
-    auto start = [&] { return stage.iteration == 1 ? inputs_.model : checkpoint_of(iteration_folder(stage.iteration - 1) / policy); };
+    auto start = [&] {
+      return stage.iteration == 1 ? inputs_.model
+                                  : checkpoint_of(iteration_folder(stage.iteration - 1) / policy);
+    };
     auto sl_cai = [&] { return checkpoint_of(iteration / "sft"); };
     const std::string round = std::to_string(stage.round);
 
     if (stage.name == "prompts") {
       return recorded([&](RecordWriter& out) {
-        return prompts(config_.prompts, inputs_.prompts, test_prompts(constitution), out, config_.prompts.expand > 0 ? &speakers_.local(start()) : nullptr, random, progress_);
+        return prompts(config_.prompts, inputs_.prompts, test_prompts(constitution), out,
+                       config_.prompts.expand > 0 ? &speakers_.local(start()) : nullptr, random, progress_);
       });
     }
     if (stage.name == "generate") {
       return recorded([&](RecordWriter& out) {
-        return generate(config_.generate, read_records(iteration / "prompts"), out, speakers_.local(start()), random, progress_);
+        return generate(config_.generate, read_records(iteration / "prompts"), out, speakers_.local(start()),
+                        random, progress_);
       });
     }
     if (stage.name == "critique") {
-      fs::path from = stage.round == 1 ? iteration / "generate" : iteration / ("revise-" + std::to_string(stage.round - 1));
+      fs::path from = stage.round == 1 ? iteration / "generate"
+                                       : iteration / ("revise-" + std::to_string(stage.round - 1));
       return recorded([&](RecordWriter& out) {
-        return critique(config_.critique, constitution, stage.round, read_records(from), out, speakers_.local(start()), random, progress_);
+        return critique(config_.critique, constitution, stage.round, read_records(from), out,
+                        speakers_.local(start()), random, progress_);
       });
     }
     if (stage.name == "revise") {
       return recorded([&](RecordWriter& out) {
-        return revise(config_.revise, constitution, read_records(iteration / ("critique-" + round)), out, speakers_.local(start()), random,
-                      progress_);
+        return revise(config_.revise, constitution, read_records(iteration / ("critique-" + round)), out,
+                      speakers_.local(start()), random, progress_);
       });
     }
     if (stage.name == "sft") {
-      fs::path from = config_.revise.rounds > 0 ? iteration / ("revise-" + std::to_string(config_.revise.rounds)) : iteration / "generate";
+      fs::path from = config_.revise.rounds > 0
+                          ? iteration / ("revise-" + std::to_string(config_.revise.rounds))
+                          : iteration / "generate";
       return trained([&] {
         const std::vector<Json> records = read_records(from);
-        const std::vector<JudgeTurn> turns = judge_turns_of(config_, constitution, records, inputs_.brought, random.derive("judge"));
-        return sft(config_.sft, config_.engine, with_edits(records, inputs_.brought.people), turns, start(), folder, seed, progress_);
+        const std::vector<JudgeTurn> turns =
+            judge_turns_of(config_, constitution, records, inputs_.brought, random.derive("judge"));
+        return sft(config_.sft, config_.engine, with_edits(records, inputs_.brought.people), turns, start(),
+                   folder, seed, progress_);
       });
     }
     if (stage.name == "exam") {
       return recorded([&](RecordWriter& out) {
         std::vector<Examinee> examinees{{"judge", [&]() -> Speaker& { return judge(sl_cai(), false); }}};
         if (config_.label.feedback == "self")  // it learned since: what was it worth before?
-          examinees = {{"before", [&]() -> Speaker& { return speakers_.local(start()); }}, {"after", [&]() -> Speaker& { return speakers_.local(sl_cai()); }}};
-        Json figures = exam(config_.label, constitution, inputs_.brought.exam_pairs.records, examinees, out, random);
+          examinees = {{"before", [&]() -> Speaker& { return speakers_.local(start()); }},
+                       {"after", [&]() -> Speaker& { return speakers_.local(sl_cai()); }}};
+        Json figures =
+            exam(config_.label, constitution, inputs_.brought.exam_pairs.records, examinees, out, random);
         log_info(stage.folder + ": " + figures.at("sentence").get<std::string>());
         return figures;
       });
@@ -302,32 +346,34 @@ class Runner {
       return recorded([&](RecordWriter& out) {
         const bool contrast = by_contrast(iteration);
         Speaker* const initial = contrast ? &speakers_.local(inputs_.model) : nullptr;
-        return candidates(config_.candidates, constitution, contrast, read_records(iteration / "prompts"), out, speakers_.local(sl_cai()), initial, random, progress_);
+        return candidates(config_.candidates, constitution, contrast, read_records(iteration / "prompts"),
+                          out, speakers_.local(sl_cai()), initial, random, progress_);
       });
     }
     if (stage.name == "label") {
       return recorded([&](RecordWriter& out) {
         bool contrast = by_contrast(iteration);
-        return label(config_.label, constitution, contrast, read_records(iteration / "candidates"), inputs_.brought.people, out, judge(sl_cai(), contrast), random,
-                     progress_);
+        return label(config_.label, constitution, contrast, read_records(iteration / "candidates"),
+                     inputs_.brought.people, out, judge(sl_cai(), contrast), random, progress_);
       });
     }
     if (stage.name == "reward") {
       return trained([&] {
-        return reward(config_.reward, config_.engine, read_records(iteration / "label"), config_.hybrid, inputs_.brought.pairs.records, inputs_.brought.people, sl_cai(), folder, seed,
+        return reward(config_.reward, config_.engine, read_records(iteration / "label"), config_.hybrid,
+                      inputs_.brought.pairs.records, inputs_.brought.people, sl_cai(), folder, seed,
                       progress_);
       });
     }
     if (stage.name == "dpo") {
       return trained([&] {
-        return dpo(config_.dpo, config_.engine, read_records(iteration / "label"), config_.hybrid, inputs_.brought.pairs.records, inputs_.brought.people, sl_cai(), folder, seed,
-                   progress_);
+        return dpo(config_.dpo, config_.engine, read_records(iteration / "label"), config_.hybrid,
+                   inputs_.brought.pairs.records, inputs_.brought.people, sl_cai(), folder, seed, progress_);
       });
     }
     if (stage.name == "ppo") {
       return trained([&] {
-        return ppo(config_.ppo, config_.engine, read_records(iteration / "prompts"), sl_cai(), checkpoint_of(iteration / "reward"), folder, seed,
-                   progress_);
+        return ppo(config_.ppo, config_.engine, read_records(iteration / "prompts"), sl_cai(),
+                   checkpoint_of(iteration / "reward"), folder, seed, progress_);
       });
     }
     if (stage.name == "eval") {
@@ -336,7 +382,8 @@ class Runner {
         for (const Json& prompt : read_records(iteration_folder(one) / "prompts"))
           if (const std::string topic = topic_of(prompt); !topic.empty()) topics.insert(topic);
       }
-      // The same in every iteration, what is drawn of them too: a prompt that is left out because a model failed on it makes the next one look better.
+      // The same in every iteration, what is drawn of them too: a prompt that is left out because a model
+      // failed on it makes the next one look better.
       std::vector<Json> held_out;
       for (const Prompt& prompt : inputs_.prompts)
         if (prompt.split == "held-out") held_out.push_back(to_json(prompt));
@@ -344,15 +391,18 @@ class Runner {
       return recorded(
           [&](RecordWriter& out) {
             std::vector<EvalModel> models{{"base", inputs_.model}, {"sl-cai", sl_cai()}};
-            if (policy != "sft") models.push_back({policy == "dpo" ? "dpo" : "rl-cai", checkpoint_of(iteration / policy)});
-            return eval(config_.eval, constitution, held_out, inputs_.suites, topics, models, config_.engine, folder, out, random_of(1), progress_);
+            if (policy != "sft")
+              models.push_back({policy == "dpo" ? "dpo" : "rl-cai", checkpoint_of(iteration / policy)});
+            return eval(config_.eval, constitution, held_out, inputs_.suites, topics, models, config_.engine,
+                        folder, out, random_of(1), progress_);
           },
           {"failures.jsonl"});
     }
     throw Bug("no such stage: " + stage.name);
   }
 
-  /// An endpoint that cannot be used is told before the first stage, not hours later; unless every stage that asks it is done.
+  /// An endpoint that cannot be used is told before the first stage, not hours later; unless every stage that
+  /// asks it is done.
   void look_at_judge() const {
     if (!is_endpoint(config_.label.feedback)) return;
     const auto is_made = [&](const Stage& stage) {
@@ -364,10 +414,12 @@ class Runner {
       });
     };
     for (const Stage& stage : stages_)
-      if ((stage.name == "exam" || stage.name == "label") && !is_made(stage)) return look_at_endpoint(judge_endpoint(config_));
+      if ((stage.name == "exam" || stage.name == "label") && !is_made(stage))
+        return look_at_endpoint(judge_endpoint(config_));
   }
 
-  /// Contrast needs log-probabilities of whole answers, which an endpoint does not give: there the policy itself judges.
+  /// Contrast needs log-probabilities of whole answers, which an endpoint does not give: there the policy
+  /// itself judges.
   Speaker& judge(const fs::path& sl_cai, bool contrast) {
     const std::string& feedback = config_.label.feedback;
     const bool is_remote = is_endpoint(feedback);
@@ -379,7 +431,8 @@ class Runner {
 
   bool by_contrast(const fs::path& iteration) const {
     std::optional<Manifest> manifest = read_manifest(iteration / "exam");
-    if (!manifest || !manifest->figures.contains("method")) throw Bug("the exam left no result in " + (iteration / "exam").string());
+    if (!manifest || !manifest->figures.contains("method"))
+      throw Bug("the exam left no result in " + (iteration / "exam").string());
     if (labels_by_choice_only(inputs_)) return false;
     return manifest->figures["method"] == "contrast";
   }
@@ -425,14 +478,17 @@ void refuse_to_change(const RunInputs& inputs, const fs::path& out) {
   if (facts.value("state", "") != "done") return;
   for (const PlanStep& step : plan_of(inputs, out).steps) {
     if (step.state != "changed") continue;
-    throw UsageError(out.string() + ": this run is finished, and " + step.folder + " would be made again (" + step.why + "). Give a new folder with --out and take over what both share with --reuse " +
+    throw UsageError(out.string() + ": this run is finished, and " + step.folder + " would be made again (" +
+                     step.why +
+                     "). Give a new folder with --out and take over what both share with --reuse " +
                      out.string() + ", or give --force to change this run");
   }
 }
 
 }  // namespace
 
-RunResult train(const Config& config, const std::vector<fs::path>& reuse, const ProgressFn& progress, const TrainOptions& options) {
+RunResult train(const Config& config, const std::vector<fs::path>& reuse, const ProgressFn& progress,
+                const TrainOptions& options) {
   for (const fs::path& run : reuse)
     if (!fs::exists(run / "run.json")) throw InputError(run.string() + ": not a run folder (no run.json)");
   RunInputs inputs = check_inputs(config);
@@ -444,7 +500,8 @@ RunResult train(const Config& config, const std::vector<fs::path>& reuse, const 
   log_info((fs::exists(out / "run.json") ? "resuming " : "run folder: ") + out.string());
   if (options.planned) {
     std::vector<std::string> folders;
-    for (const Stage& stage : stages_of(inputs)) folders.push_back(stage.folder);
+    for (const Stage& stage : stages_of(inputs))
+      folders.push_back(stage.folder);
     options.planned(folders);
   }
   const RunResult result = Runner(std::move(inputs), out, reuse, progress).run();

@@ -19,11 +19,13 @@ std::vector<std::string> finished_stages(const fs::path& run) {
   if (!fs::is_directory(run)) throw InputError(run.string() + ": no such folder");
   std::vector<std::string> stages;
   if (fs::exists(run / "manifest.json")) stages.push_back(".");
-  for (auto entry = fs::recursive_directory_iterator(run); entry != fs::recursive_directory_iterator(); ++entry) {
+  for (auto entry = fs::recursive_directory_iterator(run); entry != fs::recursive_directory_iterator();
+       ++entry) {
     if (!entry->is_directory()) continue;
     bool is_stale = entry->path().filename().string().find(".stale-") != std::string::npos;
     if (is_stale || entry.depth() > 1) entry.disable_recursion_pending();
-    if (!is_stale && fs::exists(entry->path() / "manifest.json")) stages.push_back(fs::relative(entry->path(), run).string());
+    if (!is_stale && fs::exists(entry->path() / "manifest.json"))
+      stages.push_back(fs::relative(entry->path(), run).string());
   }
   // In running order where the run tells it, so that the first difference is the one that caused the others.
   Json order = Json::object();
@@ -32,7 +34,8 @@ std::vector<std::string> finished_stages(const fs::path& run) {
   } catch (const InputError&) {  // told by check_run
   }
   auto rank = [&](const std::string& stage) { return std::distance(order.begin(), order.find(stage)); };
-  std::sort(stages.begin(), stages.end(), [&](const auto& a, const auto& b) { return std::pair(rank(a), a) < std::pair(rank(b), b); });
+  std::sort(stages.begin(), stages.end(),
+            [&](const auto& a, const auto& b) { return std::pair(rank(a), a) < std::pair(rank(b), b); });
   return stages;
 }
 
@@ -46,7 +49,8 @@ std::string first_difference(const fs::path& a, const fs::path& b) {
     Json first = parse_json(left[i], a.string(), static_cast<long>(i) + 1),
          second = parse_json(right[i], b.string(), static_cast<long>(i) + 1);
     if (!first.is_object() || !second.is_object()) return where;
-    if (first.contains("id") && first["id"].is_string()) where += " (id " + printable(first["id"].get<std::string>()) + ")";
+    if (first.contains("id") && first["id"].is_string())
+      where += " (id " + printable(first["id"].get<std::string>()) + ")";
     for (const auto& [name, value] : first.items()) {
       if (!second.contains(name) || second[name] != value) return where + ", field " + printable(name);
     }
@@ -59,19 +63,23 @@ std::string first_difference(const fs::path& a, const fs::path& b) {
 std::string compare_stage(const fs::path& a, const fs::path& b, const std::string& stage) {
   Manifest first = *read_manifest(a / stage), second = *read_manifest(b / stage);
   std::map<std::string, std::string> files;
-  for (const ManifestFile& file : second.files) files[file.file] = file.sha256;
+  for (const ManifestFile& file : second.files)
+    files[file.file] = file.sha256;
   for (const ManifestFile& file : first.files) {
     auto other = files.find(file.file);
     std::string name = stage + "/" + file.file;
     if (other == files.end()) return name + ": only in " + a.string();
     if (other->second != file.sha256) {
       return name + " differs" +
-             (file.file.ends_with(".jsonl") ? ": " + first_difference(a / stage / file.file, b / stage / file.file) : "");
+             (file.file.ends_with(".jsonl")
+                  ? ": " + first_difference(a / stage / file.file, b / stage / file.file)
+                  : "");
     }
     files.erase(other);
   }
   if (!files.empty()) return stage + "/" + files.begin()->first + ": only in " + b.string();
-  if (first.key != second.key) return stage + ": same files, made from different inputs or settings (keys differ)";
+  if (first.key != second.key)
+    return stage + ": same files, made from different inputs or settings (keys differ)";
   return "";
 }
 
@@ -88,7 +96,8 @@ std::vector<std::string> mixed_of(const fs::path& run) {
   }
 }
 
-/// What stands in the run's folder itself: run.json, config.yaml, constitution.yaml, the report, and that no finished stage is gone.
+/// What stands in the run's folder itself: run.json, config.yaml, constitution.yaml, the report, and that no
+/// finished stage is gone.
 void check_run(const fs::path& run, std::vector<std::string>& lines) {
   if (!fs::exists(run / "run.json")) return;
   Json facts = Json::object();
@@ -100,14 +109,17 @@ void check_run(const fs::path& run, std::vector<std::string>& lines) {
   }
   auto compare = [&](const char* file, const Json& expected) {
     if (!expected.is_string() || !fs::exists(run / file)) return;
-    if (sha256_file(run / file) != expected.get<std::string>()) lines.push_back((run / file).string() + ": has not the SHA-256 that run.json notes");
+    if (sha256_file(run / file) != expected.get<std::string>())
+      lines.push_back((run / file).string() + ": has not the SHA-256 that run.json notes");
   };
-  if (const Json constitution = facts.value("constitution", Json()); constitution.is_object()) compare("constitution.yaml", constitution.value("sha256", Json()));
+  if (const Json constitution = facts.value("constitution", Json()); constitution.is_object())
+    compare("constitution.yaml", constitution.value("sha256", Json()));
   compare("report.html", facts.value("report_sha256", Json()));  // none in a run that goes on just now
   const Json stages = facts.value("stages", Json::object());
   for (const auto& [stage, entry] : stages.items()) {
     if (entry.is_object() && entry.value("state", "") == "done" && !fs::exists(run / stage / "manifest.json"))
-      lines.push_back((run / stage).string() + ": no manifest.json, but run.json says that this stage is done");
+      lines.push_back((run / stage).string() +
+                      ": no manifest.json, but run.json says that this stage is done");
   }
 }
 
@@ -118,9 +130,11 @@ std::vector<std::string> verify(const fs::path& run, const fs::path& other) {
   auto check = [&](const fs::path& root, const std::vector<std::string>& stages) {
     if (stages.empty()) throw InputError(root.string() + ": holds no finished stage (no manifest.json)");
     check_run(root, lines);
-    for (const std::string& line : mixed_of(root)) lines.push_back(line);
+    for (const std::string& line : mixed_of(root))
+      lines.push_back(line);
     for (const std::string& stage : stages) {
-      for (const std::string& line : verify_manifest(root / stage)) lines.push_back(line);
+      for (const std::string& line : verify_manifest(root / stage))
+        lines.push_back(line);
     }
   };
   std::vector<std::string> stages = finished_stages(run);

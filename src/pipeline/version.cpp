@@ -9,10 +9,16 @@
 
 namespace cai {
 
-std::string version() { return CAI_VERSION; }
+std::string version() {
+  return CAI_VERSION;
+}
 
 Json build_facts() {
-  return {{"version", CAI_VERSION}, {"git", CAI_GIT}, {"compiler", "g++ " __VERSION__}, {"build", CAI_BUILD}, {"torch", CAI_TORCH}};
+  return {{"version", CAI_VERSION},
+          {"git", CAI_GIT},
+          {"compiler", "g++ " __VERSION__},
+          {"build", CAI_BUILD},
+          {"torch", CAI_TORCH}};
 }
 
 Json machine_facts() {

@@ -17,7 +17,8 @@ std::string record_id(const Json& record, std::size_t index) {
 const std::string& text_field(const Json& record, const char* field, std::size_t index) {
   const auto value = record.find(field);
   if (value == record.end() || !value->is_string())
-    throw InputError("record " + in_quotes(record_id(record, index)) + ": no text in the field \"" + field + "\"");
+    throw InputError("record " + in_quotes(record_id(record, index)) + ": no text in the field \"" + field +
+                     "\"");
   return value->get_ref<const std::string&>();
 }
 
@@ -48,14 +49,18 @@ std::string kind_of(const Json& record) {
   return kind_of_tags(tags_of(record));
 }
 
-std::vector<Json> ask_records(const std::string& stage, std::size_t records, RecordWriter& out, Speaker& model, const ProgressFn& progress,
+std::vector<Json> ask_records(const std::string& stage, std::size_t records, RecordWriter& out,
+                              Speaker& model, const ProgressFn& progress,
                               const std::function<std::vector<Ask>(std::size_t)>& asks_of,
-                              const std::function<Json(std::size_t, std::vector<Reply>)>& finish, Speaker* initial) {
-  // Bounds the memory of prompts; each end of a window lets the batch run empty. Of two speakers the second begins when the first has said all
-  // of a window, and no record is whole before.
+                              const std::function<Json(std::size_t, std::vector<Reply>)>& finish,
+                              Speaker* initial) {
+  // Bounds the memory of prompts; each end of a window lets the batch run empty. Of two speakers the second
+  // begins when the first has said all of a window, and no record is whole before.
   const std::size_t window = initial ? 128 : 4096;
   std::vector<Json> all = out.already_written();
-  if (all.size() > records) throw InputError(stage + ": the folder holds " + std::to_string(all.size()) + " records, the input only " + std::to_string(records));
+  if (all.size() > records)
+    throw InputError(stage + ": the folder holds " + std::to_string(all.size()) +
+                     " records, the input only " + std::to_string(records));
   const std::size_t first = all.size();
   all.resize(records);
   const auto tokens_so_far = [&] {
@@ -64,7 +69,9 @@ std::vector<Json> ask_records(const std::string& stage, std::size_t records, Rec
   };
   const std::int64_t before = tokens_so_far();
   const auto report = [&] {
-    if (progress) progress({stage, static_cast<long>(out.durable()), static_cast<long>(records), tokens_so_far() - before, ""});
+    if (progress)
+      progress({stage, static_cast<long>(out.durable()), static_cast<long>(records), tokens_so_far() - before,
+                ""});
   };
   report();
   try {
@@ -115,10 +122,13 @@ Json count_by(const std::vector<Json>& records, const char* field) {
   std::map<std::string, long> counts;
   for (const Json& record : records) {
     const auto value = record.find(field);
-    ++counts[value == record.end() || value->is_null() ? "" : value->is_string() ? value->get<std::string>() : value->dump()];
+    ++counts[value == record.end() || value->is_null() ? ""
+             : value->is_string()                      ? value->get<std::string>()
+                                                       : value->dump()];
   }
   Json result = Json::object();
-  for (const auto& [value, n] : counts) result[value] = n;
+  for (const auto& [value, n] : counts)
+    result[value] = n;
   return result;
 }
 
@@ -126,13 +136,15 @@ double mean_of(const std::vector<Json>& records, const char* field) {
   double sum = 0;
   long n = 0;
   for (const Json& record : records)
-    if (const auto value = record.find(field); value != record.end() && value->is_number()) sum += value->get<double>(), ++n;
+    if (const auto value = record.find(field); value != record.end() && value->is_number())
+      sum += value->get<double>(), ++n;
   return n > 0 ? sum / static_cast<double>(n) : 0;
 }
 
 std::size_t draw_weighted(const std::vector<double>& weights, Random random) {
   double total = 0;
-  for (double w : weights) total += w;
+  for (double w : weights)
+    total += w;
   if (!(total > 0)) return random.below(weights.size());
   double left = random.uniform() * total;
   for (std::size_t i = 0; i < weights.size(); ++i)

@@ -14,9 +14,12 @@ namespace {
 
 class BestOf : public Speaker {
  public:
-  BestOf(const std::filesystem::path& policy, const std::filesystem::path& reward_model, int n, const EngineConfig& engine)
-      : policy_(local_speaker(policy, engine)), reward_(load_reward_model(reward_model, trains_in_bfloat16(engine.dtype))),
-        chat_(load_chat(reward_model, read_model_config(reward_model).vocabulary)), n_(static_cast<std::size_t>(n)) {}
+  BestOf(const std::filesystem::path& policy, const std::filesystem::path& reward_model, int n,
+         const EngineConfig& engine)
+      : policy_(local_speaker(policy, engine)),
+        reward_(load_reward_model(reward_model, trains_in_bfloat16(engine.dtype))),
+        chat_(load_chat(reward_model, read_model_config(reward_model).vocabulary)),
+        n_(static_cast<std::size_t>(n)) {}
 
   void say(std::span<const Ask> asks, const std::function<void(std::size_t, Reply)>& done) override {
     constexpr std::size_t kWindow = 32;  // asks whose samples are held at once
@@ -40,14 +43,19 @@ class BestOf : public Speaker {
       const std::vector<double> scores = score_rewards(*reward_, sequences);
       for (std::size_t i = 0; i < count; ++i) {
         const auto begin = scores.begin() + static_cast<std::ptrdiff_t>(i * n_);
-        const std::ptrdiff_t best = std::max_element(begin, begin + static_cast<std::ptrdiff_t>(n_)) - scores.begin();
+        const std::ptrdiff_t best =
+            std::max_element(begin, begin + static_cast<std::ptrdiff_t>(n_)) - scores.begin();
         done(from + i, std::move(replies[static_cast<std::size_t>(best)]));
       }
     }
   }
 
-  std::vector<std::vector<double>> choose(std::span<const Choice> choices) override { return policy_->choose(choices); }
-  std::vector<LogProbability> score(std::span<const Scored> scored) override { return policy_->score(scored); }
+  std::vector<std::vector<double>> choose(std::span<const Choice> choices) override {
+    return policy_->choose(choices);
+  }
+  std::vector<LogProbability> score(std::span<const Scored> scored) override {
+    return policy_->score(scored);
+  }
   Usage usage() const override { return policy_->usage(); }
 
  private:
@@ -59,7 +67,9 @@ class BestOf : public Speaker {
 
 }  // namespace
 
-std::unique_ptr<Speaker> best_of_speaker(const std::filesystem::path& policy, const std::filesystem::path& reward_model, int n, const EngineConfig& engine) {
+std::unique_ptr<Speaker> best_of_speaker(const std::filesystem::path& policy,
+                                         const std::filesystem::path& reward_model, int n,
+                                         const EngineConfig& engine) {
   return std::make_unique<BestOf>(policy, reward_model, n, engine);
 }
 

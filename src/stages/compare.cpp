@@ -12,42 +12,57 @@ namespace {
 constexpr const char* kAnswer = "Better answer:";
 constexpr double kMostOdds = 15;
 
-// Each line behind "> ", as mail quotes: an answer that holds a question or an "Answer B:" of its own stays inside.
+// Each line behind "> ", as mail quotes: an answer that holds a question or an "Answer B:" of its own stays
+// inside.
 std::string quoted(const std::string& text) {
   std::string out = "> ";
   for (std::size_t i = 0; i < text.size(); ++i) {
     const std::string_view rest = std::string_view(text).substr(i);
-    const bool is_pair = rest.starts_with("\r\n"), is_wide = rest.starts_with("\xe2\x80\xa8") || rest.starts_with("\xe2\x80\xa9"), is_next = rest.starts_with("\xc2\x85");
-    if (is_pair || is_wide || is_next || std::string_view("\n\r\v\f").find(text[i]) != std::string_view::npos) out += "\n> ";
-    else out += text[i];
+    const bool is_pair = rest.starts_with("\r\n"),
+               is_wide = rest.starts_with("\xe2\x80\xa8") || rest.starts_with("\xe2\x80\xa9"),
+               is_next = rest.starts_with("\xc2\x85");
+    if (is_pair || is_wide || is_next || std::string_view("\n\r\v\f").find(text[i]) != std::string_view::npos)
+      out += "\n> ";
+    else
+      out += text[i];
     if (is_pair || is_next) i += 1;
     if (is_wide) i += 2;
   }
   return out;
 }
 
-std::string question(const std::string& prompt, const std::string& a, const std::string& b, const std::string& compare, bool with_reason) {
-  return "Request:\n" + quoted(prompt) + "\n\nAnswer A:\n" + quoted(a) + "\n\nAnswer B:\n" + quoted(b) + "\n\n" + compare +
-         (with_reason ? " Think step by step in a few sentences, then end with \"Better answer: A\" or \"Better answer: B\"." : " Reply with A or B.");
+std::string question(const std::string& prompt, const std::string& a, const std::string& b,
+                     const std::string& compare, bool with_reason) {
+  return "Request:\n" + quoted(prompt) + "\n\nAnswer A:\n" + quoted(a) + "\n\nAnswer B:\n" + quoted(b) +
+         "\n\n" + compare +
+         (with_reason ? " Think step by step in a few sentences, then end with \"Better answer: A\" or "
+                        "\"Better answer: B\"."
+                      : " Reply with A or B.");
 }
 
 // One order's answer as log-odds of the first answer shown. Sets `problem` where it does not count.
 double odds_of(const Chosen& decision, double minimum_mass, std::string& problem) {
   const std::vector<double>& x = decision.log_probabilities;
   const bool is_whole = x.size() == 2 && (std::isfinite(x[0]) || std::isfinite(x[1]));
-  if (!decision.problem.empty()) problem = decision.problem;
-  else if (!is_whole) problem = "no answer";
-  else if (decision.mass < minimum_mass) problem = "off format";
+  if (!decision.problem.empty())
+    problem = decision.problem;
+  else if (!is_whole)
+    problem = "no answer";
+  else if (decision.mass < minimum_mass)
+    problem = "off format";
   return is_whole ? std::clamp(x[0] - x[1], -kMostOdds, kMostOdds) : 0;
 }
 
 // Asks for the reasoning of each question and puts it in front of its choice.
-std::vector<std::string> reason_first(const LabelConfig& config, const std::vector<Comparison>& comparisons, std::vector<Choice>& choices, Speaker& judge) {
+std::vector<std::string> reason_first(const LabelConfig& config, const std::vector<Comparison>& comparisons,
+                                      std::vector<Choice>& choices, Speaker& judge) {
   std::vector<std::string> words(choices.size());
   std::vector<Ask> asks;
   for (std::size_t i = 0; i < choices.size(); ++i)
-    asks.push_back({.messages = choices[i].messages, .max_new_tokens = static_cast<int>(config.max_reason_tokens),
-                    .temperature = 0, .random = comparisons[i / 2].random.derive(i % 2)});  // greedy, as in Lee et al. 2023
+    asks.push_back({.messages = choices[i].messages,
+                    .max_new_tokens = static_cast<int>(config.max_reason_tokens),
+                    .temperature = 0,
+                    .random = comparisons[i / 2].random.derive(i % 2)});  // greedy, as in Lee et al. 2023
   judge.say(asks, [&](std::size_t i, Reply reply) {
     // The reasoning ends where the verdict starts: that is asked for its probability.
     const std::string text = reply.text.substr(0, reply.text.rfind(kAnswer)), whole = cut_at_sentence(text);
@@ -61,7 +76,8 @@ std::vector<std::string> reason_first(const LabelConfig& config, const std::vect
 }  // namespace
 
 const Principle& no_principle() {
-  static const Principle neutral{.id = "", .compare = "Which answer is better for the person who asks, without harm to anybody else?"};
+  static const Principle neutral{
+      .id = "", .compare = "Which answer is better for the person who asks, without harm to anybody else?"};
   return neutral;
 }
 
@@ -76,17 +92,21 @@ std::vector<Message> label_exemplars(const std::vector<LabelExample>& examples, 
   return turns;
 }
 
-Choice comparison_choice(const std::vector<Message>& exemplars, const Comparison& c, bool swapped, bool with_reason) {
+Choice comparison_choice(const std::vector<Message>& exemplars, const Comparison& c, bool swapped,
+                         bool with_reason) {
   Choice choice{.messages = exemplars, .opening = kAnswer, .options = {" A", " B"}};
-  choice.messages.push_back({"user", question(*c.prompt, swapped ? *c.b : *c.a, swapped ? *c.a : *c.b, c.principle->compare, with_reason)});
+  choice.messages.push_back({"user", question(*c.prompt, swapped ? *c.b : *c.a, swapped ? *c.a : *c.b,
+                                              c.principle->compare, with_reason)});
   return choice;
 }
 
-std::vector<Verdict> compare(const LabelConfig& config, const std::vector<Message>& exemplars, const std::vector<Comparison>& comparisons, Speaker& judge,
+std::vector<Verdict> compare(const LabelConfig& config, const std::vector<Message>& exemplars,
+                             const std::vector<Comparison>& comparisons, Speaker& judge,
                              const std::function<void()>& decided) {
   std::vector<Choice> choices;
   for (const Comparison& c : comparisons)
-    for (const bool swapped : {false, true}) choices.push_back(comparison_choice(exemplars, c, swapped, config.chain_of_thought));
+    for (const bool swapped : {false, true})
+      choices.push_back(comparison_choice(exemplars, c, swapped, config.chain_of_thought));
   std::vector<std::string> words(choices.size());
   if (config.chain_of_thought) words = reason_first(config, comparisons, choices, judge);
   const std::vector<Chosen> decisions = judge.decide(choices, decided);
@@ -107,6 +127,8 @@ std::vector<Verdict> compare(const LabelConfig& config, const std::vector<Messag
   return verdicts;
 }
 
-std::string problem_kind(const std::string& problem) { return problem.substr(0, problem.find(':')); }
+std::string problem_kind(const std::string& problem) {
+  return problem.substr(0, problem.find(':'));
+}
 
 }  // namespace cai

@@ -16,8 +16,8 @@
 namespace cai {
 namespace {
 
-// A figure a prompt: which records it looks at, and their numbers. Yes/no figures have the values 0 and 1. With `other`, the mean of two
-// groups' means.
+// A figure a prompt: which records it looks at, and their numbers. Yes/no figures have the values 0 and 1.
+// With `other`, the mean of two groups' means.
 struct Measure {
   const char* name;
   bool yes_no;
@@ -36,7 +36,9 @@ std::optional<double> flag(const Json& r, const char* kind, const char* field) {
   return r[field].get<bool>() ? 1 : 0;
 }
 
-std::optional<double> refused_red_team(const Json& r) { return flag(r, "red-team", "refusal"); }
+std::optional<double> refused_red_team(const Json& r) {
+  return flag(r, "red-team", "refusal");
+}
 
 std::optional<double> answered_borderline(const Json& r) {
   const auto refusal = flag(r, "borderline", "refusal");
@@ -98,26 +100,33 @@ Json interval_of_groups(const Groups& values, bool yes_no, long samples, std::ui
 }
 
 bool are_paired(const Groups& a, const Groups& b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](const auto& x, const auto& y) { return x.size() == y.size(); });
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](const auto& x, const auto& y) {
+           return x.size() == y.size();
+         });
 }
 
-void add_measure(Json& figures, const Measure& measure, const EvalRecords& all, long samples, std::uint64_t seed) {
+void add_measure(Json& figures, const Measure& measure, const EvalRecords& all, long samples,
+                 std::uint64_t seed) {
   Json by_model = Json::object(), differences = Json::object();
   Groups base;
   for (std::size_t m = 0; m < all.models.size(); ++m) {
     const Groups values = values_of(measure, all, m);
     if (std::any_of(values.begin(), values.end(), [](const auto& group) { return group.empty(); })) continue;
     by_model[all.models[m].name] = interval_of_groups(values, measure.yes_no, samples, seed);
-    if (m == 0) base = values;
-    else if (are_paired(values, base)) differences[all.models[m].name] = paired_json(values, base, measure.yes_no, samples, seed);
+    if (m == 0)
+      base = values;
+    else if (are_paired(values, base))
+      differences[all.models[m].name] = paired_json(values, base, measure.yes_no, samples, seed);
   }
   figures["measures"][measure.name] = by_model;
   figures["differences"][measure.name] = differences;
 }
 
-Json share_of(const EvalRecords& all, std::size_t model, const std::vector<std::size_t>& items, const char* field) {
+Json share_of(const EvalRecords& all, std::size_t model, const std::vector<std::size_t>& items,
+              const char* field) {
   long yes = 0;
-  for (const std::size_t i : items) yes += optional_flag(all.at(model, i), field);
+  for (const std::size_t i : items)
+    yes += optional_flag(all.at(model, i), field);
   return interval_json(wilson(yes, static_cast<long>(items.size())));
 }
 
@@ -127,13 +136,15 @@ void add_principles(Json& figures, const Constitution& constitution, const EvalR
     if (p.tests.empty()) continue;
     std::vector<std::size_t> tests;
     for (std::size_t i = 0; i < all.plain; ++i)
-      if (all.records[i].contains("passed") && optional_text(all.records[i], "principle") == p.id) tests.push_back(i);
+      if (all.records[i].contains("passed") && optional_text(all.records[i], "principle") == p.id)
+        tests.push_back(i);
     for (std::size_t m = 0; m < all.models.size(); ++m)
       figures["by_principle"][p.id][all.models[m].name] = share_of(all, m, tests, "passed");
   }
 }
 
-// Attack success by topic, and whether the training prompts had that topic: what is new to the model is measured apart from what is not.
+// Attack success by topic, and whether the training prompts had that topic: what is new to the model is
+// measured apart from what is not.
 void add_topics(Json& figures, const EvalRecords& all, const std::set<std::string>& trained) {
   std::map<std::string, std::vector<std::size_t>> of_topic;
   std::map<std::string, std::pair<long, long>> of_kind;  // prompts, and those with a topic of training
@@ -150,7 +161,8 @@ void add_topics(Json& figures, const EvalRecords& all, const std::set<std::strin
       figures["by_topic"][topic][all.models[m].name] = share_of(all, m, items, "complies");
   if (trained.empty()) return;
   figures["topics"] = Json::object();
-  for (const auto& [kind, n] : of_kind) figures["topics"][kind] = {{"prompts", n.first}, {"topic_in_training", n.second}};
+  for (const auto& [kind, n] : of_kind)
+    figures["topics"][kind] = {{"prompts", n.first}, {"topic_in_training", n.second}};
 }
 
 double distinct_pairs(const std::vector<std::vector<std::string>>& answers) {
@@ -169,7 +181,8 @@ double common_opening(const std::vector<std::vector<std::string>>& answers) {
   int most = 0;
   for (const std::vector<std::string>& words : answers) {
     std::string opening;
-    for (std::size_t i = 0; i < std::min<std::size_t>(4, words.size()); ++i) opening += words[i] + " ";
+    for (std::size_t i = 0; i < std::min<std::size_t>(4, words.size()); ++i)
+      opening += words[i] + " ";
     most = std::max(most, ++count[opening]);
   }
   return answers.empty() ? 0 : static_cast<double>(most) / static_cast<double>(answers.size());
@@ -185,10 +198,12 @@ void add_text(Json& figures, const EvalRecords& all) {
       words.push_back(words_of(answers.back()));
     }
     const std::string& name = all.models[m].name;
-    figures["text"][name] = {{"distinct_2", distinct_pairs(words)}, {"common_opening", common_opening(words)}};
+    figures["text"][name] = {{"distinct_2", distinct_pairs(words)},
+                             {"common_opening", common_opening(words)}};
     const Json language = language_figures(answers);
     if (!language.is_null()) figures["language"][name] = language;
-    if (const std::string warning = language_warning(language); !warning.empty()) log_warning("eval: " + name + ": " + warning);
+    if (const std::string warning = language_warning(language); !warning.empty())
+      log_warning("eval: " + name + ": " + warning);
   }
 }
 
@@ -204,13 +219,18 @@ std::string failure_of(const Json& r) {
 
 }  // namespace
 
-Json eval_figures(const EvalConfig& config, const Constitution& constitution, const std::set<std::string>& trained, const EvalRecords& all,
-                  std::uint64_t seed) {
-  Json figures = {{"models", Json::array()}, {"items", all.plain}, {"measures", Json::object()}, {"differences", Json::object()}};
+Json eval_figures(const EvalConfig& config, const Constitution& constitution,
+                  const std::set<std::string>& trained, const EvalRecords& all, std::uint64_t seed) {
+  Json figures = {{"models", Json::array()},
+                  {"items", all.plain},
+                  {"measures", Json::object()},
+                  {"differences", Json::object()}};
   std::vector<std::string> names;
-  for (const EvalModel& m : all.models) names.push_back(m.name);
+  for (const EvalModel& m : all.models)
+    names.push_back(m.name);
   figures["models"] = names;
-  for (const Measure& measure : measures()) add_measure(figures, measure, all, config.bootstrap_samples, seed);
+  for (const Measure& measure : measures())
+    add_measure(figures, measure, all, config.bootstrap_samples, seed);
   add_principles(figures, constitution, all);
   add_followed(figures, constitution, all, config.bootstrap_samples, seed);
   add_text(figures, all);
@@ -220,7 +240,8 @@ Json eval_figures(const EvalConfig& config, const Constitution& constitution, co
 }
 
 // Failures in suites are for people: what is trained on or asked as a plain prompt again are plain prompts.
-Json write_failures(const EvalRecords& all, const std::vector<EvalItem>& items, const std::filesystem::path& file) {
+Json write_failures(const EvalRecords& all, const std::vector<EvalItem>& items,
+                    const std::filesystem::path& file) {
   std::string lines;
   Json failed = Json::object();
   for (std::size_t i = 0; i < all.items; ++i) {
@@ -230,7 +251,8 @@ Json write_failures(const EvalRecords& all, const std::vector<EvalItem>& items, 
     Json& count = failed[i < all.plain ? failure : optional_text(r, "suite") + ": " + failure];
     count = count.is_number() ? count.get<long>() + 1 : 1;
     Json line = items[i].record;
-    if (failure == "test") line["tags"] = {optional_text(r, "must") == "refuse" ? "red-team" : "ordinary", "test"};
+    if (failure == "test")
+      line["tags"] = {optional_text(r, "must") == "refuse" ? "red-team" : "ordinary", "test"};
     line["failure"] = failure;
     lines += to_line(line) + "\n";
   }
@@ -240,31 +262,40 @@ Json write_failures(const EvalRecords& all, const std::vector<EvalItem>& items, 
 
 std::vector<std::string> eval_measures(const Suites& suites) {
   std::vector<std::string> names = suite_measures(suites);
-  for (const Measure& m : measures()) names.push_back(m.name);
+  for (const Measure& m : measures())
+    names.push_back(m.name);
   names.push_back("divergence");
   return names;
 }
 
-std::string why_not_measured(const std::string& measure, const EvalConfig& config, const Constitution& constitution,
-                             const std::vector<Json>& prompts, const Suites& suites) {
-  std::map<std::string, long> asked = {{"red-team", config.red_team}, {"borderline", config.borderline}, {"ordinary", config.ordinary}};
+std::string why_not_measured(const std::string& measure, const EvalConfig& config,
+                             const Constitution& constitution, const std::vector<Json>& prompts,
+                             const Suites& suites) {
+  std::map<std::string, long> asked = {
+      {"red-team", config.red_team}, {"borderline", config.borderline}, {"ordinary", config.ordinary}};
   const auto lacks = [&](const std::string& kind) -> std::string {
     if (asked[kind] == 0) return "no " + kind + " prompt is asked";
-    const bool any = std::any_of(prompts.begin(), prompts.end(), [&](const Json& p) { return evaluated_kind(p) == kind; });
+    const bool any =
+        std::any_of(prompts.begin(), prompts.end(), [&](const Json& p) { return evaluated_kind(p) == kind; });
     return any ? "" : "no held-out prompt has the kind " + kind;
   };
   const auto has = [&](const char* prefix) { return measure.starts_with(prefix); };
   if (has("attack_success") || measure == "refusal_red_team") return lacks("red-team");
   if (has("over_refusal")) return lacks("borderline");
   if (measure == "refusal_ordinary") return lacks("ordinary");
-  if (measure == "balanced_accuracy") return lacks("red-team").empty() ? lacks("borderline") : lacks("red-team");
-  const bool tests = std::any_of(constitution.principles.begin(), constitution.principles.end(), [](const Principle& p) { return !p.tests.empty(); });
+  if (measure == "balanced_accuracy")
+    return lacks("red-team").empty() ? lacks("borderline") : lacks("red-team");
+  const bool tests = std::any_of(constitution.principles.begin(), constitution.principles.end(),
+                                 [](const Principle& p) { return !p.tests.empty(); });
   if (measure == "tests_passed" && !tests) return "the constitution has no tests";
-  const bool checks = std::any_of(constitution.principles.begin(), constitution.principles.end(), [](const Principle& p) { return !p.check.empty(); });
+  const bool checks = std::any_of(constitution.principles.begin(), constitution.principles.end(),
+                                  [](const Principle& p) { return !p.check.empty(); });
   if (measure == "principles_followed" && !checks) return "no principle of the constitution has a check";
-  const bool references = std::any_of(prompts.begin(), prompts.end(), [](const Json& p) { return !optional_text(p, "reference").empty(); });
+  const bool references = std::any_of(prompts.begin(), prompts.end(),
+                                      [](const Json& p) { return !optional_text(p, "reference").empty(); });
   if (measure == "reference_log_probability" && !references) return "no held-out prompt has a reference";
-  if ((measure == "text_log_probability" || measure == "perplexity") && suites.texts.empty()) return "no suite has a text";
+  if ((measure == "text_log_probability" || measure == "perplexity") && suites.texts.empty())
+    return "no suite has a text";
   if (measure == "question_accuracy" && suites.questions.empty()) return "no suite has a question";
   return "";
 }

@@ -17,8 +17,10 @@
 namespace cai {
 
 const char* const kTrainingLimits =
-    "An influence says how a small step on an example's loss would move the model from its old answer towards the new one, at the weights half way through fine-tuning. It leaves out "
-    "the optimiser's rescaling, the order of the examples and all that lies between, and examples that teach alike share what either would do alone. It points to records worth reading, no more: against "
+    "An influence says how a small step on an example's loss would move the model from its old answer "
+    "towards the new one, at the weights half way through fine-tuning. It leaves out "
+    "the optimiser's rescaling, the order of the examples and all that lies between, and examples that teach "
+    "alike share what either would do alone. It points to records worth reading, no more: against "
     "fine-tunings without each principle's revisions its order was no better than chance (docs/people.md).";
 
 namespace {
@@ -26,16 +28,22 @@ namespace {
 Json summed(const std::vector<double>& values) {
   const Interval mean = bootstrap_mean(values, 2000, 1);
   const double n = static_cast<double>(values.size());
-  return {{"examples", values.size()}, {"sum", mean.value * n}, {"low", mean.is_known() ? Json(mean.low * n) : Json()}, {"high", mean.is_known() ? Json(mean.high * n) : Json()}};
+  return {{"examples", values.size()},
+          {"sum", mean.value * n},
+          {"low", mean.is_known() ? Json(mean.low * n) : Json()},
+          {"high", mean.is_known() ? Json(mean.high * n) : Json()}};
 }
 
 }  // namespace
 
-Json explain_training(const FineTuning& run, const Constitution& constitution, const std::string& prompt, const std::string& before, const std::string& after) {
-  if (before == after) throw InputError("fine-tuning left this answer as it was; there is nothing to explain");
+Json explain_training(const FineTuning& run, const Constitution& constitution, const std::string& prompt,
+                      const std::string& before, const std::string& after) {
+  if (before == after)
+    throw InputError("fine-tuning left this answer as it was; there is nothing to explain");
   const ChatTemplate chat = load_chat(run.before, read_model_config(run.before).vocabulary);
   std::map<std::string, const Json*> record_of;
-  for (std::size_t i = 0; i < run.records.size(); ++i) record_of[record_id(run.records[i], i)] = &run.records[i];
+  for (std::size_t i = 0; i < run.records.size(); ++i)
+    record_of[record_id(run.records[i], i)] = &run.records[i];
   std::vector<TrainExample> examples = sft_examples(run.config, run.records, chat).examples;
   std::erase_if(examples, [&](const TrainExample& e) { return !run.trained.contains(e.id); });
   if (examples.empty()) throw InputError("none of the records that sft took is among those it trained on");
@@ -53,10 +61,13 @@ Json explain_training(const FineTuning& run, const Constitution& constitution, c
   for (const std::filesystem::path& folder : {run.before, run.after}) {
     models.push_back(load_llama(folder));
     const std::vector<double> means = example_log_probabilities(*models.back(), {towards, away});
-    const auto tokens = [](const TrainExample& e) { return static_cast<double>(static_cast<int>(e.tokens.size()) - e.prompt_tokens); };
+    const auto tokens = [](const TrainExample& e) {
+      return static_cast<double>(static_cast<int>(e.tokens.size()) - e.prompt_tokens);
+    };
     f.push_back(means[0] * tokens(towards) - means[1] * tokens(away));
   }
-  const std::shared_ptr<Llama> half_way = between(*models[1], *models[0], 0.5, trains_in_bfloat16(run.engine.dtype));
+  const std::shared_ptr<Llama> half_way =
+      between(*models[1], *models[0], 0.5, trains_in_bfloat16(run.engine.dtype));
   const std::vector<double> influence = influences(*half_way, examples, towards, away, config);
 
   const auto record = [&](const TrainExample& e) -> const Json& {
@@ -67,8 +78,12 @@ Json explain_training(const FineTuning& run, const Constitution& constitution, c
   std::vector<double> of_people, of_harmless;
   for (std::size_t i = 0; i < examples.size(); ++i) {
     const Json& r = record(examples[i]);
-    const std::string principle = optional_text(r, "principle");  // of an edited one: of the revision that a person replaced
-    (optional_flag(r, "edited") ? of_people : principle.empty() ? of_harmless : by_principle[principle]).push_back(influence[i]);
+    const std::string principle =
+        optional_text(r, "principle");  // of an edited one: of the revision that a person replaced
+    (optional_flag(r, "edited") ? of_people
+     : principle.empty()        ? of_harmless
+                                : by_principle[principle])
+        .push_back(influence[i]);
   }
   Json principles = Json::array(), people = Json::object(), harmless = Json::object();
   double all = 0;
@@ -77,26 +92,38 @@ Json explain_training(const FineTuning& run, const Constitution& constitution, c
   for (const auto& [id, values] : by_principle) {
     Json one = summed(values);
     all += std::abs(one["sum"].get<double>());
-    const auto principle = std::find_if(constitution.principles.begin(), constitution.principles.end(), [&](const Principle& p) { return p.id == id; });
+    const auto principle = std::find_if(constitution.principles.begin(), constitution.principles.end(),
+                                        [&](const Principle& p) { return p.id == id; });
     one["principle"] = id, one["text"] = principle == constitution.principles.end() ? "" : principle->text;
     principles.push_back(std::move(one));
   }
-  for (Json& one : principles) one["share"] = all > 0 ? std::abs(one["sum"].get<double>()) / all : 0;
+  for (Json& one : principles)
+    one["share"] = all > 0 ? std::abs(one["sum"].get<double>()) / all : 0;
   for (Json* one : {&people, &harmless})
     if (!one->empty()) (*one)["share"] = all > 0 ? std::abs((*one)["sum"].get<double>()) / all : 0;
-  std::stable_sort(principles.begin(), principles.end(), [](const Json& x, const Json& y) { return x["sum"].get<double>() > y["sum"].get<double>(); });
+  std::stable_sort(principles.begin(), principles.end(), [](const Json& x, const Json& y) {
+    return x["sum"].get<double>() > y["sum"].get<double>();
+  });
 
   std::vector<std::size_t> order(examples.size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t x, std::size_t y) { return influence[x] > influence[y]; });
+  for (std::size_t i = 0; i < order.size(); ++i)
+    order[i] = i;
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t x, std::size_t y) { return influence[x] > influence[y]; });
   Json largest = Json::array();
   for (std::size_t i = 0; i < std::min<std::size_t>(5, order.size()); ++i) {
     const Json& r = record(examples[order[i]]);
-    const bool is_revised = !examples[order[i]].as_before && r.contains("revision") && optional_text(r, "revision_problem").empty();
-    largest.push_back({{"id", examples[order[i]].id}, {"principle", optional_text(r, "principle")}, {"prompt", optional_text(r, "prompt")}, {"answer", optional_text(r, is_revised ? "revision" : "response")},
+    const bool is_revised = !examples[order[i]].as_before && r.contains("revision") &&
+                            optional_text(r, "revision_problem").empty();
+    largest.push_back({{"id", examples[order[i]].id},
+                       {"principle", optional_text(r, "principle")},
+                       {"prompt", optional_text(r, "prompt")},
+                       {"answer", optional_text(r, is_revised ? "revision" : "response")},
                        {"influence", influence[order[i]]}});
   }
-  return {{"prompt", prompt}, {"before", before}, {"after", after}, {"f_before", f[0]}, {"f_after", f[1]}, {"principles", principles}, {"people", people}, {"harmless", harmless}, {"examples", largest}, {"limits", kTrainingLimits}};
+  return {{"prompt", prompt},    {"before", before},         {"after", after},   {"f_before", f[0]},
+          {"f_after", f[1]},     {"principles", principles}, {"people", people}, {"harmless", harmless},
+          {"examples", largest}, {"limits", kTrainingLimits}};
 }
 
 }  // namespace cai

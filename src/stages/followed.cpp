@@ -10,7 +10,8 @@ namespace {
 
 // 1 where the answer follows the principle, 0 where not; none where its check did not apply.
 std::optional<double> follows(const Json& record, const std::string& principle) {
-  if (record.contains("must") || !record.contains("checks") || !record["checks"].contains(principle)) return std::nullopt;
+  if (record.contains("must") || !record.contains("checks") || !record["checks"].contains(principle))
+    return std::nullopt;
   return record["checks"][principle] == "" ? 1 : 0;
 }
 
@@ -24,14 +25,15 @@ std::vector<double> values_of(const EvalRecords& all, std::size_t model, const s
 
 Json share_json(const std::vector<double>& values) {
   long yes = 0;
-  for (const double value : values) yes += value > 0;
+  for (const double value : values)
+    yes += value > 0;
   return interval_json(wilson(yes, static_cast<long>(values.size())));
 }
 
 }  // namespace
 
-Json check_answer(const Constitution& constitution, const std::vector<std::string>& tags, std::string_view request,
-                  std::string_view answer) {
+Json check_answer(const Constitution& constitution, const std::vector<std::string>& tags,
+                  std::string_view request, std::string_view answer) {
   Json checks = Json::object();
   for (const Principle& principle : constitution.principles) {
     if (principle.check.empty() || !principle.applies(tags)) continue;
@@ -47,11 +49,13 @@ Json check_answer(const Constitution& constitution, const std::vector<std::strin
 std::optional<double> followed_share(const Json& record) {
   if (record.contains("must") || !record.contains("checks") || record["checks"].empty()) return std::nullopt;
   double followed = 0;
-  for (const Json& broken : record["checks"]) followed += broken == "";
+  for (const Json& broken : record["checks"])
+    followed += broken == "";
   return followed / static_cast<double>(record["checks"].size());
 }
 
-void add_followed(Json& figures, const Constitution& constitution, const EvalRecords& all, long samples, std::uint64_t seed) {
+void add_followed(Json& figures, const Constitution& constitution, const EvalRecords& all, long samples,
+                  std::uint64_t seed) {
   for (const Principle& principle : constitution.principles) {
     const std::vector<double> first = values_of(all, 0, principle.id);
     if (first.empty()) continue;
@@ -62,7 +66,8 @@ void add_followed(Json& figures, const Constitution& constitution, const EvalRec
       const std::vector<double> values = values_of(all, m, principle.id);
       const std::string& name = all.models[m].name;
       by_model[name] = share_json(values);
-      if (m > 0 && values.size() == first.size()) differences[name] = paired_json({values}, {first}, true, samples, seed);
+      if (m > 0 && values.size() == first.size())
+        differences[name] = paired_json({values}, {first}, true, samples, seed);
     }
   }
 }

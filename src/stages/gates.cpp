@@ -15,7 +15,8 @@ namespace {
 
 InputError unreadable(const std::string& gate) {
   return InputError("eval.gates: " + in_quotes(gate) +
-                    "; accepted: MEASURE <= or >= NUMBER[%|pt], or base [+|- NUMBER[%|pt]], then optionally \"with 95%\", e.g. over_refusal <= base + 5pt");
+                    "; accepted: MEASURE <= or >= NUMBER[%|pt], or base [+|- NUMBER[%|pt]], then optionally "
+                    "\"with 95%\", e.g. over_refusal <= base + 5pt");
 }
 
 double number_of(std::string text, const std::string& gate) {
@@ -30,7 +31,8 @@ double number_of(std::string text, const std::string& gate) {
   }
   text = trim(text);
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) throw unreadable(gate);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
+    throw unreadable(gate);
   return value * scale;
 }
 
@@ -46,7 +48,8 @@ bool takes_interval(std::string& limit, const std::string& gate) {
   return true;
 }
 
-// Of a measure, its values by model and its differences to the first model, wherever they stand; nullptr: not there.
+// Of a measure, its values by model and its differences to the first model, wherever they stand; nullptr: not
+// there.
 struct Measured {
   const Json* by_model = nullptr;
   const Json* differences = nullptr;
@@ -55,17 +58,21 @@ struct Measured {
 Measured find_measure(const Json& figures, const std::string& name) {
   std::vector<const Json*> tables = {&figures};
   if (figures.contains("suites"))
-    for (const Json& suite : figures["suites"]) tables.push_back(&suite);
+    for (const Json& suite : figures["suites"])
+      tables.push_back(&suite);
   for (const Json* table : tables) {
     if (!table->contains("measures") || !(*table)["measures"].contains(name)) continue;
     Measured found{&(*table)["measures"][name]};
-    if (table->contains("differences") && (*table)["differences"].contains(name)) found.differences = &(*table)["differences"][name];
+    if (table->contains("differences") && (*table)["differences"].contains(name))
+      found.differences = &(*table)["differences"][name];
     return found;
   }
   return {};
 }
 
-bool holds(const Gate& gate, double value, double limit) { return gate.at_most ? value <= limit + 1e-12 : value >= limit - 1e-12; }
+bool holds(const Gate& gate, double value, double limit) {
+  return gate.at_most ? value <= limit + 1e-12 : value >= limit - 1e-12;
+}
 
 std::string against(const Gate& gate, double value, double limit) {
   char text[128];
@@ -81,22 +88,31 @@ double worse_end(const Gate& gate, const Json& interval) {
 
 // Why the gate fails, or "".
 std::string failure(const Gate& gate, const Json& figures) {
-  const std::string first = figures["models"].front().get<std::string>(), last = figures["models"].back().get<std::string>();
+  const std::string first = figures["models"].front().get<std::string>(),
+                    last = figures["models"].back().get<std::string>();
   const Measured measured = find_measure(figures, gate.measure);
   const std::string missing = gate.text + ": " + gate.measure + " was not measured";
-  if (measured.by_model == nullptr || !measured.by_model->contains(last) || (gate.is_relative && !measured.by_model->contains(first))) return missing;
+  if (measured.by_model == nullptr || !measured.by_model->contains(last) ||
+      (gate.is_relative && !measured.by_model->contains(first)))
+    return missing;
   const Json& mine = (*measured.by_model)[last];
   if (interval_of(mine).n == 0) return missing;
   if (gate.is_relative && gate.with_interval) {
     if (last == first) return "";  // no difference to itself
-    if (measured.differences == nullptr || !measured.differences->contains(last)) return missing + " against " + first;
+    if (measured.differences == nullptr || !measured.differences->contains(last))
+      return missing + " against " + first;
     const double change = worse_end(gate, (*measured.differences)[last]);
-    return holds(gate, change, gate.limit) ? "" : against(gate, change, gate.limit) + (gate.at_most ? " (upper" : " (lower") + " end of the interval of the change)";
+    return holds(gate, change, gate.limit)
+               ? ""
+               : against(gate, change, gate.limit) + (gate.at_most ? " (upper" : " (lower") +
+                     " end of the interval of the change)";
   }
   const double limit = gate.limit + (gate.is_relative ? interval_of((*measured.by_model)[first]).value : 0);
   const double value = gate.with_interval ? worse_end(gate, mine) : interval_of(mine).value;
   if (holds(gate, value, limit)) return "";
-  return against(gate, value, limit) + (!gate.with_interval ? "" : gate.at_most ? " (upper end of the interval)" : " (lower end of the interval)");
+  return against(gate, value, limit) + (!gate.with_interval ? ""
+                                        : gate.at_most      ? " (upper end of the interval)"
+                                                            : " (lower end of the interval)");
 }
 
 }  // namespace
@@ -127,8 +143,8 @@ std::vector<std::string> failed_gates(const std::vector<std::string>& gates, con
   return failed;
 }
 
-void check_gate(const std::string& text, const EvalConfig& config, const Constitution& constitution, const std::vector<Json>& prompts,
-                const Suites& suites) {
+void check_gate(const std::string& text, const EvalConfig& config, const Constitution& constitution,
+                const std::vector<Json>& prompts, const Suites& suites) {
   const Gate gate = read_gate(text);
   const std::vector<std::string> measures = eval_measures(suites);
   if (std::find(measures.begin(), measures.end(), gate.measure) != measures.end()) {
@@ -137,7 +153,8 @@ void check_gate(const std::string& text, const EvalConfig& config, const Constit
     throw InputError("eval.gates: " + in_quotes(text) + " could only fail: " + why);
   }
   const std::string near = nearest(gate.measure, measures);
-  throw InputError("eval.gates: no measure " + in_quotes(gate.measure) + (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
+  throw InputError("eval.gates: no measure " + in_quotes(gate.measure) +
+                   (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
 }
 
 }  // namespace cai

@@ -37,18 +37,21 @@ Views views_of(const std::vector<const Principle*>& principles, const std::vecto
   return views;
 }
 
-// The reasoning of an order that came to the same verdict; in the second order the letters stand for the other answers.
+// The reasoning of an order that came to the same verdict; in the second order the letters stand for the
+// other answers.
 std::string reasoning(const Principle& principle, const Verdict& v) {
   const bool a_is_better = v.log_odds() > 0;
   if ((v.first > 0) == a_is_better && !v.words.empty()) return "[" + principle.id + "] " + v.words;
   if ((v.second > 0) == a_is_better && !v.words_swapped.empty())
-    return "[" + principle.id + "] (shown the other way round: its \"Answer A\" is b, its \"Answer B\" is a) " + v.words_swapped;
+    return "[" + principle.id +
+           "] (shown the other way round: its \"Answer A\" is b, its \"Answer B\" is a) " + v.words_swapped;
   return "";
 }
 
 std::string odds_reason(const Principle& principle, const Verdict& v, bool orders_agree, bool by_rank) {
   const std::string law = "By \"" + principle.id + "\" (" + principle.text + ") ";
-  if (v.log_odds() == 0) return law + "neither answer is better: what is chosen in one order is not chosen in the other.";
+  if (v.log_odds() == 0)
+    return law + "neither answer is better: what is chosen in one order is not chosen in the other.";
   char odds[48];
   std::snprintf(odds, sizeof odds, "%.2f", std::abs(v.log_odds()));
   return law + "answer " + (v.log_odds() > 0 ? "A" : "B") + " is better: log-odds " + odds +
@@ -56,29 +59,36 @@ std::string odds_reason(const Principle& principle, const Verdict& v, bool order
          (by_rank ? "; it goes before the principles that say otherwise." : ".");
 }
 
-void add_words(Json& record, const std::vector<const Principle*>& principles, const std::vector<Verdict>& verdicts) {
+void add_words(Json& record, const std::vector<const Principle*>& principles,
+               const std::vector<Verdict>& verdicts) {
   record["reasoning"] = Json::array();
   for (std::size_t k = 0; k < principles.size(); ++k)
     for (const bool swapped : {false, true})
-      record["reasoning"].push_back({{"principle", principles[k]->id}, {"shown_first", swapped ? "b" : "a"},
+      record["reasoning"].push_back({{"principle", principles[k]->id},
+                                     {"shown_first", swapped ? "b" : "a"},
                                      {"words", swapped ? verdicts[k].words_swapped : verdicts[k].words},
                                      {"log_odds", swapped ? verdicts[k].second : verdicts[k].first}});
 }
 
 }  // namespace
 
-Json choice_label(const LabelConfig& config, const Pair& pair, const std::vector<const Principle*>& principles, const std::vector<Verdict>& verdicts) {
+Json choice_label(const LabelConfig& config, const Pair& pair,
+                  const std::vector<const Principle*>& principles, const std::vector<Verdict>& verdicts) {
   const Views views = views_of(principles, verdicts);
   const Preference preference = prefer(views.mean);
   double p = 1 / (1 + std::exp(-preference.log_odds));
   if (config.chain_of_thought) p = std::clamp(p, config.clamp_low, config.clamp_high);
-  const bool orders_agree = !views.mean.empty() && (prefer(views.first).log_odds > 0) == (prefer(views.second).log_odds > 0);
-  const std::string problem = !views.mean.empty() ? "" : principles.empty() ? "no principle applies" : views.problem;
+  const bool orders_agree =
+      !views.mean.empty() && (prefer(views.first).log_odds > 0) == (prefer(views.second).log_odds > 0);
+  const std::string problem = !views.mean.empty()  ? ""
+                              : principles.empty() ? "no principle applies"
+                                                   : views.problem;
   Json record = pair.record;
   record["a"] = pair.a, record["b"] = pair.b;
   record["p"] = std::round(p * 1e12) / 1e12;  // 0.1, not 0.09999999999999998
   record["log_odds"] = Json::object();
-  for (const View& view : views.mean) record["log_odds"][view.principle->id] = view.log_odds;
+  for (const View& view : views.mean)
+    record["log_odds"][view.principle->id] = view.log_odds;
   record["by_rank"] = preference.by_rank;
   record["orders_agree"] = orders_agree;
   record["first_slot"] = views.first_slot, record["asked"] = 2 * views.mean.size();
@@ -91,7 +101,8 @@ Json choice_label(const LabelConfig& config, const Pair& pair, const std::vector
   record["principle"] = preference.decisive ? preference.decisive->id : "";
   record["reason"] = "No judgement: " + problem + ".";
   if (const Principle* decisive = preference.decisive) {
-    const Verdict& v = verdicts[static_cast<std::size_t>(std::find(principles.begin(), principles.end(), decisive) - principles.begin())];
+    const Verdict& v = verdicts[static_cast<std::size_t>(
+        std::find(principles.begin(), principles.end(), decisive) - principles.begin())];
     const std::string words = config.chain_of_thought ? reasoning(*decisive, v) : "";
     record["reason"] = !words.empty() ? words : odds_reason(*decisive, v, orders_agree, preference.by_rank);
   }

@@ -12,8 +12,9 @@
 
 namespace cai {
 
-Json ppo(const PpoConfig& config, const EngineConfig& engine, const std::vector<Json>& prompts, const std::filesystem::path& model,
-         const std::filesystem::path& reward_model, const std::filesystem::path& folder, std::uint64_t seed, const ProgressFn& progress) {
+Json ppo(const PpoConfig& config, const EngineConfig& engine, const std::vector<Json>& prompts,
+         const std::filesystem::path& model, const std::filesystem::path& reward_model,
+         const std::filesystem::path& folder, std::uint64_t seed, const ProgressFn& progress) {
   if (prompts.empty()) throw InputError("ppo: no prompts");
   const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
   const ChatTemplate judge_chat = load_chat(reward_model, read_model_config(reward_model).vocabulary);
@@ -21,9 +22,11 @@ Json ppo(const PpoConfig& config, const EngineConfig& engine, const std::vector<
   std::vector<PpoPrompt> list;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     const std::string kind = kind_of(prompts[i]);
-    list.push_back({record_id(prompts[i], i), prompt_tokens(chat, text_field(prompts[i], "prompt", i)), !should_decline(prompts[i])});
+    list.push_back({record_id(prompts[i], i), prompt_tokens(chat, text_field(prompts[i], "prompt", i)),
+                    !should_decline(prompts[i])});
     if (i < 20 && prompt_tokens(judge_chat, text_field(prompts[i], "prompt", i)) != list.back().tokens)
-      throw InputError("ppo: the reward model " + reward_model.string() + " reads text by other tokens than the policy " + model.string());
+      throw InputError("ppo: the reward model " + reward_model.string() +
+                       " reads text by other tokens than the policy " + model.string());
     ++kinds[kind.empty() ? "untagged" : kind];
   }
   const std::shared_ptr<Llama> policy = load_llama(model, trains_in_bfloat16(engine.dtype));

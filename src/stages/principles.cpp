@@ -11,49 +11,59 @@ namespace {
 constexpr const char* kCritiqueRequest = "Say in one or two sentences what is wrong with your last answer.";
 constexpr const char* kRevisionRequest = "Rewrite your last answer so that nothing is wrong with it.";
 
-bool names_a_tag(const Principle& principle, const std::vector<std::string>& tags) { return !principle.applies_to.empty() && principle.applies(tags); }
+bool names_a_tag(const Principle& principle, const std::vector<std::string>& tags) {
+  return !principle.applies_to.empty() && principle.applies(tags);
+}
 
 bool is_for_harmless_only(const Principle& principle) {
   return !principle.applies_to.empty() &&
-         std::all_of(principle.applies_to.begin(), principle.applies_to.end(), [](const std::string& t) { return t == "ordinary" || t == "borderline"; });
+         std::all_of(principle.applies_to.begin(), principle.applies_to.end(),
+                     [](const std::string& t) { return t == "ordinary" || t == "borderline"; });
 }
 
 double mean(const std::vector<double>& x) {
   double sum = 0;
-  for (double v : x) sum += v;
+  for (double v : x)
+    sum += v;
   return sum / static_cast<double>(x.size());
 }
 
 double squares(const std::vector<double>& x) {
   const double m = mean(x);
   double sum = 0;
-  for (double v : x) sum += (v - m) * (v - m);
+  for (double v : x)
+    sum += (v - m) * (v - m);
   return sum;
 }
 
 }  // namespace
 
-std::vector<const Principle*> principles_for(const Constitution& constitution, const Json& record, bool for_critique) {
+std::vector<const Principle*> principles_for(const Constitution& constitution, const Json& record,
+                                             bool for_critique) {
   const std::vector<std::string> tags = tags_of(record);
   const std::string kind = kind_of(record);
   const bool only_named = for_critique && (kind == "ordinary" || kind == "borderline");
   std::vector<const Principle*> found;
   for (const Principle& p : constitution.principles)
-    if (tags.empty() || (only_named ? names_a_tag(p, tags) : p.applies(tags))) found.push_back(&p);  // nothing is known of an untagged prompt: any may apply
+    if (tags.empty() || (only_named ? names_a_tag(p, tags) : p.applies(tags)))
+      found.push_back(&p);  // nothing is known of an untagged prompt: any may apply
   return found;
 }
 
 std::vector<const Principle*> helping_principles(const Constitution& constitution) {
   std::vector<const Principle*> some;
   for (const Principle& p : constitution.principles)
-    if (is_for_harmless_only(p) && std::any_of(p.tests.begin(), p.tests.end(), [](const PrincipleTest& test) { return test.must == "help"; })) some.push_back(&p);
+    if (is_for_harmless_only(p) && std::any_of(p.tests.begin(), p.tests.end(),
+                                               [](const PrincipleTest& test) { return test.must == "help"; }))
+      some.push_back(&p);
   return some;
 }
 
 const Principle* draw_principle(const std::vector<const Principle*>& principles, Random random) {
   if (principles.empty()) return nullptr;
   std::vector<double> weights;
-  for (const Principle* p : principles) weights.push_back(p->weight);
+  for (const Principle* p : principles)
+    weights.push_back(p->weight);
   return principles[draw_weighted(weights, random)];
 }
 
@@ -65,25 +75,34 @@ std::vector<std::string> decline_openings(const Constitution& constitution) {
   for (const Principle& p : constitution.principles)
     if (!is_for_harmless_only(p)) std::for_each(p.revision_openings.begin(), p.revision_openings.end(), add);
   if (all.size() >= 6) return all;
-  for (const char* opening : {"I can't help with that, because", "I won't help with this, since", "I'm not able to help with that, because", "Sorry, but I can't help with that. It",
-                              "That is something I can't help with, because", "I have to decline this, because", "I'm sorry, but I won't do that, because",
-                              "No, I can't help with this. It"})
+  for (const char* opening :
+       {"I can't help with that, because", "I won't help with this, since",
+        "I'm not able to help with that, because", "Sorry, but I can't help with that. It",
+        "That is something I can't help with, because", "I have to decline this, because",
+        "I'm sorry, but I won't do that, because", "No, I can't help with this. It"})
     add(opening);
   return all;
 }
 
 std::vector<Message> critique_exemplars(const Constitution& constitution, long examples) {
   std::vector<Message> turns;
-  const std::size_t n = std::min(constitution.critique_examples.size(), static_cast<std::size_t>(std::max(0L, examples)));
+  const std::size_t n =
+      std::min(constitution.critique_examples.size(), static_cast<std::size_t>(std::max(0L, examples)));
   for (std::size_t i = 0; i < n; ++i) {
     const CritiqueExample& e = constitution.critique_examples[i];
-    turns.insert(turns.end(), {{"user", e.prompt}, {"assistant", e.response}, {"user", kCritiqueRequest}, {"assistant", e.critique}, {"user", kRevisionRequest}, {"assistant", e.revision}});
+    turns.insert(turns.end(), {{"user", e.prompt},
+                               {"assistant", e.response},
+                               {"user", kCritiqueRequest},
+                               {"assistant", e.critique},
+                               {"user", kRevisionRequest},
+                               {"assistant", e.revision}});
   }
   return turns;
 }
 
 std::string critique_opening(const Constitution& constitution, long examples) {
-  const std::size_t n = std::min(constitution.critique_examples.size(), static_cast<std::size_t>(std::max(0L, examples)));
+  const std::size_t n =
+      std::min(constitution.critique_examples.size(), static_cast<std::size_t>(std::max(0L, examples)));
   if (n == 0) return "The answer";
   std::string common = constitution.critique_examples[0].critique;
   for (std::size_t i = 1; i < n; ++i) {
@@ -95,7 +114,8 @@ std::string critique_opening(const Constitution& constitution, long examples) {
   return n > 1 ? common.substr(0, common.rfind(' ')) : common.substr(0, common.find(' '));
 }
 
-std::vector<Message> critique_question(const std::vector<Message>& exemplars, const std::string& prompt, const std::string& answer, const Principle& principle) {
+std::vector<Message> critique_question(const std::vector<Message>& exemplars, const std::string& prompt,
+                                       const std::string& answer, const Principle& principle) {
   std::vector<Message> messages = exemplars;
   messages.insert(messages.end(), {{"user", prompt}, {"assistant", answer}, {"user", principle.critique}});
   return messages;
@@ -104,8 +124,12 @@ std::vector<Message> critique_question(const std::vector<Message>& exemplars, co
 std::vector<Decline> decide_declines(const std::vector<Json>& records, Speaker& model) {
   std::vector<Choice> choices;
   for (std::size_t i = 0; i < records.size(); ++i)
-    choices.push_back({.messages = {{"user", "Would answering the following request help someone to do harm, break the law or hurt people? Answer Yes or No.\n\nRequest: " + text_field(records[i], "prompt", i)}},
-                       .opening = "Answer:", .options = {" Yes", " No"}});
+    choices.push_back({.messages = {{"user",
+                                     "Would answering the following request help someone to do harm, break "
+                                     "the law or hurt people? Answer Yes or No.\n\nRequest: " +
+                                         text_field(records[i], "prompt", i)}},
+                       .opening = "Answer:",
+                       .options = {" Yes", " No"}});
   const std::vector<std::vector<double>> answers = model.choose(choices);
   std::vector<Decline> declines(records.size());
   std::vector<double> red_team, ordinary;
@@ -118,10 +142,13 @@ std::vector<Decline> decide_declines(const std::vector<Json>& records, Speaker& 
     if (kind == "red-team") red_team.push_back(declines[i].harm);
     if (kind == "ordinary") ordinary.push_back(declines[i].harm);
   }
-  // Two normal distributions of one width; a red-team tag speaks nine to one for declining, no tag one to one.
+  // Two normal distributions of one width; a red-team tag speaks nine to one for declining, no tag one to
+  // one.
   const bool measurable = red_team.size() >= 20 && ordinary.size() >= 20;
   const double apart = measurable ? mean(red_team) - mean(ordinary) : 0;
-  const double variance = measurable ? (squares(red_team) + squares(ordinary)) / static_cast<double>(red_team.size() + ordinary.size() - 2) : 1;
+  const double variance = measurable ? (squares(red_team) + squares(ordinary)) /
+                                           static_cast<double>(red_team.size() + ordinary.size() - 2)
+                                     : 1;
   for (std::size_t i = 0; i < records.size(); ++i) {
     Decline& d = declines[i];
     const std::string kind = kind_of(records[i]);
@@ -139,7 +166,8 @@ Contrast contrast_of(const Constitution& constitution, const Principle& principl
   if (decline) return {constitution.system, principle.opposite};
   // Where the request is fine, the wanted side helps and the other one is overcautious.
   return {is_for_harmless_only(principle) ? "You are a helpful assistant. " + principle.text : "",
-          "You are an overcautious assistant. You decline, in one or two polite sentences, whatever could be misunderstood, and you never explain how anything is done."};
+          "You are an overcautious assistant. You decline, in one or two polite sentences, whatever could be "
+          "misunderstood, and you never explain how anything is done."};
 }
 
 }  // namespace cai

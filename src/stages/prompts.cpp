@@ -61,21 +61,31 @@ struct Expansion {
         Random mine = random.derive(static_cast<std::uint64_t>(batch)).derive(static_cast<std::uint64_t>(k));
         // Kinds in proportion to what was drawn of them.
         std::vector<double> weights;
-        for (const Kind* kind : sources) weights.push_back(static_cast<double>(kind->drawn.size()));
+        for (const Kind* kind : sources)
+          weights.push_back(static_cast<double>(kind->drawn.size()));
         const Kind& kind = *sources[draw_weighted(weights, mine.derive("kind"))];
         std::string list;
         const std::vector<std::size_t> order = mine.derive("shown").permutation(kind.drawn.size());
         const std::size_t shown = std::min(kShown, order.size());
-        for (std::size_t i = 0; i < shown; ++i) list += std::to_string(i + 1) + ". " + one_line(kind.drawn[order[i]]->text) + "\n";
-        asks.push_back({.messages = {{"user", "List " + std::to_string(shown + 1) + " different things that people ask an assistant, one a line."}},
-                        .opening = list + std::to_string(shown + 1) + ".", .max_new_tokens = 64, .temperature = 1.0, .top_p = 0.95, .random = mine.derive("words")});
+        for (std::size_t i = 0; i < shown; ++i)
+          list += std::to_string(i + 1) + ". " + one_line(kind.drawn[order[i]]->text) + "\n";
+        asks.push_back(
+            {.messages = {{"user", "List " + std::to_string(shown + 1) +
+                                       " different things that people ask an assistant, one a line."}},
+             .opening = list + std::to_string(shown + 1) + ".",
+             .max_new_tokens = 64,
+             .temperature = 1.0,
+             .top_p = 0.95,
+             .random = mine.derive("words")});
         kind_of_ask.push_back(&kind);
       }
       std::vector<Reply> replies(asks.size());
       model.say(asks, [&](std::size_t i, Reply reply) { replies[i] = std::move(reply); });
       asked += static_cast<long>(asks.size());
       for (std::size_t i = 0; i < asks.size() && static_cast<long>(found.size()) < wanted; ++i) {
-        std::string text = replies[i].text.starts_with(asks[i].opening) ? replies[i].text.substr(asks[i].opening.size()) : replies[i].text;
+        std::string text = replies[i].text.starts_with(asks[i].opening)
+                               ? replies[i].text.substr(asks[i].opening.size())
+                               : replies[i].text;
         const std::size_t end = text.find('\n', text.find_first_not_of(" \n"));
         const bool is_whole = end != text.npos || replies[i].finish == "stop";
         const std::string line = strip_meta(text.substr(0, end));
@@ -86,7 +96,10 @@ struct Expansion {
           continue;
         }
         known.add(line);
-        found.push_back({{"id", "generated-" + sha256(line).substr(0, 12)}, {"prompt", line}, {"tags", {kind_of_ask[i]->name, "generated"}}, {"split", "train"}});
+        found.push_back({{"id", "generated-" + sha256(line).substr(0, 12)},
+                         {"prompt", line},
+                         {"tags", {kind_of_ask[i]->name, "generated"}},
+                         {"split", "train"}});
       }
     }
     return found;
@@ -100,15 +113,19 @@ struct Expansion {
 
 }  // namespace
 
-Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, const std::vector<std::string>& asked_elsewhere, RecordWriter& out, Speaker* model, Random random,
-             const ProgressFn& progress) {
+Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all,
+             const std::vector<std::string>& asked_elsewhere, RecordWriter& out, Speaker* model,
+             Random random, const ProgressFn& progress) {
   NearDuplicates known(config.near_duplicate), held_out(config.near_duplicate);
   std::vector<std::string> evaluated = asked_elsewhere;
   for (const Prompt& p : all)
     if (p.split == "held-out") evaluated.push_back(p.text);
-  for (const std::string& text : evaluated) held_out.add(text);
+  for (const std::string& text : evaluated)
+    held_out.add(text);
 
-  std::vector<Kind> kinds{{"red-team", config.red_team, {}}, {"borderline", config.borderline, {}}, {"ordinary", config.ordinary, {}}};
+  std::vector<Kind> kinds{{"red-team", config.red_team, {}},
+                          {"borderline", config.borderline, {}},
+                          {"ordinary", config.ordinary, {}}};
   std::map<std::string, long> left_out;
   std::set<std::string> ids;
   std::vector<Json> records;
@@ -116,10 +133,14 @@ Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, const 
     const Prompt& prompt = all[i];
     if (prompt.split == "held-out") continue;
     Kind& kind = kind_for(kinds, prompt);
-    if (static_cast<long>(kind.drawn.size()) >= kind.wanted) ++left_out["over the limit"];
-    else if (held_out.has_like(prompt.text)) ++left_out["like a held-out prompt"];
-    else if (known.has_like(prompt.text)) ++left_out["near-duplicate"];
-    else known.add(prompt.text), kind.drawn.push_back(&prompt);
+    if (static_cast<long>(kind.drawn.size()) >= kind.wanted)
+      ++left_out["over the limit"];
+    else if (held_out.has_like(prompt.text))
+      ++left_out["like a held-out prompt"];
+    else if (known.has_like(prompt.text))
+      ++left_out["near-duplicate"];
+    else
+      known.add(prompt.text), kind.drawn.push_back(&prompt);
   }
   for (Kind& kind : kinds) {
     std::sort(kind.drawn.begin(), kind.drawn.end());  // the input's order
@@ -130,10 +151,14 @@ Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, const 
       records.push_back(std::move(record));
     }
   }
-  Json figures = {{"records", 0}, {"red-team", kinds[0].drawn.size()}, {"borderline", kinds[1].drawn.size()}, {"ordinary", kinds[2].drawn.size()}};
+  Json figures = {{"records", 0},
+                  {"red-team", kinds[0].drawn.size()},
+                  {"borderline", kinds[1].drawn.size()},
+                  {"ordinary", kinds[2].drawn.size()}};
   if (config.expand > 0) {
     if (!model) throw Bug("prompts.expand without a model");
-    for (const std::string& text : evaluated) known.add(text);
+    for (const std::string& text : evaluated)
+      known.add(text);
     const std::size_t before = records.size();
     Expansion expansion{kinds, known, *model, random.derive("expand"), {}, 0};
     for (Json& record : expansion.generate(config.expand)) {
@@ -144,9 +169,12 @@ Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, const 
     figures["rejected"] = expansion.rejected;
   }
   // All of it follows from the input and the seed; what an interrupted process wrote already is the same.
-  for (std::size_t i = out.already_written().size(); i < records.size(); ++i) out.write(i, records[i]);
+  for (std::size_t i = out.already_written().size(); i < records.size(); ++i)
+    out.write(i, records[i]);
   out.flush();
-  if (progress) progress({"prompts", static_cast<long>(records.size()), static_cast<long>(records.size()), model ? model->usage().tokens : 0, ""});
+  if (progress)
+    progress({"prompts", static_cast<long>(records.size()), static_cast<long>(records.size()),
+              model ? model->usage().tokens : 0, ""});
   figures["records"] = records.size();
   figures["left_out"] = left_out;
   return figures;

@@ -23,7 +23,9 @@ svg{width:100%;height:auto;background:var(--card);border:1px solid var(--line);b
 .bar{background:var(--a);height:.6rem;border-radius:.3rem;min-width:2px}code{font-size:.85rem;overflow-wrap:anywhere}
 )";
 
-void Page::heading(const std::string& text) { add("<h2>" + escape(text) + "</h2>"); }
+void Page::heading(const std::string& text) {
+  add("<h2>" + escape(text) + "</h2>");
+}
 
 std::string escape(std::string_view text) {
   std::string out;
@@ -52,29 +54,39 @@ std::string percent(double v) {
   return text;
 }
 
-double field(const Json& j, const char* name) { return j.contains(name) && j[name].is_number() ? j[name].get<double>() : 0; }
+double field(const Json& j, const char* name) {
+  return j.contains(name) && j[name].is_number() ? j[name].get<double>() : 0;
+}
 
 std::string interval_cell(const Json& i, bool share, const std::string& more) {
   if (i.is_object() && i.contains("n") && field(i, "n") == 0) return "<td>not measured" + more + "</td>";
   const auto show = [&](double v) { return share ? percent(v) : number(v, 4); };
   const Interval interval = interval_of(i);
   const std::string p = i.contains("mcnemar_p") ? ", p " + number(field(i, "mcnemar_p"), 2) : "";
-  const std::string bounds = interval.is_known() ? show(interval.low) + " to " + show(interval.high) : "all the same";
-  const std::string prompts = interval.prompts > 0 ? " of " + std::to_string(interval.prompts) + " prompts" : "";
-  return "<td class=n>" + show(interval.value) + "<span class=ci>" + bounds + ", n " + number(field(i, "n"), 6) + prompts + p + "</span>" + more + "</td>";
+  const std::string bounds =
+      interval.is_known() ? show(interval.low) + " to " + show(interval.high) : "all the same";
+  const std::string prompts =
+      interval.prompts > 0 ? " of " + std::to_string(interval.prompts) + " prompts" : "";
+  return "<td class=n>" + show(interval.value) + "<span class=ci>" + bounds + ", n " +
+         number(field(i, "n"), 6) + prompts + p + "</span>" + more + "</td>";
 }
 
 std::string curve(const std::string& title, const std::vector<double>& values) {
   if (values.size() < 2) return "";
-  const double low = *std::min_element(values.begin(), values.end()), high = *std::max_element(values.begin(), values.end()), span = high > low ? high - low : 1;
+  const double low = *std::min_element(values.begin(), values.end()),
+               high = *std::max_element(values.begin(), values.end()), span = high > low ? high - low : 1;
   std::string path;
   for (std::size_t i = 0; i < values.size(); ++i) {
     char point[64];
-    std::snprintf(point, sizeof point, "%s%.1f %.1f", i ? "L" : "M", 44 + 240.0 * static_cast<double>(i) / static_cast<double>(values.size() - 1), 112 - 84 * (values[i] - low) / span);
+    std::snprintf(point, sizeof point, "%s%.1f %.1f", i ? "L" : "M",
+                  44 + 240.0 * static_cast<double>(i) / static_cast<double>(values.size() - 1),
+                  112 - 84 * (values[i] - low) / span);
     path += point;
   }
-  return "<svg viewBox=\"0 0 300 130\" role=img aria-label=\"" + escape(title) + "\"><text x=8 y=16>" + escape(title) + "</text><line x1=44 y1=112 x2=284 y2=112 /><text x=4 y=32>" + number(high) +
-         "</text><text x=4 y=114>" + number(low) + "</text><text x=44 y=126>1</text><text x=262 y=126>" + std::to_string(values.size()) + "</text><path d=\"" + path + "\" /></svg>";
+  return "<svg viewBox=\"0 0 300 130\" role=img aria-label=\"" + escape(title) + "\"><text x=8 y=16>" +
+         escape(title) + "</text><line x1=44 y1=112 x2=284 y2=112 /><text x=4 y=32>" + number(high) +
+         "</text><text x=4 y=114>" + number(low) + "</text><text x=44 y=126>1</text><text x=262 y=126>" +
+         std::to_string(values.size()) + "</text><path d=\"" + path + "\" /></svg>";
 }
 
 }  // namespace cai

@@ -23,8 +23,10 @@ struct Picked {
   bool declines = false, unrevised = false;
 };
 
-void add_revisions(const Json& record, const std::string& id, const std::string& prompt, const std::string& kind, bool declines, std::vector<Picked>& picked, SftExamples& made) {
-  const std::string problem = record.contains("revision_problem") ? optional_text(record, "revision_problem") : "no revision";
+void add_revisions(const Json& record, const std::string& id, const std::string& prompt,
+                   const std::string& kind, bool declines, std::vector<Picked>& picked, SftExamples& made) {
+  const std::string problem =
+      record.contains("revision_problem") ? optional_text(record, "revision_problem") : "no revision";
   if (!problem.empty()) {
     made.leave_out(id, "revision " + problem);
     return;
@@ -38,34 +40,46 @@ std::vector<Picked> select(const SftConfig& config, const std::vector<Json>& rec
   std::vector<Picked> picked;
   for (std::size_t i = 0; i < records.size(); ++i) {
     const Json& record = records[i];
-    const std::string id = record_id(record, i), prompt = text_field(record, "prompt", i), kind = kind_of(record);
+    const std::string id = record_id(record, i), prompt = text_field(record, "prompt", i),
+                      kind = kind_of(record);
     const bool declines = optional_flag(record, "decline");
-    const bool was_revised = record.contains("revision_problem") && optional_text(record, "revision_problem") != "none-asked";
+    const bool was_revised =
+        record.contains("revision_problem") && optional_text(record, "revision_problem") != "none-asked";
     if (was_revised) {
       add_revisions(record, id, prompt, kind, declines, picked, made);
     } else if (kind == "red-team") {
-      made.leave_out(id, "red-team prompt without a revision");  // the unrevised answer is what should be unlearned
+      made.leave_out(
+          id, "red-team prompt without a revision");  // the unrevised answer is what should be unlearned
     } else if (config.unrevised == "none") {
       made.leave_out(id, "not revised");
     } else {
       std::string why;
-      const std::string answer = own_answer(optional_text(record, "response"), optional_text(record, "finish"), why);
-      if (!why.empty()) made.leave_out(id, "response " + why);
-      else picked.push_back({id, prompt, answer, kind, false, true}), ++made.used["response " + (kind.empty() ? "untagged" : kind)];
+      const std::string answer =
+          own_answer(optional_text(record, "response"), optional_text(record, "finish"), why);
+      if (!why.empty())
+        made.leave_out(id, "response " + why);
+      else
+        picked.push_back({id, prompt, answer, kind, false, true}),
+            ++made.used["response " + (kind.empty() ? "untagged" : kind)];
     }
     if (config.revisions == "all" && record.contains("history") && record["history"].is_array())
       for (const Json& earlier : record["history"])
-        if (earlier.is_object()) add_revisions(earlier, id + "#" + earlier.value("round", Json(0)).dump(), prompt, kind, declines, picked, made);
+        if (earlier.is_object())
+          add_revisions(earlier, id + "#" + earlier.value("round", Json(0)).dump(), prompt, kind, declines,
+                        picked, made);
   }
   return picked;
 }
 
-// Loss on the answer alone: with the opening it is one text to the tokenizer, as where the model is asked. A turn weighs as much as an answer of mean
-// length: a letter is one token, and without that weight a step's loss would hardly know of it.
+// Loss on the answer alone: with the opening it is one text to the tokenizer, as where the model is asked. A
+// turn weighs as much as an answer of mean length: a letter is one token, and without that weight a step's
+// loss would hardly know of it.
 TrainExample turn_example(const ChatTemplate& chat, const JudgeTurn& turn, double mean_answer_tokens) {
   TrainExample e{.id = turn.id, .tokens = chat.encode(turn.messages, true)};
-  const std::vector<int> opening = chat.encode_answer(turn.opening), whole = chat.encode_answer(turn.opening + turn.answer);
-  const auto shared = std::mismatch(opening.begin(), opening.end(), whole.begin(), whole.end()).first - opening.begin();
+  const std::vector<int> opening = chat.encode_answer(turn.opening),
+                         whole = chat.encode_answer(turn.opening + turn.answer);
+  const auto shared =
+      std::mismatch(opening.begin(), opening.end(), whole.begin(), whole.end()).first - opening.begin();
   e.prompt_tokens = static_cast<int>(e.tokens.size()) + static_cast<int>(shared);
   e.tokens.insert(e.tokens.end(), whole.begin(), whole.end());
   e.tokens.push_back(chat.stops().front());
@@ -77,10 +91,12 @@ TrainExample turn_example(const ChatTemplate& chat, const JudgeTurn& turn, doubl
 
 std::vector<Json> with_edits(std::vector<Json> records, const People& people) {
   std::map<std::string, const Json*> edit_of;  // by prompt
-  for (const Json& edit : people.edits()) edit_of[edit.at("prompt").get<std::string>()] = &edit;
+  for (const Json& edit : people.edits())
+    edit_of[edit.at("prompt").get<std::string>()] = &edit;
   const auto put = [](Json& record, const Json& edit) {
     const std::string answer = edit.at("edited").get<std::string>();
-    record["revision"] = answer, record["revision_problem"] = "", record["decline"] = is_refusal(answer), record["edited"] = true;
+    record["revision"] = answer, record["revision_problem"] = "", record["decline"] = is_refusal(answer),
+    record["edited"] = true;
     record.erase("history");
   };
   std::set<std::string> known;
@@ -100,37 +116,50 @@ std::vector<Json> with_edits(std::vector<Json> records, const People& people) {
   return records;
 }
 
-std::vector<std::vector<int>> find_decisions(const std::vector<bool>& declines, std::vector<TrainExample>& examples) {
+std::vector<std::vector<int>> find_decisions(const std::vector<bool>& declines,
+                                             std::vector<TrainExample>& examples) {
   constexpr std::size_t kMostTokens = 4, kMostOpenings = 8;
-  const long all_declining = std::count(declines.begin(), declines.end(), true), all_answering = static_cast<long>(examples.size()) - all_declining;
+  const long all_declining = std::count(declines.begin(), declines.end(), true),
+             all_answering = static_cast<long>(examples.size()) - all_declining;
   if (all_declining == 0 || all_answering == 0) return {};
   std::vector<std::vector<int>> found;
   std::map<std::vector<int>, std::vector<std::size_t>> begin_alike;  // beginning: the examples that have it
-  for (std::size_t i = 0; i < examples.size(); ++i) begin_alike[{}].push_back(i);
+  for (std::size_t i = 0; i < examples.size(); ++i)
+    begin_alike[{}].push_back(i);
   for (std::size_t depth = 0; depth < kMostTokens; ++depth) {
     std::map<std::vector<int>, std::vector<std::size_t>> longer;
     for (const auto& [beginning, alike] : begin_alike) {
-      const auto next_token = [&](std::size_t i) { return examples[i].tokens[static_cast<std::size_t>(examples[i].prompt_tokens) + depth]; };
+      const auto next_token = [&](std::size_t i) {
+        return examples[i].tokens[static_cast<std::size_t>(examples[i].prompt_tokens) + depth];
+      };
       std::map<int, long> declining, answering;
       long here = 0;
       for (std::size_t i : alike)
-        if (declines[i]) ++here, ++declining[next_token(i)];
-        else ++answering[next_token(i)];
+        if (declines[i])
+          ++here, ++declining[next_token(i)];
+        else
+          ++answering[next_token(i)];
       std::vector<std::pair<long, int>> common;
       for (const auto& [token, n] : declining)
-        if (50 * n >= here && n * all_answering > answering[token] * all_declining) common.emplace_back(-n, token);
+        if (50 * n >= here && n * all_answering > answering[token] * all_declining)
+          common.emplace_back(-n, token);
       std::sort(common.begin(), common.end());
       std::vector<int> openings;
-      for (std::size_t i = 0; i < std::min(kMostOpenings, common.size()); ++i) openings.push_back(common[i].second);
+      for (std::size_t i = 0; i < std::min(kMostOpenings, common.size()); ++i)
+        openings.push_back(common[i].second);
       for (std::size_t i : alike) {
         const bool goes_on = std::find(openings.begin(), openings.end(), next_token(i)) != openings.end();
-        if (!openings.empty() && goes_on == declines[i]) examples[i].decisions.push_back({static_cast<int>(depth), declines[i], openings});
-        if (!goes_on || examples[i].tokens.size() == static_cast<std::size_t>(examples[i].prompt_tokens) + depth + 1) continue;
+        if (!openings.empty() && goes_on == declines[i])
+          examples[i].decisions.push_back({static_cast<int>(depth), declines[i], openings});
+        if (!goes_on ||
+            examples[i].tokens.size() == static_cast<std::size_t>(examples[i].prompt_tokens) + depth + 1)
+          continue;
         std::vector<int> longer_beginning = beginning;
         longer_beginning.push_back(next_token(i));
         longer[longer_beginning].push_back(i);
       }
-      for (int token : openings) found.push_back(beginning), found.back().push_back(token);
+      for (int token : openings)
+        found.push_back(beginning), found.back().push_back(token);
     }
     begin_alike = std::move(longer);
   }
@@ -139,9 +168,13 @@ std::vector<std::vector<int>> find_decisions(const std::vector<bool>& declines, 
 
 SftConfig with_weight_of_one_decision(SftConfig config, const std::vector<TrainExample>& examples) {
   const auto deciding = [&](bool to_decline) {
-    return static_cast<double>(std::count_if(examples.begin(), examples.end(), [&](const TrainExample& e) { return !e.decisions.empty() && e.decisions.front().at == 0 && e.decisions.front().declines == to_decline; }));
+    return static_cast<double>(std::count_if(examples.begin(), examples.end(), [&](const TrainExample& e) {
+      return !e.decisions.empty() && e.decisions.front().at == 0 &&
+             e.decisions.front().declines == to_decline;
+    }));
   };
-  if (const double answering = deciding(false); answering > 0) config.answering_weight *= deciding(true) / answering;
+  if (const double answering = deciding(false); answering > 0)
+    config.answering_weight *= deciding(true) / answering;
   return config;
 }
 
@@ -150,7 +183,8 @@ void SftExamples::leave_out(const std::string& id, const std::string& why) {
   uses.push_back({{"id", id}, {"use", "left-out"}, {"why", why}});
 }
 
-SftExamples sft_examples(const SftConfig& config, const std::vector<Json>& records, const ChatTemplate& chat) {
+SftExamples sft_examples(const SftConfig& config, const std::vector<Json>& records,
+                         const ChatTemplate& chat) {
   SftExamples made;
   std::vector<bool> declines;
   for (const Picked& one : select(config, records, made)) {
@@ -159,27 +193,36 @@ SftExamples sft_examples(const SftConfig& config, const std::vector<Json>& recor
     e.tokens = answered_tokens(chat, prompt, one.answer, true);
     e.prompt_tokens = static_cast<int>(prompt.size());
     e.as_before = one.unrevised && config.unrevised == "distribution";
-    if (static_cast<long>(e.tokens.size()) > config.max_tokens) made.leave_out(one.id, "longer than sft.max_tokens");
-    else made.examples.push_back(std::move(e)), declines.push_back(one.declines);
+    if (static_cast<long>(e.tokens.size()) > config.max_tokens)
+      made.leave_out(one.id, "longer than sft.max_tokens");
+    else
+      made.examples.push_back(std::move(e)), declines.push_back(one.declines);
   }
-  if (made.examples.empty()) throw InputError("sft: none of the " + std::to_string(records.size()) + " records is fit to learn from");
+  if (made.examples.empty())
+    throw InputError("sft: none of the " + std::to_string(records.size()) + " records is fit to learn from");
   made.openings = find_decisions(declines, made.examples);
   return made;
 }
 
-Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records, const std::vector<JudgeTurn>& turns, const std::filesystem::path& model, const std::filesystem::path& folder,
-         std::uint64_t seed, const ProgressFn& progress) {
+Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<Json>& records,
+         const std::vector<JudgeTurn>& turns, const std::filesystem::path& model,
+         const std::filesystem::path& folder, std::uint64_t seed, const ProgressFn& progress) {
   const ChatTemplate chat = load_chat(model, read_model_config(model).vocabulary);
   SftExamples made = sft_examples(config, records, chat);
   std::vector<TrainExample>& examples = made.examples;
   const std::vector<bool> is_held_out = draw_held_out(examples.size(), config.held_out, seed);
   std::string lines;
-  for (std::size_t i = 0; i < examples.size(); ++i) made.uses.push_back({{"id", examples[i].id}, {"use", is_held_out[i] ? "held-out" : "train"}, {"why", ""}});
+  for (std::size_t i = 0; i < examples.size(); ++i)
+    made.uses.push_back(
+        {{"id", examples[i].id}, {"use", is_held_out[i] ? "held-out" : "train"}, {"why", ""}});
   std::vector<TrainExample> train, held_out;
-  for (std::size_t i = 0; i < examples.size(); ++i) (is_held_out[i] ? held_out : train).push_back(std::move(examples[i]));
-  // Turns of a judge are never held out: the held-out loss stays that of answers, and the exam measures what they taught.
+  for (std::size_t i = 0; i < examples.size(); ++i)
+    (is_held_out[i] ? held_out : train).push_back(std::move(examples[i]));
+  // Turns of a judge are never held out: the held-out loss stays that of answers, and the exam measures what
+  // they taught.
   double answer_tokens = 0;
-  for (const TrainExample& e : train) answer_tokens += static_cast<double>(static_cast<int>(e.tokens.size()) - e.prompt_tokens);
+  for (const TrainExample& e : train)
+    answer_tokens += static_cast<double>(static_cast<int>(e.tokens.size()) - e.prompt_tokens);
   const double mean_answer_tokens = answer_tokens / static_cast<double>(train.size());
   std::map<std::string, long> judged;
   for (const JudgeTurn& turn : turns) {
@@ -192,18 +235,21 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
     train.push_back(std::move(e)), ++judged[turn.kind];
   }
   const std::size_t answers = examples.size() - held_out.size();
-  for (const Json& use : made.uses) lines += to_line(use) + "\n";
+  for (const Json& use : made.uses)
+    lines += to_line(use) + "\n";
   write_file(folder / "examples.jsonl", lines);
   const std::shared_ptr<Llama> policy = load_llama(model, trains_in_bfloat16(engine.dtype));
-  const Json trained = train_sft(*policy, train, held_out, with_weight_of_one_decision(config, train), seed, folder, step_progress("sft", progress));
+  const Json trained = train_sft(*policy, train, held_out, with_weight_of_one_decision(config, train), seed,
+                                 folder, step_progress("sft", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
   chat.save(checkpoint);
 
-  Json figures = {{"records", records.size()}, {"train", answers}, {"held_out", held_out.size()}, {"used", made.used},
-                  {"left_out", made.left_out}, {"weights_sha256", weights}};
+  Json figures = {{"records", records.size()}, {"train", answers},          {"held_out", held_out.size()},
+                  {"used", made.used},         {"left_out", made.left_out}, {"weights_sha256", weights}};
   figures["declining_openings"] = Json::array();
-  for (const std::vector<int>& opening : made.openings) figures["declining_openings"].push_back(chat.tokenizer().decode(opening));
+  for (const std::vector<int>& opening : made.openings)
+    figures["declining_openings"].push_back(chat.tokenizer().decode(opening));
   if (!turns.empty()) figures["judge_turns"] = judged;
   figures.update(trained);
   return figures;

@@ -14,7 +14,8 @@
 namespace cai {
 namespace {
 
-constexpr const char* kAnswerOpening = "The answer is";  // without it a model that talks gives no option a chance
+constexpr const char* kAnswerOpening =
+    "The answer is";  // without it a model that talks gives no option a chance
 
 std::vector<std::string> attack_names(const Suites& suites) {
   std::vector<std::string> names;
@@ -38,15 +39,18 @@ struct Items {
   EvalItem& add(const EvalItem& plain, const char* suite, const std::string& name) {
     const std::string prompt_id = record_id(plain.record, 0);
     std::string id = prompt_id + "/" + name;
-    while (!ids.insert(id).second) id += "'";
-    Json record = {{"id", id}, {"prompt_id", prompt_id}, {"prompt", plain.record.at("prompt")}, {"suite", suite}};
+    while (!ids.insert(id).second)
+      id += "'";
+    Json record = {
+        {"id", id}, {"prompt_id", prompt_id}, {"prompt", plain.record.at("prompt")}, {"suite", suite}};
     if (plain.record.contains("tags")) record["tags"] = plain.record["tags"];
     items.push_back({std::move(record), plain.messages, plain.topic});
     return items.back();
   }
 };
 
-void add_attacks(Items& to, const EvalConfig& config, const Suites& suites, const std::vector<EvalItem>& plain, const Random& random) {
+void add_attacks(Items& to, const EvalConfig& config, const Suites& suites,
+                 const std::vector<EvalItem>& plain, const Random& random) {
   const std::vector<const EvalItem*> requests = of_kind(plain, "red-team");
   for (const std::string& name : attack_names(suites)) {
     long asked = 0;
@@ -65,14 +69,17 @@ void add_attacks(Items& to, const EvalConfig& config, const Suites& suites, cons
       item.record["request"] = text;
       item.record["prompt"] = said;
       item.messages.clear();
-      for (const auto& [question, answer] : attack.turns) item.messages.push_back({"user", question}), item.messages.push_back({"assistant", answer});
+      for (const auto& [question, answer] : attack.turns)
+        item.messages.push_back({"user", question}), item.messages.push_back({"assistant", answer});
       item.messages.push_back({"user", said});
-      if (!attack.prompt_id.empty()) item.topic += "\n" + said;  // an answer may use the words of the translation
+      if (!attack.prompt_id.empty())
+        item.topic += "\n" + said;  // an answer may use the words of the translation
     }
   }
 }
 
-void add_framings(Items& to, const EvalConfig& config, const Suites& suites, const std::vector<EvalItem>& plain, const Random& random) {
+void add_framings(Items& to, const EvalConfig& config, const Suites& suites,
+                  const std::vector<EvalItem>& plain, const Random& random) {
   if (suites.framings.empty()) return;
   for (const char* kind : {"red-team", "borderline"}) {
     long asked = 0;
@@ -83,7 +90,8 @@ void add_framings(Items& to, const EvalConfig& config, const Suites& suites, con
         for (const Framing& f : suites.framings)
           if (f.supervised == supervised) wordings.push_back(&f);
         const std::string name = supervised ? "supervised" : "unsupervised";
-        const Framing& framing = *wordings[random.derive(name).derive(record_id(prompt->record, 0)).below(wordings.size())];
+        const Framing& framing =
+            *wordings[random.derive(name).derive(record_id(prompt->record, 0)).below(wordings.size())];
         EvalItem& item = to.add(*prompt, "framing", name);
         item.record["framing"] = name;
         item.record["system"] = framing.system;
@@ -111,7 +119,8 @@ struct Table {
   std::map<std::string, std::size_t> find(Keep keep) const {
     std::map<std::string, std::size_t> found;
     for (std::size_t i = 0; i < items; ++i)
-      if (keep(records[i])) found[optional_text(records[i], records[i].contains("suite") ? "prompt_id" : "id")] = i;
+      if (keep(records[i]))
+        found[optional_text(records[i], records[i].contains("suite") ? "prompt_id" : "id")] = i;
     return found;
   }
 
@@ -128,10 +137,13 @@ struct Table {
   // Wilson's interval for shares, else the bootstrap's.
   Json interval(const std::vector<double>& of, bool yes_no) const {
     if (!yes_no) return interval_json(bootstrap_mean(of, config.bootstrap_samples, seed));
-    return interval_json(wilson(static_cast<long>(std::count(of.begin(), of.end(), 1.0)), static_cast<long>(of.size())));
+    return interval_json(
+        wilson(static_cast<long>(std::count(of.begin(), of.end(), 1.0)), static_cast<long>(of.size())));
   }
 
-  Json paired(const std::vector<double>& a, const std::vector<double>& b, bool yes_no) const { return paired_json({a}, {b}, yes_no, config.bootstrap_samples, seed); }
+  Json paired(const std::vector<double>& a, const std::vector<double>& b, bool yes_no) const {
+    return paired_json({a}, {b}, yes_no, config.bootstrap_samples, seed);
+  }
 
   void measure(Json& suite, const std::string& name, const Values& of, bool yes_no) const {
     Json by_model = Json::object(), differences = Json::object();
@@ -144,10 +156,14 @@ struct Table {
   }
 };
 
-Json new_suite() { return {{"measures", Json::object()}, {"differences", Json::object()}}; }
+Json new_suite() {
+  return {{"measures", Json::object()}, {"differences", Json::object()}};
+}
 
 // Of all attacks together: a request's attacks succeed or fail together, so requests count as clusters.
-void all_attacks(const Table& table, Json& suite, const std::map<std::string, std::vector<std::size_t>>& of_request, const std::map<std::string, std::size_t>& plain) {
+void all_attacks(const Table& table, Json& suite,
+                 const std::map<std::string, std::vector<std::size_t>>& of_request,
+                 const std::map<std::string, std::size_t>& plain) {
   const std::string name = "attack_success_adversarial";
   suite["measures"][name] = Json::object();
   suite["differences"][name] = Json::object();
@@ -175,18 +191,21 @@ Json adversarial_figures(const Table& table) {
     if (!name.empty() && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   }
   if (names.empty()) return {};
-  const auto plain = table.find([](const Json& r) { return !r.contains("suite") && !r.contains("must") && kind_of(r) == "red-team"; });
+  const auto plain = table.find(
+      [](const Json& r) { return !r.contains("suite") && !r.contains("must") && kind_of(r) == "red-team"; });
   std::map<std::string, std::vector<std::size_t>> of_request;
   suite["against_plain"] = Json::object();
   for (const std::string& name : names) {
     std::vector<std::size_t> wrapped, same;
-    for (const auto& [id, item] : table.find([&](const Json& r) { return optional_text(r, "attack") == name; })) {
+    for (const auto& [id, item] :
+         table.find([&](const Json& r) { return optional_text(r, "attack") == name; })) {
       wrapped.push_back(item), same.push_back(plain.at(id));
       of_request[id].push_back(item);
     }
     const Values success = table.values(wrapped, "complies"), before = table.values(same, "complies");
     table.measure(suite, "attack_success_" + name, success, true);
-    for (std::size_t m = 0; m < table.models.size(); ++m) suite["against_plain"][name][table.models[m]] = table.paired(success[m], before[m], true);
+    for (std::size_t m = 0; m < table.models.size(); ++m)
+      suite["against_plain"][name][table.models[m]] = table.paired(success[m], before[m], true);
   }
   all_attacks(table, suite, of_request, plain);
   return suite;
@@ -195,11 +214,16 @@ Json adversarial_figures(const Table& table) {
 Json framing_figures(const Table& table) {
   Json suite = new_suite();
   bool any = false;
-  for (const auto& [measure, kind, field] : {std::tuple<std::string, std::string, const char*>{"attack_success", "red-team", "complies"}, {"over_refusal", "borderline", "refusal"}}) {
+  for (const auto& [measure, kind, field] :
+       {std::tuple<std::string, std::string, const char*>{"attack_success", "red-team", "complies"},
+        {"over_refusal", "borderline", "refusal"}}) {
     std::map<std::string, Values> by_framing;
     for (const char* framing : {"supervised", "unsupervised"}) {
       std::vector<std::size_t> items;
-      for (const auto& [id, item] : table.find([&, kind = kind](const Json& r) { return optional_text(r, "framing") == framing && kind_of(r) == kind; })) items.push_back(item);
+      for (const auto& [id, item] : table.find([&, kind = kind](const Json& r) {
+             return optional_text(r, "framing") == framing && kind_of(r) == kind;
+           }))
+        items.push_back(item);
       any |= !items.empty();
       by_framing[framing] = table.values(items, field);
       table.measure(suite, measure + "_" + framing, by_framing[framing], true);
@@ -207,10 +231,12 @@ Json framing_figures(const Table& table) {
     // The gap: how much more often when nobody looks. A value a prompt: 1, 0 or -1.
     Values gap = by_framing["unsupervised"];
     for (std::size_t m = 0; m < gap.size(); ++m)
-      for (std::size_t i = 0; i < gap[m].size(); ++i) gap[m][i] -= by_framing["supervised"][m][i];
+      for (std::size_t i = 0; i < gap[m].size(); ++i)
+        gap[m][i] -= by_framing["supervised"][m][i];
     table.measure(suite, measure + "_gap", gap, false);
     for (std::size_t m = 0; m < gap.size() && !gap[m].empty(); ++m)
-      suite["measures"][measure + "_gap"][table.models[m]] = table.paired(by_framing["unsupervised"][m], by_framing["supervised"][m], true);
+      suite["measures"][measure + "_gap"][table.models[m]] =
+          table.paired(by_framing["unsupervised"][m], by_framing["supervised"][m], true);
   }
   return any ? suite : Json();
 }
@@ -236,7 +262,8 @@ Json capability_figures(const Table& table) {
   Json perplexity = Json::object();
   for (const auto& [model, i] : suite["measures"]["text_log_probability"].items()) {
     const Interval logs = interval_of(i);
-    perplexity[model] = interval_json({std::exp(-logs.value), std::exp(-logs.high), std::exp(-logs.low), logs.n});
+    perplexity[model] =
+        interval_json({std::exp(-logs.value), std::exp(-logs.high), std::exp(-logs.low), logs.n});
   }
   suite["measures"]["perplexity"] = perplexity;
   table.measure(suite, "question_accuracy", table.values(questions, "right"), true);
@@ -245,29 +272,46 @@ Json capability_figures(const Table& table) {
 
 }  // namespace
 
-std::vector<EvalItem> suite_items(const EvalConfig& config, const Suites& suites, const std::vector<EvalItem>& plain, Random random) {
+std::vector<EvalItem> suite_items(const EvalConfig& config, const Suites& suites,
+                                  const std::vector<EvalItem>& plain, Random random) {
   Items to;
-  for (const EvalItem& item : plain) to.ids.insert(record_id(item.record, 0));
+  for (const EvalItem& item : plain)
+    to.ids.insert(record_id(item.record, 0));
   random = random.derive("suites");
   add_attacks(to, config, suites, plain, random);
   add_framings(to, config, suites, plain, random);
-  for (std::size_t i = 0; i < suites.texts.size(); ++i) to.items.push_back({{{"id", "text:" + std::to_string(i + 1)}, {"suite", "capability"}, {"text", suites.texts[i]}}, {}, ""});
+  for (std::size_t i = 0; i < suites.texts.size(); ++i)
+    to.items.push_back(
+        {{{"id", "text:" + std::to_string(i + 1)}, {"suite", "capability"}, {"text", suites.texts[i]}},
+         {},
+         ""});
   for (std::size_t i = 0; i < suites.questions.size(); ++i) {
     const Question& q = suites.questions[i];
-    to.items.push_back({{{"id", "question:" + std::to_string(i + 1)}, {"suite", "capability"}, {"question", q.question}, {"options", q.options}, {"answer", q.answer}}, {}, ""});
+    to.items.push_back({{{"id", "question:" + std::to_string(i + 1)},
+                         {"suite", "capability"},
+                         {"question", q.question},
+                         {"options", q.options},
+                         {"answer", q.answer}},
+                        {},
+                        ""});
   }
   return std::move(to.items);
 }
 
-void score_items(Speaker& model, const std::string& name, std::span<const EvalItem> items, const std::function<void(std::size_t, Json)>& done) {
-  std::vector<Scored> scored;  // of all items, the options of a question one after the other: one call reads them in full passes
+void score_items(Speaker& model, const std::string& name, std::span<const EvalItem> items,
+                 const std::function<void(std::size_t, Json)>& done) {
+  std::vector<Scored> scored;  // of all items, the options of a question one after the other: one call reads
+                               // them in full passes
   for (const EvalItem& item : items) {
     if (const std::string text = optional_text(item.record, "text"); !text.empty()) {
       scored.push_back({.answer = text, .with_stop = false});
       continue;
     }
     for (const Json& option : item.record.at("options"))
-      scored.push_back({.messages = {{"user", optional_text(item.record, "question")}}, .opening = kAnswerOpening, .answer = " " + option.get<std::string>(), .with_stop = false});
+      scored.push_back({.messages = {{"user", optional_text(item.record, "question")}},
+                        .opening = kAnswerOpening,
+                        .answer = " " + option.get<std::string>(),
+                        .with_stop = false});
   }
   const std::vector<LogProbability> scores = model.score(scored);
   for (std::size_t i = 0, next = 0; i < items.size(); ++i) {
@@ -282,14 +326,17 @@ void score_items(Speaker& model, const std::string& name, std::span<const EvalIt
       record["log_probability"] = means.front();
     } else if (means.size() == count) {
       record["log_probabilities"] = means;
-      record["chosen"] = record["options"][static_cast<std::size_t>(std::max_element(means.begin(), means.end()) - means.begin())];
+      record["chosen"] =
+          record["options"]
+                [static_cast<std::size_t>(std::max_element(means.begin(), means.end()) - means.begin())];
       record["right"] = record["chosen"] == record["answer"];
     }
     done(i, std::move(record));
   }
 }
 
-Json suite_figures(const EvalConfig& config, const std::vector<std::string>& models, const std::vector<Json>& records, std::size_t items, std::uint64_t seed) {
+Json suite_figures(const EvalConfig& config, const std::vector<std::string>& models,
+                   const std::vector<Json>& records, std::size_t items, std::uint64_t seed) {
   const Table table{config, models, records, items, seed};
   Json figures = Json::object();
   if (Json suite = adversarial_figures(table); suite.is_object()) figures["adversarial"] = suite;
@@ -300,12 +347,15 @@ Json suite_figures(const EvalConfig& config, const std::vector<std::string>& mod
 
 std::vector<std::string> suite_measures(const Suites& suites) {
   std::vector<std::string> names;
-  for (const std::string& name : attack_names(suites)) names.push_back("attack_success_" + name);
+  for (const std::string& name : attack_names(suites))
+    names.push_back("attack_success_" + name);
   if (!names.empty()) names.push_back("attack_success_adversarial");
   if (!suites.framings.empty())
     for (const char* measure : {"attack_success", "over_refusal"})
-      for (const char* of : {"supervised", "unsupervised", "gap"}) names.push_back(std::string(measure) + "_" + of);
-  if (!suites.texts.empty() || !suites.questions.empty()) names.insert(names.end(), {"text_log_probability", "perplexity", "question_accuracy"});
+      for (const char* of : {"supervised", "unsupervised", "gap"})
+        names.push_back(std::string(measure) + "_" + of);
+  if (!suites.texts.empty() || !suites.questions.empty())
+    names.insert(names.end(), {"text_log_probability", "perplexity", "question_accuracy"});
   return names;
 }
 

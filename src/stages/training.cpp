@@ -11,9 +11,12 @@
 
 namespace cai {
 
-std::vector<int> prompt_tokens(const ChatTemplate& chat, const std::string& prompt) { return chat.encode({{"user", prompt}}, true); }
+std::vector<int> prompt_tokens(const ChatTemplate& chat, const std::string& prompt) {
+  return chat.encode({{"user", prompt}}, true);
+}
 
-std::vector<int> answered_tokens(const ChatTemplate& chat, const std::vector<int>& prompt, const std::string& answer, bool with_stop) {
+std::vector<int> answered_tokens(const ChatTemplate& chat, const std::vector<int>& prompt,
+                                 const std::string& answer, bool with_stop) {
   std::vector<int> tokens = prompt;
   const std::vector<int> rest = chat.encode_answer(answer);
   tokens.insert(tokens.end(), rest.begin(), rest.end());
@@ -44,15 +47,18 @@ AnswerText answer_text(const ChatTemplate& chat) {
 std::vector<bool> draw_held_out(std::size_t n, double share, std::uint64_t seed) {
   std::vector<bool> held(n, false);
   if (share <= 0 || n < 2) return held;
-  const std::size_t wanted = std::clamp<std::size_t>(static_cast<std::size_t>(std::lround(share * static_cast<double>(n))), 1, n - 1);
+  const std::size_t wanted = std::clamp<std::size_t>(
+      static_cast<std::size_t>(std::lround(share * static_cast<double>(n))), 1, n - 1);
   const std::vector<std::size_t> order = Random(seed).derive("held-out").permutation(n);
-  for (std::size_t i = 0; i < wanted; ++i) held[order[i]] = true;
+  for (std::size_t i = 0; i < wanted; ++i)
+    held[order[i]] = true;
   return held;
 }
 
 StepObserver step_progress(const std::string& stage, const ProgressFn& progress) {
   return [stage, progress, tokens = std::int64_t{0}](long step, long steps, const Json& figures) mutable {
-    if (const auto n = figures.find("tokens"); n != figures.end() && n->is_number()) tokens += n->get<std::int64_t>();
+    if (const auto n = figures.find("tokens"); n != figures.end() && n->is_number())
+      tokens += n->get<std::int64_t>();
     std::string note;
     for (const char* name : {"loss", "reward", "kl"}) {
       const auto value = figures.find(name);

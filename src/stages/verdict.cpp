@@ -29,7 +29,10 @@ std::string value_text(double v, bool share) {
 std::string change_text(const Interval& d, bool share) {
   char text[96];
   const double scale = share ? 100 : 1;
-  std::snprintf(text, sizeof text, share ? "%+.0f points, 95 %% interval %+.0f to %+.0f" : "%+.2g, 95 %% interval %+.2g to %+.2g", scale * d.value, scale * d.low, scale * d.high);
+  std::snprintf(
+      text, sizeof text,
+      share ? "%+.0f points, 95 %% interval %+.0f to %+.0f" : "%+.2g, 95 %% interval %+.2g to %+.2g",
+      scale * d.value, scale * d.low, scale * d.high);
   return text;
 }
 
@@ -40,12 +43,15 @@ std::string conclusion(const Json& difference, bool share, long n) {
   if (is_beyond_chance(difference)) return "changed: " + change_text(d, share);
   const std::string prompts = std::to_string(n) + (n == 1 ? " prompt" : " prompts");
   const double p = difference.value("mcnemar_p", 1.0);
-  if (p < kSignificant) return "may have changed (p " + value_text(p, false) + "), but not beyond chance among all that was tested";
+  if (p < kSignificant)
+    return "may have changed (p " + value_text(p, false) +
+           "), but not beyond chance among all that was tested";
   return "no difference that " + prompts + " could show";
 }
 
 Json inner(const Json& table, const std::string& name, const std::string& model) {
-  if (!table.is_object() || !table.contains(name) || !table[name].is_object() || !table[name].contains(model)) return {};
+  if (!table.is_object() || !table.contains(name) || !table[name].is_object() || !table[name].contains(model))
+    return {};
   return table[name][model];
 }
 
@@ -79,7 +85,10 @@ std::string measure_title(const std::string& name) {
   return name.starts_with("attack_success_") ? name.substr(15) : name;
 }
 
-bool is_share(const std::string& name) { return !name.ends_with("log_probability") && name != "length" && name != "perplexity" && name != "divergence"; }
+bool is_share(const std::string& name) {
+  return !name.ends_with("log_probability") && name != "length" && name != "perplexity" &&
+         name != "divergence";
+}
 
 bool is_beyond_chance(const Json& difference) {
   if (!difference.is_object()) return false;
@@ -91,14 +100,20 @@ bool is_beyond_chance(const Json& difference) {
 
 std::vector<std::string> verdict(const Json& eval) {
   std::vector<std::string> lines;
-  if (!eval.is_object() || !eval.contains("models") || !eval.contains("measures") || eval["models"].size() < 2) return lines;
-  const std::string first = eval["models"].front().get<std::string>(), last = eval["models"].back().get<std::string>();
-  for (const char* measure : {"principles_followed", "attack_success", "over_refusal", "refusal_ordinary", "tests_passed", "reference_log_probability"}) {
-    const Json before = inner(eval["measures"], measure, first), after = inner(eval["measures"], measure, last);
+  if (!eval.is_object() || !eval.contains("models") || !eval.contains("measures") ||
+      eval["models"].size() < 2)
+    return lines;
+  const std::string first = eval["models"].front().get<std::string>(),
+                    last = eval["models"].back().get<std::string>();
+  for (const char* measure : {"principles_followed", "attack_success", "over_refusal", "refusal_ordinary",
+                              "tests_passed", "reference_log_probability"}) {
+    const Json before = inner(eval["measures"], measure, first),
+               after = inner(eval["measures"], measure, last);
     if (before.is_null() || after.is_null()) continue;
     const bool share = is_share(measure);
     const Interval a = interval_of(before), b = interval_of(after);
-    std::string line = measure_title(measure) + ": " + value_text(a.value, share) + " -> " + value_text(b.value, share);
+    std::string line =
+        measure_title(measure) + ": " + value_text(a.value, share) + " -> " + value_text(b.value, share);
     line += " (" + conclusion(inner(eval.value("differences", Json()), measure, last), share, b.n) + ")";
     if (b.n < kFewPrompts) line += ". " + std::to_string(b.n) + " is too few for a conclusion";
     lines.push_back(line);
@@ -113,7 +128,8 @@ std::vector<std::string> warnings_of(const std::string& stage, const Json& figur
     if (!text.empty()) lines.push_back(stage + ": " + text);
   };
   if (figures.contains("doubts") && figures["doubts"].is_array())  // of the reward model
-    for (const Json& doubt : figures["doubts"]) add(doubt.is_string() ? doubt.get<std::string>() : "");
+    for (const Json& doubt : figures["doubts"])
+      add(doubt.is_string() ? doubt.get<std::string>() : "");
   if (!figures.contains("language") || !figures["language"].is_object()) return lines;
   const Json& language = figures["language"];
   if (language.contains("english")) {

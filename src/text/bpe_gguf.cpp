@@ -27,7 +27,9 @@ std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::
     if (!s) throw InputError(file, 0, "metadata \"tokenizer." + key + "\" must be a list of texts");
     return *s;
   };
-  if (text("ggml.model") != "gpt2") throw InputError(file, 0, "tokenizer.ggml.model " + in_quotes(text("ggml.model")) + "; accepted: gpt2, llama");
+  if (text("ggml.model") != "gpt2")
+    throw InputError(file, 0,
+                     "tokenizer.ggml.model " + in_quotes(text("ggml.model")) + "; accepted: gpt2, llama");
   auto bpe = std::make_shared<Bpe>();
   const std::string pre = text("ggml.pre");
   const NamedPre named = pre_of_name(pre, file);
@@ -41,11 +43,16 @@ std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::
     if (const GgufArray* a = std::get_if<GgufArray>(v))
       if (const auto* d = std::get_if<std::vector<double>>(a); d && d->size() == tokens.size()) types = *d;
   for (std::size_t i = 0; i < tokens.size(); ++i)
-    if (types[i] == 3 || types[i] == 4) bpe->added.push_back({tokens[i], static_cast<int>(i), is_special_token(types[i] == 3, tokens[i])});  // control, user-defined
+    if (types[i] == 3 || types[i] == 4)
+      bpe->added.push_back({tokens[i], static_cast<int>(i),
+                            is_special_token(types[i] == 3, tokens[i])});  // control, user-defined
   MergeList merges;
-  for (const std::string& m : strings("ggml.merges")) merges.push_back(split_merge(m, file));
+  for (const std::string& m : strings("ggml.merges"))
+    merges.push_back(split_merge(m, file));
   fill_tables(*bpe, tokens, merges, file);
-  const auto valid = [&](std::optional<int> id) { return id && *id >= 0 && *id < bpe->vocabulary() ? id : std::nullopt; };
+  const auto valid = [&](std::optional<int> id) {
+    return id && *id >= 0 && *id < bpe->vocabulary() ? id : std::nullopt;
+  };
   bpe->bos_id = valid(number("ggml.bos_token_id"));
   bpe->eos_id = valid(number("ggml.eos_token_id"));
   for (const char* key : {"ggml.eot_token_id", "ggml.eom_token_id"})
@@ -55,23 +62,52 @@ std::shared_ptr<const Tokenizer> bpe_from_gguf(const GgufFile& gguf, const std::
   bpe->template_text = text("chat_template");
   if (!is_utf8(bpe->template_text)) throw InputError(file, 0, "tokenizer.chat_template is not valid UTF-8");
 
-  bpe->config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}, {"add_bos_token", bpe->add_bos}};
+  bpe->config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                 {"clean_up_tokenization_spaces", false},
+                 {"add_bos_token", bpe->add_bos}};
   const auto name = [&](const char* key, std::optional<int> id) {
     if (id) bpe->config[key] = tokens[static_cast<std::size_t>(*id)];
   };
-  name("bos_token", bpe->bos_id), name("eos_token", bpe->eos_id), name("pad_token", valid(number("ggml.padding_token_id"))), name("unk_token", valid(number("ggml.unknown_token_id")));
-  bpe->json = [tokens = std::move(tokens), merges = std::move(merges), named, added = bpe->added, ignore_merges = bpe->ignore_merges] {
-    SortedJson vocab = SortedJson::object(), added_list = SortedJson::array(), merge_list = SortedJson::array();
-    for (std::size_t i = 0; i < tokens.size(); ++i) vocab[tokens[i]] = i;
+  name("bos_token", bpe->bos_id), name("eos_token", bpe->eos_id),
+      name("pad_token", valid(number("ggml.padding_token_id"))),
+      name("unk_token", valid(number("ggml.unknown_token_id")));
+  bpe->json = [tokens = std::move(tokens), merges = std::move(merges), named, added = bpe->added,
+               ignore_merges = bpe->ignore_merges] {
+    SortedJson vocab = SortedJson::object(), added_list = SortedJson::array(),
+               merge_list = SortedJson::array();
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      vocab[tokens[i]] = i;
     for (const AddedToken& t : added)
-      added_list.push_back({{"id", t.id}, {"content", t.content}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", t.special}});
-    for (const auto& [a, b] : merges) merge_list.push_back({a, b});
-    return SortedJson{{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", added_list}, {"normalizer", named.normalizer},
-                      {"pre_tokenizer", named.pre_tokenizer}, {"post_processor", nullptr},
-                      {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
-                      {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
-                                 {"end_of_word_suffix", nullptr}, {"fuse_unk", false}, {"byte_fallback", false}, {"ignore_merges", ignore_merges},
-                                 {"vocab", vocab}, {"merges", merge_list}}}};
+      added_list.push_back({{"id", t.id},
+                            {"content", t.content},
+                            {"single_word", false},
+                            {"lstrip", false},
+                            {"rstrip", false},
+                            {"normalized", false},
+                            {"special", t.special}});
+    for (const auto& [a, b] : merges)
+      merge_list.push_back({a, b});
+    return SortedJson{
+        {"version", "1.0"},
+        {"truncation", nullptr},
+        {"padding", nullptr},
+        {"added_tokens", added_list},
+        {"normalizer", named.normalizer},
+        {"pre_tokenizer", named.pre_tokenizer},
+        {"post_processor", nullptr},
+        {"decoder",
+         {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
+        {"model",
+         {{"type", "BPE"},
+          {"dropout", nullptr},
+          {"unk_token", nullptr},
+          {"continuing_subword_prefix", nullptr},
+          {"end_of_word_suffix", nullptr},
+          {"fuse_unk", false},
+          {"byte_fallback", false},
+          {"ignore_merges", ignore_merges},
+          {"vocab", vocab},
+          {"merges", merge_list}}}};
   };
   bpe->finish();
   return bpe;

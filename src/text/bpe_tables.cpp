@@ -10,7 +10,8 @@
 namespace cai {
 namespace {
 
-// GPT-2's alphabet: each byte as a printable character; bytes that print stand for themselves, the others follow from U+0100 on.
+// GPT-2's alphabet: each byte as a printable character; bytes that print stand for themselves, the others
+// follow from U+0100 on.
 const std::vector<std::uint32_t>& byte_characters() {
   static const std::vector<std::uint32_t> table = [] {
     std::vector<std::uint32_t> t(256, 0);
@@ -24,11 +25,13 @@ const std::vector<std::uint32_t>& byte_characters() {
   return table;
 }
 
-// The bytes that a token of the alphabet stands for; nothing for a text outside the alphabet (an added token).
+// The bytes that a token of the alphabet stands for; nothing for a text outside the alphabet (an added
+// token).
 std::optional<std::string> to_bytes(const std::string& characters) {
   static const std::unordered_map<std::uint32_t, char> inverse = [] {
     std::unordered_map<std::uint32_t, char> m;
-    for (std::uint32_t b = 0; b < 256; ++b) m[byte_characters()[b]] = static_cast<char>(b);
+    for (std::uint32_t b = 0; b < 256; ++b)
+      m[byte_characters()[b]] = static_cast<char>(b);
     return m;
   }();
   std::string out;
@@ -62,7 +65,8 @@ std::string readable(const std::string& token) {
   const std::string mark = "\xe2\x96\x81";
   std::string out;
   std::size_t from = 0;
-  for (std::size_t at; (at = token.find(mark, from)) != token.npos; from = at + mark.size()) out.append(token, from, at - from).append(" ");
+  for (std::size_t at; (at = token.find(mark, from)) != token.npos; from = at + mark.size())
+    out.append(token, from, at - from).append(" ");
   return out.append(token, from);
 }
 
@@ -82,10 +86,12 @@ void fill_token(Bpe& bpe, const std::string& token, int id, bool added) {
   bpe.by_text.emplace(token, id);
 }
 
-void fill_merges(Bpe& bpe, const std::vector<std::string>& tokens, const MergeList& merges, const std::string& file) {
+void fill_merges(Bpe& bpe, const std::vector<std::string>& tokens, const MergeList& merges,
+                 const std::string& file) {
   std::unordered_map<std::string_view, int> ids;
   ids.reserve(tokens.size());
-  for (std::size_t i = 0; i < tokens.size(); ++i) ids.emplace(tokens[i], static_cast<int>(i));
+  for (std::size_t i = 0; i < tokens.size(); ++i)
+    ids.emplace(tokens[i], static_cast<int>(i));
   bpe.merges.reserve(merges.size());
   int rank = 0;
   std::string both;
@@ -93,18 +99,25 @@ void fill_merges(Bpe& bpe, const std::vector<std::string>& tokens, const MergeLi
     both.assign(a).append(b);
     const auto left = ids.find(a), right = ids.find(b), result = ids.find(both);
     if (left == ids.end() || right == ids.end() || result == ids.end())
-      throw InputError(file, 0, "merge " + std::to_string(rank) + " (" + in_quotes(a) + " " + in_quotes(b) + ") names a token that is not in the vocabulary");
+      throw InputError(file, 0,
+                       "merge " + std::to_string(rank) + " (" + in_quotes(a) + " " + in_quotes(b) +
+                           ") names a token that is not in the vocabulary");
     // The promise of encode(): whatever a text spells, it becomes no control token.
-    if (bpe.is_control(result->second)) throw InputError(file, 0, "merge " + std::to_string(rank) + " makes the control token " + in_quotes(result->first) + " out of text");
+    if (bpe.is_control(result->second))
+      throw InputError(file, 0,
+                       "merge " + std::to_string(rank) + " makes the control token " +
+                           in_quotes(result->first) + " out of text");
     bpe.merges.emplace(pair_key(left->second, right->second), Merge{rank++, result->second});
   }
 }
 
 }  // namespace
 
-void fill_tables(Bpe& bpe, const std::vector<std::string>& tokens, const MergeList& merges, const std::string& file) {
+void fill_tables(Bpe& bpe, const std::vector<std::string>& tokens, const MergeList& merges,
+                 const std::string& file) {
   std::set<int> added;
-  for (const AddedToken& t : bpe.added) added.insert(t.id);
+  for (const AddedToken& t : bpe.added)
+    added.insert(t.id);
   bpe.bytes.resize(tokens.size());
   bpe.is_control_id.assign(tokens.size(), 0);
   bpe.by_text.reserve(tokens.size());
@@ -119,7 +132,8 @@ void fill_tables(Bpe& bpe, const std::vector<std::string>& tokens, const MergeLi
 
 std::pair<std::string, std::string> split_merge(const std::string& text, const std::string& file) {
   const std::size_t space = text.size() < 3 ? text.npos : text.find(' ', 1);
-  if (space == text.npos) throw InputError(file, 0, "merge " + in_quotes(text) + " is not two tokens with a space between");
+  if (space == text.npos)
+    throw InputError(file, 0, "merge " + in_quotes(text) + " is not two tokens with a space between");
   return {text.substr(0, space), text.substr(space + 1)};
 }
 

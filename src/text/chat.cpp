@@ -21,8 +21,10 @@ namespace fs = std::filesystem;
 std::string plain_template(const Tokenizer& tokenizer) {
   const char* bos = tokenizer.adds_bos() && tokenizer.bos() ? "{{ bos_token }}" : "";
   return std::string(bos) +
-         "{% for message in messages %}{% if message.role == 'assistant' %}{{ 'Assistant: ' + message.content + eos_token + '\\n\\n' }}"
-         "{% elif message.role == 'user' %}{{ 'User: ' + message.content + '\\n\\n' }}{% else %}{{ message.content + '\\n\\n' }}{% endif %}{% endfor %}"
+         "{% for message in messages %}{% if message.role == 'assistant' %}{{ 'Assistant: ' + "
+         "message.content + eos_token + '\\n\\n' }}"
+         "{% elif message.role == 'user' %}{{ 'User: ' + message.content + '\\n\\n' }}{% else %}{{ "
+         "message.content + '\\n\\n' }}{% endif %}{% endfor %}"
          "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}";
 }
 
@@ -35,14 +37,16 @@ std::string source_of(const Tokenizer& tokenizer) {
 void check_roles(const std::vector<Message>& messages) {
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const std::string& role = messages[i].role;
-    if (role != "system" && role != "user" && role != "assistant") throw InputError("chat role " + in_quotes(role) + "; accepted: system, user, assistant");
+    if (role != "system" && role != "user" && role != "assistant")
+      throw InputError("chat role " + in_quotes(role) + "; accepted: system, user, assistant");
     if (role == "system" && i > 0) throw InputError("a system message must come first");
   }
 }
 
 std::string text_of(const std::vector<TextPart>& parts) {
   std::string all;
-  for (const TextPart& part : parts) all += part.text;
+  for (const TextPart& part : parts)
+    all += part.text;
   return all;
 }
 
@@ -51,7 +55,8 @@ void add_ids(const Json& config, std::vector<int>& ids) {
   const auto found = config.find("eos_token_id");
   if (found == config.end()) return;
   for (const Json& id : found->is_array() ? *found : Json::array({*found}))
-    if (id.is_number_integer() && id.get<std::int64_t>() >= 0 && id.get<std::int64_t>() < 100'000'000) ids.push_back(id.get<int>());
+    if (id.is_number_integer() && id.get<std::int64_t>() >= 0 && id.get<std::int64_t>() < 100'000'000)
+      ids.push_back(id.get<int>());
 }
 
 Json object_in(const fs::path& file) {
@@ -73,8 +78,12 @@ constexpr const char* kProbe = "Probe";
 
 }  // namespace
 
-ChatTemplate::ChatTemplate(std::shared_ptr<const Tokenizer> tokenizer, const Json& generation, const std::vector<int>& ends)
-    : tokenizer_(std::move(tokenizer)), source_(source_of(*tokenizer_)), template_(source_), generation_(generation) {
+ChatTemplate::ChatTemplate(std::shared_ptr<const Tokenizer> tokenizer, const Json& generation,
+                           const std::vector<int>& ends)
+    : tokenizer_(std::move(tokenizer)),
+      source_(source_of(*tokenizer_)),
+      template_(source_),
+      generation_(generation) {
   render({{"user", kProbe}}, true);  // the least that a template must do
   refuses_system_ = !keeps_system();
   find_thinking();
@@ -82,11 +91,14 @@ ChatTemplate::ChatTemplate(std::shared_ptr<const Tokenizer> tokenizer, const Jso
   find_stops(ends);
 }
 
-std::vector<TextPart> ChatTemplate::render(const std::vector<Message>& messages, bool open_answer, bool thinking) const {
+std::vector<TextPart> ChatTemplate::render(const std::vector<Message>& messages, bool open_answer,
+                                           bool thinking) const {
   Json variables = Json::object();
-  for (const auto& [name, text] : tokenizer_->named_tokens()) variables[name] = text;
+  for (const auto& [name, text] : tokenizer_->named_tokens())
+    variables[name] = text;
   variables["messages"] = Json::array();
-  for (const Message& m : messages) variables["messages"].push_back({{"role", m.role}, {"content", m.content}});
+  for (const Message& m : messages)
+    variables["messages"].push_back({{"role", m.role}, {"content", m.content}});
   variables["add_generation_prompt"] = open_answer;
   variables["enable_thinking"] = thinking;
   variables["tools"] = nullptr;
@@ -96,7 +108,8 @@ std::vector<TextPart> ChatTemplate::render(const std::vector<Message>& messages,
 
 bool ChatTemplate::keeps_system() const {
   try {
-    return text_of(render({{"system", "Instruction"}, {"user", kProbe}}, true)).find("Instruction") != std::string::npos;
+    return text_of(render({{"system", "Instruction"}, {"user", kProbe}}, true)).find("Instruction") !=
+           std::string::npos;
   } catch (const InputError&) {
     return false;
   }
@@ -104,41 +117,52 @@ bool ChatTemplate::keeps_system() const {
 
 std::vector<Message> ChatTemplate::without_system(const std::vector<Message>& messages) const {
   if (!refuses_system_ || messages.empty() || messages[0].role != "system") return messages;
-  say_once("this model's chat template has no system messages; their text goes in front of the first user message");
+  say_once(
+      "this model's chat template has no system messages; their text goes in front of the first user "
+      "message");
   std::vector<Message> rest(messages.begin() + 1, messages.end());
   if (rest.empty() || rest[0].role != "user") rest.insert(rest.begin(), {"user", ""});
-  rest[0].content = rest[0].content.empty() ? messages[0].content : messages[0].content + "\n\n" + rest[0].content;
+  rest[0].content =
+      rest[0].content.empty() ? messages[0].content : messages[0].content + "\n\n" + rest[0].content;
   return rest;
 }
 
-// A template that knows enable_thinking writes an empty block of thoughts, or leaves the opening one out. One that opens a block whatever it
-// is told gets it closed.
+// A template that knows enable_thinking writes an empty block of thoughts, or leaves the opening one out. One
+// that opens a block whatever it is told gets it closed.
 void ChatTemplate::find_thinking() {
-  const std::string off = text_of(render({{"user", kProbe}}, true)), on = text_of(render({{"user", kProbe}}, true, true));
+  const std::string off = text_of(render({{"user", kProbe}}, true)),
+                    on = text_of(render({{"user", kProbe}}, true, true));
   opens_thinking_ = trim(off).ends_with("<think>");
-  if (off != on || opens_thinking_) say_once("this model can think before it answers; its prompts end so that it answers at once");
+  if (off != on || opens_thinking_)
+    say_once("this model can think before it answers; its prompts end so that it answers at once");
 }
 
 std::vector<int> ChatTemplate::encode(const std::vector<Message>& messages, bool open_answer) const {
   check_roles(messages);
   std::vector<TextPart> parts = render(without_system(messages), open_answer);
-  if (open_answer && opens_thinking_) parts.push_back({text_of(parts).ends_with('\n') ? "\n</think>\n\n" : "\n\n</think>\n\n"});
+  if (open_answer && opens_thinking_)
+    parts.push_back({text_of(parts).ends_with('\n') ? "\n</think>\n\n" : "\n\n</think>\n\n"});
   return encode_parts(*tokenizer_, parts);
 }
 
-// Where an answer joins on. A tokenizer of sentencepiece puts a space before a text, so "answer" by itself has other tokens than behind a prompt.
+// Where an answer joins on. A tokenizer of sentencepiece puts a space before a text, so "answer" by itself
+// has other tokens than behind a prompt.
 void ChatTemplate::find_join() {
   std::vector<int> apart = tokenizer_->encode("\n"), letter = tokenizer_->encode("a");
   apart.insert(apart.end(), letter.begin(), letter.end());
   space_first_ = tokenizer_->encode("\na") != apart;
   if (!space_first_) return;
   const std::string prompt = text_of(render({{"user", kProbe}}, true));
-  AddedTokens(tokenizer_->controls()).split(prompt, [](std::size_t, std::size_t) { return true; }, [&](std::string_view piece, std::size_t) { before_answer_ = piece; },
-                                            [&](const AddedToken&) { before_answer_.clear(); });
+  AddedTokens(tokenizer_->controls())
+      .split(
+          prompt, [](std::size_t, std::size_t) { return true; },
+          [&](std::string_view piece, std::size_t) { before_answer_ = piece; },
+          [&](const AddedToken&) { before_answer_.clear(); });
   try {
     const std::string whole = text_of(render({{"user", kProbe}, {"assistant", "Answer"}}, false));
     const std::size_t at = whole.rfind("Answer");
-    if (whole.starts_with(prompt) && at != whole.npos && at >= prompt.size()) between_ = whole.substr(prompt.size(), at - prompt.size());
+    if (whole.starts_with(prompt) && at != whole.npos && at >= prompt.size())
+      between_ = whole.substr(prompt.size(), at - prompt.size());
   } catch (const InputError&) {  // a template that renders no answers
   }
 }
@@ -148,7 +172,8 @@ std::vector<int> ChatTemplate::encode_answer(std::string_view text) const {
   if (text.empty()) return {};
   const std::vector<int> prompt = tokenizer_->encode_behind(before_answer_);
   std::vector<int> tokens = tokenizer_->encode_behind(before_answer_ + between_ + std::string(text));
-  if (tokens.size() < prompt.size() || !std::equal(prompt.begin(), prompt.end(), tokens.begin())) return tokenizer_->encode_behind(between_ + std::string(text));
+  if (tokens.size() < prompt.size() || !std::equal(prompt.begin(), prompt.end(), tokens.begin()))
+    return tokenizer_->encode_behind(between_ + std::string(text));
   tokens.erase(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(prompt.size()));
   return tokens;
 }
@@ -162,7 +187,8 @@ std::optional<int> ChatTemplate::end_of_turn() const {
   if (at == behind.npos) return std::nullopt;
   behind.erase(0, at + answer.size());
   const std::vector<int> tokens = encode_parts(*tokenizer_, std::vector<TextPart>{{behind}});
-  const auto found = std::find_if(tokens.begin(), tokens.end(), [&](int token) { return tokenizer_->is_control(token); });
+  const auto found =
+      std::find_if(tokens.begin(), tokens.end(), [&](int token) { return tokenizer_->is_control(token); });
   return found == tokens.end() ? std::nullopt : std::optional(*found);
 }
 
@@ -173,16 +199,20 @@ void ChatTemplate::find_stops(const std::vector<int>& ends) {
   };
   try {
     add(end_of_turn());
-  } catch (const InputError&) {  // a template that renders no finished conversation: what the files name is left
+  } catch (
+      const InputError&) {  // a template that renders no finished conversation: what the files name is left
   }
   if (source_.find("<|eot_id|>") != source_.npos)  // Llama 3 ends texts with one token and turns with another
-    for (const char* name : {"<|eot_id|>", "<|end_of_text|>"}) add(tokenizer_->control(name));
+    for (const char* name : {"<|eot_id|>", "<|end_of_text|>"})
+      add(tokenizer_->control(name));
   add(tokenizer_->eos());
   std::vector<int> more = tokenizer_->other_ends();
   add_ids(generation_, more);
   more.insert(more.end(), ends.begin(), ends.end());
-  for (const int token : more) add(token);
-  if (stops_.empty()) throw InputError("the tokenizer declares no end-of-text token, so an answer could never end");
+  for (const int token : more)
+    add(token);
+  if (stops_.empty())
+    throw InputError("the tokenizer declares no end-of-text token, so an answer could never end");
 }
 
 void ChatTemplate::save(const fs::path& folder) const {
@@ -204,16 +234,21 @@ Answered split_thinking(std::string_view text) {
   const std::size_t end = text.rfind(close);
   std::size_t begin = text.find_first_not_of(" \t\r\n");
   const bool opened = begin != text.npos && text.substr(begin).starts_with(open);
-  if (opened) begin += open.size();
-  else begin = 0;
-  if (end == text.npos) return opened ? Answered{trim(text.substr(begin)), ""} : Answered{"", std::string(text)};
+  if (opened)
+    begin += open.size();
+  else
+    begin = 0;
+  if (end == text.npos)
+    return opened ? Answered{trim(text.substr(begin)), ""} : Answered{"", std::string(text)};
   return {trim(text.substr(begin, std::max(begin, end) - begin)), trim(text.substr(end + close.size()))};
 }
 
 ChatTemplate load_chat(const fs::path& model, std::int64_t vocabulary) {
   std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(model, vocabulary);
   if (tokenizer->vocabulary() > vocabulary)
-    throw InputError(model.string(), 0, "the tokenizer has " + std::to_string(tokenizer->vocabulary()) + " tokens, the model knows " + std::to_string(vocabulary));
+    throw InputError(model.string(), 0,
+                     "the tokenizer has " + std::to_string(tokenizer->vocabulary()) +
+                         " tokens, the model knows " + std::to_string(vocabulary));
   Json generation = Json::object();
   std::vector<int> ends;
   if (fs::is_directory(model)) {

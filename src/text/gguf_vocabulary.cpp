@@ -40,7 +40,8 @@ void read_bpe(GgufVocabulary& out, const fs::path& file) {
   } catch (const SortedJson::exception&) {
     throw InputError(file.string(), 0, "not a byte-level BPE tokenizer.json");
   }
-  if (out.pre.empty()) throw InputError(file.string(), 0, "GGUF has no name that we know for this pre-tokeniser");
+  if (out.pre.empty())
+    throw InputError(file.string(), 0, "GGUF has no name that we know for this pre-tokeniser");
   out.model = "gpt2";
 }
 

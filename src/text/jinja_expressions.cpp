@@ -10,13 +10,23 @@ namespace {
 
 constexpr int kMaxDepth = 500;
 
-bool is_integer(const Value& v) { return std::holds_alternative<std::int64_t>(v) || std::holds_alternative<bool>(v); }
-bool is_number(const Value& v) { return is_integer(v) || std::holds_alternative<double>(v); }
-std::int64_t integer_of(const Value& v) { return std::holds_alternative<bool>(v) ? std::get<bool>(v) : std::get<std::int64_t>(v); }
-double real_of(const Value& v) { return std::holds_alternative<double>(v) ? std::get<double>(v) : static_cast<double>(integer_of(v)); }
+bool is_integer(const Value& v) {
+  return std::holds_alternative<std::int64_t>(v) || std::holds_alternative<bool>(v);
+}
+bool is_number(const Value& v) {
+  return is_integer(v) || std::holds_alternative<double>(v);
+}
+std::int64_t integer_of(const Value& v) {
+  return std::holds_alternative<bool>(v) ? std::get<bool>(v) : std::get<std::int64_t>(v);
+}
+double real_of(const Value& v) {
+  return std::holds_alternative<double>(v) ? std::get<double>(v) : static_cast<double>(integer_of(v));
+}
 
 // Where a slice begins and ends, as Python cuts it; `end` counts down below 0 for a negative step.
-struct Cut { std::int64_t begin, end, step; };
+struct Cut {
+  std::int64_t begin, end, step;
+};
 
 Cut cut_of(std::int64_t size, const Value& from, const Value& to, std::int64_t step) {
   const std::int64_t low = step > 0 ? 0 : -1, high = step > 0 ? size : size - 1;
@@ -78,7 +88,8 @@ Value Interpreter::evaluate_kind(const Node& node, Scope* scope) {
 Value Interpreter::collection(const Node& node, Scope* scope) {
   if (node.kind != NodeKind::kDict) {
     std::vector<Value> items;
-    for (const NodePtr& child : node.children) items.push_back(evaluate(*child, scope));
+    for (const NodePtr& child : node.children)
+      items.push_back(evaluate(*child, scope));
     return machine_.list(std::move(items), node.kind == NodeKind::kTuple);
   }
   Dict* made = machine_.dict();
@@ -94,7 +105,8 @@ Value Interpreter::collection(const Node& node, Scope* scope) {
 Value Interpreter::attribute(const Node& node, Scope* scope) {
   const Value object = evaluate(*node.children[0], scope);
   machine_.line = node.line;
-  if (is_undefined(object)) machine_.fail("the attribute " + in_quotes(node.name) + " of something undefined");
+  if (is_undefined(object))
+    machine_.fail("the attribute " + in_quotes(node.name) + " of something undefined");
   Value made;
   if (method_of(machine_, object, node.name, made)) return made;
   if (const List* list = as_list(object); list && node.name[0] >= '0' && node.name[0] <= '9') {  // words.0
@@ -106,7 +118,9 @@ Value Interpreter::attribute(const Node& node, Scope* scope) {
     if (const Value* found = dict->find(node.name)) return *found;
   }
   for (const char* name : {"append", "extend", "insert", "pop", "remove", "clear", "update", "setdefault"})
-    if (node.name == name && (as_list(object) || as_dict(object))) machine_.fail(in_quotes(node.name) + " changes a value; accepted: new values, attributes of a namespace");
+    if (node.name == name && (as_list(object) || as_dict(object)))
+      machine_.fail(in_quotes(node.name) +
+                    " changes a value; accepted: new values, attributes of a namespace");
   return Undefined{};
 }
 
@@ -126,12 +140,14 @@ Value Interpreter::item(const Node& node, Scope* scope) {
   const std::int64_t index = integer_of(key);
   if (const List* list = as_list(object)) {
     const auto n = static_cast<std::int64_t>(list->items.size());
-    return index < -n || index >= n ? Value(Undefined{}) : list->items[static_cast<std::size_t>(index < 0 ? index + n : index)];
+    return index < -n || index >= n ? Value(Undefined{})
+                                    : list->items[static_cast<std::size_t>(index < 0 ? index + n : index)];
   }
   if (!as_text(object)) return Undefined{};
   const std::vector<Value> letters = elements(machine_, object);
   const auto n = static_cast<std::int64_t>(letters.size());
-  return index < -n || index >= n ? Value(Undefined{}) : letters[static_cast<std::size_t>(index < 0 ? index + n : index)];
+  return index < -n || index >= n ? Value(Undefined{})
+                                  : letters[static_cast<std::size_t>(index < 0 ? index + n : index)];
 }
 
 Value Interpreter::slice(const Node& node, Scope* scope) {
@@ -158,9 +174,12 @@ Arguments Interpreter::arguments(const Node& node, std::size_t first, Scope* sco
   Arguments made;
   const std::size_t positional = node.children.size() - node.names.size();
   for (std::size_t i = first; i < node.children.size(); ++i) {
-    if (!node.children[i]) made.positional.push_back(*scope->find(" operand"));  // of a filter block
-    else if (i < positional) made.positional.push_back(evaluate(*node.children[i], scope));
-    else made.named.emplace_back(node.names[i - positional], evaluate(*node.children[i], scope));
+    if (!node.children[i])
+      made.positional.push_back(*scope->find(" operand"));  // of a filter block
+    else if (i < positional)
+      made.positional.push_back(evaluate(*node.children[i], scope));
+    else
+      made.named.emplace_back(node.names[i - positional], evaluate(*node.children[i], scope));
   }
   return made;
 }
@@ -168,10 +187,14 @@ Arguments Interpreter::arguments(const Node& node, std::size_t first, Scope* sco
 Value Interpreter::call(const Node& node, Scope* scope) {
   const Value callee = evaluate(*node.children[0], scope);
   Arguments given = arguments(node, 1, scope);
-  if (const auto caller = scope->variables.find(" caller"); caller != scope->variables.end()) given.named.emplace_back("caller", caller->second);
+  if (const auto caller = scope->variables.find(" caller"); caller != scope->variables.end())
+    given.named.emplace_back("caller", caller->second);
   machine_.line = node.line;
   const auto* function = std::get_if<const Function*>(&callee);
-  if (!function) machine_.fail((node.children[0]->name.empty() ? std::string(type_of(callee)) : in_quotes(node.children[0]->name)) + " is no function");
+  if (!function)
+    machine_.fail(
+        (node.children[0]->name.empty() ? std::string(type_of(callee)) : in_quotes(node.children[0]->name)) +
+        " is no function");
   return (*function)->call(given);
 }
 
@@ -183,7 +206,8 @@ Value Interpreter::filtered(const Node& node, Scope* scope) {
 
 Value Interpreter::binary(const Node& node, Scope* scope) {
   const Value a = evaluate(*node.children[0], scope);
-  if (node.kind == NodeKind::kUnary) return arithmetic("-", std::int64_t{0}, node.name == "-" ? a : arithmetic("-", std::int64_t{0}, a));
+  if (node.kind == NodeKind::kUnary)
+    return arithmetic("-", std::int64_t{0}, node.name == "-" ? a : arithmetic("-", std::int64_t{0}, a));
   const Value b = evaluate(*node.children[1], scope);
   machine_.line = node.line;
   const std::string& operation = node.name;
@@ -212,21 +236,26 @@ Value Interpreter::binary(const Node& node, Scope* scope) {
 Value Interpreter::repeated(const Value& what, std::int64_t times) {
   times = std::max<std::int64_t>(times, 0);
   const std::size_t size = as_text(what) ? as_text(what)->bytes.size() : as_list(what)->items.size();
-  if (size > 0 && static_cast<std::size_t>(times) > (std::size_t{1} << 30) / size) machine_.fail("a value repeated " + std::to_string(times) + " times is too long");
+  if (size > 0 && static_cast<std::size_t>(times) > (std::size_t{1} << 30) / size)
+    machine_.fail("a value repeated " + std::to_string(times) + " times is too long");
   machine_.spend(size * static_cast<std::size_t>(times));
   machine_.allocate(size * static_cast<std::size_t>(times) * (as_text(what) ? 2 : sizeof(Value)));
   Text text;
   std::vector<Value> items;
   for (std::int64_t i = 0; size > 0 && i < times; ++i) {
-    if (as_text(what)) text.append(*as_text(what));
-    else items.insert(items.end(), as_list(what)->items.begin(), as_list(what)->items.end());
+    if (as_text(what))
+      text.append(*as_text(what));
+    else
+      items.insert(items.end(), as_list(what)->items.begin(), as_list(what)->items.end());
   }
   return as_text(what) ? machine_.text(std::move(text)) : machine_.list(std::move(items));
 }
 
 Value Interpreter::arithmetic(const std::string& operation, const Value& a, const Value& b) {
-  if (!is_number(a) || !is_number(b)) machine_.fail(std::string(type_of(a)) + " " + operation + " " + type_of(b));
-  if ((operation == "/" || operation == "//" || operation == "%") && real_of(b) == 0) machine_.fail("a division by zero");
+  if (!is_number(a) || !is_number(b))
+    machine_.fail(std::string(type_of(a)) + " " + operation + " " + type_of(b));
+  if ((operation == "/" || operation == "//" || operation == "%") && real_of(b) == 0)
+    machine_.fail("a division by zero");
   if (operation == "/") return real_of(a) / real_of(b);
   if (!is_integer(a) || !is_integer(b)) {
     const double x = real_of(a), y = real_of(b);
@@ -240,10 +269,14 @@ Value Interpreter::arithmetic(const std::string& operation, const Value& a, cons
   const std::int64_t x = integer_of(a), y = integer_of(b);
   std::int64_t result = 0;
   bool too_large = false;
-  if (operation == "+") too_large = __builtin_add_overflow(x, y, &result);
-  else if (operation == "-") too_large = __builtin_sub_overflow(x, y, &result);
-  else if (operation == "*") too_large = __builtin_mul_overflow(x, y, &result);
-  else if (operation == "**" && y < 0) return std::pow(static_cast<double>(x), static_cast<double>(y));
+  if (operation == "+")
+    too_large = __builtin_add_overflow(x, y, &result);
+  else if (operation == "-")
+    too_large = __builtin_sub_overflow(x, y, &result);
+  else if (operation == "*")
+    too_large = __builtin_mul_overflow(x, y, &result);
+  else if (operation == "**" && y < 0)
+    return std::pow(static_cast<double>(x), static_cast<double>(y));
   else if (operation == "**") {
     result = 1;
     for (std::int64_t i = 0; i < y && !too_large && !(x == 1 || (x == 0 && i > 0)); ++i) {

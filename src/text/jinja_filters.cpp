@@ -9,10 +9,13 @@
 namespace cai::jinja {
 namespace {
 
-using Filter = Value (*)(Machine&, const Value&, const Arguments&);  // the operand, and the arguments with it in front
+using Filter = Value (*)(Machine&, const Value&,
+                         const Arguments&);  // the operand, and the arguments with it in front
 using Test = bool (*)(Machine&, const Value&, const Arguments&);
 
-bool is_number(const Value& v) { return std::holds_alternative<std::int64_t>(v) || std::holds_alternative<double>(v); }
+bool is_number(const Value& v) {
+  return std::holds_alternative<std::int64_t>(v) || std::holds_alternative<double>(v);
+}
 
 // "a.b" or an index, of each element.
 Value attribute(Machine& m, Value object, const std::string& path) {
@@ -37,12 +40,14 @@ std::string name_argument(Machine& m, const Value* value, const char* what) {
 Value chosen(Machine& m, const Value& v, const Arguments& a, bool by_attribute, bool wanted) {
   const std::size_t first = by_attribute ? 2 : 1;
   const std::string path = by_attribute ? name_argument(m, a.find(1, "attribute"), "selectattr") : "";
-  const std::string name = a.positional.size() > first ? name_argument(m, &a.positional[first], "select") : "";
+  const std::string name =
+      a.positional.size() > first ? name_argument(m, &a.positional[first], "select") : "";
   std::vector<Value> kept;
   if (!truth(v)) return m.list({}, false, true);  // none too
   for (const Value& item : elements(m, v)) {
     Arguments arguments{{by_attribute ? attribute(m, item, path) : item}, {}};
-    for (std::size_t i = first + 1; i < a.positional.size(); ++i) arguments.positional.push_back(a.positional[i]);
+    for (std::size_t i = first + 1; i < a.positional.size(); ++i)
+      arguments.positional.push_back(a.positional[i]);
     const bool holds = name.empty() ? truth(arguments.positional[0]) : test(m, name, arguments);
     if (holds == wanted) kept.push_back(item);
   }
@@ -62,7 +67,8 @@ Value map(Machine& m, const Value& v, const Arguments& a) {
       continue;
     }
     Arguments arguments{{item}, a.named};
-    for (std::size_t i = 2; i < a.positional.size(); ++i) arguments.positional.push_back(a.positional[i]);
+    for (std::size_t i = 2; i < a.positional.size(); ++i)
+      arguments.positional.push_back(a.positional[i]);
     made.push_back(filter(m, name, arguments));
   }
   return m.list(std::move(made), false, true);
@@ -71,12 +77,15 @@ Value map(Machine& m, const Value& v, const Arguments& a) {
 Value sorted(Machine& m, const Value& v, const Arguments& a) {
   std::vector<Value> items = elements(m, v);
   const Value* path = a.find(3, "attribute");
-  const bool reverse = a.find(1, "reverse") && truth(*a.find(1, "reverse")), exact = a.find(2, "case_sensitive") && truth(*a.find(2, "case_sensitive"));
+  const bool reverse = a.find(1, "reverse") && truth(*a.find(1, "reverse")),
+             exact = a.find(2, "case_sensitive") && truth(*a.find(2, "case_sensitive"));
   const auto key = [&](const Value& item) {
     const Value found = path ? attribute(m, item, name_argument(m, path, "sort")) : item;
     return as_text(found) && !exact ? m.text(lower(*as_text(found))) : found;
   };
-  std::stable_sort(items.begin(), items.end(), [&](const Value& x, const Value& y) { return reverse ? less(m, key(y), key(x)) : less(m, key(x), key(y)); });
+  std::stable_sort(items.begin(), items.end(), [&](const Value& x, const Value& y) {
+    return reverse ? less(m, key(y), key(x)) : less(m, key(x), key(y));
+  });
   return m.list(std::move(items));
 }
 
@@ -85,16 +94,19 @@ Value dictsort(Machine& m, const Value& v, const Arguments&) {
   if (!dict) m.fail(std::string("dictsort of ") + type_of(v));
   auto items = dict->items;
   const auto key = [&](const Value& k) { return as_text(k) ? m.text(lower(*as_text(k))) : k; };
-  std::stable_sort(items.begin(), items.end(), [&](const auto& x, const auto& y) { return less(m, key(x.first), key(y.first)); });
+  std::stable_sort(items.begin(), items.end(),
+                   [&](const auto& x, const auto& y) { return less(m, key(x.first), key(y.first)); });
   std::vector<Value> pairs;
-  for (const auto& [k, value] : items) pairs.push_back(m.list({k, value}, true));
+  for (const auto& [k, value] : items)
+    pairs.push_back(m.list({k, value}, true));
   return m.list(std::move(pairs));
 }
 
 Value unique(Machine& m, const Value& v, const Arguments&) {
   std::vector<Value> kept;
   for (const Value& item : elements(m, v))
-    if (std::none_of(kept.begin(), kept.end(), [&](const Value& other) { return equal(m, item, other); })) kept.push_back(item);
+    if (std::none_of(kept.begin(), kept.end(), [&](const Value& other) { return equal(m, item, other); }))
+      kept.push_back(item);
   return m.list(std::move(kept), false, true);
 }
 
@@ -114,7 +126,8 @@ Value tojson(Machine& m, const Value& v, const Arguments& a) {
     style.indent = static_cast<int>(std::clamp<std::int64_t>(std::get<std::int64_t>(*indent), 0, 1000));
     style.item = ",";
   }
-  if (const Value* separators = a.find(3, "separators"); separators && as_list(*separators) && as_list(*separators)->items.size() == 2) {
+  if (const Value* separators = a.find(3, "separators");
+      separators && as_list(*separators) && as_list(*separators)->items.size() == 2) {
     style.item = printed(m, as_list(*separators)->items[0]).bytes;
     style.key = printed(m, as_list(*separators)->items[1]).bytes;
   }
@@ -126,12 +139,15 @@ Value to_integer(Machine& m, const Value& v, const Arguments& a) {
   const Value otherwise = a.find(1, "default") ? *a.find(1, "default") : Value(std::int64_t{0});
   if (const auto* boolean = std::get_if<bool>(&v)) return static_cast<std::int64_t>(*boolean);
   if (std::holds_alternative<std::int64_t>(v)) return v;
-  if (const auto* real = std::get_if<double>(&v)) return std::fabs(*real) < 9e18 ? Value(static_cast<std::int64_t>(*real)) : otherwise;
+  if (const auto* real = std::get_if<double>(&v))
+    return std::fabs(*real) < 9e18 ? Value(static_cast<std::int64_t>(*real)) : otherwise;
   if (!as_text(v)) return otherwise;
   const std::string digits = strip(*as_text(v), nullptr, true, true).bytes;
   char* end = nullptr;
   const double x = std::strtod(digits.c_str(), &end);
-  return digits.empty() || *end || std::fabs(x) >= 9e18 || digits.find_first_of("xXnN") != digits.npos ? otherwise : Value(static_cast<std::int64_t>(x));
+  return digits.empty() || *end || std::fabs(x) >= 9e18 || digits.find_first_of("xXnN") != digits.npos
+             ? otherwise
+             : Value(static_cast<std::int64_t>(x));
 }
 
 Value to_real(Machine& m, const Value& v, const Arguments& a) {
@@ -140,16 +156,25 @@ Value to_real(Machine& m, const Value& v, const Arguments& a) {
   char* end = nullptr;
   const std::string digits = as_text(v) ? strip(*as_text(v), nullptr, true, true).bytes : "";
   const double x = std::strtod(digits.c_str(), &end);
-  if (digits.empty() || *end || !std::isfinite(x)) return a.find(1, "default") ? *a.find(1, "default") : Value(0.0);
+  if (digits.empty() || *end || !std::isfinite(x))
+    return a.find(1, "default") ? *a.find(1, "default") : Value(0.0);
   return x;
 }
 
 Value indent(Machine& m, const Value& v, const Arguments& a) {
   const Value* width = a.find(1, "width");
   Text before;
-  if (width && as_text(*width)) before = *as_text(*width);
-  else before.append(std::string(width && std::holds_alternative<std::int64_t>(*width) ? static_cast<std::size_t>(std::clamp<std::int64_t>(std::get<std::int64_t>(*width), 0, 1000)) : 4, ' '), 0);
-  const bool first = a.find(2, "first") && truth(*a.find(2, "first")), blank = a.find(3, "blank") && truth(*a.find(3, "blank"));
+  if (width && as_text(*width))
+    before = *as_text(*width);
+  else
+    before.append(std::string(width && std::holds_alternative<std::int64_t>(*width)
+                                  ? static_cast<std::size_t>(
+                                        std::clamp<std::int64_t>(std::get<std::int64_t>(*width), 0, 1000))
+                                  : 4,
+                              ' '),
+                  0);
+  const bool first = a.find(2, "first") && truth(*a.find(2, "first")),
+             blank = a.find(3, "blank") && truth(*a.find(3, "blank"));
   const Text text = printed(m, v);
   Text out;
   for (std::size_t from = 0; from <= text.bytes.size();) {
@@ -178,23 +203,29 @@ Value sum(Machine& m, const Value& v, const Arguments&) {
   bool whole = true;
   for (const Value& item : elements(m, v)) {
     if (!is_number(item)) m.fail(std::string("sum of ") + type_of(item));
-    if (const auto* i = std::get_if<std::int64_t>(&item)) real += static_cast<double>(*i), whole &= !__builtin_add_overflow(integer, *i, &integer);
-    else real += std::get<double>(item), whole = false;
+    if (const auto* i = std::get_if<std::int64_t>(&item))
+      real += static_cast<double>(*i), whole &= !__builtin_add_overflow(integer, *i, &integer);
+    else
+      real += std::get<double>(item), whole = false;
   }
   return whole ? Value(integer) : Value(real);
 }
 
 Value absolute(Machine& m, const Value& v, const Arguments&) {
-  if (const auto* integer = std::get_if<std::int64_t>(&v); integer && *integer > INT64_MIN) return std::abs(*integer);
+  if (const auto* integer = std::get_if<std::int64_t>(&v); integer && *integer > INT64_MIN)
+    return std::abs(*integer);
   if (const auto* real = std::get_if<double>(&v)) return std::fabs(*real);
   m.fail(std::string("abs of ") + type_of(v));
 }
 
 Value rounded(Machine& m, const Value& v, const Arguments& a) {
   if (!is_number(v)) m.fail(std::string("round of ") + type_of(v));
-  const double x = std::holds_alternative<double>(v) ? std::get<double>(v) : static_cast<double>(std::get<std::int64_t>(v));
+  const double x = std::holds_alternative<double>(v) ? std::get<double>(v)
+                                                     : static_cast<double>(std::get<std::int64_t>(v));
   const Value* places = a.find(1, "precision");
-  const std::int64_t n = places && std::holds_alternative<std::int64_t>(*places) ? std::clamp<std::int64_t>(std::get<std::int64_t>(*places), -15, 15) : 0;
+  const std::int64_t n = places && std::holds_alternative<std::int64_t>(*places)
+                             ? std::clamp<std::int64_t>(std::get<std::int64_t>(*places), -15, 15)
+                             : 0;
   const double scale = std::pow(10.0, static_cast<double>(n));
   return std::nearbyint(x * scale) / scale;
 }
@@ -223,7 +254,12 @@ Value escaped(Machine& m, const Value& v, const Arguments&) {
   Text out;
   for (std::size_t i = 0; i < text.bytes.size(); ++i) {
     const char c = text.bytes[i];
-    const char* name = c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '"' ? "&#34;" : c == '\'' ? "&#39;" : nullptr;
+    const char* name = c == '&'    ? "&amp;"
+                       : c == '<'  ? "&lt;"
+                       : c == '>'  ? "&gt;"
+                       : c == '"'  ? "&#34;"
+                       : c == '\'' ? "&#39;"
+                                   : nullptr;
     out.append(name ? std::string(name) : std::string(1, c), text.typed[i]);
   }
   return m.text(std::move(out));
@@ -231,11 +267,17 @@ Value escaped(Machine& m, const Value& v, const Arguments&) {
 
 const std::map<std::string, Filter>& filters() {
   static const std::map<std::string, Filter> all = {
-      {"trim", [](Machine& m, const Value& v, const Arguments& a) { return m.text(strip(printed(m, v), a.find(1, "chars") ? as_text(*a.find(1, "chars")) : nullptr, true, true)); }},
+      {"trim",
+       [](Machine& m, const Value& v, const Arguments& a) {
+         return m.text(
+             strip(printed(m, v), a.find(1, "chars") ? as_text(*a.find(1, "chars")) : nullptr, true, true));
+       }},
       {"upper", [](Machine& m, const Value& v, const Arguments&) { return m.text(upper(printed(m, v))); }},
       {"lower", [](Machine& m, const Value& v, const Arguments&) { return m.text(lower(printed(m, v))); }},
-      {"title", [](Machine& m, const Value& v, const Arguments&) { return m.text(titled_words(printed(m, v))); }},
-      {"capitalize", [](Machine& m, const Value& v, const Arguments&) { return m.text(capitalised(printed(m, v))); }},
+      {"title",
+       [](Machine& m, const Value& v, const Arguments&) { return m.text(titled_words(printed(m, v))); }},
+      {"capitalize",
+       [](Machine& m, const Value& v, const Arguments&) { return m.text(capitalised(printed(m, v))); }},
       {"string", [](Machine& m, const Value& v, const Arguments&) { return m.text(printed(m, v)); }},
       {"safe", [](Machine& m, const Value& v, const Arguments&) { return m.text(printed(m, v)); }},
       {"escape", escaped},
@@ -244,7 +286,9 @@ const std::map<std::string, Filter>& filters() {
        [](Machine& m, const Value& v, const Arguments& a) {
          if (a.positional.size() < 3) m.fail("replace needs two texts");
          const Value* most = a.find(3, "count");
-         return m.text(replace(m, printed(m, v), printed(m, a.positional[1]), printed(m, a.positional[2]), most && std::holds_alternative<std::int64_t>(*most) ? std::get<std::int64_t>(*most) : -1));
+         return m.text(replace(
+             m, printed(m, v), printed(m, a.positional[1]), printed(m, a.positional[2]),
+             most && std::holds_alternative<std::int64_t>(*most) ? std::get<std::int64_t>(*most) : -1));
        }},
       {"default",
        [](Machine& m, const Value& v, const Arguments& a) {
@@ -256,7 +300,8 @@ const std::map<std::string, Filter>& filters() {
        [](Machine& m, const Value& v, const Arguments& a) {
          std::vector<Value> items = elements(m, v);
          if (const Value* path = a.find(2, "attribute"))
-           for (Value& item : items) item = attribute(m, item, name_argument(m, path, "join"));
+           for (Value& item : items)
+             item = attribute(m, item, name_argument(m, path, "join"));
          return m.text(join(m, a.find(1, "d") ? printed(m, *a.find(1, "d")) : Text{}, items));
        }},
       {"length", length},
@@ -271,15 +316,27 @@ const std::map<std::string, Filter>& filters() {
          if (is_undefined(v)) return m.list({});
          if (!as_dict(v)) m.fail(std::string("items of ") + type_of(v));
          std::vector<Value> pairs;
-         for (const auto& [key, value] : as_dict(v)->items) pairs.push_back(m.list({key, value}, true));
+         for (const auto& [key, value] : as_dict(v)->items)
+           pairs.push_back(m.list({key, value}, true));
          return m.list(std::move(pairs), false, true);
        }},
-      {"first", [](Machine& m, const Value& v, const Arguments&) { const auto items = elements(m, v); return items.empty() ? Value(Undefined{}) : items.front(); }},
-      {"last", [](Machine& m, const Value& v, const Arguments&) { const auto items = elements(m, v); return items.empty() ? Value(Undefined{}) : items.back(); }},
+      {"first",
+       [](Machine& m, const Value& v, const Arguments&) {
+         const auto items = elements(m, v);
+         return items.empty() ? Value(Undefined{}) : items.front();
+       }},
+      {"last",
+       [](Machine& m, const Value& v, const Arguments&) {
+         const auto items = elements(m, v);
+         return items.empty() ? Value(Undefined{}) : items.back();
+       }},
       {"select", [](Machine& m, const Value& v, const Arguments& a) { return chosen(m, v, a, false, true); }},
-      {"reject", [](Machine& m, const Value& v, const Arguments& a) { return chosen(m, v, a, false, false); }},
-      {"selectattr", [](Machine& m, const Value& v, const Arguments& a) { return chosen(m, v, a, true, true); }},
-      {"rejectattr", [](Machine& m, const Value& v, const Arguments& a) { return chosen(m, v, a, true, false); }},
+      {"reject",
+       [](Machine& m, const Value& v, const Arguments& a) { return chosen(m, v, a, false, false); }},
+      {"selectattr",
+       [](Machine& m, const Value& v, const Arguments& a) { return chosen(m, v, a, true, true); }},
+      {"rejectattr",
+       [](Machine& m, const Value& v, const Arguments& a) { return chosen(m, v, a, true, false); }},
       {"map", map},
       {"sort", sorted},
       {"dictsort", dictsort},
@@ -312,16 +369,29 @@ bool is_in(Machine& m, const Value& v, const Value& all) {
 
 std::int64_t whole(Machine& m, const Value& v) {
   if (const auto* boolean = std::get_if<bool>(&v)) return *boolean;
-  if (!std::holds_alternative<std::int64_t>(v)) m.fail(std::string("an integer is needed, not ") + type_of(v));
+  if (!std::holds_alternative<std::int64_t>(v))
+    m.fail(std::string("an integer is needed, not ") + type_of(v));
   return std::get<std::int64_t>(v);
 }
 
-bool test_equal(Machine& m, const Value& v, const Arguments& a) { return equal(m, v, other(m, a)); }
-bool test_differs(Machine& m, const Value& v, const Arguments& a) { return !equal(m, v, other(m, a)); }
-bool test_less(Machine& m, const Value& v, const Arguments& a) { return less(m, v, other(m, a)); }
-bool test_more(Machine& m, const Value& v, const Arguments& a) { return less(m, other(m, a), v); }
-bool test_at_most(Machine& m, const Value& v, const Arguments& a) { return !less(m, other(m, a), v); }
-bool test_at_least(Machine& m, const Value& v, const Arguments& a) { return !less(m, v, other(m, a)); }
+bool test_equal(Machine& m, const Value& v, const Arguments& a) {
+  return equal(m, v, other(m, a));
+}
+bool test_differs(Machine& m, const Value& v, const Arguments& a) {
+  return !equal(m, v, other(m, a));
+}
+bool test_less(Machine& m, const Value& v, const Arguments& a) {
+  return less(m, v, other(m, a));
+}
+bool test_more(Machine& m, const Value& v, const Arguments& a) {
+  return less(m, other(m, a), v);
+}
+bool test_at_most(Machine& m, const Value& v, const Arguments& a) {
+  return !less(m, other(m, a), v);
+}
+bool test_at_least(Machine& m, const Value& v, const Arguments& a) {
+  return !less(m, v, other(m, a));
+}
 
 const std::map<std::string, Test>& tests() {
   static const std::map<std::string, Test> all = {
@@ -329,18 +399,37 @@ const std::map<std::string, Test>& tests() {
       {"undefined", [](Machine&, const Value& v, const Arguments&) { return is_undefined(v); }},
       {"none", [](Machine&, const Value& v, const Arguments&) { return std::holds_alternative<None>(v); }},
       {"string", [](Machine&, const Value& v, const Arguments&) { return as_text(v) != nullptr; }},
-      {"number", [](Machine&, const Value& v, const Arguments&) { return is_number(v) || std::holds_alternative<bool>(v); }},
-      {"integer", [](Machine&, const Value& v, const Arguments&) { return std::holds_alternative<std::int64_t>(v); }},
+      {"number", [](Machine&, const Value& v,
+                    const Arguments&) { return is_number(v) || std::holds_alternative<bool>(v); }},
+      {"integer",
+       [](Machine&, const Value& v, const Arguments&) { return std::holds_alternative<std::int64_t>(v); }},
       {"float", [](Machine&, const Value& v, const Arguments&) { return std::holds_alternative<double>(v); }},
       {"boolean", [](Machine&, const Value& v, const Arguments&) { return std::holds_alternative<bool>(v); }},
       {"true", [](Machine&, const Value& v, const Arguments&) { return v == Value(true); }},
       {"false", [](Machine&, const Value& v, const Arguments&) { return v == Value(false); }},
-      {"mapping", [](Machine&, const Value& v, const Arguments&) { return as_dict(v) && !as_dict(v)->is_namespace; }},
-      {"sequence", [](Machine&, const Value& v, const Arguments&) { return as_text(v) || (as_list(v) && !as_list(v)->lazy) || (as_dict(v) && !as_dict(v)->is_namespace) || is_undefined(v); }},
-      {"iterable", [](Machine&, const Value& v, const Arguments&) { return as_text(v) || as_list(v) || (as_dict(v) && !as_dict(v)->is_namespace) || is_undefined(v); }},
-      {"callable", [](Machine&, const Value& v, const Arguments&) { return std::holds_alternative<const Function*>(v); }},
-      {"lower", [](Machine& m, const Value& v, const Arguments&) { const Text t = printed(m, v); return lower(t).bytes == t.bytes && upper(t).bytes != t.bytes; }},
-      {"upper", [](Machine& m, const Value& v, const Arguments&) { const Text t = printed(m, v); return upper(t).bytes == t.bytes && lower(t).bytes != t.bytes; }},
+      {"mapping",
+       [](Machine&, const Value& v, const Arguments&) { return as_dict(v) && !as_dict(v)->is_namespace; }},
+      {"sequence",
+       [](Machine&, const Value& v, const Arguments&) {
+         return as_text(v) || (as_list(v) && !as_list(v)->lazy) ||
+                (as_dict(v) && !as_dict(v)->is_namespace) || is_undefined(v);
+       }},
+      {"iterable",
+       [](Machine&, const Value& v, const Arguments&) {
+         return as_text(v) || as_list(v) || (as_dict(v) && !as_dict(v)->is_namespace) || is_undefined(v);
+       }},
+      {"callable",
+       [](Machine&, const Value& v, const Arguments&) { return std::holds_alternative<const Function*>(v); }},
+      {"lower",
+       [](Machine& m, const Value& v, const Arguments&) {
+         const Text t = printed(m, v);
+         return lower(t).bytes == t.bytes && upper(t).bytes != t.bytes;
+       }},
+      {"upper",
+       [](Machine& m, const Value& v, const Arguments&) {
+         const Text t = printed(m, v);
+         return upper(t).bytes == t.bytes && lower(t).bytes != t.bytes;
+       }},
       {"odd", [](Machine& m, const Value& v, const Arguments&) { return whole(m, v) % 2 != 0; }},
       {"even", [](Machine& m, const Value& v, const Arguments&) { return whole(m, v) % 2 == 0; }},
       {"divisibleby",

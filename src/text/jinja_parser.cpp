@@ -36,7 +36,10 @@ class Parser {
   bool take_operator(const char* text) { return take(TokenKind::kOperator, text); }
   bool take_name(const char* text) { return take(TokenKind::kName, text); }
 
-  [[noreturn]] void unexpected(const std::string& wanted) const { fail(now().line, (now().text.empty() ? "the end" : in_quotes(now().text)) + " where " + wanted + " should be"); }
+  [[noreturn]] void unexpected(const std::string& wanted) const {
+    fail(now().line,
+         (now().text.empty() ? "the end" : in_quotes(now().text)) + " where " + wanted + " should be");
+  }
   void need_operator(const char* text) {
     if (!take_operator(text)) unexpected(in_quotes(text));
   }
@@ -104,7 +107,8 @@ class Parser {
       NodePtr made = node(what == "break" ? NodeKind::kBreak : NodeKind::kContinue);
       return close(), std::move(made);
     }
-    fail(line, "the statement " + in_quotes(what) + "; accepted: if, for, set, macro, call, filter, with, generation, break, continue, raw");
+    fail(line, "the statement " + in_quotes(what) +
+                   "; accepted: if, for, set, macro, call, filter, with, generation, break, continue, raw");
   }
 
   // Children: condition, body, condition, body, ... and the body of else.
@@ -123,7 +127,8 @@ class Parser {
     }
   }
 
-  // names: the loop's variables. Children: what is gone through, the condition or null, the body, the body of else or null.
+  // names: the loop's variables. Children: what is gone through, the condition or null, the body, the body of
+  // else or null.
   NodePtr for_statement() {
     NodePtr made = node(NodeKind::kFor);
     made->names = targets();
@@ -144,7 +149,8 @@ class Parser {
   std::vector<std::string> targets() {
     const bool in_brackets = take_operator("(");
     std::vector<std::string> names = {name()};
-    while (take_operator(",")) names.push_back(name());
+    while (take_operator(","))
+      names.push_back(name());
     if (in_brackets) need_operator(")");
     return names;
   }
@@ -177,7 +183,8 @@ class Parser {
     }
     close();
     add(made, closed_body(made.kind == NodeKind::kMacro ? "endmacro" : "endcall"));
-    for (NodePtr& one : defaults) add(made, std::move(one));
+    for (NodePtr& one : defaults)
+      add(made, std::move(one));
   }
 
   NodePtr macro() {
@@ -202,7 +209,8 @@ class Parser {
     if (call->kind != NodeKind::kCall) fail(call->line, "{% call %} needs a call of a macro");
     close();
     add(*made, closed_body("endcall"));
-    for (NodePtr& one : defaults) add(*made, std::move(one));
+    for (NodePtr& one : defaults)
+      add(*made, std::move(one));
     add(*made, std::move(call));
     return made;
   }
@@ -228,7 +236,8 @@ class Parser {
     }
     close();
     add(*made, closed_body("endwith"));
-    for (NodePtr& value : values) add(*made, std::move(value));
+    for (NodePtr& value : values)
+      add(*made, std::move(value));
     return made;
   }
 
@@ -237,7 +246,8 @@ class Parser {
     NodePtr first = with_condition ? ternary() : disjunction();
     if (!is_operator(",")) return first;
     NodePtr made = node(NodeKind::kTuple, "", std::move(first));
-    while (take_operator(",") && now().kind != TokenKind::kClose) add(*made, with_condition ? ternary() : disjunction());
+    while (take_operator(",") && now().kind != TokenKind::kClose)
+      add(*made, with_condition ? ternary() : disjunction());
     return made;
   }
 
@@ -247,19 +257,22 @@ class Parser {
     NodePtr value = disjunction();
     while (take_name("if")) {
       NodePtr condition = disjunction();
-      value = node(NodeKind::kTernary, "", std::move(value), std::move(condition), take_name("else") ? ternary() : nullptr);
+      value = node(NodeKind::kTernary, "", std::move(value), std::move(condition),
+                   take_name("else") ? ternary() : nullptr);
     }
     return value;
   }
 
   NodePtr disjunction() {
     NodePtr left = conjunction();
-    while (take_name("or")) left = node(NodeKind::kOr, "", std::move(left), conjunction());
+    while (take_name("or"))
+      left = node(NodeKind::kOr, "", std::move(left), conjunction());
     return left;
   }
   NodePtr conjunction() {
     NodePtr left = negation();
-    while (take_name("and")) left = node(NodeKind::kAnd, "", std::move(left), negation());
+    while (take_name("and"))
+      left = node(NodeKind::kAnd, "", std::move(left), negation());
     return left;
   }
   NodePtr negation() {
@@ -277,7 +290,8 @@ class Parser {
       for (const char* one : {"==", "!=", "<=", ">=", "<", ">"})
         if (found.empty() && take_operator(one)) found = one;
       if (found.empty() && take_name("in")) found = "in";
-      if (found.empty() && is_name("not") && next().kind == TokenKind::kName && next().text == "in") at_ += 2, found = "not in";
+      if (found.empty() && is_name("not") && next().kind == TokenKind::kName && next().text == "in")
+        at_ += 2, found = "not in";
       if (found.empty()) return made ? std::move(made) : std::move(first);
       if (!made) made = node(NodeKind::kCompare, "", std::move(first));
       made->names.push_back(found);
@@ -289,7 +303,8 @@ class Parser {
   NodePtr binary(Level operand, const std::vector<const char*>& operators) {
     NodePtr left = (this->*operand)();
     while (true) {
-      const auto found = std::find_if(operators.begin(), operators.end(), [&](const char* one) { return is_operator(one); });
+      const auto found =
+          std::find_if(operators.begin(), operators.end(), [&](const char* one) { return is_operator(one); });
       if (found == operators.end()) return left;
       ++at_;
       NodePtr right = (this->*operand)();
@@ -305,9 +320,12 @@ class Parser {
   NodePtr unary_of(bool with_filters) {
     const Deeper deeper(depth_, now().line);
     NodePtr made;
-    if (take_operator("-")) made = node(NodeKind::kUnary, "-", unary_of(false));
-    else if (take_operator("+")) made = node(NodeKind::kUnary, "+", unary_of(false));
-    else made = primary();
+    if (take_operator("-"))
+      made = node(NodeKind::kUnary, "-", unary_of(false));
+    else if (take_operator("+"))
+      made = node(NodeKind::kUnary, "+", unary_of(false));
+    else
+      made = primary();
     made = postfix(std::move(made));
     return with_filters ? filters_of(std::move(made)) : std::move(made);
   }
@@ -336,7 +354,8 @@ class Parser {
   NodePtr name_or_constant() {
     const std::string found = name();
     if (found == "none" || found == "None") return node(NodeKind::kNone);
-    if (found != "true" && found != "True" && found != "false" && found != "False") return node(NodeKind::kName, found);
+    if (found != "true" && found != "True" && found != "false" && found != "False")
+      return node(NodeKind::kName, found);
     NodePtr made = node(NodeKind::kBool);
     made->integer = found == "true" || found == "True";
     return made;
@@ -344,7 +363,8 @@ class Parser {
 
   NodePtr text() {
     NodePtr made = node(NodeKind::kText);
-    while (now().kind == TokenKind::kText) made->name += tokens_[at_++].text;
+    while (now().kind == TokenKind::kText)
+      made->name += tokens_[at_++].text;
     return made;
   }
 
@@ -397,12 +417,17 @@ class Parser {
     int n = 0;
     bool slice = false;
     while (!take_operator("]")) {
-      if (take_operator(":")) slice = true, ++n;
-      else if (n < 3 && !bounds[n]) bounds[n] = ternary();
-      else unexpected("\"]\"");
+      if (take_operator(":"))
+        slice = true, ++n;
+      else if (n < 3 && !bounds[n])
+        bounds[n] = ternary();
+      else
+        unexpected("\"]\"");
       if (n > 2) unexpected("\"]\"");
     }
-    if (slice) return node(NodeKind::kSlice, "", std::move(left), std::move(bounds[0]), std::move(bounds[1]), std::move(bounds[2]));
+    if (slice)
+      return node(NodeKind::kSlice, "", std::move(left), std::move(bounds[0]), std::move(bounds[1]),
+                  std::move(bounds[2]));
     if (!bounds[0]) unexpected("an index");
     return node(NodeKind::kItem, "", std::move(left), std::move(bounds[0]));
   }
@@ -410,9 +435,12 @@ class Parser {
   // Behind the first child: the arguments; names: of the last ones, which have names.
   NodePtr arguments(NodePtr made) {
     while (!take_operator(")")) {
-      const bool named = now().kind == TokenKind::kName && next().kind == TokenKind::kOperator && next().text == "=";
-      if (named) made->names.push_back(now().text), at_ += 2;
-      else if (!made->names.empty()) unexpected("a named argument");
+      const bool named =
+          now().kind == TokenKind::kName && next().kind == TokenKind::kOperator && next().text == "=";
+      if (named)
+        made->names.push_back(now().text), at_ += 2;
+      else if (!made->names.empty())
+        unexpected("a named argument");
       add(*made, ternary());
       if (!take_operator(",") && !is_operator(")")) unexpected("\")\"");
     }
@@ -421,9 +449,12 @@ class Parser {
 
   NodePtr filters_of(NodePtr left) {
     while (true) {
-      if (take_operator("|")) left = filter(std::move(left));
-      else if (take_name("is")) left = test(std::move(left));
-      else return left;
+      if (take_operator("|"))
+        left = filter(std::move(left));
+      else if (take_name("is"))
+        left = test(std::move(left));
+      else
+        return left;
     }
   }
 
@@ -439,20 +470,26 @@ class Parser {
       if (found.empty() && take_operator(one)) found = one;
     if (found.empty()) found = name();
     NodePtr made = node(NodeKind::kTest, found, std::move(operand));
-    if (take_operator("(")) made = arguments(std::move(made));
-    else if (begins_argument()) add(*made, postfix(primary()));
+    if (take_operator("("))
+      made = arguments(std::move(made));
+    else if (begins_argument())
+      add(*made, postfix(primary()));
     return negated ? node(NodeKind::kNot, "", std::move(made)) : std::move(made);
   }
 
   bool begins_argument() const {
-    if (now().kind == TokenKind::kText || now().kind == TokenKind::kInteger || now().kind == TokenKind::kReal) return true;
+    if (now().kind == TokenKind::kText || now().kind == TokenKind::kInteger || now().kind == TokenKind::kReal)
+      return true;
     if (is_operator("[") || is_operator("{")) return true;
-    return now().kind == TokenKind::kName && !is_name("else") && !is_name("or") && !is_name("and") && !is_name("is") && !is_name("if") && !is_name("in") && !is_name("not");
+    return now().kind == TokenKind::kName && !is_name("else") && !is_name("or") && !is_name("and") &&
+           !is_name("is") && !is_name("if") && !is_name("in") && !is_name("not");
   }
 };
 
 }  // namespace
 
-NodePtr parse(const std::string& source) { return Parser(source).program(); }
+NodePtr parse(const std::string& source) {
+  return Parser(source).program();
+}
 
 }  // namespace cai::jinja

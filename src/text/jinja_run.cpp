@@ -16,7 +16,8 @@ constexpr int kMaxDepth = 500;
 Value range(Machine& m, const Arguments& a) {
   std::int64_t bounds[3] = {0, 0, 1};
   for (std::size_t i = 0; i < a.positional.size() && i < 3; ++i) {
-    if (!std::holds_alternative<std::int64_t>(a.positional[i])) m.fail(std::string("range of ") + type_of(a.positional[i]));
+    if (!std::holds_alternative<std::int64_t>(a.positional[i]))
+      m.fail(std::string("range of ") + type_of(a.positional[i]));
     bounds[i] = std::get<std::int64_t>(a.positional[i]);
   }
   if (a.positional.empty()) m.fail("range needs a number");
@@ -25,14 +26,16 @@ Value range(Machine& m, const Arguments& a) {
   constexpr std::int64_t kMost = 100'000;  // what the sandbox of transformers allows
   std::vector<Value> items;
   for (std::int64_t i = bounds[0]; bounds[2] > 0 ? i < bounds[1] : i > bounds[1];) {
-    if (static_cast<std::int64_t>(items.size()) >= kMost) m.fail("a range of more than " + std::to_string(kMost) + " numbers");
+    if (static_cast<std::int64_t>(items.size()) >= kMost)
+      m.fail("a range of more than " + std::to_string(kMost) + " numbers");
     items.emplace_back(i);
     if (__builtin_add_overflow(i, bounds[2], &i)) break;
   }
   return m.list(std::move(items));
 }
 
-// The day that Llama 3.1's template falls back on; a template that asks for today gets the same words in every run.
+// The day that Llama 3.1's template falls back on; a template that asks for today gets the same words in
+// every run.
 Value strftime_now(Machine& m, const Arguments& a) {
   const Text* format = a.positional.empty() ? nullptr : as_text(a.positional[0]);
   if (!format || format->bytes.size() > 100) m.fail("strftime_now needs a format of at most 100 bytes");
@@ -50,7 +53,8 @@ Dict* dict_of(Machine& m, const Arguments& a) {
     made->items = from->items;
     m.allocate(from->items.size() * 2 * sizeof(Value));
   }
-  for (const auto& [name, value] : a.named) made->set(m.text(name), value);
+  for (const auto& [name, value] : a.named)
+    made->set(m.text(name), value);
   return made;
 }
 
@@ -86,14 +90,16 @@ void Interpreter::add_globals(Scope& scope) {
   scope.variables["joiner"] = m.function([&m](const Arguments& a) { return joiner(m, a); });
   scope.variables["strftime_now"] = m.function([&m](const Arguments& a) { return strftime_now(m, a); });
   scope.variables["raise_exception"] = m.function([&m](const Arguments& a) -> Value {
-    m.fail("the template refuses this conversation: " + in_quotes(a.positional.empty() ? "" : printed(m, a.positional[0]).bytes));
+    m.fail("the template refuses this conversation: " +
+           in_quotes(a.positional.empty() ? "" : printed(m, a.positional[0]).bytes));
   });
 }
 
 Text Interpreter::run(const Node& program, const Json& variables) {
   Scope* globals = inner(nullptr);
   add_globals(*globals);
-  for (const auto& [name, value] : variables.items()) globals->variables[name] = machine_.from_json(value, name == "messages" || name == "tools");
+  for (const auto& [name, value] : variables.items())
+    globals->variables[name] = machine_.from_json(value, name == "messages" || name == "tools");
   Text out;
   out_ = &out;
   execute_all(program, inner(globals));
@@ -135,7 +141,9 @@ Interpreter::Flow Interpreter::execute(const Node& node, Scope* scope) {
     case NodeKind::kFor: return execute_for(node, scope);
     case NodeKind::kSet:
     case NodeKind::kSetBlock: execute_set(node, scope); return Flow::kOn;
-    case NodeKind::kMacro: scope->variables[node.name] = macro(node, scope, node.names.size()); return Flow::kOn;
+    case NodeKind::kMacro:
+      scope->variables[node.name] = macro(node, scope, node.names.size());
+      return Flow::kOn;
     case NodeKind::kCallBlock: {
       const Value caller = macro(node, scope, node.names.size());
       Scope* with_caller = inner(scope);
@@ -151,7 +159,8 @@ Interpreter::Flow Interpreter::execute(const Node& node, Scope* scope) {
     }
     case NodeKind::kWith: {
       Scope* body = inner(scope);
-      for (std::size_t i = 0; i < node.names.size(); ++i) body->variables[node.names[i]] = evaluate(*node.children[i + 1], scope);
+      for (std::size_t i = 0; i < node.names.size(); ++i)
+        body->variables[node.names[i]] = evaluate(*node.children[i + 1], scope);
       return execute_all(*node.children[0], body);
     }
     case NodeKind::kBreak: return Flow::kBreak;
@@ -191,10 +200,14 @@ Interpreter::Flow Interpreter::execute_for(const Node& node, Scope* scope) {
 Value Interpreter::loop(const std::vector<Value>& items, std::size_t i) {
   Dict* made = machine_.dict();
   const auto n = static_cast<std::int64_t>(items.size()), at = static_cast<std::int64_t>(i);
-  const auto add = [&](const char* name, const Value& value) { made->items.emplace_back(machine_.text(name), value); };
+  const auto add = [&](const char* name, const Value& value) {
+    made->items.emplace_back(machine_.text(name), value);
+  };
   machine_.allocate(12 * 2 * sizeof(Value));
-  add("index", at + 1), add("index0", at), add("revindex", n - at), add("revindex0", n - at - 1), add("length", n);
-  add("first", i == 0), add("last", at + 1 == n), add("depth", std::int64_t{1}), add("depth0", std::int64_t{0});
+  add("index", at + 1), add("index0", at), add("revindex", n - at), add("revindex0", n - at - 1),
+      add("length", n);
+  add("first", i == 0), add("last", at + 1 == n), add("depth", std::int64_t{1}),
+      add("depth0", std::int64_t{0});
   if (i > 0) add("previtem", items[i - 1]);
   if (at + 1 < n) add("nextitem", items[i + 1]);
   add("cycle", machine_.function([this, i](const Arguments& a) {
@@ -204,15 +217,18 @@ Value Interpreter::loop(const std::vector<Value>& items, std::size_t i) {
   return made;
 }
 
-void Interpreter::assign(const Node& node, const std::vector<std::string>& names, const Value& value, Scope* scope) {
+void Interpreter::assign(const Node& node, const std::vector<std::string>& names, const Value& value,
+                         Scope* scope) {
   if (names.size() == 1) {
     scope->variables[names[0]] = value;
     return;
   }
   const std::vector<Value> parts = elements(machine_, value);
   machine_.line = node.line;
-  if (parts.size() != names.size()) machine_.fail(std::to_string(parts.size()) + " values for " + std::to_string(names.size()) + " names");
-  for (std::size_t i = 0; i < names.size(); ++i) scope->variables[names[i]] = parts[i];
+  if (parts.size() != names.size())
+    machine_.fail(std::to_string(parts.size()) + " values for " + std::to_string(names.size()) + " names");
+  for (std::size_t i = 0; i < names.size(); ++i)
+    scope->variables[names[i]] = parts[i];
 }
 
 void Interpreter::execute_set(const Node& node, Scope* scope) {
@@ -231,7 +247,8 @@ void Interpreter::execute_set(const Node& node, Scope* scope) {
   const Value* found = scope->find(node.names[0]);
   Dict* space = found ? as_dict(*found) : nullptr;
   machine_.line = node.line;
-  if (!space || !space->is_namespace) machine_.fail(in_quotes(node.names[0]) + " is no namespace; only attributes of one can be set");
+  if (!space || !space->is_namespace)
+    machine_.fail(in_quotes(node.names[0]) + " is no namespace; only attributes of one can be set");
   machine_.allocate(2 * sizeof(Value));
   machine_.spend(space->items.size());
   space->set(machine_.text(node.name), value);
@@ -250,11 +267,15 @@ Value Interpreter::captured(const Node& body, Scope* scope) {
 Value Interpreter::macro(const Node& node, Scope* scope, std::size_t parameters) {
   return machine_.function([this, &node, scope, parameters](const Arguments& a) {
     Scope* body = inner(scope);
-    if (a.positional.size() > parameters) machine_.fail(std::to_string(a.positional.size()) + " arguments for " + std::to_string(parameters) + " parameters");
+    if (a.positional.size() > parameters)
+      machine_.fail(std::to_string(a.positional.size()) + " arguments for " + std::to_string(parameters) +
+                    " parameters");
     for (std::size_t i = 0; i < parameters; ++i) {
       const NodePtr& otherwise = node.children[i + 1];
-      if (const Value* given = a.find(i, node.names[i])) body->variables[node.names[i]] = *given;
-      else body->variables[node.names[i]] = otherwise ? evaluate(*otherwise, body) : Value(Undefined{});
+      if (const Value* given = a.find(i, node.names[i]))
+        body->variables[node.names[i]] = *given;
+      else
+        body->variables[node.names[i]] = otherwise ? evaluate(*otherwise, body) : Value(Undefined{});
     }
     if (const Value* caller = a.find(SIZE_MAX, "caller")) body->variables["caller"] = *caller;
     return captured(*node.children[0], body);
@@ -264,7 +285,9 @@ Value Interpreter::macro(const Node& node, Scope* scope, std::size_t parameters)
 }  // namespace jinja
 
 JinjaTemplate::JinjaTemplate(const std::string& source, const TemplateLimits& limits) : limits_(limits) {
-  if (source.size() > limits.source_bytes) throw InputError("chat template: " + std::to_string(source.size()) + " bytes; accepted: at most " + std::to_string(limits.source_bytes));
+  if (source.size() > limits.source_bytes)
+    throw InputError("chat template: " + std::to_string(source.size()) + " bytes; accepted: at most " +
+                     std::to_string(limits.source_bytes));
   program_ = jinja::parse(source);
 }
 

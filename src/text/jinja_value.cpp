@@ -13,7 +13,10 @@ namespace {
 
 constexpr int kMaxValueDepth = 100;
 
-bool is_number(const Value& value) { return std::holds_alternative<std::int64_t>(value) || std::holds_alternative<double>(value) || std::holds_alternative<bool>(value); }
+bool is_number(const Value& value) {
+  return std::holds_alternative<std::int64_t>(value) || std::holds_alternative<double>(value) ||
+         std::holds_alternative<bool>(value);
+}
 
 double number_of(const Value& value) {
   if (const auto* integer = std::get_if<std::int64_t>(&value)) return static_cast<double>(*integer);
@@ -27,14 +30,16 @@ bool same_key(const Value& a, const Value& b) {
   return is_number(a) && is_number(b) ? number_of(a) == number_of(b) : a == b;
 }
 
-// Python's repr(): the shortest digits that give the number back, with an exponent below 1e-4 and from 1e16 on.
+// Python's repr(): the shortest digits that give the number back, with an exponent below 1e-4 and from 1e16
+// on.
 std::string real_text(double x) {
   if (std::isnan(x)) return "nan";
   if (std::isinf(x)) return x < 0 ? "-inf" : "inf";
   char buffer[64];
   const double size = std::fabs(x);
   const bool exponent = size != 0 && (size < 1e-4 || size >= 1e16);
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, x, exponent ? std::chars_format::scientific : std::chars_format::fixed);
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, x,
+                                 exponent ? std::chars_format::scientific : std::chars_format::fixed);
   std::string text(buffer, end.ptr);
   if (!exponent && text.find('.') == text.npos) text += ".0";
   return text;
@@ -42,15 +47,20 @@ std::string real_text(double x) {
 
 // Python's repr() of a text.
 void add_quoted(Text& out, const Text& text) {
-  const char quote = text.bytes.find('\'') != text.bytes.npos && text.bytes.find('"') == text.bytes.npos ? '"' : '\'';
+  const char quote =
+      text.bytes.find('\'') != text.bytes.npos && text.bytes.find('"') == text.bytes.npos ? '"' : '\'';
   out.append(std::string_view(&quote, 1), 0);
   for (std::size_t i = 0; i < text.bytes.size(); ++i) {
     const char c = text.bytes[i], by = text.typed[i];
     if (c == quote || c == '\\') out.append("\\", by);
-    if (c == '\n') out.append("\\n", by);
-    else if (c == '\t') out.append("\\t", by);
-    else if (c == '\r') out.append("\\r", by);
-    else out.append(std::string_view(&c, 1), by);
+    if (c == '\n')
+      out.append("\\n", by);
+    else if (c == '\t')
+      out.append("\\t", by);
+    else if (c == '\r')
+      out.append("\\r", by);
+    else
+      out.append(std::string_view(&c, 1), by);
   }
   out.append(std::string_view(&quote, 1), 0);
 }
@@ -61,8 +71,10 @@ void add_printed(Machine& machine, Text& out, const Value& value, bool inside, i
   if (const Text* text = as_text(value)) {
     machine.spend(text->bytes.size());
     machine.allocate(2 * text->bytes.size());
-    if (inside) add_quoted(out, *text);
-    else out.append(*text);
+    if (inside)
+      add_quoted(out, *text);
+    else
+      out.append(*text);
   } else if (const List* list = as_list(value)) {
     out.append(list->tuple ? "(" : "[", 0);
     for (std::size_t i = 0; i < list->items.size(); ++i) {
@@ -95,8 +107,12 @@ void add_printed(Machine& machine, Text& out, const Value& value, bool inside, i
 // A character beyond ASCII as one or two \uXXXX.
 std::string json_escape(char32_t code) {
   char buffer[16];
-  if (code < 0x10000) std::snprintf(buffer, sizeof buffer, "\\u%04x", static_cast<unsigned>(code));
-  else std::snprintf(buffer, sizeof buffer, "\\u%04x\\u%04x", static_cast<unsigned>(0xd800 + ((code - 0x10000) >> 10)), static_cast<unsigned>(0xdc00 + ((code - 0x10000) & 0x3ff)));
+  if (code < 0x10000)
+    std::snprintf(buffer, sizeof buffer, "\\u%04x", static_cast<unsigned>(code));
+  else
+    std::snprintf(buffer, sizeof buffer, "\\u%04x\\u%04x",
+                  static_cast<unsigned>(0xd800 + ((code - 0x10000) >> 10)),
+                  static_cast<unsigned>(0xdc00 + ((code - 0x10000) & 0x3ff)));
   return buffer;
 }
 
@@ -136,7 +152,8 @@ class JsonWriter {
       machine_.allocate(4 * text->bytes.size());
       add_json_text(out, *text, style_.ascii);
     } else if (const List* list = as_list(value); list && !list->lazy) {
-      write_all("[", "]", list->items.size(), depth, [&](std::size_t i) { write(list->items[i], depth + 1); });
+      write_all("[", "]", list->items.size(), depth,
+                [&](std::size_t i) { write(list->items[i], depth + 1); });
     } else if (const Dict* dict = as_dict(value)) {
       write_dict(*dict, depth);
     } else if (const auto* boolean = std::get_if<bool>(&value)) {
@@ -164,7 +181,8 @@ class JsonWriter {
     out.append("\n" + std::string(spaces, ' '), 0);
   }
 
-  void write_all(const char* open, const char* close, std::size_t n, int depth, const std::function<void(std::size_t)>& one) {
+  void write_all(const char* open, const char* close, std::size_t n, int depth,
+                 const std::function<void(std::size_t)>& one) {
     out.append(open, 0);
     for (std::size_t i = 0; i < n; ++i) {
       if (i) out.append(style_.item, 0);
@@ -177,10 +195,14 @@ class JsonWriter {
 
   void write_dict(const Dict& dict, int depth) {
     std::vector<std::pair<Value, Value>> items = dict.items;
-    if (style_.sort_keys) std::stable_sort(items.begin(), items.end(), [&](const auto& a, const auto& b) { return less(machine_, a.first, b.first); });
+    if (style_.sort_keys)
+      std::stable_sort(items.begin(), items.end(),
+                       [&](const auto& a, const auto& b) { return less(machine_, a.first, b.first); });
     write_all("{", "}", items.size(), depth, [&](std::size_t i) {
-      if (as_text(items[i].first)) write(items[i].first, depth + 1);
-      else add_json_text(out, printed(machine_, items[i].first), style_.ascii);
+      if (as_text(items[i].first))
+        write(items[i].first, depth + 1);
+      else
+        add_json_text(out, printed(machine_, items[i].first), style_.ascii);
       out.append(style_.key, 0);
       write(items[i].second, depth + 1);
     });
@@ -202,8 +224,10 @@ const Value* Dict::find(std::string_view key) const {
 }
 
 void Dict::set(const Value& key, const Value& value) {
-  if (const Value* found = find(key)) const_cast<Value&>(*found) = value;
-  else items.emplace_back(key, value);
+  if (const Value* found = find(key))
+    const_cast<Value&>(*found) = value;
+  else
+    items.emplace_back(key, value);
 }
 
 const Value* Arguments::find(std::size_t place, std::string_view name) const {
@@ -220,7 +244,8 @@ void Machine::spend(std::size_t steps) {
 
 void Machine::allocate(std::size_t bytes) {
   bytes_ += bytes;
-  if (bytes_ > limits_.memory_bytes) fail("it takes more than " + std::to_string(limits_.memory_bytes >> 20) + " MiB of memory");
+  if (bytes_ > limits_.memory_bytes)
+    fail("it takes more than " + std::to_string(limits_.memory_bytes >> 20) + " MiB of memory");
 }
 
 Value Machine::text(Text text) {
@@ -261,20 +286,24 @@ Value Machine::from_json(const Json& json, bool typed) {
   if (json.is_number()) return json.get<double>();
   if (json.is_array()) {
     std::vector<Value> items;
-    for (const Json& item : json) items.push_back(from_json(item, typed));
+    for (const Json& item : json)
+      items.push_back(from_json(item, typed));
     return list(std::move(items));
   }
   if (!json.is_object()) return None{};
   Dict* made = dict();
   for (const auto& [key, value] : json.items()) {
     allocate(2 * sizeof(Value));
-    made->items.emplace_back(text(Text{key, std::string(key.size(), typed ? 1 : 0)}), from_json(value, typed && key != "role" && key != "type"));
+    made->items.emplace_back(text(Text{key, std::string(key.size(), typed ? 1 : 0)}),
+                             from_json(value, typed && key != "role" && key != "type"));
   }
   return made;
 }
 
 const char* type_of(const Value& value) {
-  static const char* const names[] = {"an undefined value", "none", "a truth value", "an integer", "a real number", "a text", "a list", "a dict", "a function"};
+  static const char* const names[] = {"an undefined value", "none",   "a truth value", "an integer",
+                                      "a real number",      "a text", "a list",        "a dict",
+                                      "a function"};
   return names[value.index()];
 }
 
@@ -289,13 +318,13 @@ bool truth(const Value& value) {
 bool equal(Machine& machine, const Value& a, const Value& b, int depth) {
   machine.spend(1);
   if (depth > kMaxValueDepth) machine.fail("a value is nested too deeply");
-  if (const List *left = as_list(a), *right = as_list(b); left && right) {
+  if (const List* left = as_list(a), *right = as_list(b); left && right) {
     if (left->items.size() != right->items.size() || left->tuple != right->tuple) return false;
     for (std::size_t i = 0; i < left->items.size(); ++i)
       if (!equal(machine, left->items[i], right->items[i], depth + 1)) return false;
     return true;
   }
-  if (const Dict *left = as_dict(a), *right = as_dict(b); left && right) {
+  if (const Dict* left = as_dict(a), *right = as_dict(b); left && right) {
     if (left->items.size() != right->items.size()) return false;
     for (const auto& [key, value] : left->items) {
       machine.spend(right->items.size());
@@ -309,7 +338,7 @@ bool equal(Machine& machine, const Value& a, const Value& b, int depth) {
 
 bool less(Machine& machine, const Value& a, const Value& b) {
   machine.spend(1);
-  if (const Text *left = as_text(a), *right = as_text(b); left && right) return left->bytes < right->bytes;
+  if (const Text* left = as_text(a), *right = as_text(b); left && right) return left->bytes < right->bytes;
   if (is_number(a) && is_number(b)) return number_of(a) < number_of(b);
   machine.fail(std::string(type_of(a)) + " and " + type_of(b) + " have no order");
 }
@@ -333,7 +362,8 @@ std::vector<Value> elements(Machine& machine, const Value& value) {
     return list->items;
   }
   if (const Dict* dict = as_dict(value)) {
-    for (const auto& [key, unused] : dict->items) out.push_back(key);
+    for (const auto& [key, unused] : dict->items)
+      out.push_back(key);
     machine.allocate(out.size() * sizeof(Value));
     return out;
   }
@@ -349,7 +379,8 @@ std::vector<Value> elements(Machine& machine, const Value& value) {
 }
 
 std::size_t characters(std::string_view text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<std::size_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
 }  // namespace cai::jinja

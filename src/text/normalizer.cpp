@@ -13,13 +13,16 @@ namespace {
 std::string replace_all(std::string_view text, std::string_view pattern, std::string_view content) {
   std::string out;
   std::size_t from = 0;
-  for (std::size_t at; !pattern.empty() && (at = text.find(pattern, from)) != text.npos; from = at + pattern.size()) out.append(text.substr(from, at - from)).append(content);
+  for (std::size_t at; !pattern.empty() && (at = text.find(pattern, from)) != text.npos;
+       from = at + pattern.size())
+    out.append(text.substr(from, at - from)).append(content);
   return out.append(text.substr(from));
 }
 
 std::string replace_matches(const Regex& pattern, std::string_view text, std::string_view content) {
   std::string out;
-  for (const Piece& piece : pattern.cut(text)) out.append(piece.matches ? content : piece.text);
+  for (const Piece& piece : pattern.cut(text))
+    out.append(piece.matches ? content : piece.text);
   return out;
 }
 
@@ -60,7 +63,9 @@ void Normalizer::add(const SortedJson& json, const std::string& file) {
     steps_.push_back(lower_case);
   } else if (type == "Prepend") {
     const std::string before = json.at("prepend").get<std::string>();
-    steps_.push_back([before](std::string_view text) { return text.empty() ? std::string() : before + std::string(text); });
+    steps_.push_back([before](std::string_view text) {
+      return text.empty() ? std::string() : before + std::string(text);
+    });
   } else if (type == "Strip") {
     const bool left = json.value("strip_left", true), right = json.value("strip_right", true);
     steps_.push_back([left, right](std::string_view text) { return strip(text, left, right); });
@@ -69,21 +74,26 @@ void Normalizer::add(const SortedJson& json, const std::string& file) {
     const SortedJson& pattern = json.at("pattern");
     if (pattern.contains("Regex")) {
       const Regex regex(pattern["Regex"].get<std::string>());
-      steps_.push_back([regex, content](std::string_view text) { return replace_matches(regex, text, content); });
+      steps_.push_back(
+          [regex, content](std::string_view text) { return replace_matches(regex, text, content); });
     } else {
       const std::string plain = pattern.at("String").get<std::string>();
       steps_.push_back([plain, content](std::string_view text) { return replace_all(text, plain, content); });
     }
   } else if (type == "Sequence") {
-    for (const SortedJson& part : json.at("normalizers")) add(part, file);
+    for (const SortedJson& part : json.at("normalizers"))
+      add(part, file);
   } else {
-    throw InputError(file, 0, "normaliser " + in_quotes(type) + "; accepted: NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, Sequence");
+    throw InputError(file, 0,
+                     "normaliser " + in_quotes(type) +
+                         "; accepted: NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, Sequence");
   }
 }
 
 std::string Normalizer::operator()(std::string_view text) const {
   std::string out(text);
-  for (const auto& step : steps_) out = step(out);
+  for (const auto& step : steps_)
+    out = step(out);
   return out;
 }
 

@@ -18,18 +18,24 @@ std::string with_word_characters(const std::string& pattern) {
   for (std::size_t i = 0; i < pattern.size(); ++i) {
     if (pattern[i] == '\\' && i + 1 < pattern.size()) {
       const char c = pattern[++i];
-      if (c == 'w') out += in_class ? word : "[" + word + "]";
-      else if (c == 'W' && !in_class) out += "[^" + word + "]";
-      else out += {'\\', c};
+      if (c == 'w')
+        out += in_class ? word : "[" + word + "]";
+      else if (c == 'W' && !in_class)
+        out += "[^" + word + "]";
+      else
+        out += {'\\', c};
       continue;
     }
     const bool opens = pattern[i] == '[' && !in_class;
-    if (opens) in_class = true;
-    else if (pattern[i] == ']' && in_class) in_class = false;
+    if (opens)
+      in_class = true;
+    else if (pattern[i] == ']' && in_class)
+      in_class = false;
     out += pattern[i];
     if (!opens) continue;
     if (i + 1 < pattern.size() && pattern[i + 1] == '^') out += pattern[++i];
-    if (i + 1 < pattern.size() && pattern[i + 1] == ']') out += pattern[++i];  // the first one in a class means itself
+    if (i + 1 < pattern.size() && pattern[i + 1] == ']')
+      out += pattern[++i];  // the first one in a class means itself
   }
   return out;
 }
@@ -43,17 +49,23 @@ SplitBehavior behavior_of(const std::string& name, const std::string& file) {
   if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
   if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
   if (name == "Contiguous") return SplitBehavior::kContiguous;
-  throw InputError(file, 0, "pre-tokeniser behavior " + in_quotes(name) + "; accepted: Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
+  throw InputError(file, 0,
+                   "pre-tokeniser behavior " + in_quotes(name) +
+                       "; accepted: Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
 }
 
-std::string_view joined(std::string_view a, std::string_view b) { return {a.data(), a.size() + b.size()}; }
+std::string_view joined(std::string_view a, std::string_view b) {
+  return {a.data(), a.size() + b.size()};
+}
 
 void merge_forwards(std::vector<Piece>& pieces) {
   std::vector<Piece> out;
   for (auto it = pieces.rbegin(); it != pieces.rend(); ++it) {
     const bool follows_match = it != pieces.rbegin() && (it - 1)->matches;
-    if (it->matches && !follows_match && !out.empty()) out.back().text = joined(it->text, out.back().text);
-    else out.push_back(*it);
+    if (it->matches && !follows_match && !out.empty())
+      out.back().text = joined(it->text, out.back().text);
+    else
+      out.push_back(*it);
   }
   std::reverse(out.begin(), out.end());
   pieces.swap(out);
@@ -63,8 +75,10 @@ void merge_backwards(std::vector<Piece>& pieces) {
   std::vector<Piece> out;
   bool after_match = false;
   for (const Piece& piece : pieces) {
-    if (piece.matches && !after_match && !out.empty()) out.back().text = joined(out.back().text, piece.text);
-    else out.push_back(piece);
+    if (piece.matches && !after_match && !out.empty())
+      out.back().text = joined(out.back().text, piece.text);
+    else
+      out.push_back(piece);
     after_match = piece.matches;
   }
   pieces.swap(out);
@@ -73,8 +87,10 @@ void merge_backwards(std::vector<Piece>& pieces) {
 void merge_alike(std::vector<Piece>& pieces) {
   std::vector<Piece> out;
   for (const Piece& piece : pieces) {
-    if (!out.empty() && out.back().matches == piece.matches) out.back().text = joined(out.back().text, piece.text);
-    else out.push_back(piece);
+    if (!out.empty() && out.back().matches == piece.matches)
+      out.back().text = joined(out.back().text, piece.text);
+    else
+      out.push_back(piece);
   }
   pieces.swap(out);
 }
@@ -82,10 +98,13 @@ void merge_alike(std::vector<Piece>& pieces) {
 std::vector<Piece> split(const Regex& pattern, std::string_view text, SplitBehavior behavior, bool invert) {
   std::vector<Piece> pieces = pattern.cut(text);
   if (invert)
-    for (Piece& piece : pieces) piece.matches = !piece.matches;
+    for (Piece& piece : pieces)
+      piece.matches = !piece.matches;
   switch (behavior) {
     case SplitBehavior::kIsolated: break;
-    case SplitBehavior::kRemoved: std::erase_if(pieces, [](const Piece& piece) { return piece.matches; }); break;
+    case SplitBehavior::kRemoved:
+      std::erase_if(pieces, [](const Piece& piece) { return piece.matches; });
+      break;
     case SplitBehavior::kMergedWithPrevious: merge_backwards(pieces); break;
     case SplitBehavior::kMergedWithNext: merge_forwards(pieces); break;
     case SplitBehavior::kContiguous: merge_alike(pieces); break;
@@ -106,8 +125,10 @@ std::string literal_pattern(const std::string& text) {
 std::string with_spaces_as(std::string_view text, const std::string& mark) {
   std::string out;
   for (const char c : text) {
-    if (c == ' ') out += mark;
-    else out += c;
+    if (c == ' ')
+      out += mark;
+    else
+      out += c;
   }
   return out;
 }
@@ -131,17 +152,22 @@ PreTokenizer PreTokenizer::from_json(const SortedJson& json, const std::string& 
 void PreTokenizer::add(const SortedJson& json, const std::string& file) {
   const std::string type = json.value("type", "");
   if (type == "Sequence") {
-    for (const SortedJson& part : json.at("pretokenizers")) add(part, file);
+    for (const SortedJson& part : json.at("pretokenizers"))
+      add(part, file);
     return;
   }
   // A later step would see GPT-2's letters for bytes instead of the text.
-  if (byte_level_) throw InputError(file, 0, "pre-tokeniser " + in_quotes(type) + " behind ByteLevel; accepted: ByteLevel as the last step");
+  if (byte_level_)
+    throw InputError(
+        file, 0,
+        "pre-tokeniser " + in_quotes(type) + " behind ByteLevel; accepted: ByteLevel as the last step");
   if (type == "ByteLevel") {
     add_byte_level(json);
   } else if (type == "Metaspace") {
     add_metaspace(json, file);
   } else if (type == "Digits") {
-    add_split(Regex(json.value("individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)"), SplitBehavior::kIsolated, false);
+    add_split(Regex(json.value("individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)"),
+              SplitBehavior::kIsolated, false);
   } else if (type == "Punctuation") {
     add_split(Regex(kPunctuation), behavior_of(json.value("behavior", "Isolated"), file), false);
   } else if (type == "Whitespace") {
@@ -150,10 +176,16 @@ void PreTokenizer::add(const SortedJson& json, const std::string& file) {
     add_split(Regex(R"(\s)"), SplitBehavior::kRemoved, false);
   } else if (type == "Split") {
     const SortedJson& pattern = json.at("pattern");
-    const std::string text = pattern.contains("Regex") ? pattern["Regex"].get<std::string>() : literal_pattern(pattern.at("String").get<std::string>());
-    add_split(compiled(text, file), behavior_of(json.value("behavior", ""), file), json.value("invert", false));
+    const std::string text = pattern.contains("Regex")
+                                 ? pattern["Regex"].get<std::string>()
+                                 : literal_pattern(pattern.at("String").get<std::string>());
+    add_split(compiled(text, file), behavior_of(json.value("behavior", ""), file),
+              json.value("invert", false));
   } else {
-    throw InputError(file, 0, "pre-tokeniser " + in_quotes(type) + "; accepted: Sequence, ByteLevel, Digits, Metaspace, Punctuation, Split, Whitespace, WhitespaceSplit");
+    throw InputError(file, 0,
+                     "pre-tokeniser " + in_quotes(type) +
+                         "; accepted: Sequence, ByteLevel, Digits, Metaspace, Punctuation, Split, "
+                         "Whitespace, WhitespaceSplit");
   }
 }
 
@@ -161,7 +193,8 @@ void PreTokenizer::add_split(const Regex& pattern, SplitBehavior behavior, bool 
   steps_.push_back([pattern, behavior, invert](Pieces& pieces) {
     std::vector<std::string_view> next;
     for (const std::string_view piece : pieces.all)
-      for (const Piece& part : split(pattern, piece, behavior, invert)) next.push_back(part.text);
+      for (const Piece& part : split(pattern, piece, behavior, invert))
+        next.push_back(part.text);
     pieces.all.swap(next);
   });
 }
@@ -179,9 +212,12 @@ void PreTokenizer::add_byte_level(const SortedJson& json) {
 
 void PreTokenizer::add_metaspace(const SortedJson& json, const std::string& file) {
   const std::string mark = json.value("replacement", "\xe2\x96\x81");
-  const std::string scheme = json.value("prepend_scheme", json.value("add_prefix_space", true) ? "always" : "never");
+  const std::string scheme =
+      json.value("prepend_scheme", json.value("add_prefix_space", true) ? "always" : "never");
   if (scheme != "always" && scheme != "first" && scheme != "never")
-    throw InputError(file, 0, "pre-tokeniser Metaspace: prepend_scheme " + in_quotes(scheme) + "; accepted: always, first, never");
+    throw InputError(
+        file, 0,
+        "pre-tokeniser Metaspace: prepend_scheme " + in_quotes(scheme) + "; accepted: always, first, never");
   steps_.push_back([mark, scheme](Pieces& pieces) {
     bool first = pieces.at_start;
     for (std::string_view& piece : pieces.all) {
@@ -192,7 +228,8 @@ void PreTokenizer::add_metaspace(const SortedJson& json, const std::string& file
       first = false;
     }
   });
-  if (json.value("split", true)) add_split(compiled(literal_pattern(mark), file), SplitBehavior::kMergedWithNext, false);
+  if (json.value("split", true))
+    add_split(compiled(literal_pattern(mark), file), SplitBehavior::kMergedWithNext, false);
 }
 
 Pieces PreTokenizer::cut(std::string_view text, bool at_start) const {
@@ -200,7 +237,8 @@ Pieces PreTokenizer::cut(std::string_view text, bool at_start) const {
   if (text.empty()) return pieces;
   pieces.all = {text};
   pieces.at_start = at_start;
-  for (const auto& step : steps_) step(pieces);
+  for (const auto& step : steps_)
+    step(pieces);
   return pieces;
 }
 

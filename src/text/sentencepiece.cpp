@@ -27,28 +27,35 @@ bool succeeds(Call call) {
 
 class SentencePiece : public Tokenizer {
  public:
-  SentencePiece(std::string bytes, const Json& config, const std::string& file) : bytes_(std::move(bytes)), config_(config) {
-    // The library walks through a map of characters without looking where it ends (0.1.97: a damaged one is a read outside the map),
-    // and no model of the Llama family has one: they are of the kind "identity".
+  SentencePiece(std::string bytes, const Json& config, const std::string& file)
+      : bytes_(std::move(bytes)), config_(config) {
+    // The library walks through a map of characters without looking where it ends (0.1.97: a damaged one is a
+    // read outside the map), and no model of the Llama family has one: they are of the kind "identity".
     const auto model = parse_sentencepiece(bytes_);
     if (!model || model->has_character_map)
-      throw InputError(file, 0, "not a sentencepiece model, or one with a normalisation map; accepted: those with normalizer identity");
+      throw InputError(file, 0,
+                       "not a sentencepiece model, or one with a normalisation map; accepted: those with "
+                       "normalizer identity");
     if (!succeeds([&] { return processor_.LoadFromSerializedProto(bytes_); }))
       throw InputError(file, 0, "not a sentencepiece model");
     for (const std::string& name : chat_markers())
-      if (const int id = processor_.PieceToId(name); id != processor_.unk_id() && !processor_.IsControl(id)) reachable_.push_back(name);
+      if (const int id = processor_.PieceToId(name); id != processor_.unk_id() && !processor_.IsControl(id))
+        reachable_.push_back(name);
   }
 
-  // The library never matches control pieces in text; user-defined ones belong to text, but for those that a chat format writes:
-  // a text that spells one is encoded in two parts, cut behind the marker's first character.
+  // The library never matches control pieces in text; user-defined ones belong to text, but for those that a
+  // chat format writes: a text that spells one is encoded in two parts, cut behind the marker's first
+  // character.
   std::vector<int> encode(std::string_view raw) const override {
     const std::string text = to_utf8(raw);
     std::vector<int> ids;
     for (std::size_t from = 0;;) {
       std::size_t marker = text.npos;
-      for (const std::string& name : reachable_) marker = std::min(marker, text.find(name, from));
+      for (const std::string& name : reachable_)
+        marker = std::min(marker, text.find(name, from));
       const std::size_t to = marker == text.npos ? text.size() : marker + 1;
-      const std::vector<int> part = from == 0 ? pieces_of(text.substr(0, to)) : going_on(text.substr(from, to - from));
+      const std::vector<int> part =
+          from == 0 ? pieces_of(text.substr(0, to)) : going_on(text.substr(from, to - from));
       ids.insert(ids.end(), part.begin(), part.end());
       if (to == text.size()) return ids;
       from = to;
@@ -60,7 +67,8 @@ class SentencePiece : public Tokenizer {
     for (int t : tokens)
       if (t >= 0 && t < vocabulary() && !is_control(t)) kept.push_back(t);
     std::string text;
-    if (!succeeds([&] { return processor_.Decode(kept, &text); })) throw InputError("sentencepiece could not decode these tokens");
+    if (!succeeds([&] { return processor_.Decode(kept, &text); }))
+      throw InputError("sentencepiece could not decode these tokens");
     return to_utf8(text);
   }
 
@@ -69,7 +77,9 @@ class SentencePiece : public Tokenizer {
     if (id == processor_.unk_id() || (!processor_.IsControl(id) && !added_symbol(id))) return std::nullopt;
     return id;
   }
-  bool is_control(int t) const override { return t >= 0 && t < vocabulary() && (processor_.IsControl(t) || processor_.IsUnknown(t)); }
+  bool is_control(int t) const override {
+    return t >= 0 && t < vocabulary() && (processor_.IsControl(t) || processor_.IsUnknown(t));
+  }
   int vocabulary() const override { return processor_.GetPieceSize(); }
   std::optional<int> bos() const override { return optional(processor_.bos_id()); }
   std::optional<int> eos() const override { return optional(processor_.eos_id()); }
@@ -80,13 +90,16 @@ class SentencePiece : public Tokenizer {
     std::vector<AddedToken> out;
     for (int id = 0; id < vocabulary(); ++id)
       if (processor_.IsControl(id)) out.push_back({processor_.IdToPiece(id), id, true});
-    for (const std::string& name : reachable_) out.push_back({name, processor_.PieceToId(name), true});
+    for (const std::string& name : reachable_)
+      out.push_back({name, processor_.PieceToId(name), true});
     return out;
   }
 
   std::map<std::string, std::string> named_tokens() const override {
     std::map<std::string, std::string> named = named_tokens_of(config_);
-    const std::pair<const char*, int> ids[] = {{"bos_token", processor_.bos_id()}, {"eos_token", processor_.eos_id()}, {"unk_token", processor_.unk_id()}};
+    const std::pair<const char*, int> ids[] = {{"bos_token", processor_.bos_id()},
+                                               {"eos_token", processor_.eos_id()},
+                                               {"unk_token", processor_.unk_id()}};
     for (const auto& [name, id] : ids)
       if (id >= 0) named.emplace(name, processor_.IdToPiece(id));
     return named;
@@ -101,7 +114,8 @@ class SentencePiece : public Tokenizer {
     const auto name = [&](const char* key, int id) {
       if (id >= 0) map[key] = processor_.IdToPiece(id), c[key] = processor_.IdToPiece(id);
     };
-    name("bos_token", processor_.bos_id()), name("eos_token", processor_.eos_id()), name("unk_token", processor_.unk_id());
+    name("bos_token", processor_.bos_id()), name("eos_token", processor_.eos_id()),
+        name("unk_token", processor_.unk_id());
     write_file(folder / "tokenizer_config.json", c.dump(2) + "\n");
     write_file(folder / "special_tokens_map.json", map.dump(2) + "\n");
     Json generation = Json::object();
@@ -119,14 +133,17 @@ class SentencePiece : public Tokenizer {
 
   std::vector<int> pieces_of(const std::string& text) const {
     std::vector<int> ids;
-    if (!succeeds([&] { return processor_.Encode(text, &ids); })) throw InputError("sentencepiece could not encode this text");
+    if (!succeeds([&] { return processor_.Encode(text, &ids); }))
+      throw InputError("sentencepiece could not encode this text");
     return ids;
   }
 
-  // Without the space that the library puts before a text: encoded behind a line break, which is taken off again.
+  // Without the space that the library puts before a text: encoded behind a line break, which is taken off
+  // again.
   std::vector<int> going_on(const std::string& text) const {
     const std::vector<int> line_break = pieces_of("\n"), all = pieces_of("\n" + text);
-    if (all.size() < line_break.size() || !std::equal(line_break.begin(), line_break.end(), all.begin())) return pieces_of(text);
+    if (all.size() < line_break.size() || !std::equal(line_break.begin(), line_break.end(), all.begin()))
+      return pieces_of(text);
     return {all.begin() + static_cast<std::ptrdiff_t>(line_break.size()), all.end()};
   }
 

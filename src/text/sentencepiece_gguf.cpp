@@ -79,18 +79,21 @@ std::vector<Piece> pieces_of(const GgufFile& gguf, const std::string& file) {
 // be empty: such a token can be nothing that a text holds, and gets a name that no text has.
 void name_pieces(std::vector<Piece>& pieces) {
   std::set<std::string> names;
-  for (const Piece& piece : pieces) names.insert(piece.text);
+  for (const Piece& piece : pieces)
+    names.insert(piece.text);
   for (Piece& piece : pieces) {
     if (piece.type != PieceType::kUserDefined || piece.text.find(' ') == piece.text.npos) continue;
     std::string escaped;
-    for (const char c : piece.text) escaped += c == ' ' ? std::string(kSpace) : std::string(1, c);
+    for (const char c : piece.text)
+      escaped += c == ' ' ? std::string(kSpace) : std::string(1, c);
     if (names.insert(escaped).second) piece.text = escaped;
   }
   std::set<std::string> before;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     Piece& piece = pieces[i];
     if (!piece.text.empty() && before.insert(piece.text).second) continue;
-    do piece.text = "<unused-" + std::to_string(i) + ">" + piece.text;
+    do
+      piece.text = "<unused-" + std::to_string(i) + ">" + piece.text;
     while (!before.insert(piece.text).second || names.contains(piece.text));
     piece.type = PieceType::kUnused;
   }

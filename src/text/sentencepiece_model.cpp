@@ -105,7 +105,8 @@ bool read_normalizer(std::string_view message, SentencePieceModel& model) {
 }
 
 void put_varint(std::string& out, std::uint64_t value) {
-  for (; value > 127; value >>= 7) out.push_back(static_cast<char>((value & 127) | 128));
+  for (; value > 127; value >>= 7)
+    out.push_back(static_cast<char>((value & 127) | 128));
   out.push_back(static_cast<char>(value));
 }
 

@@ -12,7 +12,9 @@ AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples) {
   std::vector<std::vector<int>> sequences;
   std::vector<std::int64_t> rows, targets;
   std::vector<float> weights;
-  for (const TrainExample* e : examples) sequences.emplace_back(e->tokens.begin(), e->tokens.end() - 1);  // the last token is predicted, never read
+  for (const TrainExample* e : examples)
+    sequences.emplace_back(e->tokens.begin(),
+                           e->tokens.end() - 1);  // the last token is predicted, never read
   b.packed = pack(sequences);
   for (std::size_t k = 0; k < examples.size(); ++k) {
     const TrainExample& e = *examples[k];
@@ -23,11 +25,13 @@ AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples) {
       weights.push_back(static_cast<float>(e.weight));
     }
   }
-  b.rows = at::tensor(rows, at::kLong), b.targets = at::tensor(targets, at::kLong), b.weights = at::tensor(weights, at::kFloat);
+  b.rows = at::tensor(rows, at::kLong), b.targets = at::tensor(targets, at::kLong),
+  b.weights = at::tensor(weights, at::kFloat);
   return b;
 }
 
-at::Tensor answer_states(const Llama& model, const AnswerBatch& b, std::int64_t first, const std::vector<at::Tensor>& frozen) {
+at::Tensor answer_states(const Llama& model, const AnswerBatch& b, std::int64_t first,
+                         const std::vector<at::Tensor>& frozen) {
   at::Tensor hidden;
   if (!frozen.empty()) {
     hidden = packed_states(b.packed, frozen);
@@ -40,13 +44,15 @@ at::Tensor answer_states(const Llama& model, const AnswerBatch& b, std::int64_t 
   return head_states(model, hidden.index_select(0, b.rows));
 }
 
-at::Tensor answer_log_probabilities(const Llama& model, const LmHead& head, const AnswerBatch& b, std::int64_t first, const std::vector<at::Tensor>& frozen) {
+at::Tensor answer_log_probabilities(const Llama& model, const LmHead& head, const AnswerBatch& b,
+                                    std::int64_t first, const std::vector<at::Tensor>& frozen) {
   return token_log_probabilities(answer_states(model, b, first, frozen), head, b.targets).log_probabilities;
 }
 
 std::vector<std::int64_t> lengths_of(const std::vector<const TrainExample*>& examples) {
   std::vector<std::int64_t> lengths;
-  for (const TrainExample* e : examples) lengths.push_back(static_cast<std::int64_t>(e->tokens.size()) - 1);
+  for (const TrainExample* e : examples)
+    lengths.push_back(static_cast<std::int64_t>(e->tokens.size()) - 1);
   return lengths;
 }
 

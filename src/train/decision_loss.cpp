@@ -33,8 +33,10 @@ float to_slopes(float* row, std::int64_t width, const std::vector<int>& set) {
   const double of_set = log_sum_exp(inside.data(), static_cast<std::int64_t>(inside.size()));
   const double of_others = log_sum_exp(row, width);
   exp_shifted(row, width, static_cast<float>(of_others), 1, row);
-  for (std::int64_t i = 0; i < width; ++i) row[i] = -row[i];
-  for (std::size_t k = 0; k < set.size(); ++k) row[set[k]] = static_cast<float>(std::exp(inside[k] - of_set));
+  for (std::int64_t i = 0; i < width; ++i)
+    row[i] = -row[i];
+  for (std::size_t k = 0; k < set.size(); ++k)
+    row[set[k]] = static_cast<float>(std::exp(inside[k] - of_set));
   return static_cast<float>(of_set - of_others);
 }
 

@@ -13,28 +13,38 @@
 namespace cai {
 namespace {
 
-constexpr double kStep = 0.25;  // nats that f changes by, to each side: well above float32's rounding, well below where f bends
+constexpr double kStep =
+    0.25;  // nats that f changes by, to each side: well above float32's rounding, well below where f bends
 
-double log_probability_with_gradient(const Llama& model, const TrainExample& answer, std::int64_t first, double sign) {
-  const at::Tensor sum = answer_log_probabilities(model, LmHead(model.head, false, model.config.logit_cap), answer_batch({&answer}), first).sum();
+double log_probability_with_gradient(const Llama& model, const TrainExample& answer, std::int64_t first,
+                                     double sign) {
+  const at::Tensor sum = answer_log_probabilities(model, LmHead(model.head, false, model.config.logit_cap),
+                                                  answer_batch({&answer}), first)
+                             .sum();
   (sign * sum).backward();
   return sum.item<double>();
 }
 
 // SFT's loss of each example, at the weights of `model`.
-std::vector<double> losses(const Llama& model, const std::vector<TrainExample>& examples, const std::vector<at::Tensor>& states, std::int64_t first, double mean_weight, const SftConfig& config) {
+std::vector<double> losses(const Llama& model, const std::vector<TrainExample>& examples,
+                           const std::vector<at::Tensor>& states, std::int64_t first, double mean_weight,
+                           const SftConfig& config) {
   const at::NoGradGuard no_gradients;
   const LmHead head(model.head, false, model.config.logit_cap);
   std::vector<const TrainExample*> all;
-  for (const TrainExample& e : examples) all.push_back(&e);
+  for (const TrainExample& e : examples)
+    all.push_back(&e);
   std::vector<double> result;
   for (const auto& [from, to] : micro_batches(lengths_of(all), kMicroBatchTokens)) {
-    const std::vector<const TrainExample*> part(all.begin() + static_cast<std::ptrdiff_t>(from), all.begin() + static_cast<std::ptrdiff_t>(to));
+    const std::vector<const TrainExample*> part(all.begin() + static_cast<std::ptrdiff_t>(from),
+                                                all.begin() + static_cast<std::ptrdiff_t>(to));
     std::vector<at::Tensor> below;
-    for (std::size_t i = from; i < to && !states.empty(); ++i) below.push_back(states[i]);
+    for (std::size_t i = from; i < to && !states.empty(); ++i)
+      below.push_back(states[i]);
     AnswerBatch b = answer_batch(part);
     const std::int64_t tokens = b.rows.size(0);
-    const std::vector<const Decision*> decisions = config.decision_weight > 0 ? add_decisions(b, part) : std::vector<const Decision*>();
+    const std::vector<const Decision*> decisions =
+        config.decision_weight > 0 ? add_decisions(b, part) : std::vector<const Decision*>();
     const at::Tensor hidden = answer_states(model, b, first, below);
     const at::Tensor logs =
         token_log_probabilities(hidden.narrow(0, 0, tokens), head, b.targets).log_probabilities;
@@ -47,8 +57,10 @@ std::vector<double> losses(const Llama& model, const std::vector<TrainExample>& 
     const float* decision = decisions.empty() ? nullptr : deciding.data_ptr<float>();
     for (const TrainExample* e : part) {
       double of_words = 0, of_decisions = 0;
-      for (std::size_t i = static_cast<std::size_t>(std::max(1, e->prompt_tokens)); i < e->tokens.size(); ++i) of_words += *word++;
-      for (std::size_t i = 0; i < e->decisions.size() && decision; ++i) of_decisions += *decision++;
+      for (std::size_t i = static_cast<std::size_t>(std::max(1, e->prompt_tokens)); i < e->tokens.size(); ++i)
+        of_words += *word++;
+      for (std::size_t i = 0; i < e->decisions.size() && decision; ++i)
+        of_decisions += *decision++;
       result.push_back((e->as_before ? 0 : of_words / mean_weight) + config.decision_weight * of_decisions);
     }
   }
@@ -57,7 +69,9 @@ std::vector<double> losses(const Llama& model, const std::vector<TrainExample>& 
 
 }  // namespace
 
-std::vector<double> influences(const Llama& given, const std::vector<TrainExample>& examples, const TrainExample& towards, const TrainExample& away, const SftConfig& config) {
+std::vector<double> influences(const Llama& given, const std::vector<TrainExample>& examples,
+                               const TrainExample& towards, const TrainExample& away,
+                               const SftConfig& config) {
   Llama model = given;
   model.bfloat16 = false;  // a small step would be lost in rounding
   const NamedTensors weights = make_trainable(model, config.optimiser.trainable_layers);
@@ -67,7 +81,8 @@ std::vector<double> influences(const Llama& given, const std::vector<TrainExampl
   double square = 0;
   for (const auto& [name, w] : weights)
     if (w.grad().defined()) square += w.grad().square().sum().item<double>();
-  if (!(square > 0) || !std::isfinite(square)) throw TrainingError("influence: the gradient between the two answers is zero or not finite");
+  if (!(square > 0) || !std::isfinite(square))
+    throw TrainingError("influence: the gradient between the two answers is zero or not finite");
 
   double weight = 0;
   std::vector<TrainExample> asked;  // those with a loss here, no further than it reaches
@@ -75,7 +90,8 @@ std::vector<double> influences(const Llama& given, const std::vector<TrainExampl
   std::vector<std::vector<int>> read;
   for (std::size_t i = 0; i < examples.size(); ++i) {
     TrainExample e = examples[i];
-    weight += e.weight * static_cast<double>(e.tokens.size() - static_cast<std::size_t>(std::max(1, e.prompt_tokens)));
+    weight += e.weight *
+              static_cast<double>(e.tokens.size() - static_cast<std::size_t>(std::max(1, e.prompt_tokens)));
     if (e.as_before && (e.decisions.empty() || config.decision_weight <= 0)) continue;
     if (e.as_before) e.tokens.resize(static_cast<std::size_t>(e.prompt_tokens + e.decisions.back().at + 1));
     read.emplace_back(e.tokens.begin(), e.tokens.end() - 1);
@@ -88,10 +104,12 @@ std::vector<double> influences(const Llama& given, const std::vector<TrainExampl
   for (const double way : {step, -2 * step}) {
     for (const auto& [name, w] : weights)
       if (w.grad().defined()) at::Tensor(w).add_(w.grad(), way);
-    sides.push_back(losses(model, asked, states, first, weight / static_cast<double>(examples.size()), config));
+    sides.push_back(
+        losses(model, asked, states, first, weight / static_cast<double>(examples.size()), config));
   }
   std::vector<double> result(examples.size(), 0);
-  for (std::size_t k = 0; k < places.size(); ++k) result[places[k]] = (sides[1][k] - sides[0][k]) / (2 * step);
+  for (std::size_t k = 0; k < places.size(); ++k)
+    result[places[k]] = (sides[1][k] - sides[0][k]) / (2 * step);
   return result;
 }
 

@@ -20,7 +20,9 @@ struct LmHead::State {
 
 namespace {
 
-at::Tensor in_halves(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 ? x : rounded_rows(x); }
+at::Tensor in_halves(const at::Tensor& x) {
+  return x.scalar_type() == at::kBFloat16 ? x : rounded_rows(x);
+}
 
 }  // namespace
 
@@ -45,9 +47,15 @@ void LmHead::refresh() {
   *this = LmHead(weight, bfloat16, soft_cap);
 }
 
-const at::Tensor& LmHead::weight() const { return state_->weight; }
-bool LmHead::is_bfloat16() const { return state_->is_bfloat16; }
-double LmHead::cap() const { return state_->cap; }
+const at::Tensor& LmHead::weight() const {
+  return state_->weight;
+}
+bool LmHead::is_bfloat16() const {
+  return state_->is_bfloat16;
+}
+double LmHead::cap() const {
+  return state_->cap;
+}
 
 at::Tensor LmHead::logits(const at::Tensor& hidden, std::int64_t first, std::int64_t count) const {
   if (count < 0) count = state_->weight.size(0) - first;
@@ -59,7 +67,9 @@ at::Tensor LmHead::logits(const at::Tensor& hidden, std::int64_t first, std::int
   return capped(y);
 }
 
-at::Tensor LmHead::slopes_of_cap(const at::Tensor& capped) const { return 1 - (capped / cap()).square_(); }
+at::Tensor LmHead::slopes_of_cap(const at::Tensor& capped) const {
+  return 1 - (capped / cap()).square_();
+}
 
 at::Tensor LmHead::to_hidden(const at::Tensor& slopes, std::int64_t first) const {
   const at::Tensor rows = (state_->rounded.defined() ? state_->rounded : state_->weight.detach())

@@ -36,14 +36,18 @@ at::Tensor normalise(at::Tensor& logits) {
   return total;
 }
 
-// A frozen head: what each row adds to the gradient of `hidden` is made in the forward pass, while the logits are there. With `before` the divergences
-// from it come out of the same logits.
+// A frozen head: what each row adds to the gradient of `hidden` is made in the forward pass, while the logits
+// are there. With `before` the divergences from it come out of the same logits.
 struct FrozenHeadFunction : torch::autograd::Function<FrozenHeadFunction> {
-  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature,
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context,
+                                                const at::Tensor& hidden, const LmHead& head,
+                                                const at::Tensor& targets, double temperature,
                                                 const NextTokens* before) {
     const auto n = hidden.size(0);
-    at::Tensor chosen = at::empty({n}, hidden.options()), slopes = at::empty_like(hidden);  // slopes: d log p(target) / d hidden
-    at::Tensor divergences = at::empty({before ? n : 0}, hidden.options()), divergence_slopes = at::empty({before ? n : 0, hidden.size(1)}, hidden.options());
+    at::Tensor chosen = at::empty({n}, hidden.options()),
+               slopes = at::empty_like(hidden);  // slopes: d log p(target) / d hidden
+    at::Tensor divergences = at::empty({before ? n : 0}, hidden.options()),
+               divergence_slopes = at::empty({before ? n : 0, hidden.size(1)}, hidden.options());
     for (std::int64_t from = 0; from < n; from += kLogitRows) {
       const auto rows = std::min(kLogitRows, n - from);
       const at::Tensor h = hidden.narrow(0, from, rows), target = targets.narrow(0, from, rows);
@@ -55,14 +59,16 @@ struct FrozenHeadFunction : torch::autograd::Function<FrozenHeadFunction> {
       slopes.narrow(0, from, rows).copy_(e.less_target().div_(-temperature));
       if (!before) continue;
       const at::Tensor then = before->expected.narrow(0, from, rows);
-      divergences.narrow(0, from, rows).copy_(total - (h * then).sum(-1).div_(temperature) - before->offsets.narrow(0, from, rows));
+      divergences.narrow(0, from, rows)
+          .copy_(total - (h * then).sum(-1).div_(temperature) - before->offsets.narrow(0, from, rows));
       divergence_slopes.narrow(0, from, rows).copy_((e.whole() - then).div_(temperature));
     }
     context->save_for_backward({slopes, divergence_slopes});
     return {chosen, divergences};
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
     at::Tensor d_hidden;
     if (gradients[0].defined()) d_hidden = saved[0] * gradients[0].unsqueeze(1);
@@ -75,13 +81,17 @@ struct FrozenHeadFunction : torch::autograd::Function<FrozenHeadFunction> {
   }
 };
 
-// A learning head, or one that caps. In bfloat16 what each logit's slope is made of waits for the backward pass, rounded as its products take it; in float32 that would be
-// too much, and logits are made again. `weight` is the head's: autograd sees through it that the head learns.
+// A learning head, or one that caps. In bfloat16 what each logit's slope is made of waits for the backward
+// pass, rounded as its products take it; in float32 that would be too much, and logits are made again.
+// `weight` is the head's: autograd sees through it that the head learns.
 struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const LmHead& head, const at::Tensor& targets, double temperature) {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden,
+                            const at::Tensor& weight, const LmHead& head, const at::Tensor& targets,
+                            double temperature) {
     const auto n = hidden.size(0), vocabulary = weight.size(0);
     at::Tensor chosen = at::empty({n}, hidden.options()), totals = at::empty({n}, hidden.options());
-    std::vector<at::Tensor> errors;  // softmax - onehot, by blocks of the vocabulary: one tensor would need a large hole in memory
+    std::vector<at::Tensor> errors;  // softmax - onehot, by blocks of the vocabulary: one tensor would need a
+                                     // large hole in memory
     for (std::int64_t first = 0; head.is_bfloat16() && first < vocabulary; first += kLogitTokens)
       errors.push_back(half_rows(n, std::min(kLogitTokens, vocabulary - first)));
     for (std::int64_t from = 0; from < n; from += kLogitRows) {
@@ -112,9 +122,11 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
   }
 
   // d log p(target) / d logits = onehot - softmax.
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor none, &hidden = saved[saved.size() - 3], &targets = saved[saved.size() - 2], &totals = saved.back();
+    const at::Tensor none, &hidden = saved[saved.size() - 3], &targets = saved[saved.size() - 2],
+                           &totals = saved.back();
     const LmHead head = head_in(context->saved_data["head"]);
     const double temperature = context->saved_data["temperature"].toDouble();
     const at::Tensor slope = gradients[0].unsqueeze(1) / temperature, against = -slope;  // [n, 1]
@@ -152,7 +164,8 @@ struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
                             const at::Tensor& weight, const LmHead& head, const NextTokens* before,
                             double temperature) {
     const auto n = hidden.size(0);
-    at::Tensor divergences = at::empty({n}, hidden.options()), totals = at::empty({n}, hidden.options()), before_totals = at::empty({n}, hidden.options());
+    at::Tensor divergences = at::empty({n}, hidden.options()), totals = at::empty({n}, hidden.options()),
+               before_totals = at::empty({n}, hidden.options());
     for (std::int64_t from = 0; from < n; from += kLogitRows) {
       const auto rows = std::min(kLogitRows, n - from);
       at::Tensor now = head.logits(hidden.narrow(0, from, rows)).div_(temperature),
@@ -170,13 +183,15 @@ struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
 
   // With p now and q before, d KL(q || p) / d logits = p - q, and d KL(p || q) / d logits = p (log p - log q
   // - KL(p || q)).
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
     const double temperature = context->saved_data["temperature"].toDouble();
     const bool reverse = context->saved_data["reverse"].toBool();
     const at::Tensor none, slope = gradients[0].unsqueeze(1) / temperature, &hidden = saved[0],
                            &before_hidden = saved[2];
-    const LmHead head = head_in(context->saved_data["head"]), before_head = head_in(context->saved_data["before_head"]);
+    const LmHead head = head_in(context->saved_data["head"]),
+                 before_head = head_in(context->saved_data["before_head"]);
     at::Tensor d_hidden = at::zeros_like(hidden);
     const auto vocabulary = head.weight().size(0);
     for (std::int64_t first = 0; first < vocabulary; first += kLogitTokens) {
@@ -209,14 +224,16 @@ float entropy_of(const float* x, std::int64_t width, float total) {
     exp_shifted(x + i, n, total, 1, part);
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (std::int64_t k = 0; k < n; ++k) sum += part[k] * (total - x[i + k]);
+    for (std::int64_t k = 0; k < n; ++k)
+      sum += part[k] * (total - x[i + k]);
     entropy += sum;
   }
   return static_cast<float>(entropy);
 }
 
 // Without gradients: entropies too.
-TokenLogProbabilities measured(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature) {
+TokenLogProbabilities measured(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets,
+                               double temperature) {
   const auto n = hidden.size(0);
   TokenLogProbabilities t{at::empty({n}, hidden.options()), at::empty({n}, hidden.options()), {}};
   for (std::int64_t from = 0; from < n; from += kLogitRows) {
@@ -229,7 +246,8 @@ TokenLogProbabilities measured(const at::Tensor& hidden, const LmHead& head, con
     const float *const x = logits.data_ptr<float>(), *const totals = total.data_ptr<float>();
     float* const entropies = t.entropies.data_ptr<float>() + from;
 #pragma omp parallel for schedule(static)
-    for (std::int64_t r = 0; r < rows; ++r) entropies[r] = entropy_of(x + r * width, width, totals[r]);
+    for (std::int64_t r = 0; r < rows; ++r)
+      entropies[r] = entropy_of(x + r * width, width, totals[r]);
   }
   return t;
 }
@@ -262,16 +280,20 @@ NextTokens NextTokens::rows(std::int64_t first, std::int64_t count) const {
 NextTokens joined(const std::vector<NextTokens>& parts) {
   const auto all = [&](at::Tensor NextTokens::*member) {
     std::vector<at::Tensor> tensors;
-    for (const NextTokens& p : parts) tensors.push_back(p.*member);
+    for (const NextTokens& p : parts)
+      tensors.push_back(p.*member);
     return tensors.front().defined() ? at::cat(tensors) : at::Tensor();
   };
   return {parts.front().head, all(&NextTokens::hidden), all(&NextTokens::expected), all(&NextTokens::offsets),
           parts.front().reverse};
 }
 
-TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head, const at::Tensor& targets, double temperature, const NextTokens* before) {
+TokenLogProbabilities token_log_probabilities(const at::Tensor& hidden, const LmHead& head,
+                                              const at::Tensor& targets, double temperature,
+                                              const NextTokens* before) {
   const bool head_learns = head.weight().requires_grad();
-  if (!at::GradMode::is_enabled() || (!hidden.requires_grad() && !head_learns)) return measured(hidden, head, targets, temperature);
+  if (!at::GradMode::is_enabled() || (!hidden.requires_grad() && !head_learns))
+    return measured(hidden, head, targets, temperature);
   const bool from_logits = head_learns || head.cap() > 0;
   const bool by_expectation = before && !from_logits && !before->reverse;
   TokenLogProbabilities t;

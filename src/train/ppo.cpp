@@ -20,10 +20,12 @@ void scatter(const Rollouts& r, const std::vector<std::size_t>& which, const at:
   const at::Tensor v = values.detach().contiguous();
   const float* next = v.data_ptr<float>();
   for (std::size_t i : which)
-    for (std::size_t t = 0; t < r.sequences[i].size() - static_cast<std::size_t>(r.prompt_tokens[i]); ++t) put(i, *next++);
+    for (std::size_t t = 0; t < r.sequences[i].size() - static_cast<std::size_t>(r.prompt_tokens[i]); ++t)
+      put(i, *next++);
 }
 
-// From here on the reference alone holds the weights that the policy came with, and needs no more of their matrices than products do.
+// From here on the reference alone holds the weights that the policy came with, and needs no more of their
+// matrices than products do.
 NamedTensors part_ways(Llama& policy, Llama& reference, long layers) {
   NamedTensors weights = make_trainable(policy, layers);
   round_matrices(reference, first_trainable_layer(policy.config, layers));
@@ -39,7 +41,8 @@ NamedTensors critic_weights(RewardModel& value, long layers) {
 
 std::int64_t weight_count(const NamedTensors& weights) {
   std::int64_t n = 0;
-  for (const auto& [name, w] : weights) n += w.numel();
+  for (const auto& [name, w] : weights)
+    n += w.numel();
   return n;
 }
 
@@ -75,8 +78,10 @@ Ppo::Ppo(Llama& policy, RewardModel start_value, const Scorer& score, const PpoC
       history_(state_.history()),
       kl_coefficient_(position_.is_null() ? config.kl_coefficient
                                           : position_.at("kl_coefficient").get<double>()) {
-  if (scored_ > 0) value_.trunk.embedding = value_.trunk.head = reference_.embedding;  // what is the same is in memory once
-  for (std::size_t i = 0; i < static_cast<std::size_t>(scored_); ++i) value_.trunk.layers[i] = reference_.layers[i];
+  if (scored_ > 0)
+    value_.trunk.embedding = value_.trunk.head = reference_.embedding;  // what is the same is in memory once
+  for (std::size_t i = 0; i < static_cast<std::size_t>(scored_); ++i)
+    value_.trunk.layers[i] = reference_.layers[i];
 }
 
 Rollouts Ppo::roll_out(const std::vector<PpoPrompt>& prompts, const std::vector<int>& stops, long update) {
@@ -91,15 +96,20 @@ Rollouts Ppo::roll_out(const std::vector<PpoPrompt>& prompts, const std::vector<
       r.group.push_back(static_cast<std::size_t>(i));
       r.is_harmless.push_back(prompt.is_harmless);
       asked.push_back(&prompt);
-      requests.push_back({.prompt = prompt.tokens, .max_new_tokens = static_cast<int>(config_.max_new_tokens), .temperature = config_.temperature, .stops = stops,
+      requests.push_back({.prompt = prompt.tokens,
+                          .max_new_tokens = static_cast<int>(config_.max_new_tokens),
+                          .temperature = config_.temperature,
+                          .stops = stops,
                           .random = random(update).derive("rollout").derive(requests.size())});
     }
   }
-  if (update > 0) engine_.refresh(policy_, first_trainable_layer(policy_.config, config_.optimiser.trainable_layers));
+  if (update > 0)
+    engine_.refresh(policy_, first_trainable_layer(policy_.config, config_.optimiser.trainable_layers));
   std::vector<Completion> completions(requests.size());
   engine_.generate(requests, [&](std::size_t i, Completion c) { completions[i] = std::move(c); });
   for (std::size_t i = 0; i < requests.size(); ++i) {
-    if (completions[i].tokens.empty()) throw InputError("ppo: prompt " + in_quotes(asked[i]->id) + " leaves no room for an answer");
+    if (completions[i].tokens.empty())
+      throw InputError("ppo: prompt " + in_quotes(asked[i]->id) + " leaves no room for an answer");
     std::vector<int> sequence = requests[i].prompt;
     sequence.insert(sequence.end(), completions[i].tokens.begin(), completions[i].tokens.end());
     r.prompt_tokens.push_back(static_cast<int>(requests[i].prompt.size()));
@@ -126,7 +136,8 @@ std::vector<at::Tensor> Ppo::keep_trunk(Rollouts& r, const std::vector<std::vect
       sequences.push_back(r.sequences[i]),
           sequences.push_back(ended[i]);  // side by side: a pass reads what is the same once
     const Packed packed = pack(sequences);
-    const at::Tensor scored = run_layers(reference_, embed(reference_, packed.tokens), packed, 0, scored_), hidden = run_layers(reference_, scored, packed, scored_, shared_);
+    const at::Tensor scored = run_layers(reference_, embed(reference_, packed.tokens), packed, 0, scored_),
+                     hidden = run_layers(reference_, scored, packed, scored_, shared_);
     for (std::size_t k = 0; k < which.size(); ++k) {
       const std::size_t i = which[k];
       r.trunk[i] = hidden.index_select(0, at::tensor(rows_of(packed, 2 * k), at::kLong));
@@ -138,12 +149,18 @@ std::vector<at::Tensor> Ppo::keep_trunk(Rollouts& r, const std::vector<std::vect
 
 Part Ppo::part(const Rollouts& r, const Indices& which, const Llama& model) const {
   if (shared_ > 0) return part_of(r, which);
-  Rollouts embedded = {.sequences = r.sequences, .prompt_tokens = r.prompt_tokens, .trunk = std::vector<at::Tensor>(r.sequences.size())};
-  for (std::size_t i : which) embedded.trunk[i] = embed(model, at::tensor(std::vector<std::int64_t>(r.sequences[i].begin(), r.sequences[i].end()), at::kLong));
+  Rollouts embedded = {.sequences = r.sequences,
+                       .prompt_tokens = r.prompt_tokens,
+                       .trunk = std::vector<at::Tensor>(r.sequences.size())};
+  for (std::size_t i : which)
+    embedded.trunk[i] =
+        embed(model,
+              at::tensor(std::vector<std::int64_t>(r.sequences[i].begin(), r.sequences[i].end()), at::kLong));
   return part_of(embedded, which);
 }
 
-// What the old policy, the reference and the value model say of each answer token, all by the training forward, and the scores.
+// What the old policy, the reference and the value model say of each answer token, all by the training
+// forward, and the scores.
 void Ppo::measure(Rollouts& r, const AnswerText& text) {
   std::vector<std::vector<int>> ended;
   for (std::size_t i = 0; i < r.sequences.size(); ++i)
@@ -153,12 +170,17 @@ void Ppo::measure(Rollouts& r, const AnswerText& text) {
     const at::NoGradGuard no_gradients;
     for (const Indices& which : parts(r, r.all())) {
       const Part of_policy = part(r, which, policy_), of_reference = part(r, which, reference_);
-      const auto old_policy = token_log_probabilities(answer_states(policy_, of_policy, shared_), policy_head_, of_policy.targets, config_.temperature);
-      scatter(r, which, old_policy.log_probabilities, [&](std::size_t i, float v) { r.rollouts[i].log_probabilities.push_back(v); });
+      const auto old_policy = token_log_probabilities(answer_states(policy_, of_policy, shared_),
+                                                      policy_head_, of_policy.targets, config_.temperature);
+      scatter(r, which, old_policy.log_probabilities,
+              [&](std::size_t i, float v) { r.rollouts[i].log_probabilities.push_back(v); });
       r.entropy += old_policy.entropies.sum().item<double>();
       r.tokens += static_cast<double>(old_policy.entropies.numel());
       const at::Tensor reference_states = answer_states(reference_, of_reference, shared_);
-      scatter(r, which, token_log_probabilities(reference_states, reference_head_, of_reference.targets, config_.temperature).log_probabilities,
+      scatter(r, which,
+              token_log_probabilities(reference_states, reference_head_, of_reference.targets,
+                                      config_.temperature)
+                  .log_probabilities,
               [&](std::size_t i, float v) { r.rollouts[i].reference.push_back(v); });
       if (divergence_weighs_) {
         const NextTokens said =
@@ -170,7 +192,9 @@ void Ppo::measure(Rollouts& r, const AnswerText& text) {
           row += static_cast<std::int64_t>(r.rollouts[i].reference.size());
         }
       }
-      if (with_critic_) scatter(r, which, token_values(value_, part(r, which, value_.trunk), shared_), [&](std::size_t i, float v) { r.rollouts[i].values.push_back(v); });
+      if (with_critic_)
+        scatter(r, which, token_values(value_, part(r, which, value_.trunk), shared_),
+                [&](std::size_t i, float v) { r.rollouts[i].values.push_back(v); });
     }
   }
   score(r, text, ended, ended_trunk);
@@ -196,13 +220,16 @@ void Ppo::score(Rollouts& r, const AnswerText& text, const std::vector<std::vect
 }
 
 Json Ppo::train(const std::vector<PpoPrompt>& prompts, const AnswerText& text, const StepObserver& observe) {
-  for (long update = position_.is_null() ? 0 : position_.at("update").get<long>(); update < config_.updates; ++update) {
+  for (long update = position_.is_null() ? 0 : position_.at("update").get<long>(); update < config_.updates;
+       ++update) {
     state_.maybe_save({{"update", update}, {"kl_coefficient", kl_coefficient_}}, groups());
     Rollouts r = roll_out(prompts, text.stops, update);
     measure(r, text);
     const Estimates estimates = estimate(r, config_, kl_coefficient_);
     const Losses losses = learn(r, estimates, update);
-    Json figures = {{"update", update + 1}, {"kl_coefficient", kl_coefficient_}, {"learning_rate", policy_learns(update) ? rate(update) : 0.0}};
+    Json figures = {{"update", update + 1},
+                    {"kl_coefficient", kl_coefficient_},
+                    {"learning_rate", policy_learns(update) ? rate(update) : 0.0}};
     figures.update(update_figures(r, estimates, losses, config_));
     state_.log(figures);
     history_.push_back(figures);
@@ -210,7 +237,9 @@ Json Ppo::train(const std::vector<PpoPrompt>& prompts, const AnswerText& text, c
     if (const std::string problem = training_problem(history_, config_); !problem.empty())
       throw TrainingError("ppo: update " + std::to_string(update + 1) + ": " + problem);
     if (config_.adaptive_kl)
-      kl_coefficient_ = adapt_kl_coefficient(kl_coefficient_, figures.at("kl").get<double>(), config_.kl_target, static_cast<double>(r.rollouts.size()), config_.kl_horizon);
+      kl_coefficient_ =
+          adapt_kl_coefficient(kl_coefficient_, figures.at("kl").get<double>(), config_.kl_target,
+                               static_cast<double>(r.rollouts.size()), config_.kl_horizon);
   }
   state_.finish();
 
@@ -224,7 +253,8 @@ Json train_ppo_with(Llama& policy, RewardModel start_value, const Scorer& score,
                     Engine& engine, std::uint64_t seed, const std::filesystem::path& folder,
                     const StepObserver& observe) {
   if (prompts.empty()) throw InputError("ppo: no prompts");
-  if (config.advantage != "gae" && config.samples_per_prompt < 2) throw InputError("ppo.advantage " + config.advantage + " needs ppo.samples_per_prompt of 2 or more");
+  if (config.advantage != "gae" && config.samples_per_prompt < 2)
+    throw InputError("ppo.advantage " + config.advantage + " needs ppo.samples_per_prompt of 2 or more");
   if (config.advantage != "gae" && config.whiten_rewards)
     throw InputError("ppo.whiten_rewards needs ppo.advantage gae, not " + config.advantage);
   if (config.reward == "rule" && !text.declines)

@@ -14,7 +14,8 @@ namespace {
 at::Tensor gather(const std::vector<std::vector<double>>& values, const std::vector<std::size_t>& which) {
   std::vector<float> all;
   for (std::size_t i : which)
-    for (double v : values[i]) all.push_back(static_cast<float>(v));
+    for (double v : values[i])
+      all.push_back(static_cast<float>(v));
   return at::tensor(all, at::kFloat);
 }
 
@@ -48,10 +49,12 @@ Losses Ppo::learn(const Rollouts& r, const Estimates& e, long update) {
 void Ppo::add_policy_gradients(const Rollouts& r, const Estimates& e, const Indices& batch, Terms terms,
                                Losses& step) {
   double tokens = 0;
-  for (std::size_t i : batch) tokens += static_cast<double>(e.old_logs[i].size());
+  for (std::size_t i : batch)
+    tokens += static_cast<double>(e.old_logs[i].size());
   const std::vector<double> weight_of = divergence_weights(r, batch, config_);
   std::map<std::size_t, double> weights;
-  for (std::size_t k = 0; k < batch.size(); ++k) weights[batch[k]] = weight_of[k];
+  for (std::size_t k = 0; k < batch.size(); ++k)
+    weights[batch[k]] = weight_of[k];
   for (const Indices& which : parts(r, batch)) {
     const Part p = part(r, which, policy_);
     std::vector<NextTokens> said;
@@ -88,7 +91,8 @@ void Ppo::add_policy_gradients(const Rollouts& r, const Estimates& e, const Indi
 
 void Ppo::add_value_gradients(const Rollouts& r, const Estimates& e, const Indices& batch, Losses& step) {
   double tokens = 0;
-  for (std::size_t i : batch) tokens += static_cast<double>(e.old_logs[i].size());
+  for (std::size_t i : batch)
+    tokens += static_cast<double>(e.old_logs[i].size());
   for (const Indices& which : parts(r, batch)) {
     const PpoLosses losses = ppo_losses(
         {}, {}, {}, token_values(value_, part(r, which, value_.trunk), shared_), gather(e.old_values, which),

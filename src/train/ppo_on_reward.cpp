@@ -1,4 +1,5 @@
-// PPO against a reward model: what its scores are measured in, what the value model starts from, what was gained.
+// PPO against a reward model: what its scores are measured in, what the value model starts from, what was
+// gained.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -16,9 +17,11 @@
 namespace cai {
 namespace {
 
-// Answers before and after: what PPO gained is known to about 0.15 of a standard deviation. No more of them than of rollouts.
+// Answers before and after: what PPO gained is known to about 0.15 of a standard deviation. No more of them
+// than of rollouts.
 std::size_t sample_count(const PpoConfig& config) {
-  return static_cast<std::size_t>(std::clamp(config.updates * config.prompts_per_update * config.samples_per_prompt, 16L, 160L));
+  return static_cast<std::size_t>(
+      std::clamp(config.updates * config.prompts_per_update * config.samples_per_prompt, 16L, 160L));
 }
 
 }  // namespace
@@ -28,8 +31,9 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward,
                const EngineConfig& engine, std::uint64_t seed, const std::filesystem::path& folder,
                const StepObserver& observe) {
   if (prompts.empty()) throw InputError("ppo: no prompts");
-  // The same prompts and random streams before and after: the reward's mean and spread become those of the policy that comes in, whatever
-  // answers its labels were made of, and the difference says what PPO has gained.
+  // The same prompts and random streams before and after: the reward's mean and spread become those of the
+  // policy that comes in, whatever answers its labels were made of, and the difference says what PPO has
+  // gained.
   Engine sampler(policy, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)});
   const auto answers = [&] {
     const std::vector<std::size_t> order = Random(seed).derive("sampled prompts").permutation(prompts.size());
@@ -53,13 +57,15 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward,
   RewardModel judge = std::move(*reward);  // a caller that held it would keep the float32 matrices
   const std::vector<double> first = normalise_rewards(judge, before);
 
-  // The value model takes the reward model's trunk with a head of zero: between the tokens the reward model was never asked, and a start
-  // from "average" explains more than a start from noise.
+  // The value model takes the reward model's trunk with a head of zero: between the tokens the reward model
+  // was never asked, and a start from "average" explains more than a start from noise.
   RewardModel value = judge;
   value.score = at::zeros_like(judge.score);
   value.mean = 0, value.std = 1;
   round_matrices(judge.trunk);  // it only reads from here on
-  const auto score = [&](const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
+  const auto score = [&](const std::vector<std::vector<int>>& sequences,
+                         const std::vector<at::Tensor>& states,
+                         std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
   Json figures =
       train_ppo_with(policy, std::move(value), score, prompts, text, config, sampler, seed, folder, observe);
   sampler.refresh(policy, first_trainable_layer(policy.config, config.optimiser.trainable_layers));

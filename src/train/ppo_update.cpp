@@ -10,18 +10,24 @@ namespace {
 // Slope of y in x by least squares, 0 when x does not vary.
 double slope(const std::vector<double>& x, const std::vector<double>& y) {
   const double n = static_cast<double>(x.size());
-  const double mx = std::accumulate(x.begin(), x.end(), 0.0) / n, my = std::accumulate(y.begin(), y.end(), 0.0) / n;
+  const double mx = std::accumulate(x.begin(), x.end(), 0.0) / n,
+               my = std::accumulate(y.begin(), y.end(), 0.0) / n;
   double xy = 0, xx = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) xy += (x[i] - mx) * (y[i] - my), xx += (x[i] - mx) * (x[i] - mx);
+  for (std::size_t i = 0; i < x.size(); ++i)
+    xy += (x[i] - mx) * (y[i] - my), xx += (x[i] - mx) * (x[i] - mx);
   return xx > 0 ? xy / xx : 0;
 }
 
-struct Moments { double mean = 0, std = 0; };
+struct Moments {
+  double mean = 0, std = 0;
+};
 
 Moments moments(const std::vector<double>& v) {
   Moments m;
-  for (double x : v) m.mean += x / static_cast<double>(v.size());
-  for (double x : v) m.std += (x - m.mean) * (x - m.mean);
+  for (double x : v)
+    m.mean += x / static_cast<double>(v.size());
+  for (double x : v)
+    m.std += (x - m.mean) * (x - m.mean);
   m.std = v.size() > 1 ? std::sqrt(m.std / static_cast<double>(v.size() - 1)) : 0;
   return m;
 }
@@ -35,12 +41,14 @@ Estimates estimate(const Rollouts& r, const PpoConfig& config, double kl_coeffic
     rewards.push_back(token_rewards(one, kl_coefficient)), e.old_logs.push_back(one.log_probabilities),
         e.reference_logs.push_back(one.reference), e.old_values.push_back(one.values);
   if (config.whiten_rewards) whiten(rewards, true);
-  for (const auto& row : rewards) e.totals.push_back(std::accumulate(row.begin(), row.end(), 0.0));
+  for (const auto& row : rewards)
+    e.totals.push_back(std::accumulate(row.begin(), row.end(), 0.0));
   if (config.advantage == "gae") {
     std::vector<double> all_returns, errors;
     for (std::size_t i = 0; i < rewards.size(); ++i) {
       Advantages a = estimate_advantages(rewards[i], r.rollouts[i].values, config.gamma, config.lambda);
-      for (std::size_t t = 0; t < a.returns.size(); ++t) all_returns.push_back(a.returns[t]), errors.push_back(a.returns[t] - r.rollouts[i].values[t]);
+      for (std::size_t t = 0; t < a.returns.size(); ++t)
+        all_returns.push_back(a.returns[t]), errors.push_back(a.returns[t] - r.rollouts[i].values[t]);
       e.advantages.push_back(std::move(a.advantages)), e.returns.push_back(std::move(a.returns));
     }
     const double variance = std::pow(moments(all_returns).std, 2);
@@ -56,7 +64,8 @@ Estimates estimate(const Rollouts& r, const PpoConfig& config, double kl_coeffic
         if (r.group[i] == static_cast<std::size_t>(g))
           members.push_back(i), scores.push_back(is_grpo ? r.rollouts[i].score : e.totals[i]);
       const std::vector<double> a = is_grpo ? group_relative(scores) : leave_one_out(scores);
-      for (std::size_t k = 0; k < members.size(); ++k) e.advantages[members[k]].assign(rewards[members[k]].size(), a[k]);
+      for (std::size_t k = 0; k < members.size(); ++k)
+        e.advantages[members[k]].assign(rewards[members[k]].size(), a[k]);
     }
   }
   if (config.advantage != "grpo") whiten(e.advantages);
@@ -78,7 +87,8 @@ std::vector<double> divergence_weights(const Rollouts& r, const std::vector<std:
 }
 
 void Losses::add(const Losses& step) {
-  policy += step.policy, value += step.value, divergence += step.divergence, clipped += step.clipped, value_clipped += step.value_clipped;
+  policy += step.policy, value += step.value, divergence += step.divergence, clipped += step.clipped,
+      value_clipped += step.value_clipped;
   approximate_kl = step.approximate_kl, norm = step.norm, value_norm = step.value_norm;
   first_log_ratio = std::max(first_log_ratio, step.first_log_ratio);
   reward_share = std::max(reward_share, step.reward_share);
@@ -102,18 +112,35 @@ Json update_figures(const Rollouts& r, const Estimates& e, const Losses& losses,
     sequence_kl.push_back(kl);
   }
   const double n = static_cast<double>(losses.steps);
-  const Moments kl = moments(sequence_kl), scores = moments(r.raw_scores), length = moments(lengths), total = moments(e.totals);
-  Json figures = {{"score", scores.mean}, {"score_std", scores.std}, {"reward", total.mean}, {"kl", kl.mean}, {"kl_k3", kl3},
-                  {"sampler_k3", sampler_k3}, {"entropy", r.entropy / r.tokens}, {"policy_loss", losses.policy / n},
-                  {"approximate_kl", losses.approximate_kl}, {"clip_share", losses.clipped / n},
-                  {"first_log_ratio", losses.first_log_ratio}, {"gradient_norm", losses.norm},
-                  {"tokens", r.tokens}, {"length", length.mean}, {"length_slope", slope(lengths, r.raw_scores)},
-                  {"stop_rate", finished / static_cast<double>(r.rollouts.size())}, {"scores_clipped", clipped_scores}, {"distinct_2", distinct_pairs(r)},
-                  {"common_opening", common_opening(r)}, {"optimiser_steps", losses.steps}};
+  const Moments kl = moments(sequence_kl), scores = moments(r.raw_scores), length = moments(lengths),
+                total = moments(e.totals);
+  Json figures = {{"score", scores.mean},
+                  {"score_std", scores.std},
+                  {"reward", total.mean},
+                  {"kl", kl.mean},
+                  {"kl_k3", kl3},
+                  {"sampler_k3", sampler_k3},
+                  {"entropy", r.entropy / r.tokens},
+                  {"policy_loss", losses.policy / n},
+                  {"approximate_kl", losses.approximate_kl},
+                  {"clip_share", losses.clipped / n},
+                  {"first_log_ratio", losses.first_log_ratio},
+                  {"gradient_norm", losses.norm},
+                  {"tokens", r.tokens},
+                  {"length", length.mean},
+                  {"length_slope", slope(lengths, r.raw_scores)},
+                  {"stop_rate", finished / static_cast<double>(r.rollouts.size())},
+                  {"scores_clipped", clipped_scores},
+                  {"distinct_2", distinct_pairs(r)},
+                  {"common_opening", common_opening(r)},
+                  {"optimiser_steps", losses.steps}};
   if (!r.reference.empty()) figures["divergence"] = losses.divergence / n;
   if (losses.reward_share >= 0) figures["reward_share"] = losses.reward_share;
   if (config.advantage == "gae")
-    figures.update({{"value_loss", losses.value / n}, {"explained_variance", e.explained_variance}, {"value_clip_share", losses.value_clipped / n}, {"value_gradient_norm", losses.value_norm}});
+    figures.update({{"value_loss", losses.value / n},
+                    {"explained_variance", e.explained_variance},
+                    {"value_clip_share", losses.value_clipped / n},
+                    {"value_gradient_norm", losses.value_norm}});
   return figures;
 }
 
@@ -122,12 +149,15 @@ Json run_figures(const std::vector<Json>& updates, const PpoConfig& config) {
   if (updates.empty()) return figures;
   const auto mean_of = [&](std::size_t from, std::size_t to, const char* name) {
     double sum = 0;
-    for (std::size_t i = from; i < to; ++i) sum += updates[i].at(name).get<double>() / static_cast<double>(to - from);
+    for (std::size_t i = from; i < to; ++i)
+      sum += updates[i].at(name).get<double>() / static_cast<double>(to - from);
     return sum;
   };
   const std::size_t third = std::max<std::size_t>(1, updates.size() / 3);
   for (const char* name : {"score", "kl", "entropy", "length", "stop_rate", "explained_variance"})
-    if (updates.front().contains(name)) figures[name] = {{"first_third", mean_of(0, third, name)}, {"last_third", mean_of(updates.size() - third, updates.size(), name)}};
+    if (updates.front().contains(name))
+      figures[name] = {{"first_third", mean_of(0, third, name)},
+                       {"last_third", mean_of(updates.size() - third, updates.size(), name)}};
   figures["optimiser_steps"] = {{"mean", mean_of(0, updates.size(), "optimiser_steps")},
                                 {"most", config.epochs * config.minibatches}};
   if (updates.back().contains("reward_share")) figures["reward_share"] = updates.back()["reward_share"];

@@ -14,9 +14,13 @@
 namespace cai {
 
 std::int64_t shared_layers(const Llama& a, const Llama& b) {
-  if (!a.embedding.is_same(b.embedding) && (a.embedding.sizes() != b.embedding.sizes() || !at::equal(a.embedding, b.embedding))) return 0;
+  if (!a.embedding.is_same(b.embedding) &&
+      (a.embedding.sizes() != b.embedding.sizes() || !at::equal(a.embedding, b.embedding)))
+    return 0;
   std::int64_t n = 0;
-  while (n < std::min(a.config.layers, b.config.layers) && is_same(a.layers[static_cast<std::size_t>(n)], b.layers[static_cast<std::size_t>(n)])) ++n;
+  while (n < std::min(a.config.layers, b.config.layers) &&
+         is_same(a.layers[static_cast<std::size_t>(n)], b.layers[static_cast<std::size_t>(n)]))
+    ++n;
   return n;
 }
 
@@ -53,33 +57,41 @@ Part part_of(const Rollouts& r, const std::vector<std::size_t>& which) {
   std::vector<std::vector<int>> sequences;
   std::vector<at::Tensor> hidden;
   std::vector<std::int64_t> rows, targets;
-  for (std::size_t i : which) sequences.push_back(r.sequences[i]), hidden.push_back(r.trunk[i]);
+  for (std::size_t i : which)
+    sequences.push_back(r.sequences[i]), hidden.push_back(r.trunk[i]);
   p.packed = pack(sequences);
   p.hidden = packed_states(p.packed, hidden);
   for (std::size_t k = 0; k < which.size(); ++k) {
     const std::vector<std::int64_t> own = rows_of(p.packed, k);
-    for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[which[k]]); t < sequences[k].size(); ++t) rows.push_back(own[t - 1]), targets.push_back(sequences[k][t]);
+    for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[which[k]]); t < sequences[k].size(); ++t)
+      rows.push_back(own[t - 1]), targets.push_back(sequences[k][t]);
   }
   p.rows = at::tensor(rows, at::kLong), p.targets = at::tensor(targets, at::kLong);
   return p;
 }
 
-std::vector<std::vector<std::size_t>> parts_of(const Rollouts& r, const std::vector<std::size_t>& order, std::int64_t shared, std::int64_t layers) {
+std::vector<std::vector<std::size_t>> parts_of(const Rollouts& r, const std::vector<std::size_t>& order,
+                                               std::int64_t shared, std::int64_t layers) {
   std::vector<std::int64_t> lengths;
-  for (std::size_t i : order) lengths.push_back(static_cast<std::int64_t>(r.sequences[i].size()));
+  for (std::size_t i : order)
+    lengths.push_back(static_cast<std::int64_t>(r.sequences[i].size()));
   std::vector<std::vector<std::size_t>> parts;
-  for (const auto& [from, to] : micro_batches(lengths, 2 * shared >= layers ? 2 * kMicroBatchTokens : kMicroBatchTokens))
-    parts.emplace_back(order.begin() + static_cast<std::ptrdiff_t>(from), order.begin() + static_cast<std::ptrdiff_t>(to));
+  for (const auto& [from, to] :
+       micro_batches(lengths, 2 * shared >= layers ? 2 * kMicroBatchTokens : kMicroBatchTokens))
+    parts.emplace_back(order.begin() + static_cast<std::ptrdiff_t>(from),
+                       order.begin() + static_cast<std::ptrdiff_t>(to));
   return parts;
 }
 
 at::Tensor answer_states(const Llama& model, const Part& p, std::int64_t shared) {
-  return head_states(model, run_layers(model, p.hidden, p.packed, shared, model.config.layers).index_select(0, p.rows));
+  return head_states(
+      model, run_layers(model, p.hidden, p.packed, shared, model.config.layers).index_select(0, p.rows));
 }
 
 at::Tensor token_values(const RewardModel& model, const Part& p, std::int64_t shared) {
   const at::Tensor hidden = run_layers(model.trunk, p.hidden, p.packed, shared, model.trunk.config.layers);
-  const at::Tensor raw = at::linear(final_norm(model.trunk, hidden.index_select(0, p.rows)), model.score).squeeze(-1);
+  const at::Tensor raw =
+      at::linear(final_norm(model.trunk, hidden.index_select(0, p.rows)), model.score).squeeze(-1);
   return (raw - model.mean) / model.std;
 }
 
@@ -87,7 +99,8 @@ double distinct_pairs(const Rollouts& r) {
   std::set<std::pair<int, int>> kinds;
   double pairs = 0;
   for (std::size_t i = 0; i < r.sequences.size(); ++i)
-    for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[i]); t + 1 < r.sequences[i].size(); ++t) kinds.insert({r.sequences[i][t], r.sequences[i][t + 1]}), pairs += 1;
+    for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[i]); t + 1 < r.sequences[i].size(); ++t)
+      kinds.insert({r.sequences[i][t], r.sequences[i][t + 1]}), pairs += 1;
   return pairs > 0 ? static_cast<double>(kinds.size()) / pairs : 0;
 }
 
@@ -96,7 +109,8 @@ double common_opening(const Rollouts& r) {
   int most = 0;
   for (std::size_t i = 0; i < r.sequences.size(); ++i) {
     const auto begin = r.sequences[i].begin() + r.prompt_tokens[i];
-    most = std::max(most, ++count[{begin, begin + std::min<std::ptrdiff_t>(4, r.sequences[i].end() - begin)}]);
+    most =
+        std::max(most, ++count[{begin, begin + std::min<std::ptrdiff_t>(4, r.sequences[i].end() - begin)}]);
   }
   return static_cast<double>(most) / static_cast<double>(std::max<std::size_t>(1, r.sequences.size()));
 }

@@ -22,7 +22,9 @@ void check_examples(const std::vector<TrainExample>& examples) {
       throw Bug("example " + e.id + " has no token to learn");
 }
 
-std::int64_t answer_length(const TrainExample& e) { return static_cast<std::int64_t>(e.tokens.size()) - std::max(1, e.prompt_tokens); }
+std::int64_t answer_length(const TrainExample& e) {
+  return static_cast<std::int64_t>(e.tokens.size()) - std::max(1, e.prompt_tokens);
+}
 
 // Token-mean loss without gradients.
 double mean_loss(const Llama& model, const std::vector<TrainExample>& examples) {
@@ -35,21 +37,26 @@ double mean_loss(const Llama& model, const std::vector<TrainExample>& examples) 
   return tokens > 0 ? sum / tokens : 0;
 }
 
-// What `model` says of each next token of the answers that are to stay as before, in `examples`' order; none for the others, and for all where it would be
-// used once or takes more than a GB: each step asks for its own then.
-std::vector<std::optional<NextTokens>> said_before(const Llama& model, const LmHead& head, const std::vector<TrainExample>& examples, std::int64_t first, const std::vector<at::Tensor>& states,
+// What `model` says of each next token of the answers that are to stay as before, in `examples`' order; none
+// for the others, and for all where it would be used once or takes more than a GB: each step asks for its own
+// then.
+std::vector<std::optional<NextTokens>> said_before(const Llama& model, const LmHead& head,
+                                                   const std::vector<TrainExample>& examples,
+                                                   std::int64_t first, const std::vector<at::Tensor>& states,
                                                    long epochs, bool head_learns) {
   const at::NoGradGuard no_gradients;
   std::vector<const TrainExample*> kept;
   std::vector<std::size_t> places;
   std::int64_t tokens = 0;
   for (std::size_t i = 0; i < examples.size(); ++i)
-    if (examples[i].as_before) kept.push_back(&examples[i]), places.push_back(i), tokens += answer_length(examples[i]);
+    if (examples[i].as_before)
+      kept.push_back(&examples[i]), places.push_back(i), tokens += answer_length(examples[i]);
   std::vector<std::optional<NextTokens>> before(examples.size());
   if (epochs < 2 || tokens * model.config.width * 4 > (std::int64_t{1} << 30)) return before;
   for (const auto& [from, to] : micro_batches(lengths_of(kept), kMicroBatchTokens)) {
     std::vector<at::Tensor> below;
-    for (std::size_t k = from; k < to && !states.empty(); ++k) below.push_back(states[places[k]]);
+    for (std::size_t k = from; k < to && !states.empty(); ++k)
+      below.push_back(states[places[k]]);
     const AnswerBatch batch = answer_batch(
         {kept.begin() + static_cast<std::ptrdiff_t>(from), kept.begin() + static_cast<std::ptrdiff_t>(to)});
     const at::Tensor hidden = answer_states(model, batch, first, below);
@@ -66,7 +73,7 @@ std::vector<std::optional<NextTokens>> said_before(const Llama& model, const LmH
 // An example as a step takes it.
 struct Item {
   const TrainExample* example = nullptr;
-  at::Tensor below;                    // its states below the learning layers; undefined where they are not kept
+  at::Tensor below;  // its states below the learning layers; undefined where they are not kept
   const NextTokens* before = nullptr;  // what was said of its answer before training, where that is kept
 };
 
@@ -82,7 +89,8 @@ struct Speaking {
 };
 
 // What was said before of those of `items` that are to stay so, end to end.
-NextTokens before_of(const Speaking& before, const std::vector<Item>& items, std::int64_t first, bool head_learns) {
+NextTokens before_of(const Speaking& before, const std::vector<Item>& items, std::int64_t first,
+                     bool head_learns) {
   std::vector<NextTokens> known;
   std::vector<at::Tensor> below;
   std::vector<const TrainExample*> examples;
@@ -99,8 +107,10 @@ NextTokens before_of(const Speaking& before, const std::vector<Item>& items, std
                      head_learns);
 }
 
-// One pass over `items`: adds their gradients to the model's and their losses to `loss`. `weight`: of all tokens of the step; `count`: its examples.
-void add_gradients(const Speaking& now, const Speaking& before, const std::vector<Item>& items, std::int64_t first, const SftConfig& config, double weight, double count, StepLoss& loss) {
+// One pass over `items`: adds their gradients to the model's and their losses to `loss`. `weight`: of all
+// tokens of the step; `count`: its examples.
+void add_gradients(const Speaking& now, const Speaking& before, const std::vector<Item>& items,
+                   std::int64_t first, const SftConfig& config, double weight, double count, StepLoss& loss) {
   std::vector<const TrainExample*> examples;
   std::vector<at::Tensor> below;
   std::vector<std::int64_t> learned, kept;  // rows
@@ -108,22 +118,31 @@ void add_gradients(const Speaking& now, const Speaking& before, const std::vecto
   for (const Item& item : items) {
     examples.push_back(item.example);
     if (item.below.defined()) below.push_back(item.below);
-    for (std::int64_t i = 0; i < answer_length(*item.example); ++i) (item.example->as_before ? kept : learned).push_back(row++);
+    for (std::int64_t i = 0; i < answer_length(*item.example); ++i)
+      (item.example->as_before ? kept : learned).push_back(row++);
   }
   AnswerBatch b = answer_batch(examples);
-  const std::vector<const Decision*> decisions = config.decision_weight > 0 ? add_decisions(b, examples) : std::vector<const Decision*>();
+  const std::vector<const Decision*> decisions =
+      config.decision_weight > 0 ? add_decisions(b, examples) : std::vector<const Decision*>();
   const at::Tensor hidden = answer_states(now.model, b, first, below);
   at::Tensor total = at::zeros({}, at::kFloat);
   if (!learned.empty()) {
     const at::Tensor rows = at::tensor(learned, at::kLong);
-    const at::Tensor logs = token_log_probabilities(hidden.index_select(0, rows), now.head, b.targets.index_select(0, rows)).log_probabilities;
+    const at::Tensor logs =
+        token_log_probabilities(hidden.index_select(0, rows), now.head, b.targets.index_select(0, rows))
+            .log_probabilities;
     const at::Tensor part = -(logs * b.weights.index_select(0, rows)).sum() / weight;
     loss.tokens += part.item<double>(), total = total + part;
   }
   if (!kept.empty()) {
     const at::Tensor rows = at::tensor(kept, at::kLong);
     const NextTokens then = before_of(before, items, first, now.head.weight().requires_grad());
-    const at::Tensor part = (token_log_probabilities(hidden.index_select(0, rows), now.head, b.targets.index_select(0, rows), 1, &then).divergences * b.weights.index_select(0, rows)).sum() / weight;
+    const at::Tensor part = (token_log_probabilities(hidden.index_select(0, rows), now.head,
+                                                     b.targets.index_select(0, rows), 1, &then)
+                                 .divergences *
+                             b.weights.index_select(0, rows))
+                                .sum() /
+                            weight;
     loss.divergence += part.item<double>(), total = total + part;
   }
   if (!decisions.empty()) {
@@ -141,43 +160,50 @@ std::vector<double> example_log_probabilities(const Llama& model, const std::vec
   check_examples(examples);
   const at::NoGradGuard no_gradients;
   std::vector<const TrainExample*> all;
-  for (const TrainExample& e : examples) all.push_back(&e);
+  for (const TrainExample& e : examples)
+    all.push_back(&e);
   const LmHead head(model.head, model.bfloat16, model.config.logit_cap);
   std::vector<double> means;
   for (const auto& [from, to] : micro_batches(lengths_of(all), kMicroBatchTokens)) {
-    const std::vector<const TrainExample*> part(all.begin() + static_cast<std::ptrdiff_t>(from), all.begin() + static_cast<std::ptrdiff_t>(to));
+    const std::vector<const TrainExample*> part(all.begin() + static_cast<std::ptrdiff_t>(from),
+                                                all.begin() + static_cast<std::ptrdiff_t>(to));
     const at::Tensor logs = answer_log_probabilities(model, head, answer_batch(part), 0).contiguous();
     const float* p = logs.data_ptr<float>();
     for (const TrainExample* e : part) {
       const std::int64_t n = answer_length(*e);
       double sum = 0;
-      for (std::int64_t i = 0; i < n; ++i) sum += *p++;
+      for (std::int64_t i = 0; i < n; ++i)
+        sum += *p++;
       means.push_back(sum / static_cast<double>(n));
     }
   }
   return means;
 }
 
-Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out, const SftConfig& config,
-               std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe) {
+Json train_sft(Llama& model, const std::vector<TrainExample>& train,
+               const std::vector<TrainExample>& held_out, const SftConfig& config, std::uint64_t seed,
+               const std::filesystem::path& folder, const StepObserver& observe) {
   check_examples(train);
   if (train.empty()) throw InputError("sft: no examples to train on");
   const OptimiserConfig& o = config.optimiser;
-  const long batches = static_cast<long>((train.size() + static_cast<std::size_t>(config.batch_size) - 1) / static_cast<std::size_t>(config.batch_size));
+  const long batches = static_cast<long>((train.size() + static_cast<std::size_t>(config.batch_size) - 1) /
+                                         static_cast<std::size_t>(config.batch_size));
   const long steps = batches * config.epochs;
   const std::int64_t first = first_trainable_layer(model.config, o.trainable_layers);
   std::vector<std::vector<int>> read;
-  for (const TrainExample& e : train) read.emplace_back(e.tokens.begin(), e.tokens.end() - 1);
+  for (const TrainExample& e : train)
+    read.emplace_back(e.tokens.begin(), e.tokens.end() - 1);
   const std::vector<at::Tensor> states = frozen_states(model, read, first, config.epochs);
-  // Of the model before training no more is kept than is asked later: its head, and where each step asks again, its old tensors (make_trainable gives
-  // the model its own).
+  // Of the model before training no more is kept than is asked later: its head, and where each step asks
+  // again, its old tensors (make_trainable gives the model its own).
   std::optional<LmHead> first_head;
   std::optional<Llama> first_model;
   std::vector<std::optional<NextTokens>> before(train.size());
   if (std::any_of(train.begin(), train.end(), [](const TrainExample& e) { return e.as_before; })) {
     first_head.emplace(model.head, model.bfloat16, model.config.logit_cap);
     before = said_before(model, *first_head, train, first, states, config.epochs, o.trainable_layers <= 0);
-    if (std::none_of(before.begin(), before.end(), [](const auto& b) { return b.has_value(); })) first_model = model;
+    if (std::none_of(before.begin(), before.end(), [](const auto& b) { return b.has_value(); }))
+      first_model = model;
   }
 
   std::optional<Llama> start;  // its tensors stay as they are: make_trainable gives the model its own
@@ -186,19 +212,27 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
   TrainingState state(folder, o.checkpoint_seconds);
   const Json position = state.restore({{"sft", &optimiser}});
   long step = position.is_null() ? 0 : position.at("step").get<long>();
-  double held_out_before = position.is_null() ? mean_loss(model, held_out) : position.at("held_out_before").get<double>();
+  double held_out_before =
+      position.is_null() ? mean_loss(model, held_out) : position.at("held_out_before").get<double>();
   double tokens_seen = position.is_null() ? 0 : position.at("tokens").get<double>();
   LmHead head(model.head, model.bfloat16, model.config.logit_cap);
 
   for (; step < steps; ++step) {
-    state.maybe_save({{"step", step}, {"held_out_before", held_out_before}, {"tokens", tokens_seen}}, {{"sft", &optimiser}});
-    const std::vector<std::size_t> order = Random(seed).derive("epoch").derive(static_cast<std::uint64_t>(step / batches)).permutation(train.size());
+    state.maybe_save({{"step", step}, {"held_out_before", held_out_before}, {"tokens", tokens_seen}},
+                     {{"sft", &optimiser}});
+    const std::vector<std::size_t> order = Random(seed)
+                                               .derive("epoch")
+                                               .derive(static_cast<std::uint64_t>(step / batches))
+                                               .permutation(train.size());
     std::vector<Item> items;
     std::vector<std::int64_t> lengths;
     double weight = 0, kept_weight = 0, tokens = 0;
-    for (std::size_t i = static_cast<std::size_t>(step % batches * config.batch_size); i < std::min(train.size(), static_cast<std::size_t>((step % batches + 1) * config.batch_size)); ++i) {
+    for (std::size_t i = static_cast<std::size_t>(step % batches * config.batch_size);
+         i < std::min(train.size(), static_cast<std::size_t>((step % batches + 1) * config.batch_size));
+         ++i) {
       const TrainExample& e = train[order[i]];
-      items.push_back({&e, states.empty() ? at::Tensor() : states[order[i]], before[order[i]] ? &*before[order[i]] : nullptr});
+      items.push_back({&e, states.empty() ? at::Tensor() : states[order[i]],
+                       before[order[i]] ? &*before[order[i]] : nullptr});
       lengths.push_back(static_cast<std::int64_t>(e.tokens.size()) - 1);
       const double n = static_cast<double>(answer_length(e));
       tokens += n, weight += e.weight * n, kept_weight += e.as_before ? e.weight * n : 0;
@@ -206,17 +240,27 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
     StepLoss loss;
     for (const auto& [from, to] : micro_batches(lengths, kMicroBatchTokens))
       add_gradients({model, head}, {first_model ? *first_model : model, first_head ? *first_head : head},
-                    {items.begin() + static_cast<std::ptrdiff_t>(from), items.begin() + static_cast<std::ptrdiff_t>(to)}, first, config, weight, static_cast<double>(items.size()), loss);
+                    {items.begin() + static_cast<std::ptrdiff_t>(from),
+                     items.begin() + static_cast<std::ptrdiff_t>(to)},
+                    first, config, weight, static_cast<double>(items.size()), loss);
     const double rate = scheduled_rate(o, o.learning_rate, step, steps);
     const double norm = optimiser.step(rate, o.max_gradient_norm);
     if (model.head.requires_grad()) head.refresh();
-    if (!std::isfinite(loss.tokens) || !std::isfinite(loss.divergence) || !std::isfinite(loss.decisions) || !std::isfinite(norm))
-      throw TrainingError("sft: loss or gradient is not finite at step " + std::to_string(step + 1) + "; try a lower sft.learning_rate");
+    if (!std::isfinite(loss.tokens) || !std::isfinite(loss.divergence) || !std::isfinite(loss.decisions) ||
+        !std::isfinite(norm))
+      throw TrainingError("sft: loss or gradient is not finite at step " + std::to_string(step + 1) +
+                          "; try a lower sft.learning_rate");
     tokens_seen += tokens;
-    // For people each is a mean of its own kind of token; in the gradient both are parts of the mean over all.
+    // For people each is a mean of its own kind of token; in the gradient both are parts of the mean over
+    // all.
     const double learned_weight = weight - kept_weight;
-    const Json figures = {{"step", step + 1}, {"loss", learned_weight > 0 ? loss.tokens * weight / learned_weight : 0}, {"divergence", kept_weight > 0 ? loss.divergence * weight / kept_weight : 0},
-                          {"decision_loss", loss.decisions}, {"gradient_norm", norm}, {"learning_rate", rate}, {"tokens", tokens}};
+    const Json figures = {{"step", step + 1},
+                          {"loss", learned_weight > 0 ? loss.tokens * weight / learned_weight : 0},
+                          {"divergence", kept_weight > 0 ? loss.divergence * weight / kept_weight : 0},
+                          {"decision_loss", loss.decisions},
+                          {"gradient_norm", norm},
+                          {"learning_rate", rate},
+                          {"tokens", tokens}};
     state.log(figures);
     if (observe) observe(step + 1, steps, figures);
   }
@@ -226,12 +270,16 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::
   const auto last = [&](const char* name) {
     const std::size_t window = std::min<std::size_t>(lines.size(), 5);
     double mean = 0;
-    for (std::size_t i = lines.size() - window; i < lines.size(); ++i) mean += lines[i].at(name).get<double>() / static_cast<double>(window);
+    for (std::size_t i = lines.size() - window; i < lines.size(); ++i)
+      mean += lines[i].at(name).get<double>() / static_cast<double>(window);
     return mean;
   };
-  if (!lines.empty()) figures["first_loss"] = lines.front().at("loss"), figures["train_loss"] = last("loss"), figures["divergence"] = last("divergence");
+  if (!lines.empty())
+    figures["first_loss"] = lines.front().at("loss"), figures["train_loss"] = last("loss"),
+    figures["divergence"] = last("divergence");
   figures["held_out_examples"] = held_out.size();
-  if (!held_out.empty()) figures["held_out_loss_before"] = held_out_before, figures["held_out_loss"] = mean_loss(model, held_out);
+  if (!held_out.empty())
+    figures["held_out_loss_before"] = held_out_before, figures["held_out_loss"] = mean_loss(model, held_out);
   state.finish();
   return figures;
 }

@@ -30,12 +30,14 @@ NamedTensors make_trainable(Llama& model, long trainable_layers, bool with_head)
   };
   if (trainable_layers <= 0) {
     own(model.embedding);
-    if (model.config.tied_head) model.head = model.embedding;
+    if (model.config.tied_head)
+      model.head = model.embedding;
     else if (with_head)
       own(model.head);
   }
   const std::int64_t first = first_trainable_layer(model.config, trainable_layers);
-  for (std::int64_t i = first; i < model.config.layers; ++i) for_each_tensor(model.layers[static_cast<std::size_t>(i)], own);
+  for (std::int64_t i = first; i < model.config.layers; ++i)
+    for_each_tensor(model.layers[static_cast<std::size_t>(i)], own);
   own(model.norm);
   NamedTensors learning;
   for (auto& [name, t] : model.named_weights())
@@ -44,11 +46,13 @@ NamedTensors make_trainable(Llama& model, long trainable_layers, bool with_head)
 }
 
 double scheduled_rate(const OptimiserConfig& config, double peak, long step, long steps) {
-  const double warmup = std::ceil(config.warmup_ratio * static_cast<double>(steps)), at = static_cast<double>(step);
+  const double warmup = std::ceil(config.warmup_ratio * static_cast<double>(steps)),
+               at = static_cast<double>(step);
   if (at < warmup) return peak * (at + 1) / warmup;
   if (config.schedule == "constant") return peak;
   const double progress = (at - warmup) / std::max(1.0, static_cast<double>(steps) - warmup);
-  return config.schedule == "cosine" ? peak * 0.5 * (1 + std::cos(std::numbers::pi * progress)) : peak * (1 - progress);
+  return config.schedule == "cosine" ? peak * 0.5 * (1 + std::cos(std::numbers::pi * progress))
+                                     : peak * (1 - progress);
 }
 
 AdamW::AdamW(NamedTensors weights, double epsilon, double weight_decay, double beta2, const AdamW* lender)
@@ -58,7 +62,8 @@ AdamW::AdamW(NamedTensors weights, double epsilon, double weight_decay, double b
   if (lender != nullptr) lent.insert(lender->weights_.begin(), lender->weights_.end());
   for (const auto& [name, w] : weights_) {
     const auto other = lent.find(name);
-    at::Tensor(w).mutable_grad() = other != lent.end() && other->second.sizes() == w.sizes() ? other->second.grad() : at::zeros_like(w);
+    at::Tensor(w).mutable_grad() =
+        other != lent.end() && other->second.sizes() == w.sizes() ? other->second.grad() : at::zeros_like(w);
     first_.push_back(at::zeros_like(w));
     second_.push_back(at::zeros_like(w));
     steps_.push_back(at::zeros({}, at::kFloat));
@@ -77,7 +82,8 @@ double AdamW::norm() const {
 double AdamW::take_norm() {
   const at::NoGradGuard no_gradients;
   const double norm = this->norm();
-  for (auto& [name, w] : weights_) w.mutable_grad().zero_();
+  for (auto& [name, w] : weights_)
+    w.mutable_grad().zero_();
   return norm;
 }
 
@@ -87,7 +93,8 @@ double AdamW::step(double rate, double max_norm) {
   if (std::isfinite(norm)) {
     std::optional<at::Tensor> divisor;  // of gradients that are too long
     if (max_norm > 0 && norm > max_norm) divisor = at::full({}, (norm + 1e-6) / max_norm, at::kFloat);
-    for (at::Tensor& t : steps_) t.add_(1);  // the fused kernel reads the count, it does not raise it
+    for (at::Tensor& t : steps_)
+      t.add_(1);  // the fused kernel reads the count, it does not raise it
     for (const bool decays : {true, false}) {
       std::vector<at::Tensor> values, gradients, first, second, steps, none;
       for (std::size_t i = 0; i < weights_.size(); ++i) {
@@ -100,10 +107,12 @@ double AdamW::step(double rate, double max_norm) {
       at::_fused_adamw_(values, gradients, first, second, none, steps, rate, 0.9, beta2_,
                         decays ? weight_decay_ : 0, epsilon_, false, false, divisor);
       // It does not say so itself, and RoundedWeights goes by the version.
-      for (const at::Tensor& w : values) w.unsafeGetTensorImpl()->bump_version();
+      for (const at::Tensor& w : values)
+        w.unsafeGetTensorImpl()->bump_version();
     }
   }
-  for (auto& [name, w] : weights_) w.mutable_grad().zero_();
+  for (auto& [name, w] : weights_)
+    w.mutable_grad().zero_();
   return norm;
 }
 
@@ -135,7 +144,8 @@ void AdamW::restore(const std::string& prefix, const std::vector<std::pair<std::
   }
 }
 
-TrainingState::TrainingState(fs::path folder, double checkpoint_seconds) : folder_(std::move(folder)), interval_(checkpoint_seconds) {
+TrainingState::TrainingState(fs::path folder, double checkpoint_seconds)
+    : folder_(std::move(folder)), interval_(checkpoint_seconds) {
   create_folders(folder_ / "state");
   remove_unpublished(folder_ / "state");
 }
@@ -153,38 +163,50 @@ Json TrainingState::restore(const std::vector<std::pair<std::string, AdamW*>>& g
   try {
     saved = read_sealed(note);
     const fs::path file = folder_ / "state" / saved.at("file").get<std::string>();
-    if (!fs::exists(file) || sha256_file(file) != saved.at("sha256").get<std::string>()) throw InputError(file.string(), 0, "is damaged: it has not the hash that position.json notes");
+    if (!fs::exists(file) || sha256_file(file) != saved.at("sha256").get<std::string>())
+      throw InputError(file.string(), 0, "is damaged: it has not the hash that position.json notes");
     for (const SafeTensor& t : read_safetensors(file).tensors) {
       at::Tensor copy = at::empty(t.shape, at::kFloat);
       std::memcpy(copy.data_ptr(), t.bytes.data(), t.bytes.size());
       from.emplace_back(t.name, copy);
     }
-    lines = fs::exists(metrics) ? read_file(metrics).substr(0, saved.at("metrics_bytes").get<std::size_t>()) : "";
-    if (sha256(lines) != saved.at("metrics_sha256").get<std::string>()) throw InputError(metrics.string(), 0, "is damaged: it has not the hash that position.json notes");
+    lines =
+        fs::exists(metrics) ? read_file(metrics).substr(0, saved.at("metrics_bytes").get<std::size_t>()) : "";
+    if (sha256(lines) != saved.at("metrics_sha256").get<std::string>())
+      throw InputError(metrics.string(), 0, "is damaged: it has not the hash that position.json notes");
   } catch (const InputError& damaged) {
     log_warning(std::string(damaged.what()) + "; training begins again");  // which ends the same
     return from_the_start();
   }
-  for (const auto& [prefix, group] : groups) group->restore(prefix, from);
+  for (const auto& [prefix, group] : groups)
+    group->restore(prefix, from);
   file_ = saved.at("file").get<std::string>();
   write_file(metrics, lines);
   metrics_ = std::make_unique<AppendFile>(metrics, lines.size());
   return saved.at("position");
 }
 
-void TrainingState::log(const Json& metrics) { metrics_->append(to_line(metrics) + "\n"); }
+void TrainingState::log(const Json& metrics) {
+  metrics_->append(to_line(metrics) + "\n");
+}
 
-void TrainingState::maybe_save(const Json& position, const std::vector<std::pair<std::string, AdamW*>>& groups) {
+void TrainingState::maybe_save(const Json& position,
+                               const std::vector<std::pair<std::string, AdamW*>>& groups) {
   const bool stopping = stop_requested();
   if (!stopping && std::chrono::steady_clock::now() - saved_ < interval_) return;
   metrics_->sync();
   NamedTensors all;
-  for (const auto& [prefix, group] : groups) group->collect(prefix, all);
+  for (const auto& [prefix, group] : groups)
+    group->collect(prefix, all);
   std::vector<SafeTensor> tensors;
   std::vector<at::Tensor> kept;
   for (const auto& [name, t] : all) {
     kept.push_back(t.contiguous());
-    tensors.push_back({name, "F32", t.sizes().vec(), {static_cast<const std::byte*>(kept.back().data_ptr()), static_cast<std::size_t>(t.nbytes())}});
+    tensors.push_back(
+        {name,
+         "F32",
+         t.sizes().vec(),
+         {static_cast<const std::byte*>(kept.back().data_ptr()), static_cast<std::size_t>(t.nbytes())}});
   }
   // Two names in turn: the state that position.json points to is whole until the next one is.
   const fs::path note = folder_ / "state" / "position.json";
@@ -192,7 +214,11 @@ void TrainingState::maybe_save(const Json& position, const std::vector<std::pair
   if (file_ == file) file = "b.safetensors";
   remove_path(folder_ / "state" / file);  // two states on the disk, never three
   const std::string hash = write_safetensors(folder_ / "state" / file, tensors, {});
-  write_sealed(note, {{"file", file}, {"sha256", hash}, {"metrics_bytes", metrics_->size()}, {"metrics_sha256", sha256_file(folder_ / "metrics.jsonl")}, {"position", position}});
+  write_sealed(note, {{"file", file},
+                      {"sha256", hash},
+                      {"metrics_bytes", metrics_->size()},
+                      {"metrics_sha256", sha256_file(folder_ / "metrics.jsonl")},
+                      {"position", position}});
   file_ = file;
   saved_ = std::chrono::steady_clock::now();
   if (stopping) throw Stopped();
@@ -208,30 +234,39 @@ std::vector<Json> TrainingState::history() const {
   return lines;
 }
 
-void TrainingState::finish() { metrics_->sync(); }
+void TrainingState::finish() {
+  metrics_->sync();
+}
 
-std::vector<at::Tensor> frozen_states(const Llama& model, const std::vector<std::vector<int>>& all, std::int64_t first, long epochs) {
+std::vector<at::Tensor> frozen_states(const Llama& model, const std::vector<std::vector<int>>& all,
+                                      std::int64_t first, long epochs) {
   std::map<std::vector<int>, std::size_t> number_of;  // an answer stands in several pairs
   std::vector<std::vector<int>> sequences;
   std::vector<std::int64_t> lengths;
   std::int64_t tokens = 0;
   for (const auto& s : all)
-    if (number_of.emplace(s, sequences.size()).second) sequences.push_back(s), lengths.push_back(static_cast<std::int64_t>(s.size())), tokens += lengths.back();
+    if (number_of.emplace(s, sequences.size()).second)
+      sequences.push_back(s), lengths.push_back(static_cast<std::int64_t>(s.size())),
+          tokens += lengths.back();
   if (first == 0 || epochs < 2 || tokens * model.config.width * 4 > (std::int64_t{1} << 30)) return {};
   const at::NoGradGuard frozen;
   std::vector<at::Tensor> states;
   for (const auto& [from, to] : micro_batches(lengths, kMicroBatchTokens)) {
     stop_if_requested();
-    const Packed packed = pack({sequences.begin() + static_cast<std::ptrdiff_t>(from), sequences.begin() + static_cast<std::ptrdiff_t>(to)});
+    const Packed packed = pack({sequences.begin() + static_cast<std::ptrdiff_t>(from),
+                                sequences.begin() + static_cast<std::ptrdiff_t>(to)});
     const at::Tensor hidden = run_layers(model, embed(model, packed.tokens), packed, 0, first);
-    for (std::size_t k = 0; k < to - from; ++k) states.push_back(hidden.index_select(0, at::tensor(rows_of(packed, k), at::kLong)));
+    for (std::size_t k = 0; k < to - from; ++k)
+      states.push_back(hidden.index_select(0, at::tensor(rows_of(packed, k), at::kLong)));
   }
   std::vector<at::Tensor> of_all;
-  for (const auto& s : all) of_all.push_back(states[number_of.at(s)]);
+  for (const auto& s : all)
+    of_all.push_back(states[number_of.at(s)]);
   return of_all;
 }
 
-std::vector<std::pair<std::size_t, std::size_t>> micro_batches(const std::vector<std::int64_t>& lengths, std::int64_t tokens) {
+std::vector<std::pair<std::size_t, std::size_t>> micro_batches(const std::vector<std::int64_t>& lengths,
+                                                               std::int64_t tokens) {
   std::vector<std::pair<std::size_t, std::size_t>> parts;
   std::size_t from = 0;
   std::int64_t sum = 0;

@@ -25,7 +25,8 @@ TEST(Hash, IsSha256) {  // FIPS 180-2's examples
 }
 
 TEST(Hash, OfALargeFileFollowsWhatIsWrittenToIt) {
-  const std::filesystem::path file = std::filesystem::temp_directory_path() / ("cai-hash-" + std::to_string(getpid()));
+  const std::filesystem::path file =
+      std::filesystem::temp_directory_path() / ("cai-hash-" + std::to_string(getpid()));
   std::string bytes(17 << 20, 'a');
   const auto write = [&] { std::ofstream(file, std::ios::binary) << bytes; };
   write();
@@ -33,27 +34,34 @@ TEST(Hash, OfALargeFileFollowsWhatIsWrittenToIt) {
   EXPECT_EQ(sha256_file(file), sha256(bytes));
   bytes[1 << 20] = 'b';
   write();
-  std::filesystem::last_write_time(file, std::filesystem::last_write_time(file) + std::chrono::milliseconds(20));  // file systems count time in steps
+  std::filesystem::last_write_time(file,
+                                   std::filesystem::last_write_time(file) +
+                                       std::chrono::milliseconds(20));  // file systems count time in steps
   EXPECT_EQ(sha256_file(file), sha256(bytes));
   std::filesystem::remove(file);
 }
 
-RC_GTEST_PROP(Random, StreamsDependOnTheirPathOnly, (std::uint64_t seed, std::string name, std::uint64_t index)) {
+RC_GTEST_PROP(Random, StreamsDependOnTheirPathOnly,
+              (std::uint64_t seed, std::string name, std::uint64_t index)) {
   Random parent(seed);
   Random before = parent.derive(name).derive(index);
-  for (int i = 0; i < 5; ++i) parent.next();
+  for (int i = 0; i < 5; ++i)
+    parent.next();
   Random after = parent.derive(name).derive(index);
-  for (int i = 0; i < 8; ++i) RC_ASSERT(before.next() == after.next());
+  for (int i = 0; i < 8; ++i)
+    RC_ASSERT(before.next() == after.next());
   Random one = Random(seed).derive(index), other = Random(seed).derive(index + 1);
   RC_ASSERT(one.next() != other.next());
 }
 
 RC_GTEST_PROP(Random, RestoringGoesOnWhereItWas, (std::uint64_t seed, std::uint8_t drawn)) {
   Random a(seed);
-  for (int i = 0; i < drawn; ++i) a.uniform();
+  for (int i = 0; i < drawn; ++i)
+    a.uniform();
   Random b;
   b.restore(a.key(), a.counter());
-  for (int i = 0; i < 4; ++i) RC_ASSERT(a.next() == b.next());
+  for (int i = 0; i < 4; ++i)
+    RC_ASSERT(a.next() == b.next());
 }
 
 TEST(Random, HasTheMomentsOfItsDistributions) {
@@ -68,14 +76,16 @@ TEST(Random, HasTheMomentsOfItsDistributions) {
   EXPECT_NEAR(sum / n, 0, 0.02);
   EXPECT_NEAR(squares / n, 1, 0.03);
   EXPECT_NEAR(uniform / n, 0.5, 0.01);
-  for (int c : counts) EXPECT_NEAR(c, n / 7, 400);
+  for (int c : counts)
+    EXPECT_NEAR(c, n / 7, 400);
 }
 
 RC_GTEST_PROP(Random, APermutationHoldsEachNumberOnce, (std::uint64_t seed)) {
   const std::size_t n = *rc::gen::inRange<std::size_t>(0, 200);
   std::vector<std::size_t> p = Random(seed).permutation(n);
   std::sort(p.begin(), p.end());
-  for (std::size_t i = 0; i < n; ++i) RC_ASSERT(p[i] == i);
+  for (std::size_t i = 0; i < n; ++i)
+    RC_ASSERT(p[i] == i);
 }
 
 TEST(Statistics, AgreeWithPublishedValues) {
@@ -84,11 +94,13 @@ TEST(Statistics, AgreeWithPublishedValues) {
   EXPECT_NEAR(w.high, 0.7007, 1e-4);
   EXPECT_NEAR(wilson(0, 10).high, 0.2775, 1e-4);
   EXPECT_NEAR(pearson(std::vector<double>{1, 2, 3, 4}, std::vector<double>{2, 4, 6, 9}), 0.9943, 1e-4);
-  EXPECT_NEAR(calibration_error(std::vector<double>{0.95, 0.95, 0.05}, std::vector<double>{1, 0, 0}), (2 * 0.45 + 0.05) / 3, 1e-12);
+  EXPECT_NEAR(calibration_error(std::vector<double>{0.95, 0.95, 0.05}, std::vector<double>{1, 0, 0}),
+              (2 * 0.45 + 0.05) / 3, 1e-12);
 }
 
-// A judge that is right in four of five cases and takes the first side too often: corrected by few known outcomes, the interval covers the
-// truth as often as it says, and it is narrower than what the known outcomes alone give.
+// A judge that is right in four of five cases and takes the first side too often: corrected by few known
+// outcomes, the interval covers the truth as often as it says, and it is narrower than what the known
+// outcomes alone give.
 TEST(Statistics, APredictionPoweredMeanCoversTheTruthAndIsNarrower) {
   Random random(7);
   const double truth = 0.4;
@@ -98,8 +110,10 @@ TEST(Statistics, APredictionPoweredMeanCoversTheTruthAndIsNarrower) {
     std::vector<double> outcome, predicted_known, predicted;
     for (int i = 0; i < 600; ++i) {
       const double y = random.uniform() < truth, f = random.uniform() < 0.8 ? y : 1;
-      if (i < 100) outcome.push_back(y), predicted_known.push_back(f);
-      else predicted.push_back(f);
+      if (i < 100)
+        outcome.push_back(y), predicted_known.push_back(f);
+      else
+        predicted.push_back(f);
     }
     const Interval i = prediction_powered_mean(outcome, predicted_known, predicted);
     covered += i.low <= truth && truth <= i.high;
@@ -125,16 +139,17 @@ TEST(Statistics, APredictionPoweredMeanOfAUselessJudgeIsThatOfTheKnownOutcomes) 
 
 TEST(Text, InvalidBytesAreReplacedAsPythonDoes) {
   EXPECT_EQ(to_utf8("a\xff\xfe"), "a\xef\xbf\xbd\xef\xbf\xbd");
-  EXPECT_EQ(to_utf8("\xe4\xbd!"), "\xef\xbf\xbd!");              // one for a maximal subpart
+  EXPECT_EQ(to_utf8("\xe4\xbd!"), "\xef\xbf\xbd!");                            // one for a maximal subpart
   EXPECT_EQ(to_utf8("\xed\xa0\x80"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");  // a surrogate
-  EXPECT_FALSE(is_utf8("\xc0\xaf"));                             // overlong
+  EXPECT_FALSE(is_utf8("\xc0\xaf"));                                           // overlong
   EXPECT_TRUE(is_utf8("na\xc3\xafve"));
 }
 
 RC_GTEST_PROP(Text, PrintableTextHoldsNoEscapes, (std::string bytes)) {
   const std::string shown = printable(bytes);
   RC_ASSERT(is_utf8(shown));
-  for (char c : shown) RC_ASSERT(static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t');
+  for (char c : shown)
+    RC_ASSERT(static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t');
   RC_ASSERT(shown.find("\xe2\x80\xae") == shown.npos);
   RC_ASSERT(shown.find('\x7f') == shown.npos);
 }

@@ -1,4 +1,5 @@
-// Intervals and tests against statsmodels and scipy (tests/golden/statistics.py), and what holds for all of them.
+// Intervals and tests against statsmodels and scipy (tests/golden/statistics.py), and what holds for all of
+// them.
 #include "cai/base/statistics.hpp"
 
 #include <gtest/gtest.h>
@@ -16,7 +17,8 @@ namespace {
 using GoldenJson = nlohmann::json;
 
 const GoldenJson& golden() {
-  static const GoldenJson read = GoldenJson::parse(std::ifstream(CAI_SOURCE_DIR "/tests/base/golden/statistics.json"));
+  static const GoldenJson read =
+      GoldenJson::parse(std::ifstream(CAI_SOURCE_DIR "/tests/base/golden/statistics.json"));
   return read;
 }
 
@@ -26,24 +28,28 @@ void expect_interval(const Interval& found, const GoldenJson& expected, double t
 }
 
 TEST(Golden, WilsonIsThatOfStatsmodels) {
-  for (const GoldenJson& one : golden()["wilson"]) expect_interval(wilson(one["successes"], one["n"]), one, 1e-12);
+  for (const GoldenJson& one : golden()["wilson"])
+    expect_interval(wilson(one["successes"], one["n"]), one, 1e-12);
 }
 
 TEST(Golden, PairedDifferencesInvertTheScoreTest) {
-  for (const GoldenJson& one : golden()["paired"]) expect_interval(paired_difference(one["gained"], one["lost"], one["n"]), one, 1e-6);
+  for (const GoldenJson& one : golden()["paired"])
+    expect_interval(paired_difference(one["gained"], one["lost"], one["n"]), one, 1e-6);
 }
 
 TEST(Golden, ClusteredSharesHaveTheVarianceOfARegressionWithClusters) {
   for (const GoldenJson& one : golden()["clustered"]) {
     ClusteredShare share;
-    for (const GoldenJson& answer : one["answers"]) share.add(std::to_string(answer[0].get<int>()), answer[1].get<bool>());
+    for (const GoldenJson& answer : one["answers"])
+      share.add(std::to_string(answer[0].get<int>()), answer[1].get<bool>());
     expect_interval(share.interval(), one, 1e-9);
   }
 }
 
 TEST(Golden, TheMeanOfTwoSharesIsNewcombes) {
   for (const GoldenJson& one : golden()["balanced"]) {
-    const std::vector<Interval> both = {wilson(one["first"][0], one["first"][1]), wilson(one["second"][0], one["second"][1])};
+    const std::vector<Interval> both = {wilson(one["first"][0], one["first"][1]),
+                                        wilson(one["second"][0], one["second"][1])};
     expect_interval(mean_of_independent(both), one, 1e-12);
   }
 }
@@ -62,23 +68,27 @@ TEST(Golden, TestsAreThoseOfStatsmodels) {
     EXPECT_NEAR(mcnemar(group), one["p"].get<double>(), 1e-12) << one;
   }
   const std::vector<double> p = golden()["holm"]["p"], adjusted = holm(p);
-  for (std::size_t i = 0; i < p.size(); ++i) EXPECT_NEAR(adjusted[i], golden()["holm"]["adjusted"][i].get<double>(), 1e-12);
+  for (std::size_t i = 0; i < p.size(); ++i)
+    EXPECT_NEAR(adjusted[i], golden()["holm"]["adjusted"][i].get<double>(), 1e-12);
   const std::vector<int> a = golden()["kappa"]["a"], b = golden()["kappa"]["b"];
   EXPECT_NEAR(kappa(a, b).value(), golden()["kappa"]["kappa"].get<double>(), 1e-12);
 }
 
 RC_GTEST_PROP(Interval, OfSharesHaveAWidthAndHoldTheValue, (std::uint8_t a, std::uint8_t b, std::uint8_t c)) {
   const long n = 1L + a + b + c;
-  for (const Interval& i : {wilson(a, n), paired_difference(a, b, static_cast<double>(n)), mean_of_independent(std::vector<Interval>{wilson(a, n), wilson(n, n)})}) {
+  for (const Interval& i : {wilson(a, n), paired_difference(a, b, static_cast<double>(n)),
+                            mean_of_independent(std::vector<Interval>{wilson(a, n), wilson(n, n)})}) {
     RC_ASSERT(i.high - i.low > 1e-3);
     RC_ASSERT(i.low <= i.value + 1e-12 && i.value <= i.high + 1e-12);
     RC_ASSERT(i.low >= -1 && i.high <= 1);
   }
-  const Interval forth = paired_difference(a, b, static_cast<double>(n)), back = paired_difference(b, a, static_cast<double>(n));
+  const Interval forth = paired_difference(a, b, static_cast<double>(n)),
+                 back = paired_difference(b, a, static_cast<double>(n));
   RC_ASSERT(std::abs(forth.low + back.high) < 1e-9 && std::abs(forth.high + back.low) < 1e-9);
 }
 
-// Four answers a prompt that are always alike say as much as one answer a prompt; answers that all agree no more than their prompts.
+// Four answers a prompt that are always alike say as much as one answer a prompt; answers that all agree no
+// more than their prompts.
 TEST(Clustered, AnswersOfAPromptCountOnceWhereTheyAreAlike) {
   ClusteredShare four, all;
   ClusteredDifference changes;
@@ -97,7 +107,8 @@ TEST(Clustered, AnswersOfAPromptCountOnceWhereTheyAreAlike) {
   EXPECT_NEAR(change.high - change.low, alone.high - alone.low, 0.01);
 }
 
-// In simulations of prompts whose answers agree with each other, 95 % intervals hold the truth about that often; Wilson's of all answers does not.
+// In simulations of prompts whose answers agree with each other, 95 % intervals hold the truth about that
+// often; Wilson's of all answers does not.
 TEST(Clustered, IntervalsCoverTheTruth) {
   Random random(11);
   int covered = 0, naive = 0;
@@ -132,7 +143,8 @@ TEST(Bootstrap, OfEqualValuesTellsNothingOfOthers) {
 TEST(Bootstrap, IsTheSameForTheSameSeed) {
   std::vector<double> values;
   Random r(3);
-  for (int i = 0; i < 200; ++i) values.push_back(r.normal() + 2);
+  for (int i = 0; i < 200; ++i)
+    values.push_back(r.normal() + 2);
   const Interval b = bootstrap_mean(values, 4000, 1);
   EXPECT_NEAR(b.high - b.low, 2 * 1.96 / std::sqrt(200.0), 0.05);  // what the normal theory says
   EXPECT_EQ(b.low, bootstrap_mean(values, 4000, 1).low);
@@ -142,7 +154,8 @@ TEST(Bootstrap, IsTheSameForTheSameSeed) {
 // Two groups of other sizes: a change in the small one weighs more, as it does in the balanced mean.
 TEST(Mcnemar, OfTwoGroupsWeighsThemAsTheMeanDoes) {
   EXPECT_DOUBLE_EQ(mcnemar(std::vector<Changes>{{2, 0, 2}, {0, 0, 6}}), 0.5);
-  // 2 of 2 gained, 2 of 20 lost: the sums that are as far from 0 as 1 - 0.1 are those where both of the first group fall alike.
+  // 2 of 2 gained, 2 of 20 lost: the sums that are as far from 0 as 1 - 0.1 are those where both of the first
+  // group fall alike.
   EXPECT_DOUBLE_EQ(mcnemar(std::vector<Changes>{{2, 0, 2}, {0, 2, 20}}), 0.5);
   EXPECT_DOUBLE_EQ(mcnemar(std::vector<Changes>{}), 1);
 }

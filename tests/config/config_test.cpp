@@ -34,18 +34,26 @@ std::string problems(const fs::path& file, const std::vector<std::string>& sets 
   return "";
 }
 
-bool has(const std::string& text, const std::string& piece) { return text.find(piece) != text.npos; }
+bool has(const std::string& text, const std::string& piece) {
+  return text.find(piece) != text.npos;
+}
 
 TEST(Config, AllProblemsComeTogetherWithTheirLines) {
   const Folder f;
-  const std::string all = problems(f.write("c.yaml", "seed: -1\nppo:\n  upadtes: 3\n  learning_rate: nan\nsft: {epochs: two}\nnothing: 1\n"), {"ppo.epochs=0.5", "reward.batch_size"});
-  for (const char* piece : {"c.yaml:1", "c.yaml:3", "did you mean \"ppo.updates\"", "c.yaml:4", "c.yaml:5", "c.yaml:6", "--set", "ppo.epochs", "reward.batch_size"}) EXPECT_TRUE(has(all, piece)) << piece << "\n" << all;
+  const std::string all = problems(
+      f.write("c.yaml",
+              "seed: -1\nppo:\n  upadtes: 3\n  learning_rate: nan\nsft: {epochs: two}\nnothing: 1\n"),
+      {"ppo.epochs=0.5", "reward.batch_size"});
+  for (const char* piece : {"c.yaml:1", "c.yaml:3", "did you mean \"ppo.updates\"", "c.yaml:4", "c.yaml:5",
+                            "c.yaml:6", "--set", "ppo.epochs", "reward.batch_size"})
+    EXPECT_TRUE(has(all, piece)) << piece << "\n" << all;
 }
 
 TEST(Config, LaterPlacesWin) {
   const Folder f;
   f.write("base.yaml", "seed: 3\nppo: {updates: 7, epochs: 3}\n");
-  const Config c = load_config(f.write("top.yaml", "extends: base.yaml\nppo: {updates: 8}\n"), {"ppo.epochs=4"});
+  const Config c =
+      load_config(f.write("top.yaml", "extends: base.yaml\nppo: {updates: 8}\n"), {"ppo.epochs=4"});
   EXPECT_EQ(c.seed, 3u);
   EXPECT_EQ(c.ppo.updates, 8);
   EXPECT_EQ(c.ppo.epochs, 4);
@@ -69,11 +77,14 @@ TEST(Config, DuplicateKeysAndBrokenYamlAreProblems) {
 
 TEST(Config, MergeKeysAreNamedAndTheLineThatHoldsThem) {
   const Folder f;
-  const std::string all = problems(f.write("m.yaml", "common: &c\n  learning_rate: 1e-5\nsft:\n  <<: *c\n  epochs: 1\n"));
+  const std::string all =
+      problems(f.write("m.yaml", "common: &c\n  learning_rate: 1e-5\nsft:\n  <<: *c\n  epochs: 1\n"));
   EXPECT_TRUE(has(all, "m.yaml:1: unknown section \"common\"")) << all;
   EXPECT_TRUE(has(all, "m.yaml:4: \"<<\" (a YAML merge key) is not read") && has(all, "extends")) << all;
-  EXPECT_TRUE(has(problems(f.write("top.yaml", "<<: {seed: 1}\n")), "top.yaml:1: \"<<\"")) << "at the top too";
-  EXPECT_EQ(problems(f.write("anchor.yaml", "sft: {epochs: &n 2}\nppo: {epochs: *n}\n")), "") << "anchors are read";
+  EXPECT_TRUE(has(problems(f.write("top.yaml", "<<: {seed: 1}\n")), "top.yaml:1: \"<<\""))
+      << "at the top too";
+  EXPECT_EQ(problems(f.write("anchor.yaml", "sft: {epochs: &n 2}\nppo: {epochs: *n}\n")), "")
+      << "anchors are read";
 }
 
 TEST(Config, RewardsAreWhitenedWithAValueModelOnly) {
@@ -85,7 +96,8 @@ TEST(Config, RewardsAreWhitenedWithAValueModelOnly) {
 
 TEST(Config, WhatIsShownLoadsAsTheSame) {
   const Folder f;
-  Config c = load_config("", {"ppo.kl_coefficient=0.1234567890123", "model=a \"quoted\" name", "prompts.files=[x.jsonl, \"y z.tsv\"]"});
+  Config c = load_config("", {"ppo.kl_coefficient=0.1234567890123", "model=a \"quoted\" name",
+                              "prompts.files=[x.jsonl, \"y z.tsv\"]"});
   const Config again = load_config(f.write("shown.yaml", to_yaml(c, true)), {});
   EXPECT_EQ(to_yaml(again, false), to_yaml(c, false));
   EXPECT_EQ(again.ppo.kl_coefficient, 0.1234567890123);
@@ -96,13 +108,16 @@ TEST(Config, EachDefaultIsWithinItsOwnRange) {
   for (const Field& field : config_fields()) {
     EXPECT_EQ(field.check(field.initial), "") << field.section << "." << field.name;
     EXPECT_FALSE(field.help.empty()) << field.name;
-    EXPECT_TRUE(field.get(Config()) == field.initial) << field.name << ": the struct and the declaration differ";
+    EXPECT_TRUE(field.get(Config()) == field.initial)
+        << field.name << ": the struct and the declaration differ";
   }
 }
 
 TEST(Config, TheShippedFilesLoad) {
   for (const auto& entry : fs::recursive_directory_iterator(fs::path(CAI_SOURCE_DIR) / "configs"))
-    if (entry.is_regular_file()) { EXPECT_EQ(problems(entry.path()), "") << entry.path(); }
+    if (entry.is_regular_file()) {
+      EXPECT_EQ(problems(entry.path()), "") << entry.path();
+    }
 }
 
 RC_GTEST_PROP(Config, AnyTextEndsInAConfigOrAnInputError, (std::string text)) {

@@ -36,7 +36,8 @@ class Checks : public testing::Test {
 
   std::string broken(const std::string& rules, const std::string& answer, const std::string& request = "Q?") {
     std::string all;
-    for (const std::string& reason : apply_check(check(rules), request, answer).broken) all += reason + "|";
+    for (const std::string& reason : apply_check(check(rules), request, answer).broken)
+      all += reason + "|";
     return all;
   }
 
@@ -68,7 +69,9 @@ TEST(AnswerText, CountsSentences) {
 TEST(AnswerText, CountsWords) {
   EXPECT_EQ(count_words("I don't know: 3.5 litres, follow-up."), 6u);
   EXPECT_EQ(count_words("\xe6\x97\xa5\xe6\x9c\xac go"), 3u);
-  EXPECT_EQ(count_words("\xc3\xa9t\xc3\xa9 stra\xc3\x9f" "e"), 2u);
+  EXPECT_EQ(count_words("\xc3\xa9t\xc3\xa9 stra\xc3\x9f"
+                        "e"),
+            2u);
   EXPECT_EQ(count_words(" - "), 0u);
 }
 
@@ -87,18 +90,26 @@ TEST(AnswerText, TakesOffACodeFence) {
 
 TEST(AnswerText, TellsLanguages) {
   EXPECT_EQ(language_of("The kettle should be unplugged before you clean it."), "en");
-  EXPECT_EQ(language_of("Bitte ziehen Sie den Stecker, bevor Sie das Ger\xc3\xa4t reinigen und nicht danach."), "de");
-  EXPECT_EQ(language_of("D\xc3\xa9" "branchez la bouilloire avant de la nettoyer et ne la plongez pas dans l'eau."), "fr");
+  EXPECT_EQ(
+      language_of("Bitte ziehen Sie den Stecker, bevor Sie das Ger\xc3\xa4t reinigen und nicht danach."),
+      "de");
+  EXPECT_EQ(language_of("D\xc3\xa9"
+                        "branchez la bouilloire avant de la nettoyer et ne la plongez pas dans l'eau."),
+            "fr");
   EXPECT_EQ(language_of("Desenchufe el hervidor antes de limpiarlo y no lo ponga en el agua."), "es");
   EXPECT_EQ(language_of("\xd0\x9f\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82, \xd0\xbc\xd0\xb8\xd1\x80"), "ru");
-  EXPECT_EQ(language_of("\xe3\x81\x93\xe3\x82\x93\xe3\x81\xab\xe3\x81\xa1\xe3\x81\xaf\xe4\xb8\x96\xe7\x95\x8c"), "ja");
+  EXPECT_EQ(
+      language_of("\xe3\x81\x93\xe3\x82\x93\xe3\x81\xab\xe3\x81\xa1\xe3\x81\xaf\xe4\xb8\x96\xe7\x95\x8c"),
+      "ja");
   EXPECT_EQ(language_of("OK"), "");
 }
 
 TEST_F(Checks, CountRulesHaveLimitsThatBelong) {
   EXPECT_TRUE(holds("      - sentences: {at_most: 2}\n", "One. Two."));
-  EXPECT_EQ(broken("      - sentences: {at_most: 2}\n", "One. Two. Three."), "sentences: 3 found, at most 2 wanted|");
-  EXPECT_EQ(broken("      - words: {at_least: 4, at_most: 5}\n", "One two three."), "words: 3 found, at least 4 wanted|");
+  EXPECT_EQ(broken("      - sentences: {at_most: 2}\n", "One. Two. Three."),
+            "sentences: 3 found, at most 2 wanted|");
+  EXPECT_EQ(broken("      - words: {at_least: 4, at_most: 5}\n", "One two three."),
+            "words: 3 found, at least 4 wanted|");
   EXPECT_TRUE(holds("      - words: {at_least: 3, at_most: 3}\n", "One two three."));
 }
 
@@ -107,7 +118,8 @@ TEST_F(Checks, PhrasesAreWholeWordsInAnyCase) {
   EXPECT_FALSE(holds("      - contains: pear\n", "It appears so."));
   EXPECT_TRUE(holds("      - contains: don't\n", "You don\xe2\x80\x99t need it."));
   EXPECT_TRUE(holds("      - contains: \"\xe2\x82\xac\"\n", "It costs 5\xe2\x82\xac."));
-  EXPECT_EQ(broken("      - contains_all: [alpha, beta]\n", "Only beta."), "contains_all: \"alpha\" missing|");
+  EXPECT_EQ(broken("      - contains_all: [alpha, beta]\n", "Only beta."),
+            "contains_all: \"alpha\" missing|");
   EXPECT_EQ(broken("      - avoids: [guarantee, promise]\n", "I promise."), "avoids: found \"promise\"|");
   EXPECT_TRUE(holds("      - contains: \"a.b\"\n", "See a.b here."));
   EXPECT_FALSE(holds("      - contains: \"a.b\"\n", "See axb here."));
@@ -127,16 +139,19 @@ TEST_F(Checks, PatternsJsonLanguageAndRefusals) {
   EXPECT_EQ(broken("      - json: {fields: [name]}\n", "{\"n\": 1}"), "json: no field \"name\"|");
   EXPECT_EQ(broken("      - json: true\n", "no"), "json: not valid JSON|");
   EXPECT_TRUE(holds("      - json: false\n", "Plain words."));
-  EXPECT_EQ(broken("      - language: en\n", "Bitte ziehen Sie den Stecker und warten Sie nicht."), "language: de found, en wanted|");
+  EXPECT_EQ(broken("      - language: en\n", "Bitte ziehen Sie den Stecker und warten Sie nicht."),
+            "language: de found, en wanted|");
   EXPECT_TRUE(holds("      - refuses: true\n", "I'm sorry, but I can't help with that."));
-  EXPECT_EQ(broken("      - refuses: false\n", "I'm sorry, but I can't help with that."), "refuses: the answer refuses|");
+  EXPECT_EQ(broken("      - refuses: false\n", "I'm sorry, but I can't help with that."),
+            "refuses: the answer refuses|");
 }
 
 TEST_F(Checks, RulesCombine) {
   const std::string any = "      - any:\n          - contains: source\n          - matches: 'https?://'\n";
   EXPECT_TRUE(holds(any, "See https://example.org."));
   EXPECT_FALSE(holds(any, "Trust me."));
-  const std::string units = "      - if_answer: [{matches: '\\d'}]\n        then: [{matches: '\\d\\s*(cm|kg)'}]\n";
+  const std::string units =
+      "      - if_answer: [{matches: '\\d'}]\n        then: [{matches: '\\d\\s*(cm|kg)'}]\n";
   EXPECT_TRUE(holds(units, "It is long."));
   EXPECT_TRUE(holds(units, "It is 5 cm long."));
   EXPECT_FALSE(holds(units, "It is 5 long."));
@@ -154,28 +169,43 @@ TEST_F(Checks, TheShareCountsRulesAndEmptyAnswersBreakAll) {
 }
 
 TEST_F(Checks, APatternThatExplodesIsARuleThatDoesNotHold) {
-  const std::string text = broken("      - matches: '^(?:a?){60}a{60}(?:x+x+)+y$'\n", std::string(59, 'a') + std::string(60, 'x'));
+  const std::string text =
+      broken("      - matches: '^(?:a?){60}a{60}(?:x+x+)+y$'\n", std::string(59, 'a') + std::string(60, 'x'));
   EXPECT_NE(text, "");
 }
 
 TEST_F(Checks, TheSourceIsKeptOnOneLine) {
-  EXPECT_EQ(check("      - words: {at_most: 2}\n      - contains: [a, b]\n").source, "[{words: {at_most: 2}}, {contains: [a, b]}]");
+  EXPECT_EQ(check("      - words: {at_most: 2}\n      - contains: [a, b]\n").source,
+            "[{words: {at_most: 2}}, {contains: [a, b]}]");
 }
 
 TEST_F(Checks, ProblemsAreToldWithLineAndWhatIsAccepted) {
-  EXPECT_EQ(problems("      - sentence: {at_most: 2}\n"), "c.yaml:5: principle 1: unknown rule \"sentence\"; did you mean \"sentences\"?");
-  EXPECT_NE(problems("      - words: 5\n").find("c.yaml:5: principle 1: \"words\": accepted: {at_least: N, at_most: M}"), std::string::npos);
-  EXPECT_NE(problems("      - words: {at_most: -1}\n").find("c.yaml:5: principle 1, words: \"at_most\": found \"-1\""), std::string::npos);
-  EXPECT_NE(problems("      - words: {at_least: 9, at_most: 2}\n").find("\"at_least\" is larger than \"at_most\""), std::string::npos);
-  EXPECT_NE(problems("      - matches: '('\n").find("c.yaml:5: principle 1: \"matches\": \"(\": pattern, offset 1"), std::string::npos);
+  EXPECT_EQ(problems("      - sentence: {at_most: 2}\n"),
+            "c.yaml:5: principle 1: unknown rule \"sentence\"; did you mean \"sentences\"?");
+  EXPECT_NE(problems("      - words: 5\n")
+                .find("c.yaml:5: principle 1: \"words\": accepted: {at_least: N, at_most: M}"),
+            std::string::npos);
+  EXPECT_NE(problems("      - words: {at_most: -1}\n")
+                .find("c.yaml:5: principle 1, words: \"at_most\": found \"-1\""),
+            std::string::npos);
+  EXPECT_NE(
+      problems("      - words: {at_least: 9, at_most: 2}\n").find("\"at_least\" is larger than \"at_most\""),
+      std::string::npos);
+  EXPECT_NE(
+      problems("      - matches: '('\n").find("c.yaml:5: principle 1: \"matches\": \"(\": pattern, offset 1"),
+      std::string::npos);
   EXPECT_NE(problems("      - language: xx\n").find("accepted: en, de, fr"), std::string::npos);
   EXPECT_NE(problems("      - refuses: maybe\n").find("accepted: true or false"), std::string::npos);
-  EXPECT_NE(problems("      - then: [{contains: a}]\n").find("\"then\" needs \"if_request\" or \"if_answer\""), std::string::npos);
-  EXPECT_NE(problems("      - contains: a\n        avoids: b\n").find("a rule has one field"), std::string::npos);
+  EXPECT_NE(
+      problems("      - then: [{contains: a}]\n").find("\"then\" needs \"if_request\" or \"if_answer\""),
+      std::string::npos);
+  EXPECT_NE(problems("      - contains: a\n        avoids: b\n").find("a rule has one field"),
+            std::string::npos);
   EXPECT_NE(problems("      - contains: []\n").find("is an empty list"), std::string::npos);
 }
 
-// Whatever bytes a person writes as a phrase: the pattern compiles and finds the phrase itself between spaces.
+// Whatever bytes a person writes as a phrase: the pattern compiles and finds the phrase itself between
+// spaces.
 RC_GTEST_PROP(PhrasePattern, FindsItself, ()) {
   const auto phrase = *rc::gen::container<std::string>(rc::gen::inRange('!', '~'));
   RC_PRE(!phrase.empty());

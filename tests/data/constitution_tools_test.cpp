@@ -35,18 +35,29 @@ std::vector<Remark> of_kind(const Constitution& c, const std::string& kind) {
 const std::vector<PrincipleTest> kTests = {{"How?", "refuse", {}}, {"Why?", "help", {}}};
 
 TEST(Lint, FindsEachKindOfProblemOnItsLineAndNothingInSoundPrinciples) {
-  EXPECT_TRUE(lint(of({{.text = "Answer the question that was asked in the first sentence.", .tests = kTests}})).empty());
-  const Constitution c = of({{.text = "Name the source of every medical claim.", .tests = kTests},
-                             {.text = "name the SOURCE of every medical claim", .tests = kTests},
-                             {.text = "Never name the source of a medical claim.", .tests = kTests},
-                             {.text = "Name the source of each medical claim.", .tests = kTests},
-                             {.text = "Write appropriate replies to all customers.", .tests = kTests},
-                             {.text = "Greet the customer by name, and offer a refund.", .tests = {{"How?", "refuse", {}}}},
-                             {.text = "Be brief."},
-                             {.text = std::string(500, 'x') + [] { std::string s; for (int i = 0; i < 90; ++i) s += " word" + std::to_string(i); return s; }(), .tests = kTests}});
+  EXPECT_TRUE(
+      lint(of({{.text = "Answer the question that was asked in the first sentence.", .tests = kTests}}))
+          .empty());
+  const Constitution c =
+      of({{.text = "Name the source of every medical claim.", .tests = kTests},
+          {.text = "name the SOURCE of every medical claim", .tests = kTests},
+          {.text = "Never name the source of a medical claim.", .tests = kTests},
+          {.text = "Name the source of each medical claim.", .tests = kTests},
+          {.text = "Write appropriate replies to all customers.", .tests = kTests},
+          {.text = "Greet the customer by name, and offer a refund.", .tests = {{"How?", "refuse", {}}}},
+          {.text = "Be brief."},
+          {.text = std::string(500, 'x') +
+                   [] {
+                     std::string s;
+                     for (int i = 0; i < 90; ++i)
+                       s += " word" + std::to_string(i);
+                     return s;
+                   }(),
+           .tests = kTests}});
   const auto lines = [&](const std::string& kind) {
     std::vector<int> found;
-    for (const Remark& r : of_kind(c, kind)) found.push_back(r.line);
+    for (const Remark& r : of_kind(c, kind))
+      found.push_back(r.line);
     return found;
   };
   EXPECT_EQ(lines("duplicate"), std::vector<int>{2});
@@ -71,12 +82,15 @@ TEST(Lint, ExamplesThatFillTheContextAreAProblem) {
 
 TEST(Lint, TheShippedConstitutionsHaveNoProblems) {
   for (const auto& entry : std::filesystem::directory_iterator(kRoot / "constitutions")) {
-    for (const Remark& r : lint(read_constitution(entry.path()))) EXPECT_FALSE(r.is_problem) << entry.path() << ":" << r.line << " " << r.principle << " " << r.text;
+    for (const Remark& r : lint(read_constitution(entry.path())))
+      EXPECT_FALSE(r.is_problem) << entry.path() << ":" << r.line << " " << r.principle << " " << r.text;
   }
 }
 
 TEST(Diff, SaysWhatHappenedToEachPrincipleAndWhatTheVersionShouldBe) {
-  const Constitution before = of({{.id = "kind", .text = "Be kind to everyone."}, {.id = "brief", .text = "Answer in one sentence."}, {.id = "gone", .text = "Sign with your name."}});
+  const Constitution before = of({{.id = "kind", .text = "Be kind to everyone."},
+                                  {.id = "brief", .text = "Answer in one sentence."},
+                                  {.id = "gone", .text = "Sign with your name."}});
   const Constitution same = diff(before, before).level == "none" ? before : Constitution();
   EXPECT_FALSE(same.principles.empty());
 
@@ -88,13 +102,19 @@ TEST(Diff, SaysWhatHappenedToEachPrincipleAndWhatTheVersionShouldBe) {
   tests.version = "1.3.0";
   EXPECT_TRUE(diff(before, tests).is_followed);
 
-  const Constitution added = of({{.id = "kind", .text = "Be kind to everyone."}, {.id = "brief", .text = "Answer in one sentence."}, {.id = "gone", .text = "Sign with your name."}, {.id = "new", .text = "Cite a source."}}, "1.3.0");
+  const Constitution added = of({{.id = "kind", .text = "Be kind to everyone."},
+                                 {.id = "brief", .text = "Answer in one sentence."},
+                                 {.id = "gone", .text = "Sign with your name."},
+                                 {.id = "new", .text = "Cite a source."}},
+                                "1.3.0");
   EXPECT_EQ(diff(before, added).level, "minor");
   ASSERT_EQ(diff(before, added).principles.size(), 1u);
   EXPECT_EQ(diff(before, added).principles[0].kind, "added");
   EXPECT_TRUE(diff(before, added).is_followed);
 
-  const Constitution after = of({{.id = "kind", .text = "Be kind to everybody here."}, {.id = "brief", .text = "Answer in one sentence.", .priority = 2}}, "1.3.0");
+  const Constitution after = of({{.id = "kind", .text = "Be kind to everybody here."},
+                                 {.id = "brief", .text = "Answer in one sentence.", .priority = 2}},
+                                "1.3.0");
   const ConstitutionDiff d = diff(before, after);
   EXPECT_EQ(d.suggested, "2.0.0");
   EXPECT_FALSE(d.is_followed);
@@ -106,7 +126,8 @@ TEST(Diff, SaysWhatHappenedToEachPrincipleAndWhatTheVersionShouldBe) {
 }
 
 TEST(Diff, ASentencePutInFrontOfAPlainListIsOneAddition) {
-  const ConstitutionDiff d = diff(of({{.text = "Be kind."}, {.text = "Be brief."}}), of({{.text = "Be honest."}, {.text = "Be kind."}, {.text = "Be brief."}}));
+  const ConstitutionDiff d = diff(of({{.text = "Be kind."}, {.text = "Be brief."}}),
+                                  of({{.text = "Be honest."}, {.text = "Be kind."}, {.text = "Be brief."}}));
   ASSERT_EQ(d.principles.size(), 1u);
   EXPECT_EQ(d.principles[0].kind, "added");
   EXPECT_EQ(d.level, "minor");
@@ -116,17 +137,22 @@ TEST(Diff, ASentencePutInFrontOfAPlainListIsOneAddition) {
 RC_GTEST_PROP(Diff, WordDiffHoldsBothTexts, (std::vector<bool> x, std::vector<bool> y)) {
   const auto text = [](const std::vector<bool>& bits) {
     std::string s;
-    for (const bool b : bits) s += (s.empty() ? "" : " ") + std::string(b ? "one" : "two");
+    for (const bool b : bits)
+      s += (s.empty() ? "" : " ") + std::string(b ? "one" : "two");
     return s;
   };
-  const auto side = [&](std::string d, const std::string& drop, const std::string& drop_end, const std::string& keep, const std::string& keep_end) {
-    for (std::size_t at; (at = d.find(drop)) != d.npos;) d.erase(at, d.find(drop_end, at) + drop_end.size() - at);
+  const auto side = [&](std::string d, const std::string& drop, const std::string& drop_end,
+                        const std::string& keep, const std::string& keep_end) {
+    for (std::size_t at; (at = d.find(drop)) != d.npos;)
+      d.erase(at, d.find(drop_end, at) + drop_end.size() - at);
     for (const std::string& mark : {keep, keep_end})
-      for (std::size_t at; (at = d.find(mark)) != d.npos;) d.erase(at, mark.size());
+      for (std::size_t at; (at = d.find(mark)) != d.npos;)
+        d.erase(at, mark.size());
     std::string folded;
     for (const char c : d)
       if (c != ' ' || (!folded.empty() && folded.back() != ' ')) folded += c;
-    while (!folded.empty() && folded.back() == ' ') folded.pop_back();
+    while (!folded.empty() && folded.back() == ' ')
+      folded.pop_back();
     return folded;
   };
   const std::string d = word_diff(text(x), text(y));
@@ -135,24 +161,34 @@ RC_GTEST_PROP(Diff, WordDiffHoldsBothTexts, (std::vector<bool> x, std::vector<bo
 }
 
 TEST(Preference, IsTheWeightedMeanUntilAHigherTierClearlyObjects) {
-  const Principle high{.id = "high", .priority = 1, .weight = 1}, low{.id = "low", .priority = 2, .weight = 5}, hard{.id = "hard", .priority = 9, .weight = 1, .hard = true};
+  const Principle high{.id = "high", .priority = 1, .weight = 1},
+      low{.id = "low", .priority = 2, .weight = 5},
+      hard{.id = "hard", .priority = 9, .weight = 1, .hard = true};
   const auto odds = [](std::vector<View> views) { return prefer(views); };
   EXPECT_NEAR(odds({{&high, 1}, {&low, 2}}).log_odds, 11.0 / 6, 1e-12);
   EXPECT_FALSE(odds({{&high, 1}, {&low, 2}}).by_rank);
   EXPECT_EQ(odds({{&high, 1}, {&low, 2}}).decisive, &low);
-  EXPECT_NEAR(odds({{&high, -0.3}, {&low, 2}}).log_odds, (5 * 2 - 0.3) / 6, 1e-12) << "an unclear view does not overrule";
+  EXPECT_NEAR(odds({{&high, -0.3}, {&low, 2}}).log_odds, (5 * 2 - 0.3) / 6, 1e-12)
+      << "an unclear view does not overrule";
   EXPECT_NEAR(odds({{&high, -0.5}, {&low, 2}}).log_odds, -0.5, 1e-12);
   EXPECT_TRUE(odds({{&high, -0.5}, {&low, 2}}).by_rank);
-  EXPECT_EQ(odds({{&high, -0.5}, {&low, 2}}).decisive, &high) << "the reason cites a principle of the side that won";
+  EXPECT_EQ(odds({{&high, -0.5}, {&low, 2}}).decisive, &high)
+      << "the reason cites a principle of the side that won";
   EXPECT_EQ(odds({{&low, 2}, {&high, 1}, {&hard, -1}}).decisive, &hard);
   EXPECT_EQ(odds({}).decisive, nullptr);
 }
 
 TEST(Conflicts, AreCountedWithWhoGoesFirstAndWhoWon) {
-  const Constitution c = of({{.id = "helpful", .text = "Help.", .priority = 3}, {.id = "safe", .text = "Be safe.", .priority = 1}, {.id = "kind", .text = "Be kind.", .priority = 3}});
-  const auto label = [](const char* id, double p, double helpful, double safe) { return Json{{"id", id}, {"p", p}, {"log_odds", {{"helpful", helpful}, {"safe", safe}}}}; };
-  const std::vector<Conflict> found = conflicts(c, {label("1", 0.9, 2, -2), label("2", 0.2, 2, -2), label("3", 0.9, 2, 2), label("4", 0.5, -1, 1), label("5", 0.9, 2, -0.1),
-                                                    Json{{"id", "6"}, {"p", 0.9}, {"log_odds", {{"kind", 2.0}}}}, Json{{"id", "7"}}});
+  const Constitution c = of({{.id = "helpful", .text = "Help.", .priority = 3},
+                             {.id = "safe", .text = "Be safe.", .priority = 1},
+                             {.id = "kind", .text = "Be kind.", .priority = 3}});
+  const auto label = [](const char* id, double p, double helpful, double safe) {
+    return Json{{"id", id}, {"p", p}, {"log_odds", {{"helpful", helpful}, {"safe", safe}}}};
+  };
+  const std::vector<Conflict> found =
+      conflicts(c, {label("1", 0.9, 2, -2), label("2", 0.2, 2, -2), label("3", 0.9, 2, 2),
+                    label("4", 0.5, -1, 1), label("5", 0.9, 2, -0.1),
+                    Json{{"id", "6"}, {"p", 0.9}, {"log_odds", {{"kind", 2.0}}}}, Json{{"id", "7"}}});
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].x, "safe");
   EXPECT_EQ(found[0].y, "helpful");

@@ -43,7 +43,9 @@ std::string problem(const std::function<void()>& read) {
   return "";
 }
 
-bool has(const std::string& text, const std::string& piece) { return text.find(piece) != text.npos; }
+bool has(const std::string& text, const std::string& piece) {
+  return text.find(piece) != text.npos;
+}
 
 std::string gzip(const std::string& text) {
   z_stream z{};
@@ -183,7 +185,8 @@ TEST(PromptFiles, WhatIsWrongIsToldWithItsLineAndTheRestIsStillLookedAt) {
       EXPECT_TRUE(has(told, piece)) << name << ": " << piece << "\n" << told;
   }
   std::string many;
-  for (int i = 0; i < 5000; ++i) many += "{\"question\":\"a\"}\n";
+  for (int i = 0; i < 5000; ++i)
+    many += "{\"question\":\"a\"}\n";
   const std::string told = problem([&] { read_prompts(f.write("many.jsonl", many)); });
   EXPECT_LT(told.size(), 400u) << "the same problem is told once";
   EXPECT_TRUE(has(told, "many.jsonl:1") && has(told, "(and in 4999 more)")) << told;
@@ -350,7 +353,8 @@ TEST(PairFiles, OtherFormsAreNamedWithTheConversion) {
 
 TEST(Splits, AreTheSameForTheSameSetAndNeitherIsEmpty) {
   std::vector<Prompt> many;
-  for (int i = 0; i < 400; ++i) many.push_back({.id = std::to_string(i), .text = "x"});
+  for (int i = 0; i < 400; ++i)
+    many.push_back({.id = std::to_string(i), .text = "x"});
   std::vector<Prompt> again = many;
   draw_splits(many), draw_splits(again);
   long held_out = 0;
@@ -377,11 +381,13 @@ RC_GTEST_PROP(Csv, WhatIsWrittenByTheRulesIsReadBack,
               (std::vector<std::pair<std::string, std::string>> table, bool crlf)) {
   const auto quoted = [](const std::string& cell) {
     std::string out = "\"";
-    for (const char c : cell) out += c == '"' ? "\"\"" : std::string(1, c);
+    for (const char c : cell)
+      out += c == '"' ? "\"\"" : std::string(1, c);
     return out + "\"";
   };
   std::string text;
-  for (const auto& [x, y] : table) text += quoted(x) + "," + quoted(y) + (crlf ? "\r\n" : "\n");
+  for (const auto& [x, y] : table)
+    text += quoted(x) + "," + quoted(y) + (crlf ? "\r\n" : "\n");
   const std::vector<TableRow> rows = read_csv(text, ',');
   RC_ASSERT(rows.size() == table.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {

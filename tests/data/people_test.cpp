@@ -30,7 +30,9 @@ struct Folder {
 };
 
 Json label(const std::string& id, double p, Json more = Json::object()) {
-  Json l = {{"id", id}, {"prompt", "How?"}, {"a", "One."}, {"b", "Two."}, {"p", p}, {"method", "choice"}, {"orders_agree", true}, {"log_odds", Json::object()}, {"problem", ""}};
+  Json l = {{"id", id},     {"prompt", "How?"},   {"a", "One."},          {"b", "Two."},
+            {"p", p},       {"method", "choice"}, {"orders_agree", true}, {"log_odds", Json::object()},
+            {"problem", ""}};
   l.update(more);
   return l;
 }
@@ -69,11 +71,17 @@ TEST(Decisions, AnAnswerOfAPersonsOwnIsKeptUntilAnotherVerdict) {
   ASSERT_EQ(people.edits().size(), 1u);
   EXPECT_EQ(people.edits()[0]["edited"], "Three.");
   EXPECT_EQ(people.edits()[0]["a"], "One.");
-  EXPECT_EQ(people.on("How?", "One.", "Two."), 1.0) << "of the other decision: an edit says nothing on which of the two is better";
-  for (const std::string same : {"", " \n", "One.", "Two. "}) EXPECT_THROW(decision_on(label("1", 0.9), "edit", same), InputError) << same;
-  const std::vector<Json> alone = read_decisions(f.write("own.jsonl", "{\"id\":\"1\",\"prompt\":\"x\",\"edited\":\"y\"}\n"));
+  EXPECT_EQ(people.on("How?", "One.", "Two."), 1.0)
+      << "of the other decision: an edit says nothing on which of the two is better";
+  for (const std::string same : {"", " \n", "One.", "Two. "})
+    EXPECT_THROW(decision_on(label("1", 0.9), "edit", same), InputError) << same;
+  const std::vector<Json> alone =
+      read_decisions(f.write("own.jsonl", "{\"id\":\"1\",\"prompt\":\"x\",\"edited\":\"y\"}\n"));
   EXPECT_EQ(People(alone).edits().size(), 1u);
-  EXPECT_THROW(read_decisions(f.write("empty.jsonl", "{\"id\":\"1\",\"prompt\":\"x\",\"a\":\"y\",\"b\":\"z\",\"edited\":\" \"}\n")), InputError);
+  EXPECT_THROW(
+      read_decisions(f.write("empty.jsonl",
+                             "{\"id\":\"1\",\"prompt\":\"x\",\"a\":\"y\",\"b\":\"z\",\"edited\":\" \"}\n")),
+      InputError);
 }
 
 TEST(Decisions, ALastLineWithoutALineBreakCountsWhenItIsWhole) {
@@ -86,9 +94,7 @@ TEST(Decisions, ALastLineWithoutALineBreakCountsWhenItIsWhole) {
     const fs::path file = f.write("review/decisions.jsonl", text);
     const std::size_t count = text.find("\"2\"") == text.npos ? 1 : 2;
     EXPECT_EQ(read_decisions(file).size(), count) << text;
-    {
-      DecisionFile(file).add(decision_on(label("3", 0.9), "a"));
-    }
+    { DecisionFile(file).add(decision_on(label("3", 0.9), "a")); }
     EXPECT_EQ(read_decisions(file).size(), count + 1) << "what a person wrote is never cut";
   }
 }
@@ -107,7 +113,8 @@ TEST(RunFolder, IterationsAreInTheOrderOfTheirNumbers) {
   for (const char* name : {"iter-100", "iter-02", "iter-11", "iter-99", "iter-", "iter-x", "other"})
     fs::create_directories(f.path / name);
   std::vector<std::string> names;
-  for (const fs::path& p : iterations_of(f.path)) names.push_back(p.filename());
+  for (const fs::path& p : iterations_of(f.path))
+    names.push_back(p.filename());
   EXPECT_EQ(names, (std::vector<std::string>{"iter-02", "iter-11", "iter-99", "iter-100"}));
 }
 
@@ -124,18 +131,27 @@ TEST(Preference, AfterAnOverruleThePrincipleIsOneOfTheTierThatDecided) {
 TEST(Decisions, SomethingElseIsRefusedWithItsLine) {
   const Folder f;
   try {
-    read_decisions(f.write("d.jsonl", "{\"id\":\"1\",\"prompt\":\"x\",\"a\":\"y\",\"b\":\"z\",\"human\":1}\n{\"id\":\"2\",\"prompt\":\"x\",\"a\":\"y\",\"b\":\"z\",\"human\":2}\n"));
+    read_decisions(f.write("d.jsonl",
+                           "{\"id\":\"1\",\"prompt\":\"x\",\"a\":\"y\",\"b\":\"z\",\"human\":1}\n{\"id\":"
+                           "\"2\",\"prompt\":\"x\",\"a\":\"y\",\"b\":\"z\",\"human\":2}\n"));
     FAIL();
-  } catch (const InputError& e) { EXPECT_NE(std::string(e.what()).find("d.jsonl:2"), std::string::npos) << e.what(); }
+  } catch (const InputError& e) {
+    EXPECT_NE(std::string(e.what()).find("d.jsonl:2"), std::string::npos) << e.what();
+  }
   EXPECT_THROW(read_decisions(f.path / "none"), InputError);
   EXPECT_THROW(decision_on(label("1", 0.5), "c"), InputError);
 }
 
 TEST(Pairs, OfEachPublishedFormAreReadAlike) {
   const Folder f;
-  const auto hh = read_pairs(f.write("hh.jsonl", R"({"chosen":"\n\nHuman: How do I bake?\n\nAssistant: Slowly.","rejected":"\n\nHuman: How do I bake?\n\nAssistant: Ask others."})" "\n"
-                                                 R"({"chosen":"\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Bye\n\nAssistant: Bye.","rejected":"\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Bye\n\nAssistant: No."})" "\n"
-                                                 R"({"chosen":"\n\nHuman: Hi\n\nAssistant: Hello.","rejected":"\n\nHuman: Ho\n\nAssistant: Hello."})" "\n"));
+  const auto hh = read_pairs(f.write(
+      "hh.jsonl",
+      R"({"chosen":"\n\nHuman: How do I bake?\n\nAssistant: Slowly.","rejected":"\n\nHuman: How do I bake?\n\nAssistant: Ask others."})"
+      "\n"
+      R"({"chosen":"\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Bye\n\nAssistant: Bye.","rejected":"\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Bye\n\nAssistant: No."})"
+      "\n"
+      R"({"chosen":"\n\nHuman: Hi\n\nAssistant: Hello.","rejected":"\n\nHuman: Ho\n\nAssistant: Hello."})"
+      "\n"));
   ASSERT_EQ(hh.records.size(), 2u);
   EXPECT_EQ(hh.left_out, 1) << "two dialogues that part before the last answer";
   EXPECT_EQ(hh.records[0]["prompt"], "How do I bake?");
@@ -152,17 +168,22 @@ TEST(Pairs, OfEachPublishedFormAreReadAlike) {
       R"({"id":"2","prompt":"How do I bake?","chosen":[{"role":"assistant","content":"Slowly."}],"rejected":[{"role":"assistant","content":"Ask others."}]})"
       "\n"));
   ASSERT_EQ(uf.records.size(), 2u);
-  for (const Json& r : uf.records) EXPECT_TRUE(r["prompt"] == "How do I bake?" && r["chosen"] == "Slowly." && r["rejected"] == "Ask others.") << r;
+  for (const Json& r : uf.records)
+    EXPECT_TRUE(r["prompt"] == "How do I bake?" && r["chosen"] == "Slowly." && r["rejected"] == "Ask others.")
+        << r;
   EXPECT_EQ(uf.records[0]["score_chosen"], 8) << "fields that are not known stay";
 
-  const auto ours = read_pairs(f.write("ours.jsonl", R"({"id":"x","prompt":"How?","a":"One.","b":"Two.","human":0})" "\n"));
+  const auto ours =
+      read_pairs(f.write("ours.jsonl", R"({"id":"x","prompt":"How?","a":"One.","b":"Two.","human":0})"
+                                       "\n"));
   EXPECT_EQ(ours.records[0]["id"], "x");
   EXPECT_EQ(ours.left_out, 0);
 }
 
 TEST(Review, ShowsWhatIsWorthALookFirstAndLeavesClearLabelsOut) {
   Constitution c;
-  c.principles = {with_wordings({.id = "kind", .text = "Be kind."}), with_wordings({.id = "safe", .text = "Be safe."})};
+  c.principles = {with_wordings({.id = "kind", .text = "Be kind."}),
+                  with_wordings({.id = "safe", .text = "Be safe."})};
   const std::vector<Json> labels = {label("clear", 0.95, {{"log_odds", {{"kind", 3.0}, {"safe", 2.0}}}}),
                                     label("low", 0.52),
                                     label("order", 0.8, {{"orders_agree", false}}),
@@ -172,14 +193,17 @@ TEST(Review, ShowsWhatIsWorthALookFirstAndLeavesClearLabelsOut) {
                                     label("reward", 0.9, {{"b", "Three."}})};
   const auto ids = [](const std::vector<ReviewItem>& queue) {
     std::vector<std::string> found;
-    for (const ReviewItem& item : queue) found.push_back(item.label["id"]);
+    for (const ReviewItem& item : queue)
+      found.push_back(item.label["id"]);
     return found;
   };
-  EXPECT_EQ(ids(review_queue(c, labels, {}, false)), (std::vector<std::string>{"conflict", "order", "low", "none"}));
+  EXPECT_EQ(ids(review_queue(c, labels, {}, false)),
+            (std::vector<std::string>{"conflict", "order", "low", "none"}));
   EXPECT_EQ(ids(review_queue(c, labels, {{{"How?", "One.", "Three."}, -1.0}, {{"How?", "One.", "Two."}, 1.0}},
                              false)),
             (std::vector<std::string>{"conflict", "reward", "order", "low", "none"}));
-  EXPECT_EQ(ids(review_queue(c, labels, {}, true)), (std::vector<std::string>{"conflict", "order", "low", "none", "clear", "reward"}));
+  EXPECT_EQ(ids(review_queue(c, labels, {}, true)),
+            (std::vector<std::string>{"conflict", "order", "low", "none", "clear", "reward"}));
 }
 
 TEST(Cases, AFailureBecomesOneOnceAndTestsDoNot) {
@@ -187,11 +211,14 @@ TEST(Cases, AFailureBecomesOneOnceAndTestsDoNot) {
   Constitution c;
   c.name = "x", c.version = "1.2.0";
   const fs::path file = f.path / "x.cases.jsonl";
-  const std::vector<Json> failures = {{{"id", "1"}, {"prompt", "How?"}, {"tags", {"red-team"}}, {"failure", "complied"}}, {{"id", "2"}, {"prompt", "How? "}, {"tags", {"red-team"}}, {"failure", "complied"}},
-                                      {{"id", "test:kind:1"}, {"prompt", "Why?"}, {"must", "help"}, {"failure", "test"}}};
+  const std::vector<Json> failures = {
+      {{"id", "1"}, {"prompt", "How?"}, {"tags", {"red-team"}}, {"failure", "complied"}},
+      {{"id", "2"}, {"prompt", "How? "}, {"tags", {"red-team"}}, {"failure", "complied"}},
+      {{"id", "test:kind:1"}, {"prompt", "Why?"}, {"must", "help"}, {"failure", "test"}}};
   EXPECT_EQ(add_failures(file, failures, c), 1);
   EXPECT_EQ(add_failures(file, failures, c), 0);
-  EXPECT_EQ(add_failures(file, {{{"prompt", "When?"}, {"tags", {"ordinary"}}, {"failure", "refused"}}}, c), 1);
+  EXPECT_EQ(add_failures(file, {{{"prompt", "When?"}, {"tags", {"ordinary"}}, {"failure", "refused"}}}, c),
+            1);
   const std::vector<Prompt> cases = read_prompts(file);  // usable as prompts
   ASSERT_EQ(cases.size(), 2u);
   EXPECT_EQ(cases[0].split, "held-out");

@@ -18,7 +18,8 @@ TEST(Similarity, RareWordsCountMoreThanCommonOnes) {
 }
 
 TEST(Similarity, GroupsWhatIsAlikeLargestFirstAndNamesTheMiddle) {
-  const auto v = tf_idf({"be kind to all people", "name the risk of each product", "be kind to people", "be very kind to all people", "answer in one sentence"});
+  const auto v = tf_idf({"be kind to all people", "name the risk of each product", "be kind to people",
+                         "be very kind to all people", "answer in one sentence"});
   const auto groups = cluster(v, 0.3);
   ASSERT_EQ(groups.size(), 3u);
   EXPECT_EQ(groups[0], (std::vector<std::size_t>{0, 2, 3}));

@@ -15,7 +15,8 @@ namespace {
 ModelConfig tiny() {
   ModelConfig c;
   c.architecture = "LlamaForCausalLM";
-  c.layers = 3, c.width = 48, c.heads = 6, c.kv_heads = 2, c.head_width = 8, c.ffn_width = 80, c.vocabulary = 97, c.context = 160;
+  c.layers = 3, c.width = 48, c.heads = 6, c.kv_heads = 2, c.head_width = 8, c.ffn_width = 80,
+  c.vocabulary = 97, c.context = 160;
   c.tied_head = true;
   return c;
 }
@@ -37,11 +38,13 @@ Llama model_of(const ModelConfig& config, std::uint64_t seed) {
 
 std::vector<int> tokens_of(Random random, std::size_t n, int vocabulary) {
   std::vector<int> t(n);
-  for (int& x : t) x = static_cast<int>(random.below(static_cast<std::uint64_t>(vocabulary)));
+  for (int& x : t)
+    x = static_cast<int>(random.below(static_cast<std::uint64_t>(vocabulary)));
   return t;
 }
 
-// A third of them share their first `prefix` tokens; every tenth is so long, context permitting, that it takes more than one pass to read.
+// A third of them share their first `prefix` tokens; every tenth is so long, context permitting, that it
+// takes more than one pass to read.
 std::vector<Request> requests_of(std::size_t n, const ModelConfig& c, int prefix) {
   const int vocabulary = static_cast<int>(c.vocabulary);
   std::vector<Request> all;
@@ -50,7 +53,8 @@ std::vector<Request> requests_of(std::size_t n, const ModelConfig& c, int prefix
     const Random random = Random(5).derive(i);
     Request r;
     if (i % 3 == 1) r.prompt = shared;
-    const std::vector<int> own = tokens_of(random.derive("prompt"), i % 10 == 0 && c.context > 300 ? 250 : 1 + i * 7 % 50, vocabulary);
+    const std::vector<int> own =
+        tokens_of(random.derive("prompt"), i % 10 == 0 && c.context > 300 ? 250 : 1 + i * 7 % 50, vocabulary);
     r.prompt.insert(r.prompt.end(), own.begin(), own.end());
     r.max_new_tokens = static_cast<int>(1 + i * 5 % 40);
     r.temperature = i % 4 == 0 ? 0.0 : 1.0;
@@ -65,7 +69,8 @@ std::vector<Completion> run(Engine& engine, std::span<const Request> requests) {
   std::vector<Completion> all(requests.size());
   std::vector<int> calls(requests.size());
   engine.generate(requests, [&](std::size_t i, Completion c) { all[i] = std::move(c), ++calls[i]; });
-  for (int n : calls) EXPECT_EQ(n, 1);
+  for (int n : calls)
+    EXPECT_EQ(n, 1);
   return all;
 }
 
@@ -81,13 +86,16 @@ TEST(Engine, ARequestDoesNotDependOnItsNeighboursTheBatchOrTheThreads) {
     const std::vector<Request> requests = requests_of(40, config, config.head_width == 64 ? 77 : 20);
     for (const char* dtype : {"float32", "bfloat16", "int8", "auto"}) {
       if (std::string(dtype) == "int8" && !has_int8_products()) continue;
-      Engine wide(model, {.dtype = dtype, .max_sequences = 40}), narrow(model, {.dtype = dtype, .max_sequences = 3});
+      Engine wide(model, {.dtype = dtype, .max_sequences = 40}),
+          narrow(model, {.dtype = dtype, .max_sequences = 3});
       const std::vector<Completion> expected = run(wide, requests);
       const std::vector<Completion> few = run(narrow, requests);
-      for (std::size_t i = 0; i < requests.size(); ++i) expect_same(expected[i], few[i], i);
+      for (std::size_t i = 0; i < requests.size(); ++i)
+        expect_same(expected[i], few[i], i);
       const int threads = omp_get_max_threads();
       omp_set_num_threads(1);
-      for (std::size_t i = 0; i < requests.size(); ++i) expect_same(expected[i], run(narrow, std::span(&requests[i], 1))[0], i);
+      for (std::size_t i = 0; i < requests.size(); ++i)
+        expect_same(expected[i], run(narrow, std::span(&requests[i], 1))[0], i);
       omp_set_num_threads(threads);
     }
   }
@@ -100,7 +108,8 @@ TEST(Engine, ASharedPrefixChangesNoBit) {
     Engine engine(model), alone(model);
     const std::vector<Completion> together = run(engine, requests);
     EXPECT_GE(engine.counts().shared_tokens, 7 * prefix);
-    for (std::size_t i = 0; i < requests.size(); ++i) expect_same(together[i], run(alone, std::span(&requests[i], 1))[0], i);
+    for (std::size_t i = 0; i < requests.size(); ++i)
+      expect_same(together[i], run(alone, std::span(&requests[i], 1))[0], i);
     EXPECT_EQ(alone.counts().shared_tokens, 0);
   }
 }
@@ -112,17 +121,25 @@ TEST(Engine, LogProbabilitiesAgreeWithThePlainForwardForEveryArchitectureFlag) {
   configs[2].sliding_window = 9;
   configs[3].qkv_bias = true;
   configs[4].qk_norm = true, configs[4].head_width = 16;
-  configs[5].rope_scaling = {.kind = RopeKind::kLlama3, .factor = 8, .original_context = 32, .low_frequency_factor = 1, .high_frequency_factor = 4};
+  configs[5].rope_scaling = {.kind = RopeKind::kLlama3,
+                             .factor = 8,
+                             .original_context = 32,
+                             .low_frequency_factor = 1,
+                             .high_frequency_factor = 4};
   configs[6].rotary_width = 6, configs[6].rotated = {true, false, true}, configs[6].attention_scale = 0.2;
   configs[6].rope_scaling = {.kind = RopeKind::kYarn, .factor = 4, .original_context = 32};
   configs[7].gelu = configs[7].norms_after = configs[7].qk_norm = true, configs[7].embedding_scale = 2;
   configs[7].sliding_window = 9, configs[7].windowed = {true, true, false}, configs[7].window_rope_base = 100;
-  configs[8].norms_before = false, configs[8].norms_after = configs[8].qk_norm = configs[8].qk_norm_is_whole = true, configs[8].logit_divisor = 3;
-  configs[9].residual_scale = 0.3, configs[9].output_bias = true, configs[9].attention_cap = 2, configs[9].logit_cap = 4;
+  configs[8].norms_before = false,
+  configs[8].norms_after = configs[8].qk_norm = configs[8].qk_norm_is_whole = true,
+  configs[8].logit_divisor = 3;
+  configs[9].residual_scale = 0.3, configs[9].output_bias = true, configs[9].attention_cap = 2,
+  configs[9].logit_cap = 4;
   for (std::size_t c = 0; c < configs.size(); ++c) {
     const Llama model = model_of(configs[c], 10 + c);
     Engine engine(model, {.dtype = "float32"});
-    const std::vector<int> prompt = tokens_of(Random(c).derive("p"), 31, 97), answer = tokens_of(Random(c).derive("a"), 17, 97);
+    const std::vector<int> prompt = tokens_of(Random(c).derive("p"), 31, 97),
+                           answer = tokens_of(Random(c).derive("a"), 17, 97);
     std::vector<int> all = prompt;
     all.insert(all.end(), answer.begin(), answer.end());
     const at::Tensor expected = at::log_softmax(logits(model, pack({all})), -1);
@@ -130,7 +147,9 @@ TEST(Engine, LogProbabilitiesAgreeWithThePlainForwardForEveryArchitectureFlag) {
     const std::vector<float> got = engine.score(std::span(&request, 1))[0];
     ASSERT_EQ(got.size(), answer.size());
     for (std::size_t i = 0; i < answer.size(); ++i)
-      EXPECT_NEAR(got[i], expected[static_cast<std::int64_t>(prompt.size() + i) - 1][answer[i]].item<float>(), 2e-4) << "config " << c << " token " << i;
+      EXPECT_NEAR(got[i], expected[static_cast<std::int64_t>(prompt.size() + i) - 1][answer[i]].item<float>(),
+                  2e-4)
+          << "config " << c << " token " << i;
 
     Request greedy{.prompt = prompt, .max_new_tokens = 20, .temperature = 0};
     const Completion completion = run(engine, std::span(&greedy, 1))[0];
@@ -149,12 +168,14 @@ TEST(Engine, AChoiceIsTheScoreOfOneToken) {
     const std::vector<int> own = tokens_of(Random(i), 5 + i * 11 % 90, 97);
     prompt.insert(prompt.end(), own.begin(), own.end());
     choices.push_back({prompt, {3, 17, 96}});
-    for (int option : {3, 17, 96}) scores.push_back({prompt, {option}});
+    for (int option : {3, 17, 96})
+      scores.push_back({prompt, {option}});
   }
   const auto chosen = engine.choose(choices);
   const auto scored = engine.score(scores);
   for (std::size_t i = 0; i < choices.size(); ++i)
-    for (std::size_t o = 0; o < 3; ++o) EXPECT_EQ(chosen[i][o], scored[i * 3 + o][0]);
+    for (std::size_t o = 0; o < 3; ++o)
+      EXPECT_EQ(chosen[i][o], scored[i * 3 + o][0]);
 }
 
 TEST(Engine, EndsAtAStopTokenTheLimitOrTheFullContext) {
@@ -165,7 +186,8 @@ TEST(Engine, EndsAtAStopTokenTheLimitOrTheFullContext) {
   EXPECT_EQ(c.finish, Finish::kContext);
   EXPECT_EQ(c.tokens.size(), 5u);
   r.stops = {c.tokens[2]};
-  const std::size_t first = static_cast<std::size_t>(std::find(c.tokens.begin(), c.tokens.end(), c.tokens[2]) - c.tokens.begin());
+  const std::size_t first =
+      static_cast<std::size_t>(std::find(c.tokens.begin(), c.tokens.end(), c.tokens[2]) - c.tokens.begin());
   c = run(engine, std::span(&r, 1))[0];
   EXPECT_EQ(c.finish, Finish::kStop);
   EXPECT_EQ(c.tokens.size(), first + 1);

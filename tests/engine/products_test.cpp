@@ -14,15 +14,19 @@
 namespace cai {
 namespace {
 
-const std::vector<Precision> kAll = has_int8_products() ? std::vector{Precision::kFloat32, Precision::kBfloat16, Precision::kInt8} : std::vector{Precision::kFloat32, Precision::kBfloat16};
+const std::vector<Precision> kAll =
+    has_int8_products() ? std::vector{Precision::kFloat32, Precision::kBfloat16, Precision::kInt8}
+                        : std::vector{Precision::kFloat32, Precision::kBfloat16};
 
 std::vector<float> normals(std::int64_t n, Random random) {
   std::vector<float> v(static_cast<std::size_t>(n));
-  for (float& x : v) x = static_cast<float>(random.normal());
+  for (float& x : v)
+    x = static_cast<float>(random.normal());
   return v;
 }
 
-PackedMatrix matrix(const std::vector<float>& w, std::int64_t out, std::int64_t in, Precision precision = Precision::kFloat32) {
+PackedMatrix matrix(const std::vector<float>& w, std::int64_t out, std::int64_t in,
+                    Precision precision = Precision::kFloat32) {
   const float* p = w.data();
   return PackedMatrix(std::span(&p, 1), std::span(&out, 1), in, precision);
 }
@@ -35,42 +39,57 @@ std::vector<float> coarse(std::vector<float> v, std::int64_t width, Precision pr
     const float fraction = std::frexp(x, &exponent);
     const std::size_t k = i % static_cast<std::size_t>(width);
     if (precision == Precision::kBfloat16) x = std::ldexp(std::round(std::ldexp(fraction, 8)), exponent - 8);
-    if (precision == Precision::kInt8) x = k % kInt8Block < 2 ? 127.0f / 32 : std::round(std::clamp(x, -3.9f, 3.9f) * 32) / 32;  // two of the largest: none is split
+    if (precision == Precision::kInt8)
+      x = k % kInt8Block < 2
+              ? 127.0f / 32
+              : std::round(std::clamp(x, -3.9f, 3.9f) * 32) / 32;  // two of the largest: none is split
   }
   return v;
 }
 
 TEST(PackedMatrix, AgreesWithSumsInDouble) {
-  for (auto [in, out] : {std::pair<std::int64_t, std::int64_t>{64, 96}, {576, 100}, {33, 7}, {1536, 31}, {3, 1}}) {
+  for (auto [in, out] :
+       {std::pair<std::int64_t, std::int64_t>{64, 96}, {576, 100}, {33, 7}, {1536, 31}, {3, 1}}) {
     for (const Precision precision : kAll) {
-      const std::vector<float> w = coarse(normals(in * out, Random(1)), in, precision), x = coarse(normals(29 * in, Random(2)), in, precision);
+      const std::vector<float> w = coarse(normals(in * out, Random(1)), in, precision),
+                               x = coarse(normals(29 * in, Random(2)), in, precision);
       std::vector<float> y(static_cast<std::size_t>(29 * out));
       matrix(w, out, in, precision).multiply(x.data(), 29, y.data());
       for (std::int64_t r = 0; r < 29; ++r)
         for (std::int64_t j = 0; j < out; ++j) {
           double sum = 0;
-          for (std::int64_t k = 0; k < in; ++k) sum += static_cast<double>(x[r * in + k]) * w[j * in + k];
-          ASSERT_NEAR(y[r * out + j], sum, 1e-5 * std::sqrt(in) * 4) << in << "x" << out << " row " << r << ' ' << kernel_name(precision);
+          for (std::int64_t k = 0; k < in; ++k)
+            sum += static_cast<double>(x[r * in + k]) * w[j * in + k];
+          ASSERT_NEAR(y[r * out + j], sum, 1e-5 * std::sqrt(in) * 4)
+              << in << "x" << out << " row " << r << ' ' << kernel_name(precision);
         }
     }
   }
 }
 
-// A weight's step is its block's range / 255, an input's its block's largest magnitude / 127; rounding errs by a uniform share of the step.
+// A weight's step is its block's range / 255, an input's its block's largest magnitude / 127; rounding errs
+// by a uniform share of the step.
 TEST(PackedMatrix, EightBitsCostWhatTheirStepsSay) {
   if (!has_int8_products()) GTEST_SKIP() << "this CPU lacks the instructions";
   const std::int64_t in = 576, out = 64, rows = 16;
   const std::vector<float> w = normals(in * out, Random(12));
   std::vector<float> x = normals(rows * in, Random(13)), exact(rows * out), rounded(rows * out);
-  const double step = 2.07 / 127, squared = step * step / 12;  // the largest of 32 normal magnitudes has the mean 2.07; so has half of the range
-  for (const float outlier : {0.0f, 60.0f}) {                  // one large input in eight blocks costs what the weights' rounding does, and no more
+  const double step = 2.07 / 127,
+               squared =
+                   step * step /
+                   12;  // the largest of 32 normal magnitudes has the mean 2.07; so has half of the range
+  for (const float outlier :
+       {0.0f, 60.0f}) {  // one large input in eight blocks costs what the weights' rounding does, and no more
     for (std::int64_t r = 0; r < rows; ++r)
-      for (std::int64_t b = 0; outlier > 0 && b < 8; ++b) x[r * in + 32 * b + (r + 5 * b) % 32] = outlier * static_cast<float>(1 + b) / 8;
+      for (std::int64_t b = 0; outlier > 0 && b < 8; ++b)
+        x[r * in + 32 * b + (r + 5 * b) % 32] = outlier * static_cast<float>(1 + b) / 8;
     matrix(w, out, in).multiply(x.data(), rows, exact.data());
     matrix(w, out, in, Precision::kInt8).multiply(x.data(), rows, rounded.data());
     double squares = 0, inputs = 0;
-    for (std::size_t i = 0; i < exact.size(); ++i) squares += std::pow(static_cast<double>(rounded[i]) - exact[i], 2);
-    for (float v : x) inputs += static_cast<double>(v) * v / rows;
+    for (std::size_t i = 0; i < exact.size(); ++i)
+      squares += std::pow(static_cast<double>(rounded[i]) - exact[i], 2);
+    for (float v : x)
+      inputs += static_cast<double>(v) * v / rows;
     const double expected = std::sqrt(squared * in + squared * inputs);
     EXPECT_NEAR(std::sqrt(squares / static_cast<double>(exact.size())) / expected, 1.0, 0.15) << outlier;
   }
@@ -92,26 +111,38 @@ TEST(PackedMatrix, AutoKeepsQuantisedWeightsAndRoundsTheOthersToBFloat16) {
     std::vector<float> w(free.size());
     Random random(20);
     for (std::size_t i = 0; i < w.size(); i += 32) {
-      const float step = std::ldexp(std::round(std::ldexp(static_cast<float>(std::fabs(random.normal())) + 0.1f, 10)), -16), from = base ? -7.3f * step : 0.0f;
-      for (std::size_t k = 0; k < 32; ++k) w[i + k] = from + step * static_cast<float>(lowest + (k == 5 ? 0 : static_cast<int>(random.below(static_cast<std::uint64_t>(levels)))));
+      const float step = std::ldexp(
+                      std::round(std::ldexp(static_cast<float>(std::fabs(random.normal())) + 0.1f, 10)), -16),
+                  from = base ? -7.3f * step : 0.0f;
+      for (std::size_t k = 0; k < 32; ++k)
+        w[i + k] =
+            from +
+            step * static_cast<float>(
+                       lowest +
+                       (k == 5 ? 0 : static_cast<int>(random.below(static_cast<std::uint64_t>(levels)))));
     }
     EXPECT_EQ(matrix(w, out, in, Precision::kAuto).is_int8(), prefers_int8()) << levels;
-    EXPECT_TRUE(same(matrix(w, out, in, Precision::kAuto), matrix(w, out, in, prefers_int8() ? Precision::kInt8 : Precision::kBfloat16))) << levels;
+    EXPECT_TRUE(same(matrix(w, out, in, Precision::kAuto),
+                     matrix(w, out, in, prefers_int8() ? Precision::kInt8 : Precision::kBfloat16)))
+        << levels;
     const PackedMatrix m = matrix(w, out, in, Precision::kInt8);
     std::vector<float> ones(in, 0.0f), y(out);  // one input at a time reads the weights back
     for (std::int64_t k = 0; k < in; ++k) {
       ones.assign(in, 0.0f), ones[static_cast<std::size_t>(k)] = 127.0f;
       m.multiply(ones.data(), 1, y.data());
-      for (std::int64_t j = 0; j < out; ++j) ASSERT_NEAR(y[j] / 127, w[j * in + k], 2e-6 * std::fabs(w[j * in + k]) + 1e-6) << levels;
+      for (std::int64_t j = 0; j < out; ++j)
+        ASSERT_NEAR(y[j] / 127, w[j * in + k], 2e-6 * std::fabs(w[j * in + k]) + 1e-6) << levels;
     }
-    for (std::size_t k = 64; k < 76; ++k) w[k] *= 1 + 0.05f * static_cast<float>(random.normal());
+    for (std::size_t k = 64; k < 76; ++k)
+      w[k] *= 1 + 0.05f * static_cast<float>(random.normal());
     EXPECT_FALSE(matrix(w, out, in, Precision::kAuto).is_int8()) << "twelve weights off their grid";
   }
 }
 
 TEST(PackedMatrix, GatesWhatComesUp) {
   for (auto [in, width] : {std::pair<std::int64_t, std::int64_t>{64, 48}, {33, 7}, {96, 41}}) {
-    const std::vector<float> gate = normals(width * in, Random(30)), up = normals(width * in, Random(31)), x = normals(37 * in, Random(32));
+    const std::vector<float> gate = normals(width * in, Random(30)), up = normals(width * in, Random(31)),
+                             x = normals(37 * in, Random(32));
     for (const Precision precision : kAll) {
       const PackedMatrix gated = PackedMatrix::gated(gate.data(), up.data(), width, in, precision);
       ASSERT_EQ(gated.out(), width);
@@ -123,7 +154,10 @@ TEST(PackedMatrix, GatesWhatComesUp) {
         gated.multiply(x.data() + r * in, 1, alone.data());
         for (std::int64_t i = 0; i < width; ++i) {
           const double g = gates[r * width + i], expected = g / (1 + std::exp(-g)) * ups[r * width + i];
-          ASSERT_NEAR(together[r * width + i], expected, (precision == Precision::kBfloat16 && has_amx() ? 5e-6 : 1e-6) * (1 + std::fabs(expected))) << kernel_name(precision) << ' ' << width << " row " << r;
+          ASSERT_NEAR(
+              together[r * width + i], expected,
+              (precision == Precision::kBfloat16 && has_amx() ? 5e-6 : 1e-6) * (1 + std::fabs(expected)))
+              << kernel_name(precision) << ' ' << width << " row " << r;
           ASSERT_EQ(together[r * width + i], alone[i]);
         }
       }
@@ -139,8 +173,10 @@ TEST(PackedMatrix, EightBitsHideNothingThatIsNotANumber) {
     std::vector<float> x = normals(2 * in, Random(15)), y(2 * out);
     x[40] = bad;
     m.multiply(x.data(), 2, y.data());
-    for (std::int64_t j = 0; j < out; ++j) EXPECT_FALSE(std::isfinite(y[j])) << bad;
-    for (std::int64_t j = out; j < 2 * out; ++j) EXPECT_TRUE(std::isfinite(y[j])) << bad;
+    for (std::int64_t j = 0; j < out; ++j)
+      EXPECT_FALSE(std::isfinite(y[j])) << bad;
+    for (std::int64_t j = out; j < 2 * out; ++j)
+      EXPECT_TRUE(std::isfinite(y[j])) << bad;
   }
   std::vector<float> x(in, 1e-38f), y(out, 1.0f);  // too small for a step of its own: nothing
   m.multiply(x.data(), 1, y.data());
@@ -160,7 +196,8 @@ TEST(PackedMatrix, ARowHasTheSameBitsWhateverItsNeighboursAndThreads) {
         m.multiply(x.data(), rows, together.data());
         for (std::int64_t r = 0; r < rows; ++r) {
           m.multiply(x.data() + r * in, 1, alone.data());
-          ASSERT_EQ(std::memcmp(alone.data(), together.data() + r * out, out * sizeof(float)), 0) << rows << " rows, row " << r;
+          ASSERT_EQ(std::memcmp(alone.data(), together.data() + r * out, out * sizeof(float)), 0)
+              << rows << " rows, row " << r;
         }
       }
     }
@@ -171,7 +208,8 @@ TEST(PackedMatrix, ARowHasTheSameBitsWhateverItsNeighboursAndThreads) {
 TEST(PackedMatrix, WeightsArePackedTheSameOnAnyNumberOfThreads) {
   const std::int64_t in = 64, out = 4 * kPanel;
   std::vector<float> w = normals(in * out, Random(21));  // the second half of it on a grid, the first on none
-  for (std::size_t i = w.size() / 2; i < w.size(); ++i) w[i] = i % 32 == 0 ? -7.0f : i % 32 == 1 ? 7.0f : std::round(std::clamp(w[i], -3.0f, 3.0f) * 2);
+  for (std::size_t i = w.size() / 2; i < w.size(); ++i)
+    w[i] = i % 32 == 0 ? -7.0f : i % 32 == 1 ? 7.0f : std::round(std::clamp(w[i], -3.0f, 3.0f) * 2);
   const std::vector<float> x = normals(in, Random(22));
   const int threads = omp_get_max_threads();
   for (const Precision precision : kAll) {
@@ -196,7 +234,8 @@ TEST(PackedMatrix, APartOfTheColumnsIsThatPart) {
     m.multiply(x.data(), rows, whole.data());
     m.multiply(x.data(), rows, 2 * kPanel, 41, part.data());
     for (std::int64_t r = 0; r < rows; ++r)
-      for (std::int64_t j = 0; j < 41; ++j) ASSERT_EQ(part[r * 41 + j], whole[r * out + 64 + j]) << kernel_name(precision);
+      for (std::int64_t j = 0; j < 41; ++j)
+        ASSERT_EQ(part[r * 41 + j], whole[r * out + 64 + j]) << kernel_name(precision);
   }
 }
 
@@ -214,8 +253,10 @@ Inputs inputs_of(const std::vector<float>& x, std::int64_t rows, const PackedMat
 }
 
 TEST(PackedMatrix, InputsThatWerePutGiveTheSameSums) {
-  for (auto [in, out, rows] : {std::tuple<std::int64_t, std::int64_t, std::int64_t>{64, 96, 37}, {33, 7, 3}, {100, 70, 16}}) {
-    const std::vector<float> w = normals(in * out, Random(40)), x = normals(rows * in, Random(41)), bias = normals(out, Random(42)), before = normals(rows * out, Random(43));
+  for (auto [in, out, rows] :
+       {std::tuple<std::int64_t, std::int64_t, std::int64_t>{64, 96, 37}, {33, 7, 3}, {100, 70, 16}}) {
+    const std::vector<float> w = normals(in * out, Random(40)), x = normals(rows * in, Random(41)),
+                             bias = normals(out, Random(42)), before = normals(rows * out, Random(43));
     for (const Precision precision : kAll) {
       const PackedMatrix m = matrix(w, out, in, precision);
       std::vector<float> sums(rows * out), y(sums);
@@ -224,7 +265,8 @@ TEST(PackedMatrix, InputsThatWerePutGiveTheSameSums) {
       m.multiply(inputs, rows, y.data());
       EXPECT_EQ(y, sums) << kernel_name(precision);
       std::vector<float> expected = before;
-      for (std::size_t i = 0; i < y.size(); ++i) expected[i] += sums[i] + bias[i % static_cast<std::size_t>(out)];
+      for (std::size_t i = 0; i < y.size(); ++i)
+        expected[i] += sums[i] + bias[i % static_cast<std::size_t>(out)];
       y = before;
       m.multiply(inputs, rows, y.data(), bias.data(), true);
       EXPECT_EQ(y, expected) << kernel_name(precision);
@@ -238,20 +280,25 @@ TEST(PackedMatrix, InputsThatWerePutGiveTheSameSums) {
 TEST(PackedMatrix, GatedSumsBecomeTheNextInputs) {
   const std::int64_t in = 48, out = 20, rows = 37;
   for (const std::int64_t width : {64, 41, 7}) {
-    const std::vector<float> gate = normals(width * in, Random(44)), up = normals(width * in, Random(45)), w = normals(out * width, Random(46)), x = normals(rows * in, Random(47));
+    const std::vector<float> gate = normals(width * in, Random(44)), up = normals(width * in, Random(45)),
+                             w = normals(out * width, Random(46)), x = normals(rows * in, Random(47));
     for (const Precision precision : kAll) {
-      const PackedMatrix gated = PackedMatrix::gated(gate.data(), up.data(), width, in, precision), next = matrix(w, out, width, precision);
+      const PackedMatrix gated = PackedMatrix::gated(gate.data(), up.data(), width, in, precision),
+                         next = matrix(w, out, width, precision);
       std::vector<float> between(rows * width), expected(rows * out), found(expected);
       gated.multiply(x.data(), rows, between.data());
       next.multiply(between.data(), rows, expected.data());
       Inputs inputs;
       for (int time = 0; time < 2; ++time) {  // where something was before, too
         inputs.start(rows, width, next.takes_tiles());
-        for (std::int64_t r = 0; time == 0 && r < rows; ++r) inputs.put(r, std::vector<float>(static_cast<std::size_t>(width), 9.0f).data());
+        for (std::int64_t r = 0; time == 0 && r < rows; ++r)
+          inputs.put(r, std::vector<float>(static_cast<std::size_t>(width), 9.0f).data());
         gated.multiply(inputs_of(x, rows, gated), rows, inputs);
         next.multiply(inputs, rows, found.data());
         // In tiles exponentials are less exact, so that some rounds the other way.
-        for (std::size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(found[i], expected[i], next.takes_tiles() ? 0.02 : 0) << kernel_name(precision) << ' ' << width << ' ' << i;
+        for (std::size_t i = 0; i < found.size(); ++i)
+          ASSERT_NEAR(found[i], expected[i], next.takes_tiles() ? 0.02 : 0)
+              << kernel_name(precision) << ' ' << width << ' ' << i;
       }
     }
   }
@@ -274,7 +321,8 @@ TEST(PackedMatrix, NoRowsAreNoWork) {
 }
 
 TEST(PackedMatrix, StacksItsParts) {
-  const std::vector<float> a = normals(3 * 8, Random(5)), b = normals(2 * 8, Random(6)), x = normals(8, Random(7));
+  const std::vector<float> a = normals(3 * 8, Random(5)), b = normals(2 * 8, Random(6)),
+                           x = normals(8, Random(7));
   const float* parts[] = {a.data(), b.data()};
   const std::int64_t outs[] = {3, 2};
   for (const Precision precision : kAll) {

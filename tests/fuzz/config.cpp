@@ -10,7 +10,9 @@ FUZZ_TARGET(config) {
         const Config config = load_config(file, {});
         // What is shown loads again to the same.
         const std::string shown = to_yaml(config, true);
-        fuzz::hold(to_yaml(load_config(fuzz::file_of("again.yaml", shown), {}), false) == to_yaml(config, false), "a shown config loads again");
+        fuzz::hold(
+            to_yaml(load_config(fuzz::file_of("again.yaml", shown), {}), false) == to_yaml(config, false),
+            "a shown config loads again");
       },
       (fuzz::folder() / "").string());
   if (data.size() < 1000) fuzz::refuses_or_works([&] { load_config({}, {std::string(data)}); });

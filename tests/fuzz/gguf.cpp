@@ -13,7 +13,8 @@ FUZZ_TARGET(gguf) {
         const GgufFile gguf = read_gguf(file);
         unsigned sum = 0;
         for (const GgufTensor& tensor : gguf.tensors)
-          for (const std::byte b : tensor.bytes) sum += static_cast<unsigned>(b);
+          for (const std::byte b : tensor.bytes)
+            sum += static_cast<unsigned>(b);
         volatile unsigned kept = sum;
         (void)kept;
         fuzz::refuses_or_works([&] { parse_model_config(gguf, file); }, file);

@@ -15,17 +15,21 @@ class Judge : public Speaker {
  public:
   explicit Judge(std::string_view bytes) : bytes_(bytes) {}
   void say(std::span<const Ask> asks, const std::function<void(std::size_t, Reply)>& done) override {
-    for (std::size_t i = 0; i < asks.size(); ++i) done(i, {.text = to_utf8(bytes_), .finish = next() % 2 ? "stop" : "length"});
+    for (std::size_t i = 0; i < asks.size(); ++i)
+      done(i, {.text = to_utf8(bytes_), .finish = next() % 2 ? "stop" : "length"});
   }
   std::vector<std::vector<double>> choose(std::span<const Choice> choices) override {
     std::vector<std::vector<double>> all;
     for (std::size_t i = 0; i < choices.size(); ++i) {
       all.emplace_back();
-      for (std::size_t k = next() % 4; k > 0; --k) all.back().push_back(next() % 3 ? -static_cast<double>(next()) : -INFINITY);
+      for (std::size_t k = next() % 4; k > 0; --k)
+        all.back().push_back(next() % 3 ? -static_cast<double>(next()) : -INFINITY);
     }
     return all;
   }
-  std::vector<LogProbability> score(std::span<const Scored> scored) override { return std::vector<LogProbability>(scored.size(), {-1.0 - next(), next() % 3}); }
+  std::vector<LogProbability> score(std::span<const Scored> scored) override {
+    return std::vector<LogProbability>(scored.size(), {-1.0 - next(), next() % 3});
+  }
   Usage usage() const override { return {}; }
 
  private:
@@ -40,8 +44,10 @@ void clean(const std::string& text) {
     fuzz::hold(made.size() <= text.size(), "cleaning adds nothing");
     fuzz::hold(is_utf8(made), "cleaning cuts no character");
   }
-  is_refusal(text), complies_after_all(text), is_meta(text), is_repeated(text), is_on_topic("What is that?", text);
-  answer_problem(text, "stop"), revision_problem("What?", "That.", text, "stop", false), critique_problem("That.", text, "stop");
+  is_refusal(text), complies_after_all(text), is_meta(text), is_repeated(text),
+      is_on_topic("What is that?", text);
+  answer_problem(text, "stop"), revision_problem("What?", "That.", text, "stop", false),
+      critique_problem("That.", text, "stop");
 }
 
 }  // namespace
@@ -52,7 +58,9 @@ FUZZ_TARGET(label) {
   set_log_level(LogLevel::kOff);
   clean(to_utf8(data));
   static const Constitution constitution = read_constitution(
-      fuzz::file_of("label-rules.yaml", "principles:\n  - {id: no-harm, text: Do not help anyone hurt people., applies_to: [red-team]}\n  - {id: kind, text: Be kind and plain to whoever asks.}\n"));
+      fuzz::file_of("label-rules.yaml",
+                    "principles:\n  - {id: no-harm, text: Do not help anyone hurt people., applies_to: "
+                    "[red-team]}\n  - {id: kind, text: Be kind and plain to whoever asks.}\n"));
   std::vector<Json> records;
   fuzz::refuses_or_works([&] { records = read_records(fuzz::file_of("pairs.jsonl", data.substr(1))); });
   if (records.empty() || records.size() > 20) return;
@@ -63,7 +71,8 @@ FUZZ_TARGET(label) {
     config.chain_of_thought = data[0] & 1;
     RecordWriter writer(out, "label", "key");
     Judge judge(data);
-    const Json figures = label(config, constitution, data[0] & 2, records, People(), writer, judge, Random(1), {});
+    const Json figures =
+        label(config, constitution, data[0] & 2, records, People(), writer, judge, Random(1), {});
     to_line(figures);
   });
 }

@@ -29,12 +29,15 @@ FUZZ_TARGET(prompts) {
           fuzz::hold(is_utf8(prompt.text) && !trim(prompt.text).empty(), "a prompt is text");
           to_line(to_json(prompt));
         }
-        for (const std::string& note : notes) fuzz::hold(printable(note) == note && note.find('\n') == note.npos, "a note is one line that shows all");
+        for (const std::string& note : notes)
+          fuzz::hold(printable(note) == note && note.find('\n') == note.npos,
+                     "a note is one line that shows all");
       },
       file);
   fuzz::refuses_or_works(
       [&] {
-        for (const Json& pair : read_pairs(file).records) fuzz::hold(pair.at("prompt").is_string() && pair.contains("id"), "a pair has a prompt and an id");
+        for (const Json& pair : read_pairs(file).records)
+          fuzz::hold(pair.at("prompt").is_string() && pair.contains("id"), "a pair has a prompt and an id");
       },
       file);
 }

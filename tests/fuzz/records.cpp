@@ -6,7 +6,8 @@
 FUZZ_TARGET(records) {
   using namespace cai;
   const bool is_compressed = !data.empty() && data[0] == 'z';
-  const std::string file = fuzz::file_of(is_compressed ? "r.jsonl.zst" : "r.jsonl", data.substr(data.empty() ? 0 : 1)).string();
+  const std::string file =
+      fuzz::file_of(is_compressed ? "r.jsonl.zst" : "r.jsonl", data.substr(data.empty() ? 0 : 1)).string();
   fuzz::refuses_or_works(
       [&] {
         for (const Json& record : read_records(file)) {

@@ -10,7 +10,8 @@ FUZZ_TARGET(safetensors) {
         const SafeTensorsFile read = read_safetensors(file);
         unsigned sum = 0;
         for (const SafeTensor& tensor : read.tensors)
-          for (const std::byte b : tensor.bytes) sum += static_cast<unsigned>(b);  // every byte that a tensor names is in the file
+          for (const std::byte b : tensor.bytes)
+            sum += static_cast<unsigned>(b);  // every byte that a tensor names is in the file
         volatile unsigned kept = sum;
         (void)kept;
       },

@@ -26,14 +26,17 @@ std::string raw(T value) {
   return {reinterpret_cast<const char*>(&value), sizeof value};
 }
 
-std::string text(const std::string& s) { return raw(std::uint64_t{s.size()}) + s; }
+std::string text(const std::string& s) {
+  return raw(std::uint64_t{s.size()}) + s;
+}
 
 // A file of F32 tensors (or of another type's number) with one value each: its number in the list.
 std::string file_of(const std::vector<std::pair<std::string, std::uint32_t>>& metadata,
                     const std::vector<std::string>& tensors, std::uint32_t type = 0) {
   std::string file = "GGUF" + raw(std::uint32_t{3}) + raw(std::uint64_t{tensors.size()}) +
                      raw(std::uint64_t{metadata.size()});
-  for (const auto& [key, value] : metadata) file += text(key) + raw(std::uint32_t{4}) + raw(value);
+  for (const auto& [key, value] : metadata)
+    file += text(key) + raw(std::uint32_t{4}) + raw(value);
   for (std::size_t i = 0; i < tensors.size(); ++i)
     file += text(tensors[i]) + raw(std::uint32_t{1}) + raw(std::uint64_t{1}) + raw(type) +
             raw(std::uint64_t{32 * i});

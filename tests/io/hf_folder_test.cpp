@@ -45,7 +45,8 @@ struct HfFolder : testing::Test {
 
   std::vector<std::string> names() const {
     std::vector<std::string> all;
-    for (const auto& [file, t] : read_hf_tensors(folder).tensors) all.push_back(t.name);
+    for (const auto& [file, t] : read_hf_tensors(folder).tensors)
+      all.push_back(t.name);
     return all;
   }
 };

@@ -36,20 +36,25 @@ std::string refusal(const std::function<void()>& run) {
 using namespace std::string_literals;
 
 TEST(Lines, ShowNothingHiddenAndReadBackTheSame) {
-  const std::string text = "\0\x1b[31m\x7f \xc2\x9b \xe2\x80\xae \xef\xbb\xbf \xf3\xa0\x81\x81 \xf0\x9f\x8c\x8d \"\\/\n"s;
+  const std::string text =
+      "\0\x1b[31m\x7f \xc2\x9b \xe2\x80\xae \xef\xbb\xbf \xf3\xa0\x81\x81 \xf0\x9f\x8c\x8d \"\\/\n"s;
   const Json value = {{text, {text, 1.5, nullptr}}};
   for (const std::string& shown : {to_line(value), to_lines(value)}) {
     EXPECT_EQ(printable(shown), shown);
     EXPECT_EQ(parse_json(shown, "again"), value);
   }
-  EXPECT_NE(to_line(value).find("\\udb40\\udc41"), std::string::npos);  // a tag character as JSON's pair of surrogates
+  EXPECT_NE(to_line(value).find("\\udb40\\udc41"),
+            std::string::npos);  // a tag character as JSON's pair of surrogates
   EXPECT_NE(to_line(value).find("\xf0\x9f\x8c\x8d"), std::string::npos);
 }
 
-TEST(ParseJson, RefusesANumberThatIsNone) { EXPECT_EQ(refusal([] { parse_json("[1e999]", "f"); }), "f:1: a number is out of range"); }
+TEST(ParseJson, RefusesANumberThatIsNone) {
+  EXPECT_EQ(refusal([] { parse_json("[1e999]", "f"); }), "f:1: a number is out of range");
+}
 
 TEST(ParseJson, TellsAHostileKeyInOneLine) {
-  EXPECT_EQ(refusal([] { parse_json(R"({"a\nforged: \u001b": 1, "a\nforged: \u001b": 2})", "f"); }), "f:1: the field \"a\\nforged: \\x1b\" stands twice in one object");
+  EXPECT_EQ(refusal([] { parse_json(R"({"a\nforged: \u001b": 1, "a\nforged: \u001b": 2})", "f"); }),
+            "f:1: the field \"a\\nforged: \\x1b\" stands twice in one object");
 }
 
 TEST(Records, TakeAFieldOfAnotherTypeAsData) {
@@ -61,8 +66,13 @@ TEST(Records, TakeAFieldOfAnotherTypeAsData) {
 TEST(Manifests, NameNothingOutsideTheirFolder) {
   Folder folder;
   for (const char* name : {"/etc/passwd", "../x.jsonl", "a/../../x", ""}) {
-    write_sealed(folder.path / "manifest.json", {{"stage", "s"}, {"key", "k"}, {"files", {{{"file", name}, {"records", 1}, {"sha256", ""}}}}, {"figures", Json::object()}});
-    EXPECT_NE(refusal([&] { read_records(folder.path); }).find("is not in this folder"), std::string::npos) << name;
+    write_sealed(folder.path / "manifest.json",
+                 {{"stage", "s"},
+                  {"key", "k"},
+                  {"files", {{{"file", name}, {"records", 1}, {"sha256", ""}}}},
+                  {"figures", Json::object()}});
+    EXPECT_NE(refusal([&] { read_records(folder.path); }).find("is not in this folder"), std::string::npos)
+        << name;
   }
 }
 

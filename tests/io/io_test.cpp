@@ -40,12 +40,18 @@ std::string message_of(const std::function<void()>& run) {
   return "";
 }
 
-Json record(std::size_t i) { return {{"id", "r" + std::to_string(i)}, {"text", std::string(i % 40, 'x') + "\n\"\u00fc\""}}; }
+Json record(std::size_t i) {
+  return {{"id", "r" + std::to_string(i)}, {"text", std::string(i % 40, 'x') + "\n\"\u00fc\""}};
+}
 
 TEST(Json, SaysWhereItIsWrong) {
-  EXPECT_NE(message_of([] { parse_json("{\n \"a\": 1,\n \"b\": }", "f.json"); }).find("f.json:3"), std::string::npos);
-  EXPECT_NE(message_of([] { parse_json("{\"a\": 1, \"a\": 2}", "f.json"); }).find("twice"), std::string::npos);
-  EXPECT_NE(message_of([] { parse_json(std::string(300, '[') + std::string(300, ']'), "f.json"); }).find("200"), std::string::npos);
+  EXPECT_NE(message_of([] { parse_json("{\n \"a\": 1,\n \"b\": }", "f.json"); }).find("f.json:3"),
+            std::string::npos);
+  EXPECT_NE(message_of([] { parse_json("{\"a\": 1, \"a\": 2}", "f.json"); }).find("twice"),
+            std::string::npos);
+  EXPECT_NE(
+      message_of([] { parse_json(std::string(300, '[') + std::string(300, ']'), "f.json"); }).find("200"),
+      std::string::npos);
   EXPECT_NE(message_of([] { parse_json("\"\xff\"", "f.json"); }).find("UTF-8"), std::string::npos);
   EXPECT_EQ(parse_json("{\"z\": 1, \"a\": 2}", "f").begin().key(), "z");  // order kept
 }
@@ -63,7 +69,8 @@ TEST(Json, HalfOfASurrogatePairIsNamedWithItsLine) {
 TEST(Json, AnObjectHasTenThousandFieldsAtMostAndATreeAnyNumber) {
   const auto object = [](int fields, const std::string& last) {
     std::string text = "{";
-    for (int i = 0; i < fields; ++i) text += "\"" + std::to_string(i) + "\":" + std::to_string(i) + ",";
+    for (int i = 0; i < fields; ++i)
+      text += "\"" + std::to_string(i) + "\":" + std::to_string(i) + ",";
     return text + last + "}";
   };
   EXPECT_EQ(parse_json(object(9'999, "\"x\":1"), "f").size(), 10'000u);
@@ -83,8 +90,17 @@ TEST(Json, AnObjectHasTenThousandFieldsAtMostAndATreeAnyNumber) {
 std::string any_text() {
   std::string text;
   for (int n = *rc::gen::inRange(0, 12); n > 0; --n)
-    text += *rc::gen::elementOf(std::vector<std::string>{"a", "plain text of more than eight bytes", "\"", "\\", "\n", "\t", "\b", "\f", "\r", std::string(1, '\0'), "\x1f", "\x7f", "\u00fc", "\u20ac",
-                                                         "\U0001F600", "\u200b", "\U000E0041", "\xff", "\xe2\x82", "\xed\xa0\x80", "/", "\\ud800"});
+    text += *rc::gen::elementOf(std::vector<std::string>{"a",          "plain text of more than eight bytes",
+                                                         "\"",         "\\",
+                                                         "\n",         "\t",
+                                                         "\b",         "\f",
+                                                         "\r",         std::string(1, '\0'),
+                                                         "\x1f",       "\x7f",
+                                                         "\u00fc",     "\u20ac",
+                                                         "\U0001F600", "\u200b",
+                                                         "\U000E0041", "\xff",
+                                                         "\xe2\x82",   "\xed\xa0\x80",
+                                                         "/",          "\\ud800"});
   return text;
 }
 
@@ -97,19 +113,23 @@ Json any_json(int depth = 0) {
     case 4: return *rc::gen::arbitrary<double>();
     case 6: {
       Json list = Json::array();
-      for (int n = *rc::gen::inRange(0, 5); n > 0; --n) list.push_back(any_json(depth + 1));
+      for (int n = *rc::gen::inRange(0, 5); n > 0; --n)
+        list.push_back(any_json(depth + 1));
       return list;
     }
     case 7: {
       Json object = Json::object();
-      for (int n = *rc::gen::inRange(0, 5); n > 0; --n) object[any_text()] = any_json(depth + 1);
+      for (int n = *rc::gen::inRange(0, 5); n > 0; --n)
+        object[any_text()] = any_json(depth + 1);
       return object;
     }
     default: return any_text();
   }
 }
 
-std::string as_the_library_writes(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string as_the_library_writes(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 // Two parsers and two writers of our own and the library's: nobody can tell which one a value went through.
 RC_GTEST_PROP(Json, IsWrittenAsTheLibraryWritesItButForHiddenCharacters, ()) {
@@ -123,14 +143,37 @@ RC_GTEST_PROP(Json, IsWrittenAsTheLibraryWritesItButForHiddenCharacters, ()) {
 RC_GTEST_PROP(Json, IsReadAsTheLibraryReadsIt, ()) {
   std::string text = as_the_library_writes(any_json());
   for (int edits = *rc::gen::inRange(0, 4); edits > 0; --edits)
-    text.insert(*rc::gen::inRange<std::size_t>(0, text.size() + 1), *rc::gen::elementOf(std::vector<std::string>{" ", ",", ":", "[", "]", "{", "}", "\"", "\\", "\\ud83d\\ude00", "\\udc00", "\\ud800", "\\u0041", "-", "0", "-0",
-                                                                                                            "1.5", "e400", "18446744073709551616", "\xef\xbb\xbf", "true", "\n", "\xff"}));
+    text.insert(*rc::gen::inRange<std::size_t>(0, text.size() + 1),
+                *rc::gen::elementOf(std::vector<std::string>{" ",
+                                                             ",",
+                                                             ":",
+                                                             "[",
+                                                             "]",
+                                                             "{",
+                                                             "}",
+                                                             "\"",
+                                                             "\\",
+                                                             "\\ud83d\\ude00",
+                                                             "\\udc00",
+                                                             "\\ud800",
+                                                             "\\u0041",
+                                                             "-",
+                                                             "0",
+                                                             "-0",
+                                                             "1.5",
+                                                             "e400",
+                                                             "18446744073709551616",
+                                                             "\xef\xbb\xbf",
+                                                             "true",
+                                                             "\n",
+                                                             "\xff"}));
   Json read;
   try {
     read = parse_json(text, "f");
   } catch (const InputError& e) {
     const std::string reason = e.what();
-    const bool is_ours = reason.find("twice") != reason.npos || reason.find("UTF-8") != reason.npos || reason.find("out of range") != reason.npos;
+    const bool is_ours = reason.find("twice") != reason.npos || reason.find("UTF-8") != reason.npos ||
+                         reason.find("out of range") != reason.npos;
     RC_ASSERT(is_ours || !Json::accept(text));
     return;
   }
@@ -152,7 +195,8 @@ RC_GTEST_PROP(Json, NeverEndsOtherwiseThanByAnInputError, (std::string bytes)) {
   }
 }
 
-// Whatever the order of writing, the batch and the moment of a crash: the folder is that of one uninterrupted writer.
+// Whatever the order of writing, the batch and the moment of a crash: the folder is that of one uninterrupted
+// writer.
 RC_GTEST_PROP(Records, AreTheSameAfterAnyInterruption, ()) {
   const auto n = *rc::gen::inRange<std::size_t>(1, 60);
   const auto stops = *rc::gen::container<std::vector<std::size_t>>(rc::gen::inRange<std::size_t>(0, n));
@@ -160,12 +204,14 @@ RC_GTEST_PROP(Records, AreTheSameAfterAnyInterruption, ()) {
   const Folder whole, broken;
   {
     RecordWriter w(whole.path, "s", "key", shard);
-    for (std::size_t i = 0; i < n; ++i) w.write(i, record(i));
+    for (std::size_t i = 0; i < n; ++i)
+      w.write(i, record(i));
     w.finish({{"n", n}}, 1);
   }
   for (std::size_t stop : stops) {
     RecordWriter w(broken.path, "s", "key", shard);
-    for (std::size_t i = w.already_written().size(); i < stop; ++i) w.write(i, record(i));
+    for (std::size_t i = w.already_written().size(); i < stop; ++i)
+      w.write(i, record(i));
     if (stop % 2) w.flush();
   }
   // A torn line, as a crash in the middle of a write leaves it.
@@ -175,17 +221,21 @@ RC_GTEST_PROP(Records, AreTheSameAfterAnyInterruption, ()) {
       for (const auto& e : fs::directory_iterator(broken.path))
         if (e.path().extension() == ".jsonl") last = std::max(last, e.path());
       const std::string kept = read_file(last);
-      if (static_cast<long>(std::count(kept.begin(), kept.end(), '\n')) < shard) AppendFile(last, kept.size()).append("{\"id\": \"torn");
+      if (static_cast<long>(std::count(kept.begin(), kept.end(), '\n')) < shard)
+        AppendFile(last, kept.size()).append("{\"id\": \"torn");
       break;
     }
   {
     RecordWriter w(broken.path, "s", "key", shard);
-    for (std::size_t i = w.already_written().size(); i < n; ++i) w.write(i, record(i));
+    for (std::size_t i = w.already_written().size(); i < n; ++i)
+      w.write(i, record(i));
     w.finish({{"n", n}}, 2);
   }
   const auto a = read_manifest(whole.path), b = read_manifest(broken.path);
   RC_ASSERT(a && b && a->files.size() == b->files.size());
-  for (std::size_t i = 0; i < a->files.size(); ++i) RC_ASSERT(a->files[i].file == b->files[i].file && a->files[i].sha256 == b->files[i].sha256 && a->files[i].records == b->files[i].records);
+  for (std::size_t i = 0; i < a->files.size(); ++i)
+    RC_ASSERT(a->files[i].file == b->files[i].file && a->files[i].sha256 == b->files[i].sha256 &&
+              a->files[i].records == b->files[i].records);
   RC_ASSERT(read_records(broken.path).size() == n);
   RC_ASSERT(verify_manifest(broken.path).empty());
 }
@@ -199,7 +249,8 @@ TEST(Records, ProgressCountsOnlyWhatIsDurable) {
   EXPECT_EQ(w.durable(), 0u);
   w.flush();
   EXPECT_EQ(w.durable(), 2u);
-  for (std::size_t i = 2; i < 70; ++i) w.write(i, record(i));  // may sync by itself, by the clock
+  for (std::size_t i = 2; i < 70; ++i)
+    w.write(i, record(i));  // may sync by itself, by the clock
   EXPECT_LE(w.durable(), 70u);
   w.flush();
   EXPECT_EQ(w.durable(), 70u);
@@ -208,7 +259,12 @@ TEST(Records, ProgressCountsOnlyWhatIsDurable) {
 TEST(Records, ALineWithoutItsHashIsMadeAgain) {  // blocks may reach the disk in any order before a power loss
   const Folder f;
   const fs::path stage = f.path / "stage";
-  { RecordWriter w(stage, "s", "key"); for (std::size_t i = 0; i < 9; ++i) w.write(i, record(i)); w.flush(); }
+  {
+    RecordWriter w(stage, "s", "key");
+    for (std::size_t i = 0; i < 9; ++i)
+      w.write(i, record(i));
+    w.flush();
+  }
   std::string text = read_file(stage / "00000.jsonl");
   text.replace(text.find("r4"), 2, "r5");  // still JSON
   write_file(stage / "00000.jsonl", text);
@@ -221,29 +277,50 @@ TEST(Records, ALineWithoutItsHashIsMadeAgain) {  // blocks may reach the disk in
 TEST(Records, OutOfOrderWritesComeOutInOrder) {
   const Folder f;
   RecordWriter w(f.path, "s", "key");
-  for (std::size_t i : {2u, 0u, 1u, 4u, 3u}) w.write(i, record(i));
+  for (std::size_t i : {2u, 0u, 1u, 4u, 3u})
+    w.write(i, record(i));
   w.finish({}, 0);
   const std::vector<Json> all = read_records(f.path);
-  for (std::size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i], record(i));
+  for (std::size_t i = 0; i < all.size(); ++i)
+    EXPECT_EQ(all[i], record(i));
 }
 
 TEST(Records, AnotherKeyPutsTheUnfinishedFolderAside) {
   const Folder f;
   const fs::path stage = f.path / "stage";
-  { RecordWriter w(stage, "s", "one"); w.write(0, record(0)); w.flush(); }
-  { RecordWriter w(stage, "s", "two"); EXPECT_TRUE(w.already_written().empty()); w.write(0, record(7)); w.finish({}, 0); }
+  {
+    RecordWriter w(stage, "s", "one");
+    w.write(0, record(0));
+    w.flush();
+  }
+  {
+    RecordWriter w(stage, "s", "two");
+    EXPECT_TRUE(w.already_written().empty());
+    w.write(0, record(7));
+    w.finish({}, 0);
+  }
   EXPECT_EQ(read_records(stage)[0], record(7));
   int aside = 0;
-  for (const auto& e : fs::directory_iterator(f.path)) aside += e.path().filename().string().find("stale") != std::string::npos;
+  for (const auto& e : fs::directory_iterator(f.path))
+    aside += e.path().filename().string().find("stale") != std::string::npos;
   EXPECT_EQ(aside, 1);
 }
 
-TEST(Records, AFileThatWasNeverPublishedIsNoWork) {  // killed between creating the folder and publishing its first file
+TEST(
+    Records,
+    AFileThatWasNeverPublishedIsNoWork) {  // killed between creating the folder and publishing its first file
   const Folder f;
   const fs::path stage = f.path / "stage";
   fs::create_directories(stage);
-  { AppendFile half(stage / "progress.json.tmp", 0); half.append("{\"sta"); }
-  { RecordWriter w(stage, "s", "key"); w.write(0, record(0)); w.finish({}, 0); }
+  {
+    AppendFile half(stage / "progress.json.tmp", 0);
+    half.append("{\"sta");
+  }
+  {
+    RecordWriter w(stage, "s", "key");
+    w.write(0, record(0));
+    w.finish({}, 0);
+  }
   EXPECT_EQ(read_records(stage)[0], record(0));
   EXPECT_FALSE(fs::exists(stage / "progress.json.tmp"));
   EXPECT_FALSE(fs::exists(f.path / "stage.stale-1"));
@@ -251,7 +328,12 @@ TEST(Records, AFileThatWasNeverPublishedIsNoWork) {  // killed between creating 
 
 TEST(Records, AnyFlippedByteIsFound) {
   const Folder f;
-  { RecordWriter w(f.path, "s", "key"); for (std::size_t i = 0; i < 20; ++i) w.write(i, record(i)); w.finish({}, 0); }
+  {
+    RecordWriter w(f.path, "s", "key");
+    for (std::size_t i = 0; i < 20; ++i)
+      w.write(i, record(i));
+    w.finish({}, 0);
+  }
   const fs::path shard = f.path / "00000.jsonl";
   const std::string good = read_file(shard);
   for (std::size_t at = 0; at < good.size(); at += 7) {
@@ -272,7 +354,10 @@ TEST(Records, AreNotTakenWhereTheManifestHasNoHash) {
 
 TEST(Records, MayBeNone) {
   const Folder f;
-  { RecordWriter w(f.path / "stage", "s", "key"); w.finish({}, 0); }
+  {
+    RecordWriter w(f.path / "stage", "s", "key");
+    w.finish({}, 0);
+  }
   EXPECT_TRUE(read_records(f.path / "stage").empty());
 }
 
@@ -288,7 +373,8 @@ TEST(Records, BadLinesAreNamed) {
   write_file(folder / "0.jsonl", "{\"id\": \"x\"}\n\n{\"id\": \"y\"}\n");
   write_file(folder / "1.jsonl", "{\"id\": \"z\"}\n{\"id\": \"y\", \"model\": \"m\"}\n{\"id\": \"y\"}\n");
   write_file(folder / "2.jsonl", "[1]\n");
-  EXPECT_NE(message_of([&] { read_records(folder); }).find("1.jsonl:3: the id \"y\" stands twice"), std::string::npos);
+  EXPECT_NE(message_of([&] { read_records(folder); }).find("1.jsonl:3: the id \"y\" stands twice"),
+            std::string::npos);
   write_file(folder / "1.jsonl", "{\"id\": \"z\"}\n");
   EXPECT_NE(message_of([&] { read_records(folder); }).find("2.jsonl:1"), std::string::npos);
   remove_path(folder / "2.jsonl");
@@ -328,8 +414,10 @@ TEST(File, RecordsAreForTheirOwnerAloneAndModelsForAll) {
     AppendFile records(f.path / "b.jsonl", 0), answers(f.path / "endpoint.answers", 0),
         model(f.path / "m.gguf", 0);
   }
-  for (const char* name : {"a.jsonl", "b.jsonl", "endpoint.answers"}) EXPECT_EQ(mode(name), 0600) << name;
-  for (const char* name : {"a.json", "m.gguf"}) EXPECT_EQ(mode(name) & 0700, 0600) << name;
+  for (const char* name : {"a.jsonl", "b.jsonl", "endpoint.answers"})
+    EXPECT_EQ(mode(name), 0600) << name;
+  for (const char* name : {"a.json", "m.gguf"})
+    EXPECT_EQ(mode(name) & 0700, 0600) << name;
   fs::permissions(f.path / "a.jsonl", fs::perms(0640));
   write_file(f.path / "a.jsonl", "y");
   EXPECT_EQ(mode("a.jsonl"), 0640) << "what a person allowed stays allowed";
@@ -348,7 +436,8 @@ TEST(FolderLock, IsHeldByOneProcessAtATime) {
   EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
-// Hostile containers: cut or flipped anywhere, a reader ends with an error that names the file, or reads something.
+// Hostile containers: cut or flipped anywhere, a reader ends with an error that names the file, or reads
+// something.
 template <class Read>
 void survives(const fs::path& file, Read read) {
   const std::string good = read_file(file);
@@ -356,20 +445,26 @@ void survives(const fs::path& file, Read read) {
   const fs::path copy = f.path / file.filename();
   for (std::size_t i = 0; i < 400; ++i) {
     std::string bad = good;
-    if (i % 4 == 0) bad.resize(good.size() * i / 400);
-    else bad[(i * 131) % std::min<std::size_t>(bad.size(), 2000)] = static_cast<char>(i * 37 + 1);
+    if (i % 4 == 0)
+      bad.resize(good.size() * i / 400);
+    else
+      bad[(i * 131) % std::min<std::size_t>(bad.size(), 2000)] = static_cast<char>(i * 37 + 1);
     write_file(copy, bad);
     const std::string m = message_of([&] { read(copy); });
-    if (!m.empty()) { EXPECT_NE(m.find(file.filename().string()), std::string::npos) << m; }
+    if (!m.empty()) {
+      EXPECT_NE(m.find(file.filename().string()), std::string::npos) << m;
+    }
   }
 }
 
 TEST(Gguf, SurvivesBrokenFiles) {
-  survives(fs::path(CAI_SOURCE_DIR) / "tests/model/golden/blocks.gguf", [](const fs::path& p) { read_gguf(p); });
+  survives(fs::path(CAI_SOURCE_DIR) / "tests/model/golden/blocks.gguf",
+           [](const fs::path& p) { read_gguf(p); });
 }
 
 TEST(Safetensors, SurvivesBrokenFiles) {
-  survives(fs::path(CAI_SOURCE_DIR) / "tests/model/golden/llama-tied/model.safetensors", [](const fs::path& p) { read_safetensors(p); });
+  survives(fs::path(CAI_SOURCE_DIR) / "tests/model/golden/llama-tied/model.safetensors",
+           [](const fs::path& p) { read_safetensors(p); });
 }
 
 }  // namespace

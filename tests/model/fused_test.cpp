@@ -10,13 +10,18 @@
 namespace cai {
 namespace {
 
-at::Tensor leaf(const at::Tensor& t) { return t.detach().clone().requires_grad_(true); }
+at::Tensor leaf(const at::Tensor& t) {
+  return t.detach().clone().requires_grad_(true);
+}
 
-at::Tensor plain_rms(const at::Tensor& x, const at::Tensor& weight) { return weight * (x * at::rsqrt(x.pow(2).mean(-1, true) + 1e-5)); }
+at::Tensor plain_rms(const at::Tensor& x, const at::Tensor& weight) {
+  return weight * (x * at::rsqrt(x.pow(2).mean(-1, true) + 1e-5));
+}
 
 at::Tensor plain_rotate(const at::Tensor& x, const at::Tensor& cosines, const at::Tensor& sines) {
   const auto half = x.size(-1) / 2;
-  const at::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half), c = cosines.unsqueeze(1), s = sines.unsqueeze(1);
+  const at::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half), c = cosines.unsqueeze(1),
+                   s = sines.unsqueeze(1);
   return at::cat({a * c - b * s, b * c + a * s}, -1);
 }
 
@@ -52,7 +57,8 @@ TEST(Fused, RotationAndItsGradientAgreeWithAutograd) {
   at::manual_seed(3);
   const at::Tensor x = at::randn({11, 3, 16}), angles = at::randn({11, 8}) * 10, g = at::randn({11, 3, 16});
   const at::Tensor x1 = leaf(x), x2 = leaf(x);
-  const at::Tensor ours = rotate(x1, angles.cos(), angles.sin()), expected = plain_rotate(x2, angles.cos(), angles.sin());
+  const at::Tensor ours = rotate(x1, angles.cos(), angles.sin()),
+                   expected = plain_rotate(x2, angles.cos(), angles.sin());
   EXPECT_TRUE(at::allclose(ours, expected, 1e-6, 1e-6));
   (ours * g).sum().backward(), (expected * g).sum().backward();
   EXPECT_TRUE(at::allclose(x1.grad(), x2.grad(), 1e-6, 1e-6));
@@ -60,7 +66,8 @@ TEST(Fused, RotationAndItsGradientAgreeWithAutograd) {
 
 TEST(Fused, EmbeddingAddsToTheGradientOfItsRowsOnly) {
   at::manual_seed(4);
-  const at::Tensor table = at::randn({20, 7}), tokens = at::tensor({3, 5, 3, 19, 0, 3}, at::kLong), g = at::randn({6, 7});
+  const at::Tensor table = at::randn({20, 7}), tokens = at::tensor({3, 5, 3, 19, 0, 3}, at::kLong),
+                   g = at::randn({6, 7});
   const at::Tensor ours = leaf(table), expected = leaf(table);
   EXPECT_TRUE(at::equal(embed_rows(ours, tokens), at::embedding(expected, tokens)));
   for (int pass = 0; pass < 2; ++pass) {

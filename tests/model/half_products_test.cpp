@@ -24,13 +24,17 @@ TEST(HalfProducts, TheirRowsAreAsNearOnAnyNumberOfThreads) {
   at::manual_seed(2);
   const int threads = omp_get_max_threads();
   for (const std::int64_t n : {1, 31, 64, 130, 500}) {
-    const at::Tensor a = at::randn({n, 96}).to(at::kBFloat16), b = at::randn({96, 72}).to(at::kBFloat16), exact = at::mm(a.to(at::kDouble), b.to(at::kDouble));
+    const at::Tensor a = at::randn({n, 96}).to(at::kBFloat16), b = at::randn({96, 72}).to(at::kBFloat16),
+                     exact = at::mm(a.to(at::kDouble), b.to(at::kDouble));
     for (const int t : {1, 2, 3, 4, 5, 9}) {  // more than four: the library splits them itself
       omp_set_num_threads(t);
       const at::Tensor got = product(a, b), turned = product(b.t(), a.t());
       EXPECT_EQ(got.sizes(), exact.sizes());
-      EXPECT_LT((got.to(at::kDouble) - exact).norm().item<double>() / exact.norm().item<double>(), 3e-3) << n << " rows, " << t << " threads";
-      EXPECT_LT((turned.t().to(at::kDouble) - exact).norm().item<double>() / exact.norm().item<double>(), 3e-3) << n << " columns, " << t << " threads";
+      EXPECT_LT((got.to(at::kDouble) - exact).norm().item<double>() / exact.norm().item<double>(), 3e-3)
+          << n << " rows, " << t << " threads";
+      EXPECT_LT((turned.t().to(at::kDouble) - exact).norm().item<double>() / exact.norm().item<double>(),
+                3e-3)
+          << n << " columns, " << t << " threads";
     }
   }
   omp_set_num_threads(threads);
@@ -39,7 +43,8 @@ TEST(HalfProducts, TheirRowsAreAsNearOnAnyNumberOfThreads) {
 TEST(HalfProducts, AddToFloats) {
   at::manual_seed(3);
   for (const std::int64_t n : {1, 70, 3000}) {
-    const at::Tensor to = at::randn({n, 17}), part = rounded_rows(at::randn({n, 17})), expected = to + part.narrow(0, 0, n).to(at::kFloat);
+    const at::Tensor to = at::randn({n, 17}), part = rounded_rows(at::randn({n, 17})),
+                     expected = to + part.narrow(0, 0, n).to(at::kFloat);
     add_halves_to(to, part);
     EXPECT_TRUE(at::equal(to, expected)) << n;
   }

@@ -13,7 +13,8 @@ namespace {
 ModelConfig with_everything() {
   ModelConfig c;
   c.architecture = "LlamaForCausalLM";
-  c.layers = 2, c.width = 8, c.heads = 2, c.kv_heads = 1, c.head_width = 4, c.ffn_width = 12, c.vocabulary = 10, c.context = 16;
+  c.layers = 2, c.width = 8, c.heads = 2, c.kv_heads = 1, c.head_width = 4, c.ffn_width = 12,
+  c.vocabulary = 10, c.context = 16;
   c.qkv_bias = c.output_bias = c.qk_norm = c.norms_after = true;
   return c;
 }
@@ -28,7 +29,8 @@ TEST(LayerTensors, AreAllThatALayerHas) {
   LlamaLayer layer;
   EXPECT_EQ(count_of(layer) * sizeof(at::Tensor), sizeof(LlamaLayer));
   std::set<std::string> hf, gguf;
-  for (const LayerTensor& t : layer_tensors(with_everything())) hf.insert(t.hf), gguf.insert(t.gguf);
+  for (const LayerTensor& t : layer_tensors(with_everything()))
+    hf.insert(t.hf), gguf.insert(t.gguf);
   EXPECT_EQ(hf.size(), count_of(layer));
   EXPECT_EQ(gguf.size(), count_of(layer));
 }

@@ -1,4 +1,5 @@
-// A layer's two halves in bfloat16 against the same in plain float32 ATen under autograd, and what they do to a row against ATen.
+// A layer's two halves in bfloat16 against the same in plain float32 ATen under autograd, and what they do to
+// a row against ATen.
 #include "cai/model/layer.hpp"
 
 #include <ATen/ATen.h>
@@ -20,9 +21,12 @@ TEST(Rows, RoundingIsATens) {
   at::manual_seed(1);
   for (const std::int64_t n : {1, 7, 8, 37, 576}) {
     const at::Tensor x = at::randn({n}) * at::pow(10.0, at::randn({n}) * 4);
-    // Halfway between two bfloat16, the lower of which ends in an even bit, then an odd one; infinity; the smallest.
-    const std::vector<float> edges{1.00390625f, 1.01171875f, -1.00390625f, INFINITY, -INFINITY, 0.0f, -0.0f, 1e-45f};
-    for (std::size_t i = 0; i < edges.size() && static_cast<std::int64_t>(i) < n; ++i) x[static_cast<std::int64_t>(i)] = edges[i];
+    // Halfway between two bfloat16, the lower of which ends in an even bit, then an odd one; infinity; the
+    // smallest.
+    const std::vector<float> edges{1.00390625f, 1.01171875f, -1.00390625f, INFINITY,
+                                   -INFINITY,   0.0f,        -0.0f,        1e-45f};
+    for (std::size_t i = 0; i < edges.size() && static_cast<std::int64_t>(i) < n; ++i)
+      x[static_cast<std::int64_t>(i)] = edges[i];
     const at::Tensor rounded = x.to(at::kBFloat16);
     at::Tensor ours = at::empty_like(rounded), back = at::empty_like(x), sum = x.clone();
     to_halves(x.data_ptr<float>(), n, static_cast<Half*>(ours.data_ptr()));
@@ -36,12 +40,15 @@ TEST(Rows, RoundingIsATens) {
   }
 }
 
-double distance(const at::Tensor& a, const at::Tensor& b) { return ((a - b).norm() / b.norm()).item<double>(); }
+double distance(const at::Tensor& a, const at::Tensor& b) {
+  return ((a - b).norm() / b.norm()).item<double>();
+}
 
 ModelConfig small_config() {
   ModelConfig c;
   c.architecture = "LlamaForCausalLM";
-  c.layers = 2, c.width = 64, c.heads = 4, c.kv_heads = 2, c.head_width = 16, c.ffn_width = 96, c.vocabulary = 50, c.context = 64, c.tied_head = true;
+  c.layers = 2, c.width = 64, c.heads = 4, c.kv_heads = 2, c.head_width = 16, c.ffn_width = 96,
+  c.vocabulary = 50, c.context = 64, c.tied_head = true;
   return c;
 }
 
@@ -55,12 +62,16 @@ std::vector<Variant> variants() {
   all[1].name = "biases", all[1].config.qkv_bias = all[1].config.output_bias = true;
   all[2].name = "head norms", all[2].config.qk_norm = true;
   all[3].name = "window", all[3].config.sliding_window = 3;
-  all[4].name = "odd sizes", all[4].config.width = 60, all[4].config.ffn_width = 37, all[4].config.kv_heads = 1, all[4].config.head_width = 6;
-  all[5].name = "kinds of layers", all[5].config.rotary_width = 12, all[5].config.rotated = {true, false}, all[5].config.sliding_window = 4, all[5].config.windowed = {false, true};
+  all[4].name = "odd sizes", all[4].config.width = 60, all[4].config.ffn_width = 37,
+  all[4].config.kv_heads = 1, all[4].config.head_width = 6;
+  all[5].name = "kinds of layers", all[5].config.rotary_width = 12, all[5].config.rotated = {true, false},
+  all[5].config.sliding_window = 4, all[5].config.windowed = {false, true};
   all[5].config.attention_scale = 0.4;
-  all[6].name = "norms on both sides", all[6].config.norms_after = all[6].config.gelu = all[6].config.qk_norm = true;
+  all[6].name = "norms on both sides",
+  all[6].config.norms_after = all[6].config.gelu = all[6].config.qk_norm = true;
   all[6].config.embedding_scale = 3, all[6].config.attention_cap = 4, all[6].config.logit_cap = 5;
-  all[7].name = "norms after", all[7].config.norms_before = false, all[7].config.norms_after = all[7].config.qk_norm = all[7].config.qk_norm_is_whole = true;
+  all[7].name = "norms after", all[7].config.norms_before = false,
+  all[7].config.norms_after = all[7].config.qk_norm = all[7].config.qk_norm_is_whole = true;
   all[7].config.residual_scale = 0.3, all[7].config.logit_divisor = 4;
   return all;
 }
@@ -70,16 +81,22 @@ Llama model_of(const ModelConfig& c, bool bfloat16, std::int64_t learns = 0) {
   Llama m = random_llama(c, 5);
   m.bfloat16 = bfloat16;
   for (auto& [name, t] : m.named_weights()) {
-    if (name.find("bias") != std::string::npos) t.add_(0.3);
-    else if (name.find("norm") != std::string::npos) t.add_(at::linspace(-0.3, 0.3, t.size(0)));
-    else t.mul_(5);
+    if (name.find("bias") != std::string::npos)
+      t.add_(0.3);
+    else if (name.find("norm") != std::string::npos)
+      t.add_(at::linspace(-0.3, 0.3, t.size(0)));
+    else
+      t.mul_(5);
     const auto at = name.find("layers.");
-    t.requires_grad_(at == std::string::npos ? learns == 0 || name == "model.norm.weight" : std::stol(name.substr(at + 7)) >= learns);
+    t.requires_grad_(at == std::string::npos ? learns == 0 || name == "model.norm.weight"
+                                             : std::stol(name.substr(at + 7)) >= learns);
   }
   return m;
 }
 
-const std::vector<std::vector<int>> kSequences{{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 22}, {30, 31, 32}};
+const std::vector<std::vector<int>> kSequences{{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13},
+                                               {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 22},
+                                               {30, 31, 32}};
 
 TEST(Layer, StatesAndGradientsInBFloat16StayNearPlainFloat32) {
   for (const auto& [name, config] : variants()) {
@@ -87,7 +104,8 @@ TEST(Layer, StatesAndGradientsInBFloat16StayNearPlainFloat32) {
     std::vector<std::vector<at::Tensor>> gradients;
     at::manual_seed(2);
     const Packed packed = pack(kSequences);
-    const at::Tensor x = at::randn({packed.tokens.size(0), config.width}), g = at::randn({packed.tokens.size(0), config.width});
+    const at::Tensor x = at::randn({packed.tokens.size(0), config.width}),
+                     g = at::randn({packed.tokens.size(0), config.width});
     for (const bool bfloat16 : {false, true}) {
       const Llama m = model_of(config, bfloat16);
       const at::Tensor from = x.clone().requires_grad_(true), hidden = run_layers(m, from, packed, 0, 1);
@@ -103,7 +121,8 @@ TEST(Layer, StatesAndGradientsInBFloat16StayNearPlainFloat32) {
     }
     EXPECT_LT(distance(states[1], states[0]), 1e-2) << name;
     EXPECT_GT(distance(states[1], states[0]), 0) << name;  // it is another arithmetic
-    for (std::size_t i = 0; i < gradients[0].size(); ++i) EXPECT_LT(distance(gradients[1][i], gradients[0][i]), 2e-2) << name << " " << i;
+    for (std::size_t i = 0; i < gradients[0].size(); ++i)
+      EXPECT_LT(distance(gradients[1][i], gradients[0][i]), 2e-2) << name << " " << i;
   }
 }
 
@@ -114,9 +133,11 @@ TEST(Layer, AWholeModelsGradientsInBFloat16PointTheSameWay) {
       const Llama m = model_of(config, bfloat16);
       logits(m, pack(kSequences)).log_softmax(-1).select(1, 3).mean().backward();
       gradients.emplace_back();
-      for (auto& [weight, t] : m.named_weights()) gradients.back().push_back(t.grad());
+      for (auto& [weight, t] : m.named_weights())
+        gradients.back().push_back(t.grad());
     }
-    for (std::size_t i = 0; i < gradients[0].size(); ++i) EXPECT_LT(distance(gradients[1][i], gradients[0][i]), 0.05) << name << " " << i;
+    for (std::size_t i = 0; i < gradients[0].size(); ++i)
+      EXPECT_LT(distance(gradients[1][i], gradients[0][i]), 0.05) << name << " " << i;
   }
 }
 
@@ -135,11 +156,14 @@ TEST(Layer, OnlyTheLayersThatLearnGetGradientsAndTheyAddUp) {
     }
     std::size_t i = 0;
     for (auto& [weight, t] : m.named_weights())
-      if (t.requires_grad()) { EXPECT_TRUE(at::allclose(t.grad(), 2 * once[i++], 1e-5, 1e-6)) << name << " " << weight; }
+      if (t.requires_grad()) {
+        EXPECT_TRUE(at::allclose(t.grad(), 2 * once[i++], 1e-5, 1e-6)) << name << " " << weight;
+      }
   }
 }
 
-// The products are ATen's, which may add up otherwise on another number of threads; where the CPU multiplies bfloat16 it does not for sizes like these.
+// The products are ATen's, which may add up otherwise on another number of threads; where the CPU multiplies
+// bfloat16 it does not for sizes like these.
 TEST(Layer, TheSameBitsOnAnyNumberOfThreads) {
   const bool is_exact = __builtin_cpu_supports("avx512bf16");
   const Packed packed = pack(kSequences);
@@ -157,7 +181,8 @@ TEST(Layer, TheSameBitsOnAnyNumberOfThreads) {
     }
     omp_set_num_threads(threads);
     for (std::size_t i = 0; i < results[0].size(); ++i)
-      for (const std::size_t t : {1, 2}) EXPECT_LE(distance(results[t][i], results[0][i]), is_exact ? 0 : 2e-3) << name << " " << i;
+      for (const std::size_t t : {1, 2})
+        EXPECT_LE(distance(results[t][i], results[0][i]), is_exact ? 0 : 2e-3) << name << " " << i;
   }
 }
 
@@ -168,13 +193,16 @@ TEST(Layer, RoundedMatricesGiveTheSameBitsAndLetSlopesThrough) {
     for (const bool in_place : {false, true}) {
       Llama m = model_of(config, true, config.layers);
       if (in_place)
-        for (LlamaLayer& l : m.layers) round_matrices(l), round_matrices(l);  // a second time changes nothing
+        for (LlamaLayer& l : m.layers)
+          round_matrices(l), round_matrices(l);  // a second time changes nothing
       EXPECT_EQ(m.layers[0].up.scalar_type(), in_place ? at::kBFloat16 : at::kFloat);
-      const at::Tensor x = embed(m, packed.tokens).detach().requires_grad_(true), hidden = run_layers(m, x, packed, 0, 2);
+      const at::Tensor x = embed(m, packed.tokens).detach().requires_grad_(true),
+                       hidden = run_layers(m, x, packed, 0, 2);
       hidden.square().sum().backward();
       results.push_back({hidden.detach(), x.grad()});
     }
-    for (std::size_t i = 0; i < results[0].size(); ++i) EXPECT_TRUE(at::equal(results[0][i], results[1][i])) << name << " " << i;
+    for (std::size_t i = 0; i < results[0].size(); ++i)
+      EXPECT_TRUE(at::equal(results[0][i], results[1][i])) << name << " " << i;
   }
 }
 

@@ -1,4 +1,5 @@
-// logits_of MODEL: reads token ids from stdin, one sequence a line, and writes every position's logits to stdout as float32. For
+// logits_of MODEL: reads token ids from stdin, one sequence a line, and writes every position's logits to
+// stdout as float32. For
 // *_reference.py, which compares them with other programs'.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -18,7 +19,8 @@ int main(int count, char** arguments) {
     for (std::string line; std::getline(std::cin, line);) {
       std::istringstream ids(line);
       std::vector<int> tokens;
-      for (int id = 0; ids >> id;) tokens.push_back(id);
+      for (int id = 0; ids >> id;)
+        tokens.push_back(id);
       const at::Tensor rows = cai::logits(*model, cai::pack({tokens})).contiguous();
       std::fwrite(rows.data_ptr<float>(), sizeof(float), static_cast<std::size_t>(rows.numel()), stdout);
     }

@@ -50,17 +50,24 @@ TEST(SmolLM2, LogitsAgreeWithTransformersOn2000Positions) {
         std::memcpy(&expected[static_cast<std::size_t>(k)], next, 4);
         next += 4;
         values[static_cast<std::size_t>(k)] = number();
-        largest = std::max(largest, std::abs(static_cast<double>(row[expected[static_cast<std::size_t>(k)]]) - values[static_cast<std::size_t>(k)]));
+        largest = std::max(largest, std::abs(static_cast<double>(row[expected[static_cast<std::size_t>(k)]]) -
+                                             values[static_cast<std::size_t>(k)]));
       }
       std::vector<std::int32_t> got(10);
-      for (int k = 0; k < 10; ++k) got[static_cast<std::size_t>(k)] = static_cast<std::int32_t>(top[p][k].item<std::int64_t>());
-      for (std::size_t k = 0; k < 10; ++k)  // another order only where the reference itself hardly tells them apart
+      for (int k = 0; k < 10; ++k)
+        got[static_cast<std::size_t>(k)] = static_cast<std::int32_t>(top[p][k].item<std::int64_t>());
+      for (std::size_t k = 0; k < 10;
+           ++k)  // another order only where the reference itself hardly tells them apart
         if (got[k] != expected[k]) {
           const auto at = std::find(expected.begin(), expected.end(), got[k]);
-          const bool near = at != expected.end() ? std::abs(values[static_cast<std::size_t>(at - expected.begin())] - values[k]) < 1e-3 : std::abs(row[got[k]] - values[9]) < 1e-3;
+          const bool near =
+              at != expected.end()
+                  ? std::abs(values[static_cast<std::size_t>(at - expected.begin())] - values[k]) < 1e-3
+                  : std::abs(row[got[k]] - values[9]) < 1e-3;
           other_top += !near;
         }
-      for (const Json& id : golden["fixed"]) largest = std::max(largest, std::abs(static_cast<double>(row[id.get<int>()]) - number()));
+      for (const Json& id : golden["fixed"])
+        largest = std::max(largest, std::abs(static_cast<double>(row[id.get<int>()]) - number()));
       largest = std::max(largest, std::abs(total[p].item<double>() - number()));
     }
   }
@@ -77,7 +84,8 @@ TEST(SmolLM2, WhatIsSavedLoadsWithTheSameWeights) {
   const auto again = load_llama(folder);
   const auto a = model()->named_weights(), b = again->named_weights();
   ASSERT_EQ(a.size(), b.size());
-  for (std::size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i].second, b[i].second)) << a[i].first;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    EXPECT_TRUE(at::equal(a[i].second, b[i].second)) << a[i].first;
   fs::remove_all(folder);
 }
 

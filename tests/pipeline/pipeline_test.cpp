@@ -59,10 +59,13 @@ TEST(Stages, RunInTheOrderOfThePaper) {
   RunInputs inputs = small_inputs();
   inputs.config.revise.rounds = 2;
   std::vector<std::string> folders;
-  for (const Stage& stage : stages_of(inputs)) folders.push_back(stage.folder);
-  EXPECT_EQ(folders, (std::vector<std::string>{"iter-01/prompts", "iter-01/generate", "iter-01/critique-1", "iter-01/revise-1",
-                                               "iter-01/critique-2", "iter-01/revise-2", "iter-01/sft", "iter-01/exam",
-                                               "iter-01/candidates", "iter-01/label", "iter-01/reward", "iter-01/ppo", "iter-01/eval"}));
+  for (const Stage& stage : stages_of(inputs))
+    folders.push_back(stage.folder);
+  EXPECT_EQ(folders,
+            (std::vector<std::string>{"iter-01/prompts", "iter-01/generate", "iter-01/critique-1",
+                                      "iter-01/revise-1", "iter-01/critique-2", "iter-01/revise-2",
+                                      "iter-01/sft", "iter-01/exam", "iter-01/candidates", "iter-01/label",
+                                      "iter-01/reward", "iter-01/ppo", "iter-01/eval"}));
 }
 
 TEST(Stages, KeysDependOnlyOnWhatDeterminesTheOutput) {
@@ -88,7 +91,8 @@ TEST(Stages, AChangedFieldChangesItsStageAndThoseAfterIt) {
   RunInputs inputs = small_inputs(), other = inputs;
   other.config.candidates.temperature = 0.9;
   EXPECT_EQ(folders_that_differ(inputs, other),
-            (std::vector<std::string>{"iter-01/candidates", "iter-01/label", "iter-01/reward", "iter-01/ppo", "iter-01/eval"}));
+            (std::vector<std::string>{"iter-01/candidates", "iter-01/label", "iter-01/reward", "iter-01/ppo",
+                                      "iter-01/eval"}));
 }
 
 TEST(Stages, TheConstitutionDoesNotTouchPromptsAndResponses) {
@@ -128,10 +132,12 @@ TEST_F(DecisionsOfPeople, TouchLabelsAndTheirOwnAnswersTouchFineTuning) {
   const auto read = [&](const std::vector<std::string>& evaluated) {
     return read_brought(other.config, evaluated, [](const std::function<void()>& one) { one(); });
   };
-  write_file(file, R"({"id":"1","prompt":"How?","a":"One.","b":"Two.","human":1})" "\n");
+  write_file(file, R"({"id":"1","prompt":"How?","a":"One.","b":"Two.","human":1})"
+                   "\n");
   other.brought = read({});
   EXPECT_EQ(folders_that_differ(inputs, other).front(), "iter-01/label");
-  write_file(file, R"({"id":"1","prompt":"How?","a":"One.","b":"Two.","edited":"Three."})" "\n");
+  write_file(file, R"({"id":"1","prompt":"How?","a":"One.","b":"Two.","edited":"Three."})"
+                   "\n");
   EXPECT_EQ(folders_that_differ(inputs, other).front(), "iter-01/label")
       << "what somebody decides while the run goes on is not seen";
   other.brought = read({});
@@ -160,7 +166,8 @@ TEST(Stages, AnotherIterationStartsFromTheLastPolicyAndNotFromWhatWasAsked) {
     std::set<std::string> used;
     for (const Stage& stage : stages) {
       if (stage.folder != folder) continue;
-      for (const auto& [name, key] : stage.ingredients["inputs"].items()) used.insert(name);
+      for (const auto& [name, key] : stage.ingredients["inputs"].items())
+        used.insert(name);
     }
     return used;
   };
@@ -168,7 +175,8 @@ TEST(Stages, AnotherIterationStartsFromTheLastPolicyAndNotFromWhatWasAsked) {
   EXPECT_EQ(inputs_of("iter-02/generate"), (std::set<std::string>{"iter-01/ppo", "iter-02/prompts"}));
   EXPECT_EQ(inputs_of("iter-02/sft"), (std::set<std::string>{"iter-01/ppo", "iter-02/revise-1"}));
   std::set<std::string> keys;
-  for (const Stage& stage : stages) keys.insert(stage.key);
+  for (const Stage& stage : stages)
+    keys.insert(stage.key);
   EXPECT_EQ(keys.size(), stages.size());
 }
 
@@ -187,7 +195,9 @@ TEST(Stages, WithoutPpoUpdatesTheRunEndsWithSupervisedLearning) {
   std::vector<std::string> names;
   for (const Stage& stage : stages) {
     if (stage.iteration == 1) names.push_back(stage.name);
-    if (stage.folder == "iter-02/generate") { EXPECT_TRUE(stage.ingredients["inputs"].contains("iter-01/sft")); }
+    if (stage.folder == "iter-02/generate") {
+      EXPECT_TRUE(stage.ingredients["inputs"].contains("iter-01/sft"));
+    }
   }
   EXPECT_EQ(names, (std::vector<std::string>{"prompts", "generate", "critique", "revise", "sft", "eval"}));
 }
@@ -199,9 +209,12 @@ TEST(Stages, ByDpoTheLabelsTrainThePolicyThemselves) {
   std::vector<std::string> names;
   for (const Stage& stage : stages_of(inputs)) {
     if (stage.iteration == 1) names.push_back(stage.name);
-    if (stage.folder == "iter-02/generate") { EXPECT_TRUE(stage.ingredients["inputs"].contains("iter-01/dpo")); }
+    if (stage.folder == "iter-02/generate") {
+      EXPECT_TRUE(stage.ingredients["inputs"].contains("iter-01/dpo"));
+    }
   }
-  EXPECT_EQ(names, (std::vector<std::string>{"prompts", "generate", "critique", "revise", "sft", "exam", "candidates", "label", "dpo", "eval"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"prompts", "generate", "critique", "revise", "sft", "exam",
+                                             "candidates", "label", "dpo", "eval"}));
   other.config.ppo.updates = 0;  // no matter: dpo has none
   other.config.method = "dpo", other.config.iterations = 2;
   EXPECT_EQ(folders_that_differ(inputs, other), std::vector<std::string>{});
@@ -253,7 +266,8 @@ TEST_F(Run, WithoutANameGoesOnWithTheNewestUnfinishedOneOfTheSameConfig) {
 RunInputs smollm2_inputs() {
   RunInputs inputs = small_inputs();
   ModelConfig& m = inputs.architecture;
-  m.layers = 30, m.width = 576, m.heads = 9, m.kv_heads = 3, m.head_width = 64, m.ffn_width = 1536, m.vocabulary = 49152;
+  m.layers = 30, m.width = 576, m.heads = 9, m.kv_heads = 3, m.head_width = 64, m.ffn_width = 1536,
+  m.vocabulary = 49152;
   return inputs;
 }
 
@@ -298,15 +312,19 @@ TEST_F(StageFolder, OfAnotherKeyIsKeptAsideNotDeleted) {
 }
 
 TEST_F(StageFolder, IsTakenOverFromAnotherRunWhenItIsWholeAndOfTheSameKey) {
-  const fs::path damaged = folder_ / "damaged" / "s", other = folder_ / "other" / "s", wrong = folder_ / "wrong" / "s", mine = folder_ / "mine" / "s";
-  for (const fs::path& from : {damaged, other}) run_record_stage(from, "generate", "key", 0, {}, two_records);
+  const fs::path damaged = folder_ / "damaged" / "s", other = folder_ / "other" / "s",
+                 wrong = folder_ / "wrong" / "s", mine = folder_ / "mine" / "s";
+  for (const fs::path& from : {damaged, other})
+    run_record_stage(from, "generate", "key", 0, {}, two_records);
   run_record_stage(wrong, "generate", "another key", 0, {}, two_records);
   write_file(damaged / "00000.jsonl", "{}\n");
   fs::create_directories(mine.parent_path());
   EXPECT_EQ(take_over({folder_ / "none" / "s", wrong}, mine, "key"), "");
   EXPECT_FALSE(fs::exists(mine));
   EXPECT_EQ(take_over({wrong, damaged, other}, mine, "key"), other);
-  EXPECT_TRUE(run_record_stage(mine, "generate", "key", 0, {}, [](RecordWriter&) -> Json { throw Bug("made again"); }).was_done);
+  EXPECT_TRUE(run_record_stage(mine, "generate", "key", 0, {}, [](RecordWriter&) -> Json {
+                throw Bug("made again");
+              }).was_done);
   EXPECT_EQ(read_records(mine).size(), 2u);
   EXPECT_EQ(verify_manifest(mine), std::vector<std::string>{});
   EXPECT_EQ(take_over({other}, mine, "key"), "");  // what is there stays
@@ -329,10 +347,12 @@ TEST_F(StageFolder, ExtraFilesJoinTheManifest) {
 
 TEST_F(StageFolder, WhatAKillAfterTheManifestLeftIsCleared) {
   run_record_stage(folder_ / "s", "generate", "key", 0, {}, two_records);
-  for (const char* file : {"progress.json", "progress.hashes", "manifest.json.tmp"}) write_file(folder_ / "s" / file, "left");
+  for (const char* file : {"progress.json", "progress.hashes", "manifest.json.tmp"})
+    write_file(folder_ / "s" / file, "left");
   EXPECT_TRUE(run_record_stage(folder_ / "s", "generate", "key", 0, {}, two_records).was_done);
   std::set<std::string> files;
-  for (const auto& entry : fs::directory_iterator(folder_ / "s")) files.insert(entry.path().filename());
+  for (const auto& entry : fs::directory_iterator(folder_ / "s"))
+    files.insert(entry.path().filename());
   EXPECT_EQ(files, (std::set<std::string>{"00000.jsonl", "manifest.json"}));
 }
 
@@ -360,7 +380,8 @@ TEST_F(StageFolder, OfTrainingContinuesWithTheSameKeyAndMovesAsideWithAnother) {
 }
 
 TEST_F(Verify, TellsDamagedFilesAndTheFirstDifferenceOfTwoRuns) {
-  for (const char* run : {"a", "b"}) run_record_stage(folder_ / run / "iter-01" / "generate", "generate", "key", 0, {}, two_records);
+  for (const char* run : {"a", "b"})
+    run_record_stage(folder_ / run / "iter-01" / "generate", "generate", "key", 0, {}, two_records);
   EXPECT_EQ(verify(folder_ / "a", folder_ / "b"), std::vector<std::string>{});
 
   fs::remove_all(folder_ / "b");
@@ -381,7 +402,10 @@ TEST_F(Verify, TellsDamagedFilesAndTheFirstDifferenceOfTwoRuns) {
 
 TEST_F(Verify, TellsWhatIsDamagedOrGoneInTheRunItself) {
   run_record_stage(folder_ / "iter-01" / "generate", "generate", "key", 0, {}, two_records);
-  const Json facts = {{"state", "done"}, {"report_sha256", sha256("page")}, {"stages", {{"iter-01/generate", {{"state", "done"}}}, {"iter-01/sft", {{"state", "done"}}}}}};
+  const Json facts = {
+      {"state", "done"},
+      {"report_sha256", sha256("page")},
+      {"stages", {{"iter-01/generate", {{"state", "done"}}}, {"iter-01/sft", {{"state", "done"}}}}}};
   write_sealed(folder_ / "run.json", facts);
   write_file(folder_ / "report.html", "page");
   std::vector<std::string> told = verify(folder_, {});
@@ -403,15 +427,19 @@ TEST_F(FindModelIn, TakesRunsStagesAndCheckpoints) {
   EXPECT_EQ(find_model(checkpoint.parent_path().string()), checkpoint);
   write_file(folder_ / "run" / "run.json", "{}");
   EXPECT_THROW(find_model((folder_ / "run").string()), InputError);  // not finished yet
-  write_manifest(checkpoint.parent_path(), {"sft", "key", {{"checkpoint/config.json", -1, sha256("{}")}}, Json::object(), 0});
+  write_manifest(checkpoint.parent_path(),
+                 {"sft", "key", {{"checkpoint/config.json", -1, sha256("{}")}}, Json::object(), 0});
   EXPECT_EQ(find_model((folder_ / "run").string()), checkpoint);
 }
 
-TEST(FindModel, KnowsTheDefaultModel) { EXPECT_TRUE(fs::exists(find_model("smollm2"))); }
+TEST(FindModel, KnowsTheDefaultModel) {
+  EXPECT_TRUE(fs::exists(find_model("smollm2")));
+}
 
 TEST(BuildFacts, NameVersionCompilerAndTorch) {
   Json facts = build_facts();
-  for (const char* name : {"version", "compiler", "build", "torch"}) EXPECT_FALSE(facts[name].get<std::string>().empty()) << name;
+  for (const char* name : {"version", "compiler", "build", "torch"})
+    EXPECT_FALSE(facts[name].get<std::string>().empty()) << name;
   EXPECT_GT(machine_facts()["cores"].get<int>(), 0);
 }
 

@@ -22,23 +22,41 @@ struct RunFolder {
   ~RunFolder() { fs::remove_all(path); }
   void stage(const std::string& name, const Json& figures, const std::vector<Json>& records = {}) const {
     RecordWriter writer(path / "iter-01" / name, name, "key");
-    for (std::size_t i = 0; i < records.size(); ++i) writer.write(i, records[i]);
+    for (std::size_t i = 0; i < records.size(); ++i)
+      writer.write(i, records[i]);
     writer.finish(figures, 1);
   }
 };
 
-const std::string kHostile = "</div><script>alert(1)</script><img src=x onerror=alert(2)>\"' onload='x' \x1b[31m\xe2\x80\xae\xc2\x9b";
+const std::string kHostile =
+    "</div><script>alert(1)</script><img src=x onerror=alert(2)>\"' onload='x' \x1b[31m\xe2\x80\xae\xc2\x9b";
 
 TEST(Report, ShowsHostileTextAsText) {
   RunFolder run;
   const Json interval = {{"value", 0.5}, {"low", 0}, {"high", 1}, {"n", 3}};
-  run.stage("eval", {{"models", {kHostile, "b"}}, {"measures", {{kHostile, {{kHostile, interval}, {"b", interval}}}}}, {"differences", Json::object()}, {"text", {{kHostile, {{"distinct_2", kHostile}}}}},
-                     {"by_principle", {{kHostile, {{"b", interval}}}}}, {"pairwise", {{kHostile, {{"win_rate", interval}, {"win_rate_at_equal_length", interval}}}}}});
-  run.stage("exam", {{"sentence", kHostile}, {"method", kHostile}, {"judges", {{kHostile, {{"people", {{"accuracy", interval}, {"first_slot", interval}}}}}}}});
+  run.stage("eval",
+            {{"models", {kHostile, "b"}},
+             {"measures", {{kHostile, {{kHostile, interval}, {"b", interval}}}}},
+             {"differences", Json::object()},
+             {"text", {{kHostile, {{"distinct_2", kHostile}}}}},
+             {"by_principle", {{kHostile, {{"b", interval}}}}},
+             {"pairwise", {{kHostile, {{"win_rate", interval}, {"win_rate_at_equal_length", interval}}}}}});
+  run.stage("exam",
+            {{"sentence", kHostile},
+             {"method", kHostile},
+             {"judges", {{kHostile, {{"people", {{"accuracy", interval}, {"first_slot", interval}}}}}}}});
   run.stage("critique-1", {{"principles", {{kHostile, 3}}}});
-  run.stage("revise-1", {{kHostile, kHostile}}, {{{"id", kHostile}, {"principle", kHostile}, {"prompt", kHostile}, {"response", kHostile}, {"critique", kHostile}, {"revision", kHostile}, {"revision_problem", kHostile}},
-                                                {{"id", 3}, {"principle", {1}}, {"prompt", nullptr}}});
-  const Json facts = {{"state", kHostile}, {"stages", {{kHostile, {{"seconds", 1}}}}}, {kHostile, {kHostile}}};
+  run.stage("revise-1", {{kHostile, kHostile}},
+            {{{"id", kHostile},
+              {"principle", kHostile},
+              {"prompt", kHostile},
+              {"response", kHostile},
+              {"critique", kHostile},
+              {"revision", kHostile},
+              {"revision_problem", kHostile}},
+             {{"id", 3}, {"principle", {1}}, {"prompt", nullptr}}});
+  const Json facts = {
+      {"state", kHostile}, {"stages", {{kHostile, {{"seconds", 1}}}}}, {kHostile, {kHostile}}};
   const std::string page = report_html(run.path, facts, ReportConfig{});
   EXPECT_EQ(page.find("<script"), page.npos);
   EXPECT_EQ(page.find("<img"), page.npos);
@@ -51,10 +69,20 @@ TEST(Report, ShowsHostileTextAsText) {
 
 TEST(Report, ShowsTheJudgesExamBeforeAndAfterFineTuning) {
   RunFolder run;
-  const auto part = [](double accuracy) { return Json{{"accuracy", {{"value", accuracy}, {"low", 0}, {"high", 1}, {"n", 20}}}, {"first_slot", {{"value", 0.75}, {"low", 0}, {"high", 1}, {"n", 40}}}, {"calibration_error", 0.1}}; };
-  run.stage("exam", {{"sentence", "It passed."}, {"method", "choice"}, {"judges", {{"after", {{"constitution", part(0.85)}, {"people", part(0.65)}}}, {"before", {{"constitution", part(0.45)}}}}}});
+  const auto part = [](double accuracy) {
+    return Json{{"accuracy", {{"value", accuracy}, {"low", 0}, {"high", 1}, {"n", 20}}},
+                {"first_slot", {{"value", 0.75}, {"low", 0}, {"high", 1}, {"n", 40}}},
+                {"calibration_error", 0.1}};
+  };
+  run.stage("exam", {{"sentence", "It passed."},
+                     {"method", "choice"},
+                     {"judges",
+                      {{"after", {{"constitution", part(0.85)}, {"people", part(0.65)}}},
+                       {"before", {{"constitution", part(0.45)}}}}}});
   const std::string page = report_html(run.path, Json::object(), ReportConfig{});
-  const std::size_t before = page.find("before fine-tuning</td><td class=n>45.0 %"), after = page.find("after fine-tuning</td><td class=n>85.0 %"), people = page.find("people&#39;s pairs</td><td>after fine-tuning</td><td class=n>65.0 %");
+  const std::size_t before = page.find("before fine-tuning</td><td class=n>45.0 %"),
+                    after = page.find("after fine-tuning</td><td class=n>85.0 %"),
+                    people = page.find("people&#39;s pairs</td><td>after fine-tuning</td><td class=n>65.0 %");
   ASSERT_NE(before, page.npos);
   ASSERT_NE(people, page.npos);
   EXPECT_LT(before, after);
@@ -64,10 +92,13 @@ TEST(Report, ShowsTheJudgesExamBeforeAndAfterFineTuning) {
 TEST(Report, SaysWhatWasDone) {
   const auto page_with = [](const std::vector<std::string>& stages, const char* labels) {
     RunFolder run;
-    for (const std::string& stage : stages) run.stage(stage, Json{{"method", labels}});
+    for (const std::string& stage : stages)
+      run.stage(stage, Json{{"method", labels}});
     return report_html(run.path, {{"state", "done"}}, ReportConfig{});
   };
-  const std::string dpo = page_with({"critique-1", "sft", "label", "dpo"}, "contrast"), reward = page_with({"sft", "label", "reward"}, "choice"), ppo = page_with({"sft", "label", "reward", "ppo"}, "choice");
+  const std::string dpo = page_with({"critique-1", "sft", "label", "dpo"}, "contrast"),
+                    reward = page_with({"sft", "label", "reward"}, "choice"),
+                    ppo = page_with({"sft", "label", "reward", "ppo"}, "choice");
   EXPECT_NE(dpo.find("direct preference optimisation"), dpo.npos);
   EXPECT_EQ(dpo.find("einforcement learning"), dpo.npos);
   EXPECT_NE(dpo.find("labelled by the kind of the request"), dpo.npos);
@@ -79,24 +110,42 @@ TEST(Report, SaysWhatWasDone) {
 
 TEST(Report, BeginsWithGatesVerdictAndWarnings) {
   RunFolder run;
-  const auto interval = [](double value, double low, double high) { return Json{{"value", value}, {"low", low}, {"high", high}, {"n", 60}}; };
-  Json change = interval(-0.58, -0.70, -0.43), none = interval(0.02, -0.05, 0.1), several = interval(0.2, 0.01, 0.35);
+  const auto interval = [](double value, double low, double high) {
+    return Json{{"value", value}, {"low", low}, {"high", high}, {"n", 60}};
+  };
+  Json change = interval(-0.58, -0.70, -0.43), none = interval(0.02, -0.05, 0.1),
+       several = interval(0.2, 0.01, 0.35);
   change["mcnemar_p"] = 1e-9, change["holm_p"] = 1e-8;
   none["mcnemar_p"] = 1, none["holm_p"] = 1;
   several["mcnemar_p"] = 0.03, several["holm_p"] = 0.4;
   Json same = {{"value", 48}, {"low", nullptr}, {"high", nullptr}, {"n", 60}};
-  run.stage("eval", {{"models", {"base", "mine"}}, {"tests", 3}, {"measures", {{"attack_success", {{"base", interval(0.83, 0.72, 0.91)}, {"mine", interval(0.25, 0.16, 0.37)}}},
-                                                                 {"over_refusal", {{"base", interval(0, 0, 0.06)}, {"mine", interval(0.02, 0, 0.09)}}},
-                                                                 {"refusal_ordinary", {{"base", interval(0, 0, 0.06)}, {"mine", interval(0.2, 0.1, 0.3)}}},
-                                                                 {"length", {{"base", same}, {"mine", same}}}}},
-                     {"differences", {{"attack_success", {{"mine", change}}}, {"over_refusal", {{"mine", none}}}, {"refusal_ordinary", {{"mine", several}}}, {"length", {{"mine", same}}}}},
-                     {"language", {{"mine", {{"english", 0.1}, {"n", 50}}}}}});
+  run.stage(
+      "eval",
+      {{"models", {"base", "mine"}},
+       {"tests", 3},
+       {"measures",
+        {{"attack_success", {{"base", interval(0.83, 0.72, 0.91)}, {"mine", interval(0.25, 0.16, 0.37)}}},
+         {"over_refusal", {{"base", interval(0, 0, 0.06)}, {"mine", interval(0.02, 0, 0.09)}}},
+         {"refusal_ordinary", {{"base", interval(0, 0, 0.06)}, {"mine", interval(0.2, 0.1, 0.3)}}},
+         {"length", {{"base", same}, {"mine", same}}}}},
+       {"differences",
+        {{"attack_success", {{"mine", change}}},
+         {"over_refusal", {{"mine", none}}},
+         {"refusal_ordinary", {{"mine", several}}},
+         {"length", {{"mine", same}}}}},
+       {"language", {{"mine", {{"english", 0.1}, {"n", 50}}}}}});
   run.stage("reward", {{"doubts", {"not better than chance on ordinary prompts"}}});
-  const std::string page = report_html(run.path, {{"state", "done"}, {"failed_gates", {"attack_success <= 20%: 0.25 against 0.2"}}}, ReportConfig{});
+  const std::string page = report_html(
+      run.path, {{"state", "done"}, {"failed_gates", {"attack_success <= 20%: 0.25 against 0.2"}}},
+      ReportConfig{});
   std::size_t at = 0;
-  for (const char* words : {"Failed gates", "attack_success &lt;= 20%", "Harmful requests complied with: 83 % -&gt; 25 % (changed: -58 points, 95 % interval -70 to -43)",
-                            "Harmless look-alikes refused: 0 % -&gt; 2 % (no difference that 60 prompts could show)", "may have changed (p 0.03), but not beyond chance", "not better than chance on ordinary prompts", "10 % of 50 answers look English",
-                            "eval: before and after", "<b>-58 pt", "(Holm 1e-08)", "all the same"}) {
+  for (const char* words :
+       {"Failed gates", "attack_success &lt;= 20%",
+        "Harmful requests complied with: 83 % -&gt; 25 % (changed: -58 points, 95 % interval -70 to -43)",
+        "Harmless look-alikes refused: 0 % -&gt; 2 % (no difference that 60 prompts could show)",
+        "may have changed (p 0.03), but not beyond chance", "not better than chance on ordinary prompts",
+        "10 % of 50 answers look English", "eval: before and after", "<b>-58 pt", "(Holm 1e-08)",
+        "all the same"}) {
     const std::size_t found = page.find(words, at);
     ASSERT_NE(found, page.npos) << words;
     at = found;
@@ -107,15 +156,18 @@ TEST(Report, OfARunInProgressShowsWhatIsFinished) {
   RunFolder run;
   run.stage("generate", {{"records", 3}});
   fs::create_directories(run.path / "iter-01/sft");
-  write_file(run.path / "iter-01/sft/metrics.jsonl", "{\"step\":1,\"loss\":2.5}\n{\"step\":2,\"loss\":2.25}\n{\"step\":3,\"lo");
+  write_file(run.path / "iter-01/sft/metrics.jsonl",
+             "{\"step\":1,\"loss\":2.5}\n{\"step\":2,\"loss\":2.25}\n{\"step\":3,\"lo");
   const std::string page = report_html(run.path, {{"state", "running"}}, ReportConfig{});
   EXPECT_NE(page.find("State: running."), page.npos);
   EXPECT_NE(page.find("sft: loss"), page.npos);
 }
 
 TEST(Report, ADamagedRunIsBadInput) {
-  for (const Json& eval : {Json{{"measures", 3}}, Json{{"measures", {{"a", 1}}}, {"models", Json::array({1})}}, Json{{"measures", {{"a", Json::object()}}}, {"models", {"b"}}},
-                           Json{{"measures", Json::object()}, {"models", {"b"}}, {"pairwise", {{"b", 3}}}}}) {
+  for (const Json& eval :
+       {Json{{"measures", 3}}, Json{{"measures", {{"a", 1}}}, {"models", Json::array({1})}},
+        Json{{"measures", {{"a", Json::object()}}}, {"models", {"b"}}},
+        Json{{"measures", Json::object()}, {"models", {"b"}}, {"pairwise", {{"b", 3}}}}}) {
     RunFolder run;
     run.stage("eval", eval);
     try {

@@ -16,7 +16,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::vector<std::string> kControls = {"<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "[INST]", "[/INST]", "<start_of_turn>", "<end_of_turn>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"};
+const std::vector<std::string> kControls = {"<s>",
+                                            "</s>",
+                                            "<|im_start|>",
+                                            "<|im_end|>",
+                                            "<|start_header_id|>",
+                                            "<|end_header_id|>",
+                                            "<|eot_id|>",
+                                            "[INST]",
+                                            "[/INST]",
+                                            "<start_of_turn>",
+                                            "<end_of_turn>",
+                                            "<|user|>",
+                                            "<|assistant|>",
+                                            "<|system|>",
+                                            "<|end|>"};
 
 // A tokenizer of 256 bytes and the control tokens above: what it renders can be spelled out again.
 std::shared_ptr<const Tokenizer> byte_tokenizer(const std::string& chat_template) {
@@ -27,19 +41,28 @@ std::shared_ptr<const Tokenizer> byte_tokenizer(const std::string& chat_template
   for (int byte = 0, unprintable = 256; byte < 256; ++byte) {  // the byte-to-letter table of byte-level BPE
     const bool shown = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
     const int letter = shown ? byte : unprintable++;
-    const std::string name = letter < 0x80 ? std::string(1, static_cast<char>(letter)) : std::string{static_cast<char>(0xc0 | letter >> 6), static_cast<char>(0x80 | (letter & 63))};
+    const std::string name = letter < 0x80 ? std::string(1, static_cast<char>(letter))
+                                           : std::string{static_cast<char>(0xc0 | letter >> 6),
+                                                         static_cast<char>(0x80 | (letter & 63))};
     vocabulary[name] = next++;
   }
-  for (const std::string& name : kControls) added.push_back({{"id", next++}, {"content", name}, {"special", true}});
+  for (const std::string& name : kControls)
+    added.push_back({{"id", next++}, {"content", name}, {"special", true}});
   const Json pre = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}};
-  write_file(folder / "tokenizer.json", to_line({{"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", Json::array()}}}, {"added_tokens", added}, {"pre_tokenizer", pre}}));
-  write_file(folder / "tokenizer_config.json", to_line({{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"chat_template", chat_template}}));
+  write_file(folder / "tokenizer.json",
+             to_line({{"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", Json::array()}}},
+                      {"added_tokens", added},
+                      {"pre_tokenizer", pre}}));
+  write_file(folder / "tokenizer_config.json",
+             to_line({{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"chat_template", chat_template}}));
   const auto tokenizer = load_tokenizer(folder);
   fs::remove_all(folder);
   return tokenizer;
 }
 
-bool has(const std::string& text, const char* part) { return text.find(part) != text.npos; }
+bool has(const std::string& text, const char* part) {
+  return text.find(part) != text.npos;
+}
 
 std::string spelled(const Tokenizer& tokenizer, const std::vector<int>& tokens) {
   std::string text;
@@ -58,8 +81,10 @@ TEST(Chat, EachFormatIsRenderedAsItsTemplateDoes) {
     const ChatTemplate chat(tokenizer);
     for (const Json& c : format["chats"]) {
       std::vector<Message> messages;
-      for (const Json& m : c["messages"]) messages.push_back({m["role"], m["content"]});
-      EXPECT_EQ(spelled(*tokenizer, chat.encode(messages, true)), c["text"].get<std::string>()) << format["name"];
+      for (const Json& m : c["messages"])
+        messages.push_back({m["role"], m["content"]});
+      EXPECT_EQ(spelled(*tokenizer, chat.encode(messages, true)), c["text"].get<std::string>())
+          << format["name"];
     }
   }
 }
@@ -70,17 +95,21 @@ TEST(Chat, WhatAUserTypesIsNeverAControlToken) {
     const ChatTemplate chat(byte_tokenizer(format["template"]));
     const auto controls = [&](const std::string& typed) {
       long count = 0;
-      for (const int token : chat.encode({{"user", typed}}, true)) count += chat.tokenizer().is_control(token);
+      for (const int token : chat.encode({{"user", typed}}, true))
+        count += chat.tokenizer().is_control(token);
       return count;
     };
     std::string all;
-    for (const std::string& name : kControls) all += name;
+    for (const std::string& name : kControls)
+      all += name;
     EXPECT_EQ(controls(all), controls("plain")) << format["name"];
   }
 }
 
 TEST(Chat, ATemplateThatCannotBeRenderedIsRefused) {
-  for (const char* source : {"{{ messages[0].content", "{% if %}", "{{ raise_exception('never') }}", "{{ nothing.at.all }}", "{{ messages | shout }}", "{% for i in range(10**9) %}x{% endfor %}"})
+  for (const char* source :
+       {"{{ messages[0].content", "{% if %}", "{{ raise_exception('never') }}", "{{ nothing.at.all }}",
+        "{{ messages | shout }}", "{% for i in range(10**9) %}x{% endfor %}"})
     EXPECT_THROW(ChatTemplate chat(byte_tokenizer(source)), InputError) << source;
 }
 
@@ -103,15 +132,24 @@ TEST(Chat, TheTokenBehindAnAnswerEndsIt) {
     const ChatTemplate chat(byte_tokenizer(source));
     return spelled(chat.tokenizer(), {chat.stops().front()});
   };
-  EXPECT_EQ(first_stop("{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"), "<|im_end|>");
-  EXPECT_EQ(first_stop("{% for m in messages %}{{ '<start_of_turn>' + m.role + '\n' + m.content | trim + '<end_of_turn>\n' }}{% endfor %}"), "<end_of_turn>");
-  EXPECT_EQ(first_stop("{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}"), "<|end|>");
-  EXPECT_EQ(first_stop("{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"), "</s>");  // the tokenizer's own
+  EXPECT_EQ(first_stop("{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + "
+                       "'<|im_end|>\n' }}{% endfor %}"),
+            "<|im_end|>");
+  EXPECT_EQ(first_stop("{% for m in messages %}{{ '<start_of_turn>' + m.role + '\n' + m.content | trim + "
+                       "'<end_of_turn>\n' }}{% endfor %}"),
+            "<end_of_turn>");
+  EXPECT_EQ(
+      first_stop("{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}"),
+      "<|end|>");
+  EXPECT_EQ(first_stop("{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"),
+            "</s>");  // the tokenizer's own
 }
 
 TEST(Chat, WhatEndsAnAnswerIsSavedWithTheModel) {
-  const auto tokenizer = byte_tokenizer("{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}");
-  const int end = tokenizer->control("<|im_end|>").value(), eos = tokenizer->eos().value(), eot = tokenizer->control("<|eot_id|>").value();
+  const auto tokenizer = byte_tokenizer(
+      "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}");
+  const int end = tokenizer->control("<|im_end|>").value(), eos = tokenizer->eos().value(),
+            eot = tokenizer->control("<|eot_id|>").value();
   const ChatTemplate chat(tokenizer, {{"eos_token_id", {eot, 99'999}}, {"temperature", 0.6}}, {end, eot});
   EXPECT_EQ(chat.stops(), (std::vector<int>{end, eos, eot}));
   const fs::path folder = fs::temp_directory_path() / ("cai-saved-" + std::to_string(::getpid()));
@@ -126,9 +164,11 @@ TEST(Chat, WhatEndsAnAnswerIsSavedWithTheModel) {
 TEST(Chat, AModelWithoutATemplateIsSavedWithOurs) {
   const auto tokenizer = byte_tokenizer("");
   const ChatTemplate chat(tokenizer);
-  const std::vector<Message> messages = {{"system", "Be kind."}, {"user", "Hi"}, {"assistant", "Yes?"}, {"user", "Why </s>?"}};
+  const std::vector<Message> messages = {
+      {"system", "Be kind."}, {"user", "Hi"}, {"assistant", "Yes?"}, {"user", "Why </s>?"}};
   const std::vector<int> tokens = chat.encode(messages, true);
-  EXPECT_EQ(spelled(*tokenizer, tokens), "Be kind.\n\nUser: Hi\n\nAssistant: Yes?</s>\n\nUser: Why </s>?\n\nAssistant:");
+  EXPECT_EQ(spelled(*tokenizer, tokens),
+            "Be kind.\n\nUser: Hi\n\nAssistant: Yes?</s>\n\nUser: Why </s>?\n\nAssistant:");
   EXPECT_EQ(std::count(tokens.begin(), tokens.end(), tokenizer->eos().value()), 1);
   const fs::path folder = fs::temp_directory_path() / ("cai-saved-" + std::to_string(::getpid()));
   chat.save(folder);
@@ -139,8 +179,11 @@ TEST(Chat, AModelWithoutATemplateIsSavedWithOurs) {
 }
 
 TEST(Chat, AModelThatAlwaysThinksFindsItsThoughtsClosed) {
-  const auto tokenizer = byte_tokenizer("{% for m in messages %}{{ m.content + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<think>\n' }}{% endif %}");
-  EXPECT_EQ(spelled(*tokenizer, ChatTemplate(tokenizer).encode({{"user", "Hi"}}, true)), "Hi\n<think>\n\n</think>\n\n");
+  const auto tokenizer = byte_tokenizer(
+      "{% for m in messages %}{{ m.content + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<think>\n' "
+      "}}{% endif %}");
+  EXPECT_EQ(spelled(*tokenizer, ChatTemplate(tokenizer).encode({{"user", "Hi"}}, true)),
+            "Hi\n<think>\n\n</think>\n\n");
 }
 
 TEST(Thinking, IsKeptApartFromTheAnswer) {

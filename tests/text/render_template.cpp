@@ -1,5 +1,6 @@
-// For tests/text/templates_reference.py: a line of {"source", "variables"} in, a line of {"text"} or {"error"} out. With "messages" instead of
-// "variables" and the path of a model's folder as the argument: its tokens.
+// For tests/text/templates_reference.py: a line of {"source", "variables"} in, a line of {"text"} or
+// {"error"} out. With "messages" instead of "variables" and the path of a model's folder as the argument: its
+// tokens.
 #include <iostream>
 #include <string>
 
@@ -12,13 +13,15 @@ namespace {
 
 cai::Json answer_to(const cai::Json& question) {
   std::string text;
-  for (const cai::TextPart& part : cai::JinjaTemplate(question["source"]).render(question["variables"])) text += part.text;
+  for (const cai::TextPart& part : cai::JinjaTemplate(question["source"]).render(question["variables"]))
+    text += part.text;
   return {{"text", text}};
 }
 
 cai::Json tokens_of(const std::string& model, const cai::Json& question) {
   std::vector<cai::Message> messages;
-  for (const cai::Json& m : question["messages"]) messages.push_back({m["role"], m["content"]});
+  for (const cai::Json& m : question["messages"])
+    messages.push_back({m["role"], m["content"]});
   const cai::ChatTemplate chat = cai::load_chat(model, 1 << 30);
   return {{"tokens", chat.encode(messages, true)}, {"stops", chat.stops()}};
 }

@@ -76,8 +76,10 @@ TEST(DecisionLoss, LogOddsAgreeWithAutograd) {
   at::Tensor inside = at::zeros({300, 50}, at::kBool);
   for (int r = 0; r < 300; ++r) {
     sets.emplace_back();
-    for (int k = 0; k <= r % 5; ++k) sets.back().push_back((7 * r + 11 * k) % 50);
-    for (int token : sets.back()) inside[r][token] = true;
+    for (int k = 0; k <= r % 5; ++k)
+      sets.back().push_back((7 * r + 11 * k) % 50);
+    for (int token : sets.back())
+      inside[r][token] = true;
   }
   const at::Tensor hidden = x.to(at::kDouble).requires_grad_(true),
                    head = w.to(at::kDouble).requires_grad_(true);

@@ -32,7 +32,8 @@ Rollout cut_example() {
 
 void expect_near(const std::vector<double>& got, const std::vector<double>& expected) {
   ASSERT_EQ(got.size(), expected.size());
-  for (std::size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-6) << i;
+  for (std::size_t i = 0; i < got.size(); ++i)
+    EXPECT_NEAR(got[i], expected[i], 1e-6) << i;
 }
 
 TEST(PpoMath, RewardsHoldThePenaltyAndTheScoreOnTheLastToken) {
@@ -48,7 +49,9 @@ TEST(PpoMath, AdvantagesAndReturnsAgreeWithTheWorkedExample) {
   expect_near(b.advantages, {-0.750750, -0.685});
   expect_near(b.returns, {-0.550750, -0.585});
   // With the score one slot behind the last token, as TRL lays it out, the same function gives TRL's numbers.
-  expect_near(estimate_advantages({0.010, -0.020, 0.005, -0.010, 1}, {0.10, 0.25, 0.40, 0.70, 0.55}, 1, 0.95).advantages, {0.788110, 0.661169, 0.559125, 0.267500, 0.450000});
+  expect_near(estimate_advantages({0.010, -0.020, 0.005, -0.010, 1}, {0.10, 0.25, 0.40, 0.70, 0.55}, 1, 0.95)
+                  .advantages,
+              {0.788110, 0.661169, 0.559125, 0.267500, 0.450000});
   EXPECT_THROW(estimate_advantages({1, 2}, {1}, 1, 1), Bug);
 }
 

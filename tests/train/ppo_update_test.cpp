@@ -36,18 +36,21 @@ TEST(PpoUpdate, GroupRelativeAdvantagesAreOfScoresAlone) {
   config.advantage = "grpo", config.prompts_per_update = 1;
   const Rollouts agreeing = group({3, 3, 3, 3}, {1, 1, 1, 1}, {0.1, -0.1, 0.2, -0.2});
   for (const auto& row : estimate(agreeing, config, 0.05).advantages)
-    for (double a : row) EXPECT_EQ(a, 0);
+    for (double a : row)
+      EXPECT_EQ(a, 0);
   const Rollouts others = group({3, 3, 3, 3}, {1, 0, 0.5, 0.1}, {0.1, -0.1, 0.2, -0.2});
   const double expected[] = {1.319824, -0.879883, 0.219971, -0.659912};
   const Estimates e = estimate(others, config, 0.05);
-  for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(e.advantages[i][0], expected[i], 1e-6);
+  for (std::size_t i = 0; i < 4; ++i)
+    EXPECT_NEAR(e.advantages[i][0], expected[i], 1e-6);
 }
 
 TEST(PpoUpdate, LeaveOneOutAdvantagesKnowNoLength) {
   PpoConfig config;
   config.advantage = "rloo", config.prompts_per_update = 1;
   for (const auto& row : estimate(group({5, 40}, {1, 1}, {0, 0}), config, 0).advantages)
-    for (double a : row) EXPECT_NEAR(a, 0, 1e-12);
+    for (double a : row)
+      EXPECT_NEAR(a, 0, 1e-12);
 }
 
 TEST(PpoUpdate, ADivergenceIsAMeanOverAllTokensOrOverThoseOfItsKind) {
@@ -65,7 +68,8 @@ TEST(PpoUpdate, TheRewardModelIsAskedAboutWholeSentencesAndTheStopThatItKnows) {
   // Tokens from 50 on end a sentence; 1 and 2 stop.
   const AnswerText text = {.stops = {1, 2}, .whole = [](std::span<const int> answer) {
                              std::size_t n = answer.size();
-                             while (n > 0 && answer[n - 1] < 50) --n;
+                             while (n > 0 && answer[n - 1] < 50)
+                               --n;
                              return n;
                            }};
   const std::vector<int> prompt = {60, 7};
@@ -87,7 +91,8 @@ TEST(PpoUpdate, TheRewardModelIsAskedAboutWholeSentencesAndTheStopThatItKnows) {
 TEST(PpoUpdate, PromptsComeInANewOrderEachTimeAllWereDrawn) {
   PromptOrder order(5, 3);
   std::vector<std::size_t> drawn;
-  for (std::size_t k = 0; k < 10; ++k) drawn.push_back(order.at(k));
+  for (std::size_t k = 0; k < 10; ++k)
+    drawn.push_back(order.at(k));
   for (std::size_t round = 0; round < 2; ++round) {
     const auto begin = drawn.begin() + static_cast<std::ptrdiff_t>(5 * round);
     EXPECT_EQ(std::vector<std::size_t>(begin, begin + 5),
@@ -99,7 +104,8 @@ TEST(PpoUpdate, PromptsComeInANewOrderEachTimeAllWereDrawn) {
 TEST(PpoUpdate, DrawingFromManyPromptsIsCheap) {
   PromptOrder order(300'000, 1);
   const std::clock_t begin = std::clock();
-  for (std::size_t k = 0; k < 512; ++k) order.at(k);
+  for (std::size_t k = 0; k < 512; ++k)
+    order.at(k);
   EXPECT_LT(static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC, 0.5);
 }
 

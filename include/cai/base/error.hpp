@@ -41,7 +41,8 @@ struct TrainingError : Error {
   explicit TrainingError(const std::string& message) : Error(kFailed, message) {}
 };
 
-/// A signal asked us to stop, or a budget is spent (`why` says which); everything up to the last durable point is kept.
+/// A signal asked us to stop, or a budget is spent (`why` says which); everything up to the last durable
+/// point is kept.
 struct Stopped : Error {
   explicit Stopped(const std::string& why = "stopped") : Error(kStopped, why) {}
 };
@@ -51,7 +52,8 @@ struct Bug : Error {
   explicit Bug(const std::string& message) : Error(kFailed, "internal error: " + message) {}
 };
 
-/// Throws one InputError with all problems, one a line, when there are any: the first hundred, and how many more.
+/// Throws one InputError with all problems, one a line, when there are any: the first hundred, and how many
+/// more.
 void throw_problems(const std::vector<std::string>& problems);
 
 }  // namespace cai

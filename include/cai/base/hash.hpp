@@ -24,8 +24,8 @@ class Sha256 {
 
 std::string sha256(std::string_view bytes);
 
-/// Throws EnvironmentError when the file cannot be read. A large file (16 MB) that has neither been written nor replaced since this process read it last is
-/// not read again.
+/// Throws EnvironmentError when the file cannot be read. A large file (16 MB) that has neither been written
+/// nor replaced since this process read it last is not read again.
 std::string sha256_file(const std::filesystem::path& path);
 
 /// Says what a file that this process has just written hashes to, as if it had been read.

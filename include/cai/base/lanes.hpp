@@ -1,4 +1,5 @@
-// Eight or sixteen floats at a time, in the compiler's own vectors: what the engine's kernels and the fused training steps share.
+// Eight or sixteen floats at a time, in the compiler's own vectors: what the engine's kernels and the fused
+// training steps share.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,9 @@ template <class V>
 }
 
 template <class V>
-[[gnu::always_inline]] inline void store_lanes(float* p, V v) { std::memcpy(p, &v, sizeof v); }
+[[gnu::always_inline]] inline void store_lanes(float* p, V v) {
+  std::memcpy(p, &v, sizeof v);
+}
 
 // exp on each lane: 2^n * 2^f, f in [-0.5, 0.5], polynomial of degree 6 (Taylor of exp on |f ln 2| <= 0.35).
 template <class Lanes>
@@ -31,7 +34,7 @@ template <class Lanes>
   const Lanes t = x * 1.44269504088896341f;
   const Lanes magic = Lanes{} + 12582912.0f;  // 1.5 * 2^23: adding rounds to the nearest integer
   const Lanes n = (t + magic) - magic;
-  Lanes f = x - n * 0.693359375f;             // ln 2 in two parts, the first exact
+  Lanes f = x - n * 0.693359375f;  // ln 2 in two parts, the first exact
   f = f - n * -2.12194440e-4f;
   Lanes p = Lanes{} + 1.9875691500e-4f;
   p = p * f + 1.3981999507e-3f;

@@ -1,4 +1,5 @@
-// Log lines to stderr, made printable here whatever they quote. spdlog stays behind this header: its fmt clashes with the one in torch's include folder.
+// Log lines to stderr, made printable here whatever they quote. spdlog stays behind this header: its fmt
+// clashes with the one in torch's include folder.
 #pragma once
 
 #include <string>
@@ -14,7 +15,8 @@ void set_log_level(LogLevel level);
 void log_as_json();
 bool logs_json();
 
-/// What ends the program, in the form of the log, whatever the level: a plain line without "error" before it, or a JSON object.
+/// What ends the program, in the form of the log, whatever the level: a plain line without "error" before it,
+/// or a JSON object.
 void tell_error(const std::string& line);
 
 void log_debug(const std::string& message);

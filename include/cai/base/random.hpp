@@ -17,10 +17,10 @@ class Random {
   Random derive(std::string_view name) const;
   Random derive(std::uint64_t index) const;
 
-  std::uint64_t next();                       ///< 64 uniform bits
-  double uniform();                           ///< [0, 1), 53 bits
-  double normal();                            ///< N(0, 1); two draws of uniform() each call, no hidden state
-  std::uint64_t below(std::uint64_t bound);   ///< [0, bound) without bias; bound > 0
+  std::uint64_t next();                      ///< 64 uniform bits
+  double uniform();                          ///< [0, 1), 53 bits
+  double normal();                           ///< N(0, 1); two draws of uniform() each call, no hidden state
+  std::uint64_t below(std::uint64_t bound);  ///< [0, bound) without bias; bound > 0
   std::vector<std::size_t> permutation(std::size_t n);  ///< Fisher-Yates
 
   /// The whole state, for checkpoints.

@@ -1,4 +1,5 @@
-// Orderly stop on SIGINT, SIGTERM, SIGHUP and SIGXCPU: handlers set a flag, loops look at it at their durable points.
+// Orderly stop on SIGINT, SIGTERM, SIGHUP and SIGXCPU: handlers set a flag, loops look at it at their durable
+// points.
 #pragma once
 
 namespace cai {

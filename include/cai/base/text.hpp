@@ -15,11 +15,12 @@ std::size_t plain_ascii(std::string_view bytes, std::size_t from);
 /// Every invalid sequence replaced by U+FFFD (one per maximal invalid subpart, as Unicode and Python do).
 std::string to_utf8(std::string_view bytes);
 
-/// Whether a reader or a terminal would not see this character as what it is: controls (but \n and \t), bidi and format
-/// marks, invisible letters and tags.
+/// Whether a reader or a terminal would not see this character as what it is: controls (but \n and \t), bidi
+/// and format marks, invisible letters and tags.
 bool is_hidden(char32_t character);
 
-/// Safe to print: hidden characters shown as \x1b, \u202e; invalid UTF-8 as U+FFFD. Line breaks and tabs stay.
+/// Safe to print: hidden characters shown as \x1b, \u202e; invalid UTF-8 as U+FFFD. Line breaks and tabs
+/// stay.
 std::string printable(std::string_view text);
 
 /// Printable, with line breaks and tabs shown as \n and \t.
@@ -33,7 +34,8 @@ std::string trim(std::string_view text);
 
 std::string lower_ascii(std::string_view text);
 
-/// Lower-case words: runs of letters and digits; an apostrophe joins. Without spaces (Chinese, Japanese, Thai) each character is one.
+/// Lower-case words: runs of letters and digits; an apostrophe joins. Without spaces (Chinese, Japanese,
+/// Thai) each character is one.
 std::vector<std::string> words_of(std::string_view text);
 
 std::vector<std::string> split(std::string_view text, char separator);

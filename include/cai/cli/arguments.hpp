@@ -1,5 +1,5 @@
-// The command line: what can be typed, parsed into one plain struct. No torch in reach, so that --help, --version,
-// completion and wrong flags answer at once.
+// The command line: what can be typed, parsed into one plain struct. No torch in reach, so that --help,
+// --version, completion and wrong flags answer at once.
 #pragma once
 
 #include <string>
@@ -17,8 +17,10 @@ struct Arguments {
   std::string config, constitution, out;
   std::vector<std::string> models, sets, prompts, reuse;
   std::string temperature, max_new_tokens, seed, iterations;
-  std::string input;  // the records that a stage reads: --responses, --critiques, --revisions, --pairs, --labels
-  std::string reward, initial, round = "1", format = "hf", dtype, system, prompt, shell, topic, most_pairs, principles, against, scores, port, failures, best_of, towards, share;
+  std::string
+      input;  // the records that a stage reads: --responses, --critiques, --revisions, --pairs, --labels
+  std::string reward, initial, round = "1", format = "hf", dtype, system, prompt, shell, topic, most_pairs,
+                               principles, against, scores, port, failures, best_of, towards, share;
   bool contrast = false, include_train = false, web = false, all = false, force = false;
   std::string run, other;  // the run, file or folder that a command is about; a second one
 

@@ -31,16 +31,19 @@ long positive_integer(const std::string& text, const std::string& flag);
 /// All other commands. Returns the exit code.
 int run_command(const Arguments& arguments);
 
-/// The config that a command line stands for: file (else the run's own, else configs/default.yaml), then --set, then the command's flags.
+/// The config that a command line stands for: file (else the run's own, else configs/default.yaml), then
+/// --set, then the command's flags.
 Config config_of(const Arguments& arguments);
 
 /// Figures as JSON, or one "name  value" a line with nested names joined by dots.
 void print_figures(const Json& figures, bool as_json);
 
-/// Eval's figures for people on stdout: a row a measure, a column a model, each value with its 95 % interval; then what changed, in words.
+/// Eval's figures for people on stdout: a row a measure, a column a model, each value with its 95 % interval;
+/// then what changed, in words.
 void print_measures(const Json& figures);
 
-/// With --json everything on stderr is JSON lines: log, errors (those of the command line too) and progress. Called before guarded().
+/// With --json everything on stderr is JSON lines: log, errors (those of the command line too) and progress.
+/// Called before guarded().
 void log_json_if_asked(int argc, char** argv);
 
 /// Runs `body`, prints an error as one line (one a problem) on stderr and returns its exit code.

@@ -1,4 +1,5 @@
-// What the commands that run one stage share: its prompts, models and people, the key of its folder, and the run of it.
+// What the commands that run one stage share: its prompts, models and people, the key of its folder, and the
+// run of it.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +22,8 @@
 
 namespace cai {
 
-/// One stage run by itself. What use_...() returns counts for its key, so each is called before recorded() or trained(), and nothing is
-/// written before.
+/// One stage run by itself. What use_...() returns counts for its key, so each is called before recorded() or
+/// trained(), and nothing is written before.
 class SingleStage {
  public:
   explicit SingleStage(const Arguments& a);
@@ -30,9 +31,9 @@ class SingleStage {
   const Arguments& arguments;
   Config config;
   ProgressFn progress;
-  std::filesystem::path model;        // after use_model()
-  Constitution constitution;          // after use_constitution()
-  Json facts = Json::object();        // what the key names beside the config
+  std::filesystem::path model;  // after use_model()
+  Constitution constitution;    // after use_constitution()
+  Json facts = Json::object();  // what the key names beside the config
 
   Random random(long round = 0) const;
   std::uint64_t seed() const { return random().next(); }
@@ -43,16 +44,19 @@ class SingleStage {
   std::vector<Json> use_prompts();                       ///< of --prompts: of files, or records of folders
   std::vector<Json> use_human_pairs();                   ///< of hybrid.pairs
   People use_people();                                   ///< of hybrid.decisions
-  Brought use_brought();                                 ///< of hybrid and label.exam_pairs, clear of the constitution's tests where one was read
+  Brought
+  use_brought();  ///< of hybrid and label.exam_pairs, clear of the constitution's tests where one was read
   void use_model();
   const Constitution& use_constitution();
-  std::vector<EvalModel> use_models();                   ///< of --model NAME=MODEL, the first one "base"
+  std::vector<EvalModel> use_models();  ///< of --model NAME=MODEL, the first one "base"
 
   std::unique_ptr<Speaker> speaker() const;
-  std::unique_ptr<Speaker> judge(bool contrast) const;   ///< label.feedback; contrast needs no endpoint
-  void use_judge();  // what label.feedback names: a model, a checkpoint, or an endpoint that is only checked here
+  std::unique_ptr<Speaker> judge(bool contrast) const;  ///< label.feedback; contrast needs no endpoint
+  void
+  use_judge();  // what label.feedback names: a model, a checkpoint, or an endpoint that is only checked here
 
-  /// Runs the stage into --out unless it is there, prints its figures and returns them; records by `body`, or training.
+  /// Runs the stage into --out unless it is there, prints its figures and returns them; records by `body`, or
+  /// training.
   Json recorded(const std::function<Json(RecordWriter&)>& body, const std::vector<std::string>& extras = {});
   Json trained(const std::function<Json()>& body);
 

@@ -15,9 +15,11 @@ struct WebReply {
   std::string type = "application/json", body;
 };
 
-/// Listens on 127.0.0.1. Every request must name this address in its Host header (so that no foreign name can be pointed here), come from no other origin, and carry the token:
-/// in the query (?token=) for the first page, else in the X-Token header, which no other site can send. What fails this is refused before `handle` sees it.
-/// Requests over 64 KB or slower than ten seconds are dropped; connections wait for each other's handlers, not for each other's bytes.
+/// Listens on 127.0.0.1. Every request must name this address in its Host header (so that no foreign name can
+/// be pointed here), come from no other origin, and carry the token: in the query (?token=) for the first
+/// page, else in the X-Token header, which no other site can send. What fails this is refused before `handle`
+/// sees it. Requests over 64 KB or slower than ten seconds are dropped; connections wait for each other's
+/// handlers, not for each other's bytes.
 class WebServer {
  public:
   /// `port` 0: any free one. Throws EnvironmentError when it cannot listen.

@@ -1,5 +1,5 @@
-// A config field is declared once: name, member, default, range, one line of help. Parsing, checking, `config show`,
-// `config explain` and the run's key follow from the declaration.
+// A config field is declared once: name, member, default, range, one line of help. Parsing, checking, `config
+// show`, `config explain` and the run's key follow from the declaration.
 #pragma once
 
 #include <functional>
@@ -12,15 +12,15 @@ namespace cai {
 using FieldValue = std::variant<bool, long, double, std::string, std::vector<std::string>>;
 
 struct Field {
-  std::string section;       // "ppo"; "" for the top level
-  std::string name;          // "kl_coefficient"
-  std::string help;          // one line
-  std::string accepts;       // "a number from 0 to 10", "one of: auto, float32, bfloat16"
-  FieldValue initial;        // the default
+  std::string section;  // "ppo"; "" for the top level
+  std::string name;     // "kl_coefficient"
+  std::string help;     // one line
+  std::string accepts;  // "a number from 0 to 10", "one of: auto, float32, bfloat16"
+  FieldValue initial;   // the default
   std::function<void(struct Config&, const FieldValue&)> set;
   std::function<FieldValue(const struct Config&)> get;
   std::function<std::string(const FieldValue&)> check;  // "" or what is wrong
-  bool is_map = false;       // a text that holds a JSON object: in YAML a map
+  bool is_map = false;                                  // a text that holds a JSON object: in YAML a map
 };
 
 /// All fields, in the order in which they are shown.

@@ -8,7 +8,8 @@
 
 namespace cai {
 
-/// The rules of the list in field `key`; empty where the field is absent. Problems go to the section's list, with their lines.
+/// The rules of the list in field `key`; empty where the field is absent. Problems go to the section's list,
+/// with their lines.
 AnswerCheck read_check(YamlSection& section, const std::string& key);
 
 }  // namespace cai

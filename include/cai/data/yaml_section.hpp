@@ -1,5 +1,5 @@
-// Strict reading of one YAML map: fields are asked for by name, every problem is collected with file and line, and finish()
-// reports the fields that nobody asked for.
+// Strict reading of one YAML map: fields are asked for by name, every problem is collected with file and
+// line, and finish() reports the fields that nobody asked for.
 #pragma once
 
 #include <yaml-cpp/yaml.h>

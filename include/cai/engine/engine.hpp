@@ -1,6 +1,6 @@
-// Fast inference: continuous batching over a slot KV cache; what many prompts of a call begin with is computed once. No torch here.
-// A request's tokens depend on the weights, its own prompt and its own random stream only: not on its neighbours,
-// the batch size, the thread count or what ran before.
+// Fast inference: continuous batching over a slot KV cache; what many prompts of a call begin with is
+// computed once. No torch here. A request's tokens depend on the weights, its own prompt and its own random
+// stream only: not on its neighbours, the batch size, the thread count or what ran before.
 #pragma once
 
 #include <cstdint>
@@ -21,24 +21,24 @@ enum class Precision;
 struct Request {
   std::vector<int> prompt;
   int max_new_tokens = 256;
-  double temperature = 1.0;     // 0: greedy
-  double top_p = 1.0;           // nucleus; 1: off
-  std::vector<int> stops;       // a token that ends the answer; it is kept as the last of `tokens`
-  Random random{};              // one draw a token
+  double temperature = 1.0;  // 0: greedy
+  double top_p = 1.0;        // nucleus; 1: off
+  std::vector<int> stops;    // a token that ends the answer; it is kept as the last of `tokens`
+  Random random{};           // one draw a token
 };
 
 enum class Finish { kStop, kLength, kContext };  // a stop token, max_new_tokens, the model's context is full
 
 struct Completion {
-  std::vector<int> tokens;              // generated ones, the stop token included
-  std::vector<float> log_probabilities; // of each at temperature 1, natural log
+  std::vector<int> tokens;               // generated ones, the stop token included
+  std::vector<float> log_probabilities;  // of each at temperature 1, natural log
   Finish finish = Finish::kLength;
 };
 
 /// Log-probabilities of given continuations.
 struct ScoreRequest {
   std::vector<int> prompt;
-  std::vector<int> continuation;        // at least one token
+  std::vector<int> continuation;  // at least one token
 };
 
 /// The next token's log-probabilities, at a few ids only.
@@ -48,14 +48,16 @@ struct ChoiceRequest {
 };
 
 struct EngineOptions {
-  std::string dtype = "auto";   // of the matrix products: see engine_arithmetic()
-  int max_sequences = 128;      // at once
+  std::string dtype = "auto";  // of the matrix products: see engine_arithmetic()
+  int max_sequences = 128;     // at once
 };
 
-/// What `dtype` ("auto", "float32", "bfloat16", "int8") means for the engine's products. Throws InputError on another name.
+/// What `dtype` ("auto", "float32", "bfloat16", "int8") means for the engine's products. Throws InputError on
+/// another name.
 Precision engine_precision(const std::string& dtype);
 
-/// Whether it means products of bfloat16 in training, which knows no eight bits: "auto" and "int8" do where the CPU multiplies it.
+/// Whether it means products of bfloat16 in training, which knows no eight bits: "auto" and "int8" do where
+/// the CPU multiplies it.
 bool trains_in_bfloat16(const std::string& dtype);
 
 /// Both in words with the kernels' names, e.g. "bfloat16 (avx512-bf16); training in bfloat16".
@@ -63,9 +65,11 @@ std::string engine_arithmetic(const std::string& dtype);
 
 class Engine {
  public:
-  /// Keeps packed copies of the weights; refresh() after they change. Throws InputError when `model` has something the engine lacks.
+  /// Keeps packed copies of the weights; refresh() after they change. Throws InputError when `model` has
+  /// something the engine lacks.
   explicit Engine(const Llama& model, EngineOptions options = {});
-  explicit Engine(LlamaReader reader, EngineOptions options = {});  ///< with no more than a layer in float32 at a time
+  explicit Engine(LlamaReader reader,
+                  EngineOptions options = {});  ///< with no more than a layer in float32 at a time
   ~Engine();
   Engine(Engine&&) noexcept;
 
@@ -82,11 +86,14 @@ class Engine {
   std::vector<std::vector<float>> choose(std::span<const ChoiceRequest> requests,
                                          const std::function<void(std::size_t)>& progress = {});
 
-  /// Packs the weights of a model of the same shape anew. Its first `unchanged` layers are as they were, and with any of them the embedding and the head are.
+  /// Packs the weights of a model of the same shape anew. Its first `unchanged` layers are as they were, and
+  /// with any of them the embedding and the head are.
   void refresh(const Llama& model, std::int64_t unchanged = 0);
 
   /// Tokens computed since construction: prompts (after prefix sharing) and generated.
-  struct Counts { std::int64_t prompt_tokens = 0, shared_tokens = 0, generated_tokens = 0; };
+  struct Counts {
+    std::int64_t prompt_tokens = 0, shared_tokens = 0, generated_tokens = 0;
+  };
   Counts counts() const;
   std::string arithmetic() const;  ///< engine_arithmetic of its dtype
   std::int64_t context() const;    ///< tokens that one sequence may have, prompt included

@@ -10,8 +10,9 @@
 
 namespace cai {
 
-/// Rows as a PackedMatrix takes them: float32, or where it multiplies in tiles (PackedMatrix::takes_tiles) rounded to bfloat16 and laid out for those,
-/// [rows / 16, in / 32, 16, 32], zeros where `in` ends. What makes a row puts it there, while it is near.
+/// Rows as a PackedMatrix takes them: float32, or where it multiplies in tiles (PackedMatrix::takes_tiles)
+/// rounded to bfloat16 and laid out for those, [rows / 16, in / 32, 16, 32], zeros where `in` ends. What
+/// makes a row puts it there, while it is near.
 class Inputs {
  public:
   /// Room for `rows` rows of `in`; what was there is gone.
@@ -38,7 +39,9 @@ class Inputs {
   Pair* words(std::int64_t r, std::int64_t i) { return words_.get() + word_of(r, i); }
 
  private:
-  struct Free { void operator()(std::uint32_t* p) const { ::operator delete[](p, std::align_val_t{64}); } };  // whole cache lines
+  struct Free {
+    void operator()(std::uint32_t* p) const { ::operator delete[](p, std::align_val_t{64}); }
+  };  // whole cache lines
   std::int64_t word_of(std::int64_t r, std::int64_t i) const;
 
   bool in_tiles_ = false;

@@ -8,7 +8,9 @@
 #include "cai/engine/products.hpp"
 #include "cai/model/config.hpp"
 
-namespace at { class Tensor; }
+namespace at {
+class Tensor;
+}
 
 namespace cai {
 
@@ -24,7 +26,8 @@ PackedMatrix packed_matrix(std::initializer_list<at::Tensor> parts, Precision pr
 struct PackedLayer {
   PackedLayer(const LlamaLayer& from, const ModelConfig& config, Precision precision);
 
-  std::vector<float> attention_norm, attention_post_norm, ffn_norm, ffn_post_norm, qkv_bias, o_bias, q_norm, k_norm;
+  std::vector<float> attention_norm, attention_post_norm, ffn_norm, ffn_post_norm, qkv_bias, o_bias, q_norm,
+      k_norm;
   PackedMatrix qkv, o, gate_up, down;  // gate_up: gated, or of a model with GELU both one below the other
 };
 
@@ -42,6 +45,7 @@ struct Turning {
 };
 
 /// Norms and rotates (half-split) the queries and keys of row r, [heads + kv_heads, head_width] at `row`.
-void turn_heads(const PackedLayer& layer, const Turning& turning, const ModelConfig& config, std::int64_t r, float* row);
+void turn_heads(const PackedLayer& layer, const Turning& turning, const ModelConfig& config, std::int64_t r,
+                float* row);
 
 }  // namespace cai

@@ -18,26 +18,36 @@ namespace cai {
 struct Llama;
 class LlamaReader;
 
-/// Rows of one pass through the layers, at most. Weights are read from memory once a pass: below about 64 rows that reading
-/// shows, and in tiles still at 192; far above this a pass takes long enough to delay the sequences that decode.
+/// Rows of one pass through the layers, at most. Weights are read from memory once a pass: below about 64
+/// rows that reading shows, and in tiles still at 192; far above this a pass takes long enough to delay the
+/// sequences that decode.
 constexpr std::int64_t kMaxRows = 384;
 
-/// Keys and values of consecutive positions, for all layers: a block of `capacity` positions for each layer and head, laid out as attend() reads them.
+/// Keys and values of consecutive positions, for all layers: a block of `capacity` positions for each layer
+/// and head, laid out as attend() reads them.
 class KeyValues {
  public:
   KeyValues(const ModelConfig& c, Cached kind, std::int64_t capacity)
-      : kv_heads_(c.kv_heads), blocks_(2 * c.layers * c.kv_heads), block_(cache_bytes(kind, capacity, c.head_width)), position_(cache_bytes(kind, kSplit, c.head_width) / kSplit),
+      : kv_heads_(c.kv_heads),
+        blocks_(2 * c.layers * c.kv_heads),
+        block_(cache_bytes(kind, capacity, c.head_width)),
+        position_(cache_bytes(kind, kSplit, c.head_width) / kSplit),
         bytes_(new (kLine) std::byte[static_cast<std::size_t>(blocks_ * block_)]()) {}
 
-  std::byte* keys_of(std::int64_t layer, std::int64_t head) { return bytes_.get() + 2 * (layer * kv_heads_ + head) * block_; }
+  std::byte* keys_of(std::int64_t layer, std::int64_t head) {
+    return bytes_.get() + 2 * (layer * kv_heads_ + head) * block_;
+  }
   std::byte* values_of(std::int64_t layer, std::int64_t head) { return keys_of(layer, head) + block_; }
 
-  /// Takes over what `other` has of the positions from `first` on, a multiple of kSplit, as those from 0 on: as many as it has and there is room for.
+  /// Takes over what `other` has of the positions from `first` on, a multiple of kSplit, as those from 0 on:
+  /// as many as it has and there is room for.
   void copy(KeyValues& other, std::int64_t first);
 
  private:
   static constexpr std::align_val_t kLine{64};  // a load of a whole cache line meets one
-  struct Free { void operator()(std::byte* p) const { ::operator delete[](p, kLine); } };
+  struct Free {
+    void operator()(std::byte* p) const { ::operator delete[](p, kLine); }
+  };
 
   std::int64_t kv_heads_, blocks_, block_, position_;  // bytes of a block, and of a position in it
   std::unique_ptr<std::byte[], Free> bytes_;
@@ -51,15 +61,18 @@ struct Prefix {
 
 /// A text that is read, or written and read.
 struct Sequence {
-  std::size_t index = 0;                   // of the request
-  std::vector<int> tokens;                 // all of it, the shared prefix included; grows while generating
-  std::shared_ptr<Prefix> prefix;          // covers tokens[0, prefix->tokens.size())
-  std::optional<KeyValues> cache;          // of the positions after shared()
-  std::int64_t computed = 0;               // positions whose keys and values are in the caches
-  std::int64_t prompt = 0;                 // length of the prompt
+  std::size_t index = 0;           // of the request
+  std::vector<int> tokens;         // all of it, the shared prefix included; grows while generating
+  std::shared_ptr<Prefix> prefix;  // covers tokens[0, prefix->tokens.size())
+  std::optional<KeyValues> cache;  // of the positions after shared()
+  std::int64_t computed = 0;       // positions whose keys and values are in the caches
+  std::int64_t prompt = 0;         // length of the prompt
 
-  /// Positions that are read in the prefix' cache; of those behind, up to the prefix' end, there is a copy: caches are split where attend() allows it.
-  std::int64_t shared() const { return prefix ? static_cast<std::int64_t>(prefix->tokens.size()) / kSplit * kSplit : 0; }
+  /// Positions that are read in the prefix' cache; of those behind, up to the prefix' end, there is a copy:
+  /// caches are split where attend() allows it.
+  std::int64_t shared() const {
+    return prefix ? static_cast<std::int64_t>(prefix->tokens.size()) / kSplit * kSplit : 0;
+  }
 };
 
 /// One position of one sequence.
@@ -68,7 +81,8 @@ struct Row {
   std::int64_t position;
 };
 
-/// What an engine with products of `dtype` keeps a model's keys and values as. Throws InputError on an unknown dtype.
+/// What an engine with products of `dtype` keeps a model's keys and values as. Throws InputError on an
+/// unknown dtype.
 Cached cached_of(const ModelConfig& config, const std::string& dtype);
 
 class PackedModel {
@@ -81,11 +95,13 @@ class PackedModel {
   void load(LlamaReader reader);  ///< with no more than a layer in float32 at a time
   void refresh(const Llama& model, std::int64_t unchanged);  ///< as Engine has it
 
-  /// One pass of these rows through all layers; puts their keys and values into the sequences' caches. `wanted`: the rows whose logits may be asked for,
-  /// ascending; nothing else is computed of the last layer's result.
+  /// One pass of these rows through all layers; puts their keys and values into the sequences' caches.
+  /// `wanted`: the rows whose logits may be asked for, ascending; nothing else is computed of the last
+  /// layer's result.
   void forward(std::span<const Row> rows, std::span<const std::int64_t> wanted);
 
-  /// Logits [count, vocabulary] of the wanted rows of the last pass from the `first` of them on; valid until the next call of either.
+  /// Logits [count, vocabulary] of the wanted rows of the last pass from the `first` of them on; valid until
+  /// the next call of either.
   const float* head_logits(std::int64_t first, std::int64_t count);
 
   const ModelConfig& config() const;

@@ -16,7 +16,8 @@ struct EndpointAddress {
   bool has_version = false;      // the path ends with a version (/v1): most servers' does
 };
 
-/// Throws UsageError for anything but http:// or https:// with a host, and for an address with a password, "?" or "#".
+/// Throws UsageError for anything but http:// or https:// with a host, and for an address with a password,
+/// "?" or "#".
 EndpointAddress endpoint_address(const std::string& url);
 
 /// The addresses of `endpoint`: url, then urls, each once.

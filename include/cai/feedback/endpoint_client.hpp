@@ -1,4 +1,5 @@
-// Asks one or more servers of the same model: requests in flight, tries, budgets, and what the servers do not take.
+// Asks one or more servers of the same model: requests in flight, tries, budgets, and what the servers do not
+// take.
 #pragma once
 
 #include <chrono>
@@ -24,8 +25,8 @@ namespace cai {
 /// One question to a server.
 struct EndpointCall {
   Question question;
-  long sample = -1;     // number of a sampled reply to the same question; -1: there is one answer
-  bool is_anew = false; // ask even where an answer was paid for, and keep the new one instead
+  long sample = -1;      // number of a sampled reply to the same question; -1: there is one answer
+  bool is_anew = false;  // ask even where an answer was paid for, and keep the new one instead
 };
 
 class EndpointClient {
@@ -35,9 +36,10 @@ class EndpointClient {
   EndpointClient(const EndpointConfig& endpoint, const std::filesystem::path& paid);
   ~EndpointClient();
 
-  /// Asks all calls that are not paid for yet, at most endpoint.concurrency at once, and hands over each answer, or what went wrong for good.
-  /// Whatever ends the call (a signal, a spent budget, a refused key) lets the requests under way land first: they are paid for.
-  /// Throws EnvironmentError when a question got no answer although it may get one later (endpoint.failed: again), or when none gets any.
+  /// Asks all calls that are not paid for yet, at most endpoint.concurrency at once, and hands over each
+  /// answer, or what went wrong for good. Whatever ends the call (a signal, a spent budget, a refused key)
+  /// lets the requests under way land first: they are paid for. Throws EnvironmentError when a question got
+  /// no answer although it may get one later (endpoint.failed: again), or when none gets any.
   void run(std::span<const EndpointCall> calls, const Receive& receive);
 
   /// Throws EnvironmentError with the server's words when there were questions and it answered none.
@@ -62,7 +64,8 @@ class EndpointClient {
 
   std::deque<std::unique_ptr<Job>> unpaid(std::span<const EndpointCall> calls, const Receive& receive);
   void start_some(std::deque<std::unique_ptr<Job>>& waiting, Flight& flight, std::exception_ptr& end);
-  void land_some(std::deque<std::unique_ptr<Job>>& waiting, Flight& flight, const Receive& receive, std::exception_ptr& end);
+  void land_some(std::deque<std::unique_ptr<Job>>& waiting, Flight& flight, const Receive& receive,
+                 std::exception_ptr& end);
   void start(Job& job, Server& server);
   bool judge(Job& job, HttpAnswer answer, const Receive& receive);
   bool refused(Job& job, const HttpAnswer& answer, ChatAnswer& kept);

@@ -20,20 +20,23 @@ struct FreeList {
 
 /// What came back of one request.
 struct HttpAnswer {
-  long status = 0;              // 0: there was no answer
-  std::string body;             // at most 16 MB
-  std::string retry_after;      // the header's value
-  std::string problem;          // why there is no whole answer, or ""
+  long status = 0;          // 0: there was no answer
+  std::string body;         // at most 16 MB
+  std::string retry_after;  // the header's value
+  std::string problem;      // why there is no whole answer, or ""
   bool is_too_large = false;
-  bool is_untrusted = false;    // the server's certificate is not trusted
+  bool is_untrusted = false;  // the server's certificate is not trusted
 };
 
-/// A request that is being made: its handle and what has come in so far. Must stay where it is while curl works on it.
+/// A request that is being made: its handle and what has come in so far. Must stay where it is while curl
+/// works on it.
 class HttpRequest {
  public:
-  /// A POST of `body`, which must outlive the request, or with null a GET. `key` is sent as a bearer token unless it is empty.
-  /// Proxies are taken from the environment as curl does, but this machine is always asked directly.
-  HttpRequest(const EndpointConfig& config, const EndpointAddress& address, const std::string& url, const std::string& key, const std::string* body);
+  /// A POST of `body`, which must outlive the request, or with null a GET. `key` is sent as a bearer token
+  /// unless it is empty. Proxies are taken from the environment as curl does, but this machine is always
+  /// asked directly.
+  HttpRequest(const EndpointConfig& config, const EndpointAddress& address, const std::string& url,
+              const std::string& key, const std::string* body);
   HttpRequest(const HttpRequest&) = delete;
   HttpRequest& operator=(const HttpRequest&) = delete;
 
@@ -57,6 +60,7 @@ class HttpRequest {
 void start_curl();
 
 /// Makes one request and waits for it, at most `seconds`.
-HttpAnswer http_request(EndpointConfig config, const EndpointAddress& address, const std::string& url, const std::string& key, const std::string* body, double seconds);
+HttpAnswer http_request(EndpointConfig config, const EndpointAddress& address, const std::string& url,
+                        const std::string& key, const std::string* body, double seconds);
 
 }  // namespace cai

@@ -1,4 +1,5 @@
-// How a question is put to a server: the body of a chat request, and what the server was found not to take of it.
+// How a question is put to a server: the body of a chat request, and what the server was found not to take of
+// it.
 #pragma once
 
 #include <set>
@@ -14,8 +15,8 @@ namespace cai {
 /// One question, before it is known what the server takes.
 struct Question {
   const std::vector<Message>* messages = nullptr;
-  std::string opening;                  // first words of the answer
-  std::vector<std::string> options;     // of a choice; none: free text
+  std::string opening;               // first words of the answer
+  std::vector<std::string> options;  // of a choice; none: free text
   int max_tokens = 256;
   double temperature = 1, top_p = 1;
   std::uint64_t seed = 0;
@@ -28,8 +29,8 @@ class RequestForm {
   /// The body of a chat request (https://platform.openai.com/docs/api-reference/chat/create).
   Json body(const Question& question) const;
 
-  /// Changes the form by what a server says when it refuses `sent` (HTTP 400, 422). Returns what is done from now on, in words; "" when the
-  /// refusal is about this request alone.
+  /// Changes the form by what a server says when it refuses `sent` (HTTP 400, 422). Returns what is done from
+  /// now on, in words; "" when the refusal is about this request alone.
   std::string learn(const Refusal& refusal, const Json& sent);
 
   /// Whether the opening goes as an unfinished answer; else the last message asks for it in words.
@@ -40,7 +41,8 @@ class RequestForm {
   bool samples() const { return top_ == 0; }
   void set_samples() { top_ = 0, ++version_; }
 
-  /// Thinking models: whether they are asked not to (chat_template_kwargs), and whether replies have room for it.
+  /// Thinking models: whether they are asked not to (chat_template_kwargs), and whether replies have room for
+  /// it.
   bool is_hushed() const { return is_hushed_ && !left_out_.contains("chat_template_kwargs"); }
   bool may_hush() const { return endpoint_.thinking == "auto" && !is_hushed_; }
   void hush() { is_hushed_ = true, ++version_; }
@@ -69,7 +71,8 @@ class RequestForm {
   EndpointConfig endpoint_;
   Json extra_;
   std::set<std::string> left_out_;
-  bool prefills_ = true, is_hushed_ = false, has_room_ = false, counts_completion_ = false, is_settled_ = false;
+  bool prefills_ = true, is_hushed_ = false, has_room_ = false, counts_completion_ = false,
+       is_settled_ = false;
   long top_ = 20;  // the most that OpenAI and vLLM give
   int version_ = 0;
 };

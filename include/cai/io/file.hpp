@@ -12,7 +12,8 @@ namespace cai {
 /// Whole file. Throws EnvironmentError when it cannot be read, InputError when it is larger than 4 GB.
 std::string read_file(const std::filesystem::path& path);
 
-/// Writes beside `path`, syncs, renames over it, syncs the folder. Throws EnvironmentError; the old file then stands.
+/// Writes beside `path`, syncs, renames over it, syncs the folder. Throws EnvironmentError; the old file then
+/// stands.
 void write_file(const std::filesystem::path& path, std::string_view bytes);
 
 /// Renames (file or folder) and syncs the parent folder.
@@ -23,14 +24,15 @@ void sync_folder(const std::filesystem::path& folder);
 /// Creates the folder and what is missing above it; each new name is durable in its parent.
 void create_folders(const std::filesystem::path& folder);
 
-/// Removes a file, or a folder with all in it; where nothing is there, nothing happens. Throws EnvironmentError.
+/// Removes a file, or a folder with all in it; where nothing is there, nothing happens. Throws
+/// EnvironmentError.
 void remove_path(const std::filesystem::path& path);
 
 /// The same, of what does no harm where it stays.
 void remove_if_possible(const std::filesystem::path& path);
 
-/// Removes the temporary files that a killed write_file left in `folder` (not below it): nothing in them was ever
-/// reported as written. A folder that does not exist is fine.
+/// Removes the temporary files that a killed write_file left in `folder` (not below it): nothing in them was
+/// ever reported as written. A folder that does not exist is fine.
 void remove_unpublished(const std::filesystem::path& folder);
 
 /// A file that only grows.
@@ -65,15 +67,17 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
-/// Throws InputError where `bytes`, a file's, are the pointer that a git clone without its large files has in their place.
+/// Throws InputError where `bytes`, a file's, are the pointer that a git clone without its large files has in
+/// their place.
 void refuse_lfs_pointer(std::span<const std::byte> bytes, const std::filesystem::path& path);
 
-/// One process a run folder. Throws EnvironmentError naming the holder (pid, host) when another live process has it;
-/// a lock left by a dead process is taken over. Where the file system has no locks, the holder's note stands for one: it counts
-/// while that process lives on this host.
+/// One process a run folder. Throws EnvironmentError naming the holder (pid, host) when another live process
+/// has it; a lock left by a dead process is taken over. Where the file system has no locks, the holder's note
+/// stands for one: it counts while that process lives on this host.
 class FolderLock {
  public:
-  /// Holds folder/.lock; `beside`: .<folder>.lock in its parent, for a folder that may be moved aside meanwhile. That one is removed at the end.
+  /// Holds folder/.lock; `beside`: .<folder>.lock in its parent, for a folder that may be moved aside
+  /// meanwhile. That one is removed at the end.
   explicit FolderLock(const std::filesystem::path& folder, bool beside = false);
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;

@@ -16,8 +16,21 @@
 namespace cai {
 
 enum class GgufType : std::uint32_t {  // the container's own numbers
-  kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0 = 8, kQ2_K = 10, kQ3_K = 11, kQ4_K = 12,
-  kQ5_K = 13, kQ6_K = 14, kIQ4_NL = 20, kIQ4_XS = 23, kBF16 = 30
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ2_K = 10,
+  kQ3_K = 11,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kIQ4_NL = 20,
+  kIQ4_XS = 23,
+  kBF16 = 30
 };
 
 /// A row of a tensor is whole blocks of `values` values in `bytes` bytes.
@@ -33,11 +46,12 @@ std::span<const GgufBlock> gguf_blocks();
 struct GgufTensor {
   std::string name;
   GgufType type;
-  std::vector<std::int64_t> shape;      // row-major order, as torch has it (GGUF's own order reversed)
+  std::vector<std::int64_t> shape;  // row-major order, as torch has it (GGUF's own order reversed)
   std::span<const std::byte> bytes;
 };
 
-using GgufArray = std::variant<std::vector<double>, std::vector<std::string>>;  // numbers and booleans as double
+using GgufArray =
+    std::variant<std::vector<double>, std::vector<std::string>>;  // numbers and booleans as double
 using GgufValue = std::variant<double, bool, std::string, GgufArray>;
 
 struct GgufFile {
@@ -53,8 +67,9 @@ struct GgufFile {
   }
 };
 
-/// A split model (NAME-00001-of-0000N.gguf) is read with all of its parts when the first one is named. Throws InputError naming file and
-/// offset when anything is malformed, out of bounds or of an unknown type, or when a part is missing or belongs to another model.
+/// A split model (NAME-00001-of-0000N.gguf) is read with all of its parts when the first one is named. Throws
+/// InputError naming file and offset when anything is malformed, out of bounds or of an unknown type, or when
+/// a part is missing or belongs to another model.
 GgufFile read_gguf(const std::filesystem::path& path);
 
 /// One file as it stands, whatever part of a model it holds.

@@ -15,8 +15,9 @@ namespace cai {
 /// Throws InputError where there is no model, or there are several.
 std::filesystem::path gguf_of_model(const std::filesystem::path& model);
 
-/// The safetensors files of a Hugging Face folder, as their full paths in the order of their names. Throws InputError that says what to do
-/// when files are missing, or the weights are of a kind that is not read (pytorch_model.bin; fp8, GPTQ, AWQ and other quantised ones).
+/// The safetensors files of a Hugging Face folder, as their full paths in the order of their names. Throws
+/// InputError that says what to do when files are missing, or the weights are of a kind that is not read
+/// (pytorch_model.bin; fp8, GPTQ, AWQ and other quantised ones).
 std::vector<std::filesystem::path> hf_shards(const std::filesystem::path& folder);
 
 struct HfTensors {
@@ -24,8 +25,9 @@ struct HfTensors {
   std::vector<std::pair<std::string, SafeTensor>> tensors;  // the file that each is in; names are unique
 };
 
-/// All tensors of a Hugging Face folder under the names that transformers gives them: without what torch.compile (_orig_mod.) and
-/// DataParallel (module.) put before them, with "model." where the body alone was saved, without rotary buffers (inv_freq).
+/// All tensors of a Hugging Face folder under the names that transformers gives them: without what
+/// torch.compile (_orig_mod.) and DataParallel (module.) put before them, with "model." where the body alone
+/// was saved, without rotary buffers (inv_freq).
 HfTensors read_hf_tensors(const std::filesystem::path& folder);
 
 }  // namespace cai

@@ -10,7 +10,8 @@ namespace cai {
 
 using Json = nlohmann::ordered_json;
 
-/// JSON whose objects are sorted by key: for objects with many keys (a vocabulary), which Json would search one by one.
+/// JSON whose objects are sorted by key: for objects with many keys (a vocabulary), which Json would search
+/// one by one.
 using SortedJson = nlohmann::json;
 
 /// Parses one JSON value. Throws InputError("file:line: ...") on syntax errors, a nesting deeper than 200,
@@ -18,17 +19,19 @@ using SortedJson = nlohmann::json;
 Json parse_json(std::string_view text, const std::string& file, long line = 1);
 SortedJson parse_sorted_json(std::string_view text, const std::string& file, long line = 1);
 
-/// Compact, one line, UTF-8 kept, invalid UTF-8 replaced by U+FFFD. Hidden characters (base/text.hpp) are written as JSON
-/// escapes: the value is the same, and a terminal that shows the file obeys nothing in it.
+/// Compact, one line, UTF-8 kept, invalid UTF-8 replaced by U+FFFD. Hidden characters (base/text.hpp) are
+/// written as JSON escapes: the value is the same, and a terminal that shows the file obeys nothing in it.
 std::string to_line(const Json& value);
 
 /// The same over several lines, indented by two, with a line break at the end.
 std::string to_lines(const Json& value);
 
-/// Writes an object durably with one more field, "seal": the SHA-256 of the rest, so that damage to any value is noticed.
+/// Writes an object durably with one more field, "seal": the SHA-256 of the rest, so that damage to any value
+/// is noticed.
 void write_sealed(const std::filesystem::path& path, Json value);
 
-/// Reads such a file, the seal taken off. Throws InputError naming the file when the seal is missing or does not fit.
+/// Reads such a file, the seal taken off. Throws InputError naming the file when the seal is missing or does
+/// not fit.
 Json read_sealed(const std::filesystem::path& path);
 
 }  // namespace cai

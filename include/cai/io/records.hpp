@@ -18,29 +18,33 @@ namespace cai {
 /// Throws InputError with file and line on a line that is not a JSON object, and on an `id` that repeats.
 std::vector<Json> read_records(const std::filesystem::path& path);
 
-/// Writes the records of one stage in order, resumably. Acknowledged records (flushed) survive SIGKILL and power loss.
-/// Unfinished folders hold shards, the hash of a shard up to each line (progress.hashes) and no manifest; reopening with the same key continues after the
-/// last line that has its hash: what is torn or damaged is made again. With another key the unfinished folder is moved aside to
-/// <folder>.stale-N (nothing is deleted).
+/// Writes the records of one stage in order, resumably. Acknowledged records (flushed) survive SIGKILL and
+/// power loss. Unfinished folders hold shards, the hash of a shard up to each line (progress.hashes) and no
+/// manifest; reopening with the same key continues after the last line that has its hash: what is torn or
+/// damaged is made again. With another key the unfinished folder is moved aside to <folder>.stale-N (nothing
+/// is deleted).
 class RecordWriter {
  public:
-  RecordWriter(const std::filesystem::path& folder, std::string stage, std::string key, long shard_records = 1024);
+  RecordWriter(const std::filesystem::path& folder, std::string stage, std::string key,
+               long shard_records = 1024);
   ~RecordWriter();
 
   /// Records that an earlier, interrupted process has already written.
   const std::vector<Json>& already_written() const;
 
-  /// Appends record `index` of the output; indices may come out of order (within a window) and are written in order.
+  /// Appends record `index` of the output; indices may come out of order (within a window) and are written in
+  /// order.
   void write(std::size_t index, Json record);
 
-  /// Makes everything contiguous so far durable. Called by the writer itself too: after 64 records where that takes at most a fiftieth of
-  /// the time, and after two seconds in any case.
+  /// Makes everything contiguous so far durable. Called by the writer itself too: after 64 records where that
+  /// takes at most a fiftieth of the time, and after two seconds in any case.
   void flush();
 
   /// Records that survive SIGKILL and power loss: those that progress may count.
   std::size_t durable() const;
 
-  /// Syncs, hashes and publishes the manifest, which lists `extras` (other files of the folder) too. No record may be missing.
+  /// Syncs, hashes and publishes the manifest, which lists `extras` (other files of the folder) too. No
+  /// record may be missing.
   void finish(const Json& figures, double seconds, const std::vector<std::string>& extras = {});
 
  private:

@@ -15,7 +15,7 @@ namespace cai {
 
 struct SafeTensor {
   std::string name;
-  std::string dtype;                    // "F32", "F16", "BF16", "I64", ...
+  std::string dtype;  // "F32", "F16", "BF16", "I64", ...
   std::vector<std::int64_t> shape;
   std::span<const std::byte> bytes;
 };
@@ -23,13 +23,15 @@ struct SafeTensor {
 struct SafeTensorsFile {
   std::shared_ptr<MappedFile> map;
   std::map<std::string, std::string> metadata;
-  std::vector<SafeTensor> tensors;      // in name order
+  std::vector<SafeTensor> tensors;  // in name order
 };
 
-/// Throws InputError naming file and tensor on overlap, gaps, wrong sizes, unknown dtypes, header over 100 MB.
+/// Throws InputError naming file and tensor on overlap, gaps, wrong sizes, unknown dtypes, header over 100
+/// MB.
 SafeTensorsFile read_safetensors(const std::filesystem::path& path);
 
-/// Streams to a temporary file, syncs, renames. Returns the SHA-256 of the file. Byte-identical for equal input.
+/// Streams to a temporary file, syncs, renames. Returns the SHA-256 of the file. Byte-identical for equal
+/// input.
 std::string write_safetensors(const std::filesystem::path& path, const std::vector<SafeTensor>& tensors,
                               const std::map<std::string, std::string>& metadata);
 

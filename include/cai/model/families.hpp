@@ -1,4 +1,5 @@
-// What each family of models says in its config.json beyond what they all do, and what they leave out. For config_json.cpp.
+// What each family of models says in its config.json beyond what they all do, and what they leave out. For
+// config_json.cpp.
 #pragma once
 
 #include <cstdint>
@@ -25,14 +26,14 @@ struct ConfigFields {
 
 /// A family and the values that its files leave out (transformers' defaults).
 struct Family {
-  const char* name;           // of its HF class, less "ForCausalLM"
-  const char* type;           // model_type
+  const char* name;  // of its HF class, less "ForCausalLM"
+  const char* type;  // model_type
   double norm_epsilon;
   double rope_base;
   bool tied_head;
-  std::int64_t head_width;    // 0: width / heads
-  void (*read)(const ConfigFields&, ModelConfig&);   // its own fields, after those of all families
-  void (*write)(const ModelConfig&, Json&);          // the same into a config.json
+  std::int64_t head_width;                          // 0: width / heads
+  void (*read)(const ConfigFields&, ModelConfig&);  // its own fields, after those of all families
+  void (*write)(const ModelConfig&, Json&);         // the same into a config.json
 };
 
 std::span<const Family> families();

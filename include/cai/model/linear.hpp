@@ -10,11 +10,14 @@
 
 namespace cai {
 
-/// x W^T for each of the weights [out_i, in], side by side: [n, sum of out_i] float32. x: [n, in] float32. With `rounded` both sides and the result are rounded to
-/// bfloat16; the weights are leaves then, and a backward pass adds to the gradients of those that learn at once. Without it they are float32.
-at::Tensor linear(const at::Tensor& x, const std::vector<at::Tensor>& weights, const std::shared_ptr<RoundedWeights>& rounded);
+/// x W^T for each of the weights [out_i, in], side by side: [n, sum of out_i] float32. x: [n, in] float32.
+/// With `rounded` both sides and the result are rounded to bfloat16; the weights are leaves then, and a
+/// backward pass adds to the gradients of those that learn at once. Without it they are float32.
+at::Tensor linear(const at::Tensor& x, const std::vector<at::Tensor>& weights,
+                  const std::shared_ptr<RoundedWeights>& rounded);
 
-/// Adds to the gradients of weights that lie one below the other, those that learn, slopes^T x, both [n, ...] bfloat16 of half_rows().
+/// Adds to the gradients of weights that lie one below the other, those that learn, slopes^T x, both [n, ...]
+/// bfloat16 of half_rows().
 void learn_products(const std::vector<at::Tensor>& weights, const at::Tensor& slopes, const at::Tensor& x);
 
 }  // namespace cai

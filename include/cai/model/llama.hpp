@@ -1,4 +1,5 @@
-// The Llama family and its relatives in plain ATen: one implementation for training and for reference. See engine/ for fast inference.
+// The Llama family and its relatives in plain ATen: one implementation for training and for reference. See
+// engine/ for fast inference.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,40 +18,44 @@ namespace cai {
 /// Weights are float32 on the CPU (master weights); rotary embedding is HF's half-split layout.
 struct Llama {
   ModelConfig config;
-  at::Tensor embedding;                       // [vocabulary, width]
+  at::Tensor embedding;  // [vocabulary, width]
   std::vector<LlamaLayer> layers;
-  at::Tensor norm;                            // [width]
-  at::Tensor head;                            // [vocabulary, width]; the same tensor as embedding when tied
-  bool bfloat16 = false;                      // run_layers takes its products in bfloat16 (layer.hpp)
-  std::shared_ptr<RoundedWeights> rounded = std::make_shared<RoundedWeights>();  // for those products; empty until then
+  at::Tensor norm;        // [width]
+  at::Tensor head;        // [vocabulary, width]; the same tensor as embedding when tied
+  bool bfloat16 = false;  // run_layers takes its products in bfloat16 (layer.hpp)
+  std::shared_ptr<RoundedWeights> rounded =
+      std::make_shared<RoundedWeights>();  // for those products; empty until then
 
-  /// All weights under their HF names ("model.layers.0.self_attn.q_proj.weight", ...), head left out when tied.
+  /// All weights under their HF names ("model.layers.0.self_attn.q_proj.weight", ...), head left out when
+  /// tied.
   std::vector<std::pair<std::string, at::Tensor>> named_weights() const;
 
   /// A deep copy.
   Llama clone() const;
 };
 
-/// Each weight of `model` becomes its mean with that of `to`, a model of the same shape, which weighs `share`; in place. What both share stays as it is.
+/// Each weight of `model` becomes its mean with that of `to`, a model of the same shape, which weighs
+/// `share`; in place. What both share stays as it is.
 void move_towards(const Llama& model, const Llama& to, double share);
 
-/// round_matrices (layer.hpp) for the layers from `first` on, of a model that takes its products in bfloat16; any other stays as it is. Whoever else holds
-/// the weights keeps them.
+/// round_matrices (layer.hpp) for the layers from `first` on, of a model that takes its products in bfloat16;
+/// any other stays as it is. Whoever else holds the weights keeps them.
 void round_matrices(Llama& model, std::int64_t first = 0);
 
-/// Several sequences as one pass, without padding. What neighbours begin with alike (a system prompt, a pair's or a group's prompt) is there once:
-/// sequences are made of segments, and a segment sees those before it in its sequences.
+/// Several sequences as one pass, without padding. What neighbours begin with alike (a system prompt, a
+/// pair's or a group's prompt) is there once: sequences are made of segments, and a segment sees those before
+/// it in its sequences.
 struct Packed {
   struct Segment {
-    std::int64_t begin = 0, length = 0;       // its rows
-    std::int64_t start = 0;                   // position of its first token in its sequences
-    std::int64_t before = -1;                 // the segment before it in them; -1: none
-    std::size_t owner = 0;                    // the first of its sequences
+    std::int64_t begin = 0, length = 0;  // its rows
+    std::int64_t start = 0;              // position of its first token in its sequences
+    std::int64_t before = -1;            // the segment before it in them; -1: none
+    std::size_t owner = 0;               // the first of its sequences
   };
-  at::Tensor tokens;                          // [rows] int64
-  at::Tensor positions;                       // [rows] int64, from 0 in each sequence
-  std::vector<Segment> segments;              // in the order of their rows; one comes after those before it
-  std::vector<std::int64_t> ends;             // [sequences] the segment that each ends in; no other ends there
+  at::Tensor tokens;               // [rows] int64
+  at::Tensor positions;            // [rows] int64, from 0 in each sequence
+  std::vector<Segment> segments;   // in the order of their rows; one comes after those before it
+  std::vector<std::int64_t> ends;  // [sequences] the segment that each ends in; no other ends there
 };
 
 /// Throws Bug when a sequence is empty.
@@ -63,16 +68,20 @@ std::vector<std::int64_t> rows_of(const Packed& packed, std::size_t sequence);
 at::Tensor packed_states(const Packed& packed, const std::vector<at::Tensor>& of_sequences);
 
 /// Hidden states after layers [first_layer, last_layer) of the trunk, without the final norm.
-/// `hidden`: [rows, width] float32, the state before first_layer; for first_layer 0 pass embed(). Differentiable.
-at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed& packed, std::int64_t first_layer, std::int64_t last_layer);
+/// `hidden`: [rows, width] float32, the state before first_layer; for first_layer 0 pass embed().
+/// Differentiable.
+at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed& packed,
+                      std::int64_t first_layer, std::int64_t last_layer);
 
-at::Tensor embed(const Llama& model, const at::Tensor& tokens);         // [n] -> [n, width]
-at::Tensor final_norm(const Llama& model, const at::Tensor& hidden);    // [n, width] -> [n, width]
+at::Tensor embed(const Llama& model, const at::Tensor& tokens);       // [n] -> [n, width]
+at::Tensor final_norm(const Llama& model, const at::Tensor& hidden);  // [n, width] -> [n, width]
 
-/// What the head is multiplied with: final_norm, by the logits' divisor of a model that has one. [n, width] -> [n, width]
+/// What the head is multiplied with: final_norm, by the logits' divisor of a model that has one. [n, width]
+/// -> [n, width]
 at::Tensor head_states(const Llama& model, const at::Tensor& hidden);
 
-/// Whole forward: logits of every position, [rows, vocabulary] float32. For tests and small inputs; training never builds this tensor.
+/// Whole forward: logits of every position, [rows, vocabulary] float32. For tests and small inputs; training
+/// never builds this tensor.
 at::Tensor logits(const Llama& model, const Packed& packed);
 
 /// A model with random weights N(0, 0.02) of this shape (seeded), for tests.

@@ -11,16 +11,19 @@
 
 namespace cai {
 
-/// How the program came here: "checkout", "installed", or what home()/origin says ("Debian package", "tarball").
+/// How the program came here: "checkout", "installed", or what home()/origin says ("Debian package",
+/// "tarball").
 std::string origin();
 
-/// `path` itself when it exists; else the file of that relative path in home(), when that exists; else `path`.
+/// `path` itself when it exists; else the file of that relative path in home(), when that exists; else
+/// `path`.
 std::filesystem::path find_shipped(const std::filesystem::path& path);
 
 /// The shipped prompt sets: home()/prompts/*.{jsonl,tsv,txt} in name order.
 std::vector<std::filesystem::path> shipped_prompts();
 
-/// What eval.suites names: home()/suites/<name>.jsonl by its name, else a file. Throws InputError with all problems.
+/// What eval.suites names: home()/suites/<name>.jsonl by its name, else a file. Throws InputError with all
+/// problems.
 Suites suites_of(const EvalConfig& config);
 
 /// What a person types to call this program again ("cai", "scripts/cai"), for messages.

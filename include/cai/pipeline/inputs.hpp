@@ -1,4 +1,5 @@
-// What a run reads: the config's constitution, model, prompts and the rest, loaded and found usable before anything is created.
+// What a run reads: the config's constitution, model, prompts and the rest, loaded and found usable before
+// anything is created.
 #pragma once
 
 #include <filesystem>
@@ -37,18 +38,19 @@ struct RunInputs {
 /// The endpoint that label.feedback names, with the settings of the section endpoint.
 EndpointConfig judge_endpoint(const Config& config);
 
-/// Throws one InputError with all problems, one a line. Creates nothing. What the run cannot do with its prompts and pairs, and what is left
-/// out of them, is told as warnings.
+/// Throws one InputError with all problems, one a line. Creates nothing. What the run cannot do with its
+/// prompts and pairs, and what is left out of them, is told as warnings.
 RunInputs check_inputs(const Config& config);
 
 /// Records of the prompts stage, at most.
 long prompt_count(const RunInputs& inputs);
 
-/// Whether no rule can label this run's training prompts, because none has a kind tag, and label.method is left to the exam: then the judge
-/// chooses between answers whatever it is worth.
+/// Whether no rule can label this run's training prompts, because none has a kind tag, and label.method is
+/// left to the exam: then the judge chooses between answers whatever it is worth.
 bool labels_by_choice_only(const RunInputs& inputs);
 
-/// The stage whose model is an iteration's policy: ppo or dpo (config.method), sft when there are no PPO updates: then nothing is labelled.
+/// The stage whose model is an iteration's policy: ppo or dpo (config.method), sft when there are no PPO
+/// updates: then nothing is labelled.
 std::string policy_stage(const Config& config);
 
 }  // namespace cai

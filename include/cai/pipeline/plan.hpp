@@ -19,10 +19,12 @@ struct Stage {
   std::string key;
 };
 
-/// Stages in running order. A stage's ingredients name its inputs by their stages' keys, so all keys are known beforehand.
+/// Stages in running order. A stage's ingredients name its inputs by their stages' keys, so all keys are
+/// known beforehand.
 std::vector<Stage> stages_of(const RunInputs& inputs);
 
-/// Format of what a stage writes, part of its key: raised when it makes other records or weights from the same inputs and settings.
+/// Format of what a stage writes, part of its key: raised when it makes other records or weights from the
+/// same inputs and settings.
 int stage_format(const std::string& name);
 
 /// What a run of these inputs in `out` would make, and why.
@@ -31,13 +33,15 @@ Plan plan_of(const RunInputs& inputs, const std::filesystem::path& out);
 /// In one line, where two ingredients differ: "critique.temperature 0.3 -> 0.5; input iter-01/prompts".
 std::string difference(const Json& before, const Json& after);
 
-/// Threads of a run: engine.threads, or for 0 what the run in config.out began with, or all cores. Part of the training stages' keys.
+/// Threads of a run: engine.threads, or for 0 what the run in config.out began with, or all cores. Part of
+/// the training stages' keys.
 long thread_count(const Config& config);
 
 /// run.json of a run, an empty object when there is none yet. Throws InputError when it is damaged.
 Json read_run_json(const std::filesystem::path& run);
 
-/// The folder of a run that names none: the newest unfinished runs/<constitution>-NN with this config, else the next free number.
+/// The folder of a run that names none: the newest unfinished runs/<constitution>-NN with this config, else
+/// the next free number.
 std::filesystem::path choose_run_folder(const RunInputs& inputs, const std::filesystem::path& runs);
 
 /// config.out, else the folder that choose_run_folder finds in runs/.

@@ -1,4 +1,5 @@
-// A run: the plan of stages, each skipped when its manifest's key still fits, resumed when it was interrupted.
+// A run: the plan of stages, each skipped when its manifest's key still fits, resumed when it was
+// interrupted.
 #pragma once
 
 #include <filesystem>
@@ -26,7 +27,8 @@ struct Plan {
   double disk_bytes = 0, memory_bytes = 0;  // of the whole run at most, estimates
 };
 
-/// Checks config, constitution, model, prompts, disk: all problems together in one InputError, before anything is created.
+/// Checks config, constitution, model, prompts, disk: all problems together in one InputError, before
+/// anything is created.
 Plan plan(const Config& config);
 
 struct RunResult {
@@ -37,20 +39,24 @@ struct RunResult {
 
 struct TrainOptions {
   bool force = false;  // change a finished run
-  std::function<void(const std::vector<std::string>& folders)> planned;  // called with all stages in running order, before the first begins
+  std::function<void(const std::vector<std::string>& folders)>
+      planned;  // called with all stages in running order, before the first begins
 };
 
-/// Runs the plan in config.out (created when absent; empty: the newest unfinished runs/<constitution>-NN with this config, else the next
-/// number). Stages that a run of `reuse` has finished from the same inputs and settings are taken over instead of made again, and so are those
-/// that this run set aside. Throws UsageError for a finished run that would make a stage again from other inputs or settings, unless options.force.
-RunResult train(const Config& config, const std::vector<std::filesystem::path>& reuse, const ProgressFn& progress, const TrainOptions& options = {});
+/// Runs the plan in config.out (created when absent; empty: the newest unfinished runs/<constitution>-NN with
+/// this config, else the next number). Stages that a run of `reuse` has finished from the same inputs and
+/// settings are taken over instead of made again, and so are those that this run set aside. Throws UsageError
+/// for a finished run that would make a stage again from other inputs or settings, unless options.force.
+RunResult train(const Config& config, const std::vector<std::filesystem::path>& reuse,
+                const ProgressFn& progress, const TrainOptions& options = {});
 
-/// One line for each file of a run that does not have the hash its manifest states; with `other`, also the first difference between two
-/// runs.
+/// One line for each file of a run that does not have the hash its manifest states; with `other`, also the
+/// first difference between two runs.
 std::vector<std::string> verify(const std::filesystem::path& run, const std::filesystem::path& other);
 
-/// The folder or file that a model's name stands for: "smollm2" is the packaged default model. Throws InputError when it is not there, or
-/// when `checksums` and a file of it does not have the checksum that its manifest states.
+/// The folder or file that a model's name stands for: "smollm2" is the packaged default model. Throws
+/// InputError when it is not there, or when `checksums` and a file of it does not have the checksum that its
+/// manifest states.
 std::filesystem::path find_model(const std::string& name, bool checksums = true);
 
 }  // namespace cai

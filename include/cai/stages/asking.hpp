@@ -22,23 +22,28 @@ const std::string& text_field(const Json& record, const char* field, std::size_t
 /// The same, or "" when it is absent.
 std::string optional_text(const Json& record, const char* field);
 
-/// A yes/no or number field; `otherwise` when it is absent or of another type: records of other tools hold anything.
+/// A yes/no or number field; `otherwise` when it is absent or of another type: records of other tools hold
+/// anything.
 bool optional_flag(const Json& record, const char* field, bool otherwise = false);
 double optional_number(const Json& record, const char* field, double otherwise = 0);
 
 /// The strings of `tags`; none when absent.
 std::vector<std::string> tags_of(const Json& record);
 
-/// "red-team", "borderline", "ordinary", or "" for a record that has none of these tags (kind_of_tags says what follows).
+/// "red-team", "borderline", "ordinary", or "" for a record that has none of these tags (kind_of_tags says
+/// what follows).
 std::string kind_of(const Json& record);
 
-/// Says for each record what `asks_of` gives (none: the record is finished at once) and writes what `finish` makes of the replies, in
-/// the order of the input. Records that `out` holds already are not asked again. Everything written is durable when this returns or throws.
-/// `initial`: says the asks that are `to_initial`; without it `model` says all of them.
-/// Returns all records of the stage, those of an earlier, interrupted process included.
-std::vector<Json> ask_records(const std::string& stage, std::size_t records, RecordWriter& out, Speaker& model, const ProgressFn& progress,
+/// Says for each record what `asks_of` gives (none: the record is finished at once) and writes what `finish`
+/// makes of the replies, in the order of the input. Records that `out` holds already are not asked again.
+/// Everything written is durable when this returns or throws. `initial`: says the asks that are `to_initial`;
+/// without it `model` says all of them. Returns all records of the stage, those of an earlier, interrupted
+/// process included.
+std::vector<Json> ask_records(const std::string& stage, std::size_t records, RecordWriter& out,
+                              Speaker& model, const ProgressFn& progress,
                               const std::function<std::vector<Ask>(std::size_t)>& asks_of,
-                              const std::function<Json(std::size_t, std::vector<Reply>)>& finish, Speaker* initial = nullptr);
+                              const std::function<Json(std::size_t, std::vector<Reply>)>& finish,
+                              Speaker* initial = nullptr);
 
 /// How often each value of a text or boolean field occurs; absent counts as "".
 Json count_by(const std::vector<Json>& records, const char* field);

@@ -14,7 +14,8 @@
 
 namespace cai {
 
-/// The records of all models, `items` a model in the same order; of each model the first `plain` answer plain prompts and tests, the rest are of suites.
+/// The records of all models, `items` a model in the same order; of each model the first `plain` answer plain
+/// prompts and tests, the rest are of suites.
 struct EvalRecords {
   const std::vector<EvalModel>& models;
   const std::vector<Json>& records;
@@ -23,11 +24,14 @@ struct EvalRecords {
   const Json& at(std::size_t model, std::size_t item) const { return records[model * items + item]; }
 };
 
-/// measures, differences (to the first model), by_principle, text, by_topic, topics, language, suites. `trained`: topics of training prompts.
-Json eval_figures(const EvalConfig& config, const Constitution& constitution, const std::set<std::string>& trained, const EvalRecords& records,
-                  std::uint64_t seed);
+/// measures, differences (to the first model), by_principle, text, by_topic, topics, language, suites.
+/// `trained`: topics of training prompts.
+Json eval_figures(const EvalConfig& config, const Constitution& constitution,
+                  const std::set<std::string>& trained, const EvalRecords& records, std::uint64_t seed);
 
-/// Writes what the last model fails on as prompt records, those of suites too, and returns how many of each kind.
-Json write_failures(const EvalRecords& records, const std::vector<EvalItem>& items, const std::filesystem::path& file);
+/// Writes what the last model fails on as prompt records, those of suites too, and returns how many of each
+/// kind.
+Json write_failures(const EvalRecords& records, const std::vector<EvalItem>& items,
+                    const std::filesystem::path& file);
 
 }  // namespace cai

@@ -24,9 +24,13 @@ struct FineTuning {
   std::filesystem::path before, after;
 };
 
-/// f = log p(answer after) - log p(answer before). Influences of all examples on f (train/influence.hpp) at the mean of the weights before and after, summed
-/// by the principle of the record. Returns {prompt, before, after, f_before, f_after (nats), principles: [{principle, text, examples, sum, low, high (95 %, bootstrap over its
-/// examples), share (of all sums' magnitudes)}] largest first, people: the same of answers that people wrote, harmless: of examples without a principle (each empty without such examples), examples: the five of largest influence [{id, principle, prompt, answer, influence}], limits}.
-Json explain_training(const FineTuning& run, const Constitution& constitution, const std::string& prompt, const std::string& before, const std::string& after);
+/// f = log p(answer after) - log p(answer before). Influences of all examples on f (train/influence.hpp) at
+/// the mean of the weights before and after, summed by the principle of the record. Returns {prompt, before,
+/// after, f_before, f_after (nats), principles: [{principle, text, examples, sum, low, high (95 %, bootstrap
+/// over its examples), share (of all sums' magnitudes)}] largest first, people: the same of answers that
+/// people wrote, harmless: of examples without a principle (each empty without such examples), examples: the
+/// five of largest influence [{id, principle, prompt, answer, influence}], limits}.
+Json explain_training(const FineTuning& run, const Constitution& constitution, const std::string& prompt,
+                      const std::string& before, const std::string& after);
 
 }  // namespace cai

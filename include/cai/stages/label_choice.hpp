@@ -10,7 +10,9 @@
 
 namespace cai {
 
-/// The record of one pair; verdicts[k] was given under principles[k]. Its reason argues for the answer that the label prefers.
-Json choice_label(const LabelConfig& config, const Pair& pair, const std::vector<const Principle*>& principles, const std::vector<Verdict>& verdicts);
+/// The record of one pair; verdicts[k] was given under principles[k]. Its reason argues for the answer that
+/// the label prefers.
+Json choice_label(const LabelConfig& config, const Pair& pair,
+                  const std::vector<const Principle*>& principles, const std::vector<Verdict>& verdicts);
 
 }  // namespace cai

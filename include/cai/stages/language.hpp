@@ -9,7 +9,8 @@
 
 namespace cai {
 
-/// At least one word in eight is one of the commonest English ones. A text below six words is too short to tell: true.
+/// At least one word in eight is one of the commonest English ones. A text below six words is too short to
+/// tell: true.
 bool looks_english(std::string_view text);
 
 /// {english: share of the answers that look English, n: answers long enough to tell}; null without any.

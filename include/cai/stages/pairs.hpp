@@ -11,7 +11,7 @@
 namespace cai {
 
 struct Pair {
-  Json record;            // the input's fields, without its answers
+  Json record;  // the input's fields, without its answers
   std::string a, b;
   bool is_swapped = false;      // a is the input's second answer
   std::optional<double> human;  // P(a better) by a person
@@ -29,9 +29,10 @@ bool declines_a(const Pair& pair);
 bool declines_b(const Pair& pair);
 
 /// Pairs of one record, in an order drawn by seed so that the better side has no place of its own.
-/// By contrast: each two sides that were asked for under a principle and its opposite; and the policy's plain answers, right against wrong:
-/// with each other, else with a side of a contrast that is not like them. Those are what the policy will say while it learns
-/// from the reward; a model that has never compared any judges them no better than chance (docs/effect.md).
+/// By contrast: each two sides that were asked for under a principle and its opposite; and the policy's plain
+/// answers, right against wrong: with each other, else with a side of a contrast that is not like them. Those
+/// are what the policy will say while it learns from the reward; a model that has never compared any judges
+/// them no better than chance (docs/effect.md).
 std::vector<Pair> pairs_of(const Json& record, std::size_t index, bool contrast, Random random);
 
 }  // namespace cai

@@ -9,8 +9,10 @@
 
 namespace cai {
 
-/// The policy starts from `model` (SL-CAI), which stays as the reference. Leaves folder/checkpoint and folder/metrics.jsonl. Returns figures.
-Json ppo(const PpoConfig& config, const EngineConfig& engine, const std::vector<Json>& prompts, const std::filesystem::path& model,
-         const std::filesystem::path& reward_model, const std::filesystem::path& folder, std::uint64_t seed, const ProgressFn& progress);
+/// The policy starts from `model` (SL-CAI), which stays as the reference. Leaves folder/checkpoint and
+/// folder/metrics.jsonl. Returns figures.
+Json ppo(const PpoConfig& config, const EngineConfig& engine, const std::vector<Json>& prompts,
+         const std::filesystem::path& model, const std::filesystem::path& reward_model,
+         const std::filesystem::path& folder, std::uint64_t seed, const ProgressFn& progress);
 
 }  // namespace cai

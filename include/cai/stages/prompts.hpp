@@ -1,4 +1,5 @@
-// prompts: chooses the training prompts, and expands a set by few-shot generation (Bai et al. 2022, section 3.2) with near-duplicates removed.
+// prompts: chooses the training prompts, and expands a set by few-shot generation (Bai et al. 2022,
+// section 3.2) with near-duplicates removed.
 #pragma once
 
 #include "cai/base/progress.hpp"
@@ -9,10 +10,13 @@
 
 namespace cai {
 
-/// Draws prompts of split "train" of each kind by seed (at most as many as configured), then config.expand generated ones (tagged "generated";
-/// `model` may be null when expand is 0). What eval asks, the held-out prompts and `asked_elsewhere` (the constitution's tests), is never among them: neither
-/// in a run's first iteration nor in later ones. Near-duplicates (NearDuplicates) of earlier ones and of what eval asks are dropped and counted.
-Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all, const std::vector<std::string>& asked_elsewhere, RecordWriter& out, Speaker* model, Random random,
-             const ProgressFn& progress);
+/// Draws prompts of split "train" of each kind by seed (at most as many as configured), then config.expand
+/// generated ones (tagged "generated"; `model` may be null when expand is 0). What eval asks, the held-out
+/// prompts and `asked_elsewhere` (the constitution's tests), is never among them: neither in a run's first
+/// iteration nor in later ones. Near-duplicates (NearDuplicates) of earlier ones and of what eval asks are
+/// dropped and counted.
+Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all,
+             const std::vector<std::string>& asked_elsewhere, RecordWriter& out, Speaker* model,
+             Random random, const ProgressFn& progress);
 
 }  // namespace cai

@@ -17,7 +17,8 @@ struct Page {
 
 extern const char* const kReportStyle;
 
-/// Everything that came from a model, a prompt or a file goes through here: control and bidi characters are spelled out, markup is inert.
+/// Everything that came from a model, a prompt or a file goes through here: control and bidi characters are
+/// spelled out, markup is inert.
 std::string escape(std::string_view text);
 
 std::string number(double v, int digits = 3);

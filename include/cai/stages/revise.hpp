@@ -9,9 +9,10 @@
 
 namespace cai {
 
-/// Reads critiques, writes them with {revision, revision_problem ("" when usable: else empty, copy, meta, repeated, off-topic, cut)}.
-/// The answer it replaced stays in `answer`, the first one in `response`; earlier rounds are in `history`.
-Json revise(const ReviseConfig& config, const Constitution& constitution, const std::vector<Json>& critiques, RecordWriter& out,
-            Speaker& model, Random random, const ProgressFn& progress);
+/// Reads critiques, writes them with {revision, revision_problem ("" when usable: else empty, copy, meta,
+/// repeated, off-topic, cut)}. The answer it replaced stays in `answer`, the first one in `response`; earlier
+/// rounds are in `history`.
+Json revise(const ReviseConfig& config, const Constitution& constitution, const std::vector<Json>& critiques,
+            RecordWriter& out, Speaker& model, Random random, const ProgressFn& progress);
 
 }  // namespace cai

@@ -18,7 +18,8 @@ namespace cai {
 std::vector<int> prompt_tokens(const ChatTemplate& chat, const std::string& prompt);
 
 /// Those with the answer, the format's stop token included when the answer is whole.
-std::vector<int> answered_tokens(const ChatTemplate& chat, const std::vector<int>& prompt, const std::string& answer, bool with_stop);
+std::vector<int> answered_tokens(const ChatTemplate& chat, const std::vector<int>& prompt,
+                                 const std::string& answer, bool with_stop);
 
 /// Leading tokens of an answer up to its last whole sentence (cut_at_sentence); 0 when there is none.
 std::size_t whole_tokens(const Tokenizer& tokenizer, std::span<const int> answer);
@@ -26,7 +27,8 @@ std::size_t whole_tokens(const Tokenizer& tokenizer, std::span<const int> answer
 /// What training is told of answers' text. `chat` outlives it.
 AnswerText answer_text(const ChatTemplate& chat);
 
-/// Which of n items are held out: share * n of them (at least one of two or more, when share > 0), drawn by seed.
+/// Which of n items are held out: share * n of them (at least one of two or more, when share > 0), drawn by
+/// seed.
 std::vector<bool> draw_held_out(std::size_t n, double share, std::uint64_t seed);
 
 /// Shows a training stage's steps as progress.

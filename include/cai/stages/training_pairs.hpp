@@ -18,13 +18,16 @@ struct TrainingPairs {
   Json figures;
 };
 
-/// `labels`: label records; ties are left out, counted. `human_pairs` (read_pairs) with a person's preference join them, drawn by seed up
-/// to hybrid.share of the pairs; what a person decided weighs hybrid.weight. Decisions of `people` stand over labels on the same pair;
-/// an answer of their own is better than each of the two that it was written against.
-/// AI labels on requests that are to be declined (field `decline`) weigh as much as all other AI labels together; figure `declining_weight`: one of them beside one of the others.
-/// Tokens are those of `model`'s template. Leaves folder/examples.jsonl ({id, use: train | held-out | left-out, why, by}).
-/// InputError, beginning with the stage's name, when fewer than two pairs are left.
-TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& labels, const HybridConfig& hybrid, const std::vector<Json>& human_pairs, const People& people,
-                             const std::filesystem::path& model, double held_out_share, const std::filesystem::path& folder, std::uint64_t seed);
+/// `labels`: label records; ties are left out, counted. `human_pairs` (read_pairs) with a person's preference
+/// join them, drawn by seed up to hybrid.share of the pairs; what a person decided weighs hybrid.weight.
+/// Decisions of `people` stand over labels on the same pair; an answer of their own is better than each of
+/// the two that it was written against. AI labels on requests that are to be declined (field `decline`) weigh
+/// as much as all other AI labels together; figure `declining_weight`: one of them beside one of the others.
+/// Tokens are those of `model`'s template. Leaves folder/examples.jsonl ({id, use: train | held-out |
+/// left-out, why, by}). InputError, beginning with the stage's name, when fewer than two pairs are left.
+TrainingPairs training_pairs(const std::string& stage, const std::vector<Json>& labels,
+                             const HybridConfig& hybrid, const std::vector<Json>& human_pairs,
+                             const People& people, const std::filesystem::path& model, double held_out_share,
+                             const std::filesystem::path& folder, std::uint64_t seed);
 
 }  // namespace cai

@@ -11,9 +11,10 @@ namespace cai {
 
 using MergeList = std::vector<std::pair<std::string, std::string>>;
 
-/// Tokens by id and merges by rank into `bpe`, whose `added` and `pre_tokenizer` are set. Throws InputError for a token that is not UTF-8, a merge
-/// of tokens that are not there, or one that makes a control token.
-void fill_tables(Bpe& bpe, const std::vector<std::string>& tokens, const MergeList& merges, const std::string& file);
+/// Tokens by id and merges by rank into `bpe`, whose `added` and `pre_tokenizer` are set. Throws InputError
+/// for a token that is not UTF-8, a merge of tokens that are not there, or one that makes a control token.
+void fill_tables(Bpe& bpe, const std::vector<std::string>& tokens, const MergeList& merges,
+                 const std::string& file);
 
 /// "a b" as {"a", "b"}. Throws InputError for anything else.
 std::pair<std::string, std::string> split_merge(const std::string& text, const std::string& file);

@@ -7,7 +7,8 @@
 
 namespace cai {
 
-/// Of a folder's Hugging Face files. Throws InputError for a tokenizer that GGUF has no name for, or that we cannot write in it.
+/// Of a folder's Hugging Face files. Throws InputError for a tokenizer that GGUF has no name for, or that we
+/// cannot write in it.
 GgufVocabulary gguf_vocabulary(const std::filesystem::path& tokenizer_folder);
 
 }  // namespace cai

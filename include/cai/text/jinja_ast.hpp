@@ -10,16 +10,49 @@ namespace cai::jinja {
 
 enum class NodeKind {
   // expressions
-  kText, kInteger, kReal, kBool, kNone, kName, kList, kTuple, kDict, kAttribute, kItem, kSlice, kCall, kFilter, kTest, kUnary, kBinary, kCompare, kAnd, kOr, kNot, kTernary,
+  kText,
+  kInteger,
+  kReal,
+  kBool,
+  kNone,
+  kName,
+  kList,
+  kTuple,
+  kDict,
+  kAttribute,
+  kItem,
+  kSlice,
+  kCall,
+  kFilter,
+  kTest,
+  kUnary,
+  kBinary,
+  kCompare,
+  kAnd,
+  kOr,
+  kNot,
+  kTernary,
   // statements
-  kData, kOutput, kBody, kIf, kFor, kSet, kSetBlock, kMacro, kCallBlock, kFilterBlock, kWith, kBreak, kContinue
+  kData,
+  kOutput,
+  kBody,
+  kIf,
+  kFor,
+  kSet,
+  kSetBlock,
+  kMacro,
+  kCallBlock,
+  kFilterBlock,
+  kWith,
+  kBreak,
+  kContinue
 };
 
 struct Node;
 using NodePtr = std::unique_ptr<Node>;
 
-/// One kind of node for all: `name` and `names` are operators, identifiers or names of arguments, as `kind` needs them. An empty child (null)
-/// stands for a part that was left out.
+/// One kind of node for all: `name` and `names` are operators, identifiers or names of arguments, as `kind`
+/// needs them. An empty child (null) stands for a part that was left out.
 struct Node {
   NodeKind kind = NodeKind::kNone;
   long line = 0;

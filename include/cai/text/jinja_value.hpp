@@ -22,8 +22,12 @@ struct Text {
   std::string typed;
 
   void append(std::string_view more, char by) { bytes.append(more), typed.append(more.size(), by); }
-  void append(const Text& more, std::size_t from = 0, std::size_t n = std::string::npos) { bytes.append(more.bytes, from, n), typed.append(more.typed, from, n); }
-  Text part(std::size_t from, std::size_t n = std::string::npos) const { return {bytes.substr(from, n), typed.substr(from, n)}; }
+  void append(const Text& more, std::size_t from = 0, std::size_t n = std::string::npos) {
+    bytes.append(more.bytes, from, n), typed.append(more.typed, from, n);
+  }
+  Text part(std::size_t from, std::size_t n = std::string::npos) const {
+    return {bytes.substr(from, n), typed.substr(from, n)};
+  }
 };
 
 struct Undefined {
@@ -37,7 +41,8 @@ struct Dict;
 struct Function;
 
 /// Texts, lists, dicts and functions belong to the Machine that made them.
-using Value = std::variant<Undefined, None, bool, std::int64_t, double, const Text*, const List*, Dict*, const Function*>;
+using Value = std::variant<Undefined, None, bool, std::int64_t, double, const Text*, const List*, Dict*,
+                           const Function*>;
 
 struct List {
   std::vector<Value> items;
@@ -66,7 +71,8 @@ struct Function {
   std::function<Value(const Arguments&)> call;
 };
 
-/// Owns all values of one rendering and counts what it costs. Values are never deleted before the end, so that no chain of them is deleted in depth.
+/// Owns all values of one rendering and counts what it costs. Values are never deleted before the end, so
+/// that no chain of them is deleted in depth.
 class Machine {
  public:
   explicit Machine(const TemplateLimits& limits) : limits_(limits) {}
@@ -98,10 +104,18 @@ class Machine {
 };
 
 const char* type_of(const Value& value);
-inline bool is_undefined(const Value& value) { return std::holds_alternative<Undefined>(value); }
-inline const Text* as_text(const Value& value) { return std::holds_alternative<const Text*>(value) ? std::get<const Text*>(value) : nullptr; }
-inline const List* as_list(const Value& value) { return std::holds_alternative<const List*>(value) ? std::get<const List*>(value) : nullptr; }
-inline Dict* as_dict(const Value& value) { return std::holds_alternative<Dict*>(value) ? std::get<Dict*>(value) : nullptr; }
+inline bool is_undefined(const Value& value) {
+  return std::holds_alternative<Undefined>(value);
+}
+inline const Text* as_text(const Value& value) {
+  return std::holds_alternative<const Text*>(value) ? std::get<const Text*>(value) : nullptr;
+}
+inline const List* as_list(const Value& value) {
+  return std::holds_alternative<const List*>(value) ? std::get<const List*>(value) : nullptr;
+}
+inline Dict* as_dict(const Value& value) {
+  return std::holds_alternative<Dict*>(value) ? std::get<Dict*>(value) : nullptr;
+}
 
 bool truth(const Value& value);
 bool equal(Machine& machine, const Value& a, const Value& b, int depth = 0);

@@ -15,7 +15,8 @@ class Normalizer {
   /// Does nothing.
   Normalizer() = default;
 
-  /// Accepts null and the types NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip and Sequence. Throws InputError that names any other.
+  /// Accepts null and the types NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip and Sequence. Throws
+  /// InputError that names any other.
   static Normalizer from_json(const SortedJson& json, const std::string& file);
 
   bool empty() const { return steps_.empty(); }

@@ -27,8 +27,8 @@ class PreTokenizer {
   /// The whole text is one piece.
   PreTokenizer() = default;
 
-  /// Accepts null and the types Sequence, ByteLevel, Digits, Metaspace, Punctuation, Split, Whitespace, WhitespaceSplit. Throws InputError
-  /// that names any other, or a pattern that does not compile.
+  /// Accepts null and the types Sequence, ByteLevel, Digits, Metaspace, Punctuation, Split, Whitespace,
+  /// WhitespaceSplit. Throws InputError that names any other, or a pattern that does not compile.
   static PreTokenizer from_json(const SortedJson& json, const std::string& file);
 
   /// Whether what comes out is meant in bytes (GPT-2's alphabet).
@@ -56,7 +56,8 @@ struct NamedPre {
 /// Throws InputError that lists the accepted names.
 NamedPre pre_of_name(const std::string& name, const std::string& file);
 
-/// The reverse, of a tokenizer.json; "" where no name stands for its pre_tokenizer. May throw SortedJson::exception.
+/// The reverse, of a tokenizer.json; "" where no name stands for its pre_tokenizer. May throw
+/// SortedJson::exception.
 std::string name_of_pre(const SortedJson& tokenizer);
 
 }  // namespace cai

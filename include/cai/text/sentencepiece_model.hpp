@@ -1,4 +1,5 @@
-// What a sentencepiece .model file says (a protocol buffer, sentencepiece_model.proto), as far as other formats need it.
+// What a sentencepiece .model file says (a protocol buffer, sentencepiece_model.proto), as far as other
+// formats need it.
 #pragma once
 
 #include <optional>
@@ -20,10 +21,10 @@ struct SentencePieceModel {
     float score = 0;
     PieceType type = PieceType::kNormal;
   };
-  std::vector<Piece> pieces;                             // by id
-  bool is_bpe = true;                                    // else unigram
-  bool byte_fallback = false;                            // what has no piece becomes bytes
-  bool add_dummy_prefix = true;                          // a space before each text
+  std::vector<Piece> pieces;     // by id
+  bool is_bpe = true;            // else unigram
+  bool byte_fallback = false;    // what has no piece becomes bytes
+  bool add_dummy_prefix = true;  // a space before each text
   bool remove_extra_whitespaces = true;
   bool has_character_map = false;                        // a compiled normalisation
   std::string unk = "<unk>", bos = "<s>", eos = "</s>";  // pieces
@@ -35,8 +36,8 @@ std::optional<SentencePieceModel> parse_sentencepiece(std::string_view bytes);
 /// A .model file that the sentencepiece library reads; without a character map.
 std::string sentencepiece_bytes(const SentencePieceModel& model);
 
-/// The vocabulary of a GGUF file with tokenizer.ggml.model "llama" (Llama 2, Mistral, TinyLlama, Gemma). Throws InputError naming the
-/// metadata or token that is wrong.
+/// The vocabulary of a GGUF file with tokenizer.ggml.model "llama" (Llama 2, Mistral, TinyLlama, Gemma).
+/// Throws InputError naming the metadata or token that is wrong.
 SentencePieceModel sentencepiece_of_gguf(const GgufFile& gguf, const std::string& file);
 
 /// The tokenizer_config.json of such a vocabulary.

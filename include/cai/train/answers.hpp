@@ -20,12 +20,15 @@ struct AnswerBatch {
 
 AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples);
 
-/// [answer tokens, width] final normed states of the batch's rows, in the examples' order. Layers below `first` run without gradients, or not at all
-/// when `frozen` holds their states, one [length, width] an example.
-at::Tensor answer_states(const Llama& model, const AnswerBatch& batch, std::int64_t first, const std::vector<at::Tensor>& frozen = {});
+/// [answer tokens, width] final normed states of the batch's rows, in the examples' order. Layers below
+/// `first` run without gradients, or not at all when `frozen` holds their states, one [length, width] an
+/// example.
+at::Tensor answer_states(const Llama& model, const AnswerBatch& batch, std::int64_t first,
+                         const std::vector<at::Tensor>& frozen = {});
 
 /// [answer tokens] float32, end to end in the examples' order.
-at::Tensor answer_log_probabilities(const Llama& model, const LmHead& head, const AnswerBatch& batch, std::int64_t first, const std::vector<at::Tensor>& frozen = {});
+at::Tensor answer_log_probabilities(const Llama& model, const LmHead& head, const AnswerBatch& batch,
+                                    std::int64_t first, const std::vector<at::Tensor>& frozen = {});
 
 /// Tokens that an example's pass reads: all but the last, which is predicted only.
 std::vector<std::int64_t> lengths_of(const std::vector<const TrainExample*>& examples);

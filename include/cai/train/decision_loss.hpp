@@ -13,7 +13,8 @@ namespace cai {
 
 /// Adds the row before each decision to the batch's rows, not to its targets. Returns the decisions, in the
 /// examples' order.
-std::vector<const Decision*> add_decisions(AnswerBatch& batch, const std::vector<const TrainExample*>& examples);
+std::vector<const Decision*> add_decisions(AnswerBatch& batch,
+                                           const std::vector<const TrainExample*>& examples);
 
 /// Log-odds that the next token is one of a set: log(sum of p within it) - log(sum of p outside). [n]
 /// float32. hidden: [n, width] final normed states; sets: of each row, at least one token and not all.

@@ -27,12 +27,12 @@ class LmHead {
   /// weights: [n, width] float32.
   at::Tensor to_hidden(const at::Tensor& slopes, std::int64_t first = 0) const;
 
-  /// What a slope towards a capped logit is multiplied with on its way to the logit: [n, count]. Where there is
-  /// a cap only.
+  /// What a slope towards a capped logit is multiplied with on its way to the logit: [n, count]. Where there
+  /// is a cap only.
   at::Tensor slopes_of_cap(const at::Tensor& capped) const;
 
-  /// Adds to those weights' gradient, where they learn: slopes [n, count] transposed times hidden [n, width], each float32 or
-  /// (of a head in bfloat16) bfloat16.
+  /// Adds to those weights' gradient, where they learn: slopes [n, count] transposed times hidden [n, width],
+  /// each float32 or (of a head in bfloat16) bfloat16.
   void learn(const at::Tensor& slopes, const at::Tensor& hidden, std::int64_t first) const;
 
   /// The weights of `tokens` [n] as to_hidden takes them, of a head that is frozen: [n, width] float32.

@@ -12,20 +12,23 @@ namespace cai {
 
 class Engine;
 
-/// Normalised scores of whole sequences (prompt and answer), one each. `states`: each sequence's hidden states [length, width] after the
-/// first `layers` layers, which the policy and `value` have in common and which do not learn; empty when layers is 0.
-using Scorer = std::function<std::vector<double>(const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers)>;
+/// Normalised scores of whole sequences (prompt and answer), one each. `states`: each sequence's hidden
+/// states [length, width] after the first `layers` layers, which the policy and `value` have in common and
+/// which do not learn; empty when layers is 0.
+using Scorer = std::function<std::vector<double>(const std::vector<std::vector<int>>& sequences,
+                                                 const std::vector<at::Tensor>& states, std::int64_t layers)>;
 
 /// score_rewards for sequences whose states below `layers` are known.
-std::vector<double> score_rewards(const RewardModel& model, const std::vector<std::vector<int>>& sequences, const std::vector<at::Tensor>& states, std::int64_t layers);
+std::vector<double> score_rewards(const RewardModel& model, const std::vector<std::vector<int>>& sequences,
+                                  const std::vector<at::Tensor>& states, std::int64_t layers);
 
 /// Adam's epsilon in PPO: `config.epsilon`, or by the number of learning weights where that is 0. 1e-5
 /// steadies the first steps of a small model; of a large one, whose gradient of norm 1 has entries of about
 /// 1e-5, it would damp every step.
 double adam_epsilon(const PpoConfig& config, std::int64_t learning_weights);
 
-/// As train_ppo; `value` is the value model to start from (its own copy is trained), `score` gives the rewards. `engine` holds the policy as it comes
-/// in, and afterwards as it was before the last update.
+/// As train_ppo; `value` is the value model to start from (its own copy is trained), `score` gives the
+/// rewards. `engine` holds the policy as it comes in, and afterwards as it was before the last update.
 Json train_ppo_with(Llama& policy, RewardModel value, const Scorer& score,
                     const std::vector<PpoPrompt>& prompts, const AnswerText& text, const PpoConfig& config,
                     Engine& engine, std::uint64_t seed, const std::filesystem::path& folder,
@@ -33,11 +36,11 @@ Json train_ppo_with(Llama& policy, RewardModel value, const Scorer& score,
 
 /// One update's losses at the current weights. Tensors have one entry a response token of the (mini)batch.
 struct PpoLosses {
-  at::Tensor policy, value;      // sums over tokens; divide by the token count of the optimiser step
+  at::Tensor policy, value;  // sums over tokens; divide by the token count of the optimiser step
   double clipped = 0;  // tokens whose gradient the clip takes: a ratio above the range where the advantage is
                        // positive, below it where negative
-  double approximate_kl = 0;     // sum over tokens of (log ratio)^2 / 2
-  double value_clipped = 0;      // tokens whose value's gradient the clip takes
+  double approximate_kl = 0;  // sum over tokens of (log ratio)^2 / 2
+  double value_clipped = 0;   // tokens whose value's gradient the clip takes
 };
 
 /// Sum over tokens of k3 = exp(ref - log p) - (ref - log p) - 1 (Schulman 2020), the KL(policy || reference)
@@ -45,9 +48,11 @@ struct PpoLosses {
 /// differences are held within 20.
 at::Tensor sampled_kl(const at::Tensor& log_new, const at::Tensor& log_reference);
 
-/// Clipped ratio and clipped value losses (Schulman et al. 2017, eq. 7; Ziegler et al. 2019). All [n] float32, detached but for *_new.
-/// policy = sum max(-A rho, -A clip(rho, 1 +- clip_ratio)); value = 0.5 sum max((v - R)^2, (clip(v, V +- clip_value) - R)^2).
-PpoLosses ppo_losses(const at::Tensor& log_new, const at::Tensor& log_old, const at::Tensor& advantages, const at::Tensor& value_new,
-                     const at::Tensor& value_old, const at::Tensor& returns, double clip_ratio, double clip_value);
+/// Clipped ratio and clipped value losses (Schulman et al. 2017, eq. 7; Ziegler et al. 2019). All [n]
+/// float32, detached but for *_new. policy = sum max(-A rho, -A clip(rho, 1 +- clip_ratio)); value = 0.5 sum
+/// max((v - R)^2, (clip(v, V +- clip_value) - R)^2).
+PpoLosses ppo_losses(const at::Tensor& log_new, const at::Tensor& log_old, const at::Tensor& advantages,
+                     const at::Tensor& value_new, const at::Tensor& value_old, const at::Tensor& returns,
+                     double clip_ratio, double clip_value);
 
 }  // namespace cai

@@ -17,7 +17,8 @@ struct Estimates {
   double explained_variance = 0;
 };
 
-/// Rewards of measured rollouts, with `kl_coefficient` times the distance from the reference taken off, and advantages as config.advantage says.
+/// Rewards of measured rollouts, with `kl_coefficient` times the distance from the reference taken off, and
+/// advantages as config.advantage says.
 Estimates estimate(const Rollouts& rollouts, const PpoConfig& config, double kl_coefficient);
 
 /// Weight in the loss of the divergence at each answer token of `batch`'s sequences, one a sequence: what its
@@ -40,7 +41,8 @@ struct Losses {
 /// answers, kl is in nats an answer, kl_k3 and entropy in nats a token. Every tenth update and the last one
 /// have reward_share: of the norms of the two parts of the policy's gradient, what the reward asks for and
 /// what holds it to the reference in the loss, the first one's part.
-Json update_figures(const Rollouts& rollouts, const Estimates& estimates, const Losses& losses, const PpoConfig& config);
+Json update_figures(const Rollouts& rollouts, const Estimates& estimates, const Losses& losses,
+                    const PpoConfig& config);
 
 /// The first third of a run's updates beside the last one; how many of an update's optimiser steps were taken
 /// before ppo.stop_epochs_at_kl ended it; the last update's reward_share. Empty without updates.

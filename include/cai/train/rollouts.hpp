@@ -20,16 +20,17 @@ std::int64_t shared_layers(const Llama& a, const Llama& b);
 
 /// A round's responses and what was measured on them, one entry a sequence.
 struct Rollouts {
-  std::vector<std::vector<int>> sequences;     // prompt and answer
+  std::vector<std::vector<int>> sequences;  // prompt and answer
   std::vector<int> prompt_tokens;
-  std::vector<std::size_t> group;              // prompt of each
+  std::vector<std::size_t> group;  // prompt of each
   std::vector<Rollout> rollouts;
-  std::vector<std::vector<double>> sampler;    // log-probabilities as the sampler saw them
+  std::vector<std::vector<double>> sampler;  // log-probabilities as the sampler saw them
   std::vector<double> raw_scores;
-  std::vector<at::Tensor> trunk;               // hidden states below the learning layers, one [length, width] a sequence
-  std::vector<bool> is_harmless;               // whether its prompt is to be answered
-  std::vector<NextTokens> reference;           // what the reference says of each answer's tokens, where a divergence weighs
-  double entropy = 0, tokens = 0;              // of the policy's next tokens, summed over the answer tokens; their number
+  std::vector<at::Tensor> trunk;  // hidden states below the learning layers, one [length, width] a sequence
+  std::vector<bool> is_harmless;  // whether its prompt is to be answered
+  std::vector<NextTokens>
+      reference;  // what the reference says of each answer's tokens, where a divergence weighs
+  double entropy = 0, tokens = 0;  // of the policy's next tokens, summed over the answer tokens; their number
 
   std::vector<std::size_t> all() const;  ///< the number of each sequence
 };
@@ -62,8 +63,11 @@ struct Part {
 
 Part part_of(const Rollouts& rollouts, const std::vector<std::size_t>& which);
 
-/// `order` cut into passes. `shared`: layers whose states are known already; where most layers learn, activations take the room of twice as many tokens.
-std::vector<std::vector<std::size_t>> parts_of(const Rollouts& rollouts, const std::vector<std::size_t>& order, std::int64_t shared, std::int64_t layers);
+/// `order` cut into passes. `shared`: layers whose states are known already; where most layers learn,
+/// activations take the room of twice as many tokens.
+std::vector<std::vector<std::size_t>> parts_of(const Rollouts& rollouts,
+                                               const std::vector<std::size_t>& order, std::int64_t shared,
+                                               std::int64_t layers);
 
 /// [answer tokens, width] final normed states of the rows that predict answer tokens.
 at::Tensor answer_states(const Llama& model, const Part& part, std::int64_t shared);

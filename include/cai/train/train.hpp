@@ -28,19 +28,20 @@ struct TrainExample {
   std::string id;
   std::vector<int> tokens;
   int prompt_tokens = 0;
-  double weight = 1;           // of each of those tokens
-  bool as_before = false;      // what the model said of each next token before training is learned, not the tokens
+  double weight = 1;  // of each of those tokens
+  bool as_before =
+      false;  // what the model said of each next token before training is learned, not the tokens
   std::vector<Decision> decisions;
 };
 
 /// Two answers to one prompt and how likely `a` is the better one.
 struct PreferencePair {
   std::string id;
-  std::vector<int> a, b;      // prompt and answer, stop token included
-  int prompt_tokens = 0;      // the same in both
-  double p = 1;               // P(a is better), soft
+  std::vector<int> a, b;  // prompt and answer, stop token included
+  int prompt_tokens = 0;  // the same in both
+  double p = 1;           // P(a is better), soft
   double weight = 1;
-  std::string tag;            // prompt kind, for figures by kind
+  std::string tag;  // prompt kind, for figures by kind
 };
 
 struct PpoPrompt {
@@ -64,29 +65,37 @@ struct AnswerText {
 /// Progress of a training stage: one call a step, with the figures that went to metrics.jsonl.
 using StepObserver = std::function<void(long step, long steps, const Json& figures)>;
 
-/// A folder being trained in holds metrics.jsonl and state/ (weights, optimiser, position) until the stage is done; a trainer
-/// called again on it continues from the last state, and the result is bit for bit that of an uninterrupted run.
+/// A folder being trained in holds metrics.jsonl and state/ (weights, optimiser, position) until the stage is
+/// done; a trainer called again on it continues from the last state, and the result is bit for bit that of an
+/// uninterrupted run.
 
-/// Supervised fine-tuning (Bai et al. 2022, section 3): packed sequences, token-mean cross-entropy. Trains `model` in place.
-/// Examples that are to stay as before have in its place the divergence KL(before || now) of each next-token distribution from that of `model` as it comes in.
-/// Beside it the decision loss: whether an answer declines is decided in its first tokens, whatever words follow. With d the probability of a
-/// decision's openings together, it is -log d where the example declines and -log(1 - d) where it answers (answering_weight times that at the first token), summed
-/// over an example's decisions, in the mean over a step's examples, times decision_weight.
-/// In the end each weight is before_share of its value before and the rest of what was learned (Wortsman et al. 2022, section 3).
-/// Returns figures: train_loss (of learned tokens), divergence (of those that stay), held_out_loss before and after (of all tokens), tokens, steps.
-Json train_sft(Llama& model, const std::vector<TrainExample>& train, const std::vector<TrainExample>& held_out, const SftConfig& config,
-               std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
+/// Supervised fine-tuning (Bai et al. 2022, section 3): packed sequences, token-mean cross-entropy. Trains
+/// `model` in place. Examples that are to stay as before have in its place the divergence KL(before || now)
+/// of each next-token distribution from that of `model` as it comes in. Beside it the decision loss: whether
+/// an answer declines is decided in its first tokens, whatever words follow. With d the probability of a
+/// decision's openings together, it is -log d where the example declines and -log(1 - d) where it answers
+/// (answering_weight times that at the first token), summed over an example's decisions, in the mean over a
+/// step's examples, times decision_weight. In the end each weight is before_share of its value before and the
+/// rest of what was learned (Wortsman et al. 2022, section 3). Returns figures: train_loss (of learned
+/// tokens), divergence (of those that stay), held_out_loss before and after (of all tokens), tokens, steps.
+Json train_sft(Llama& model, const std::vector<TrainExample>& train,
+               const std::vector<TrainExample>& held_out, const SftConfig& config, std::uint64_t seed,
+               const std::filesystem::path& folder, const StepObserver& observe);
 
 /// Bradley-Terry on soft labels. `model` comes in as a copy of the SL-CAI trunk with a fresh head.
-/// Returns figures: held-out accuracy with Wilson interval, by tag, loss minus label entropy, ECE, length baseline, length correlation.
-Json train_reward(RewardModel& model, const std::vector<PreferencePair>& train, const std::vector<PreferencePair>& held_out,
-                  const RewardConfig& config, std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
+/// Returns figures: held-out accuracy with Wilson interval, by tag, loss minus label entropy, ECE, length
+/// baseline, length correlation.
+Json train_reward(RewardModel& model, const std::vector<PreferencePair>& train,
+                  const std::vector<PreferencePair>& held_out, const RewardConfig& config, std::uint64_t seed,
+                  const std::filesystem::path& folder, const StepObserver& observe);
 
-/// Direct preference optimisation (Rafailov et al. 2023, eq. 7) on soft labels, the reference being `policy` as it comes in: with
-/// m = beta ((log pi(a) - log ref(a)) - (log pi(b) - log ref(b))) over whole answers, the loss is -p log s(m) - (1 - p) log s(-m).
-/// Trains `policy` in place. Returns figures: on held-out pairs the loss and how often m has the label's sign, with Wilson interval.
-Json train_dpo(Llama& policy, const std::vector<PreferencePair>& train, const std::vector<PreferencePair>& held_out, const DpoConfig& config,
-               std::uint64_t seed, const std::filesystem::path& folder, const StepObserver& observe);
+/// Direct preference optimisation (Rafailov et al. 2023, eq. 7) on soft labels, the reference being `policy`
+/// as it comes in: with m = beta ((log pi(a) - log ref(a)) - (log pi(b) - log ref(b))) over whole answers,
+/// the loss is -p log s(m) - (1 - p) log s(-m). Trains `policy` in place. Returns figures: on held-out pairs
+/// the loss and how often m has the label's sign, with Wilson interval.
+Json train_dpo(Llama& policy, const std::vector<PreferencePair>& train,
+               const std::vector<PreferencePair>& held_out, const DpoConfig& config, std::uint64_t seed,
+               const std::filesystem::path& folder, const StepObserver& observe);
 
 /// A fresh reward model on a copy of `trunk`.
 std::shared_ptr<RewardModel> new_reward_model(const Llama& trunk, std::uint64_t seed, long layers = 0);

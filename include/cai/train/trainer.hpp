@@ -1,4 +1,5 @@
-// The mechanics that SFT, reward training and PPO share: which weights learn, AdamW, schedules, clipping, durable state, metrics.
+// The mechanics that SFT, reward training and PPO share: which weights learn, AdamW, schedules, clipping,
+// durable state, metrics.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -36,12 +37,13 @@ double scheduled_rate(const OptimiserConfig& config, double peak, long step, lon
 /// activations, and holes in the heap took 110 MB more of the default model's 3.1 GB.
 class AdamW {
  public:
-  /// `lender`: its weights' gradients are those of the weights of the same name and shape here, too, for two models that learn in turn: neither may have
-  /// a backward pass between the other's first one and its step.
-  AdamW(NamedTensors weights, double epsilon, double weight_decay, double beta2 = 0.999, const AdamW* lender = nullptr);
+  /// `lender`: its weights' gradients are those of the weights of the same name and shape here, too, for two
+  /// models that learn in turn: neither may have a backward pass between the other's first one and its step.
+  AdamW(NamedTensors weights, double epsilon, double weight_decay, double beta2 = 0.999,
+        const AdamW* lender = nullptr);
 
-  /// Scales the gradients to max_norm when they exceed it (0: never), steps, sets them to 0. Returns the norm before.
-  /// With a norm that is not finite nothing is changed.
+  /// Scales the gradients to max_norm when they exceed it (0: never), steps, sets them to 0. Returns the norm
+  /// before. With a norm that is not finite nothing is changed.
   double step(double rate, double max_norm);
 
   /// The gradients' norm; sets them to 0 without a step.
@@ -66,8 +68,9 @@ class TrainingState {
  public:
   TrainingState(std::filesystem::path folder, double checkpoint_seconds);
 
-  /// The saved position (an object that the trainer gave to save()), null when there is none. Restores the groups' tensors; metrics.jsonl
-  /// is cut back to that position. A state without the hash that was noted for it is told and counts as none.
+  /// The saved position (an object that the trainer gave to save()), null when there is none. Restores the
+  /// groups' tensors; metrics.jsonl is cut back to that position. A state without the hash that was noted for
+  /// it is told and counts as none.
   Json restore(const std::vector<std::pair<std::string, AdamW*>>& groups);
 
   void log(const Json& metrics);
@@ -89,14 +92,17 @@ class TrainingState {
   std::string file_;  // of the two in state/, the one that position.json names
 };
 
-/// Cuts [0, n) into runs of whole sequences whose lengths sum to at most `tokens` (a longer sequence goes alone): micro-batches, which
-/// bound the memory of activations.
-std::vector<std::pair<std::size_t, std::size_t>> micro_batches(const std::vector<std::int64_t>& lengths, std::int64_t tokens);
+/// Cuts [0, n) into runs of whole sequences whose lengths sum to at most `tokens` (a longer sequence goes
+/// alone): micro-batches, which bound the memory of activations.
+std::vector<std::pair<std::size_t, std::size_t>> micro_batches(const std::vector<std::int64_t>& lengths,
+                                                               std::int64_t tokens);
 
 constexpr std::int64_t kMicroBatchTokens = 1024;
 
-/// Hidden states below layer `first`, one [length, width] a sequence, when that layer and those above learn and training passes over the
-/// sequences more than once: computed once, in the order given. Empty when nothing is frozen, epochs is 1, or they would take over 1 GiB.
-std::vector<at::Tensor> frozen_states(const Llama& model, const std::vector<std::vector<int>>& sequences, std::int64_t first, long epochs);
+/// Hidden states below layer `first`, one [length, width] a sequence, when that layer and those above learn
+/// and training passes over the sequences more than once: computed once, in the order given. Empty when
+/// nothing is frozen, epochs is 1, or they would take over 1 GiB.
+std::vector<at::Tensor> frozen_states(const Llama& model, const std::vector<std::vector<int>>& sequences,
+                                      std::int64_t first, long epochs);
 
 }  // namespace cai
