@@ -73,40 +73,51 @@ Json scored(Json record, std::span<const double> scores) {
   return record;
 }
 
+Json score(StageJob& job) {
+  const std::vector<Json>& pairs = job.records();
+  const std::filesystem::path path = job.model();
+  const std::shared_ptr<RewardModel> model = load_reward_model(path);
+  const ChatTemplate chat = load_chat(path, read_model_config(path).vocabulary);
+  const std::size_t written = job.out->already_written().size();
+  // Windows begin at the same pairs after an interruption: what is read together may decide a last bit.
+  for (std::size_t from = written - written % kWindow; from < pairs.size(); from += kWindow) {
+    const std::size_t to = std::min(pairs.size(), from + kWindow);
+    std::vector<std::vector<int>> sequences;
+    std::vector<std::size_t> counts;
+    for (std::size_t i = from; i < to; ++i) {
+      const std::vector<int> prompt = prompt_tokens(chat, pairs[i]["prompt"].get<std::string>());
+      const std::vector<std::string> answers = answers_of(pairs[i], "");
+      counts.push_back(answers.size());
+      for (const std::string& answer : answers)
+        sequences.push_back(answered_tokens(chat, prompt, answer, true));
+    }
+    const std::vector<double> scores = score_rewards(*model, sequences);
+    std::size_t at = 0;
+    for (std::size_t i = from; i < to; at += counts[i - from], ++i)
+      if (i >= written) job.out->write(i, scored(pairs[i], std::span(scores).subspan(at, counts[i - from])));
+    job.progress({"score", static_cast<long>(job.out->durable()), static_cast<long>(pairs.size()), 0, ""});
+    if (stop_requested()) job.out->flush();
+    stop_if_requested();
+  }
+  job.out->flush();
+  return score_figures(job.folder, pairs.size());
+}
+
 }  // namespace
 
-int run_score(SingleStage& s) {
-  const std::vector<Json> pairs = s.use_pairs();
-  const std::filesystem::path path = find_model(s.arguments.model());
-  s.facts["model"] = model_fingerprint(path);
-  std::vector<std::vector<std::string>> answers;
-  for (std::size_t i = 0; i < pairs.size(); ++i)
-    answers.push_back(answers_of(pairs[i], s.arguments.input + ": record " + std::to_string(i + 1)));
-  s.recorded([&](RecordWriter& out) {
-    const std::shared_ptr<RewardModel> model = load_reward_model(path);
-    const ChatTemplate chat = load_chat(path, read_model_config(path).vocabulary);
-    const std::size_t written = out.already_written().size();
-    // Windows begin at the same pairs after an interruption: what is read together may decide a last bit.
-    for (std::size_t from = written - written % kWindow; from < pairs.size(); from += kWindow) {
-      const std::size_t to = std::min(pairs.size(), from + kWindow);
-      std::vector<std::vector<int>> sequences;
-      for (std::size_t i = from; i < to; ++i) {
-        const std::vector<int> prompt = prompt_tokens(chat, pairs[i]["prompt"].get<std::string>());
-        for (const std::string& answer : answers[i])
-          sequences.push_back(answered_tokens(chat, prompt, answer, true));
-      }
-      const std::vector<double> scores = score_rewards(*model, sequences);
-      std::size_t at = 0;
-      for (std::size_t i = from; i < to; at += answers[i].size(), ++i)
-        if (i >= written) out.write(i, scored(pairs[i], std::span(scores).subspan(at, answers[i].size())));
-      s.progress({"score", static_cast<long>(out.durable()), static_cast<long>(pairs.size()), 0, ""});
-      if (stop_requested()) out.flush();
-      stop_if_requested();
-    }
-    out.flush();
-    return score_figures(s.arguments.out, pairs.size());
-  });
-  return kDone;
+StageKind score_stage() {
+  StageKind kind{.name = "score"};
+  kind.sections = [](const Config&) { return std::vector<std::string>{"engine"}; };
+  kind.run = score;
+  return kind;
+}
+
+void prepare_score(SingleStage& s) {
+  s.use_pairs();
+  for (std::size_t i = 0; i < s.records.size(); ++i)
+    answers_of(s.records[i], s.arguments.input + ": record " + std::to_string(i + 1));
+  s.model = find_model(s.arguments.model());
+  s.facts["model"] = model_fingerprint(s.model);
 }
 
 }  // namespace cai

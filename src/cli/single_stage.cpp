@@ -8,7 +8,6 @@
 #include "cai/base/text.hpp"
 #include "cai/data/pair_import.hpp"
 #include "cai/data/prompt.hpp"
-#include "cai/engine/engine.hpp"
 #include "cai/engine/threads.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/manifest.hpp"
@@ -16,7 +15,6 @@
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/hybrid.hpp"
 #include "cai/pipeline/inputs.hpp"
-#include "cai/pipeline/plan.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/asking.hpp"
 
@@ -77,59 +75,72 @@ std::vector<Json> read_prompt_records(const Config& config) {
   return records;
 }
 
-SingleStage::SingleStage(const Arguments& a)
-    : arguments(a), config(config_of(a)), style_(progress_style(a.json, a.quiet)) {
-  progress = progress_line(style_);
+SingleStage::SingleStage(const Arguments& a, const StageKind& kind)
+    : arguments(a),
+      config(config_of(a)),
+      speakers(config, fs::path(a.out) / "endpoint.answers"),
+      job{.config = config,
+          .constitution = constitution,
+          .brought = brought,
+          .prompts = prompts,
+          .speakers = speakers,
+          .folder = a.out,
+          .random = random_of_stage(config, kind.name, 1, 0)},
+      kind_(kind),
+      style_(progress_style(a.json, a.quiet)) {
+  job.progress = progress_line(style_);
+  job.records = [this]() -> const std::vector<Json>& { return records; };
+  job.model = [this] { return model; };
+  job.judge = [this](bool contrast) -> Speaker& { return judge(contrast); };
   check_out(a.out);
   set_threads(config.engine.threads);
 }
 
-Random SingleStage::random(long round) const {
-  return Random(static_cast<std::uint64_t>(config.seed))
-      .derive(std::uint64_t{1})
-      .derive(arguments.command)
-      .derive(static_cast<std::uint64_t>(round));
+void SingleStage::use(const std::string& what, std::vector<Json> given) {
+  facts[what] = hash_of(given);
+  records = std::move(given);
 }
 
-std::vector<Json> SingleStage::use(const std::string& what, std::vector<Json> records) {
-  facts[what] = hash_of(records);
-  return records;
+void SingleStage::use_input(const std::string& what) {
+  use(what, read_records(arguments.input));
 }
 
-std::vector<Json> SingleStage::use_input(const std::string& what) {
-  return use(what, read_records(arguments.input));
-}
-
-std::vector<Json> SingleStage::use_pairs() {
+void SingleStage::use_pairs() {
   ImportedPairs pairs = read_pairs(arguments.input);
   for (const std::string& note : pairs.notes)
     log_warning(note);
-  return use("pairs", std::move(pairs.records));
+  use("pairs", std::move(pairs.records));
 }
 
-std::vector<Json> SingleStage::use_prompts() {
-  return use("prompts", read_prompt_records(config));
+void SingleStage::use_prompts() {
+  use("prompts", read_prompt_records(config));
 }
 
-std::vector<Json> SingleStage::use_human_pairs() {
-  return config.hybrid.pairs.empty() ? std::vector<Json>()
-                                     : use("human_pairs", human_pairs_of(config.hybrid.pairs));
+void SingleStage::use_human_pairs() {
+  if (config.hybrid.pairs.empty()) return;
+  brought.pairs.records = human_pairs_of(config.hybrid.pairs);
+  facts["human_pairs"] = hash_of(brought.pairs.records);
 }
 
-People SingleStage::use_people() {
-  if (config.hybrid.decisions.empty()) return {};
+void SingleStage::use_people() {
+  if (config.hybrid.decisions.empty()) return;
   for (const std::string& path : config.hybrid.decisions)
     facts["decisions"].push_back(hash_of(read_decisions(path)));
-  return people_of(config.hybrid);
+  brought.people = people_of(config.hybrid);
 }
 
-Brought SingleStage::use_brought() {
-  Brought brought =
+void SingleStage::use_brought() {
+  brought =
       read_brought(config, test_prompts(constitution), [](const std::function<void()>& read) { read(); });
   for (const std::string& note : brought.notes)
     log_warning(note);
   if (!config.hybrid.decisions.empty()) facts["decisions"] = brought.decision_hashes;
-  return brought;
+}
+
+void SingleStage::use_round(long round) {
+  facts["round"] = round;
+  job.round = static_cast<int>(round);
+  job.random = random_of_stage(config, kind_.name, 1, job.round);
 }
 
 void SingleStage::use_model() {
@@ -137,10 +148,9 @@ void SingleStage::use_model() {
   facts["model"] = model_fingerprint(model);
 }
 
-const Constitution& SingleStage::use_constitution() {
+void SingleStage::use_constitution() {
   constitution = read_constitution(find_shipped(config.constitution));
   facts["constitution"] = constitution.sha256;
-  return constitution;
 }
 
 std::vector<EvalModel> SingleStage::use_models() {
@@ -160,10 +170,6 @@ std::vector<EvalModel> SingleStage::use_models() {
   return models;
 }
 
-std::unique_ptr<Speaker> SingleStage::speaker() const {
-  return local_speaker(model, config.engine);
-}
-
 void SingleStage::use_judge() {
   const std::string& feedback = config.label.feedback;
   if (feedback == "self")
@@ -174,61 +180,20 @@ void SingleStage::use_judge() {
     facts["judge"] = model_fingerprint(find_model(feedback));
 }
 
-std::unique_ptr<Speaker> SingleStage::judge(bool contrast) const {
-  const std::string& feedback = config.label.feedback;
-  const bool is_remote = is_endpoint(feedback);
-  if (feedback == "self" || (is_remote && contrast)) return speaker();
-  if (!is_remote) return local_speaker(find_model(feedback), config.engine);
-  look_at_endpoint(judge_endpoint(config));
-  return endpoint_speaker(judge_endpoint(config), fs::path(arguments.out) / "endpoint.answers");
+Speaker& SingleStage::judge(bool contrast) {
+  if (is_endpoint(config.label.feedback) && !contrast) look_at_endpoint(judge_endpoint(config));
+  return speakers.judge(model, contrast);
 }
 
-std::string SingleStage::key() const {
-  Json lines = Json::array();
-  for (const std::string& section : {arguments.command, std::string("engine")}) {
-    if (section == "score" || section == "exam") continue;
-    for (const std::string& line : key_lines(config, section))
-      lines.push_back(line);
-  }
-  if ((arguments.command == "reward" || arguments.command == "dpo") &&
-      (facts.contains("decisions") || facts.contains("human_pairs"))) {
-    for (const std::string& line : key_lines(config, "hybrid"))
-      lines.push_back(line);
-  }
-  if (arguments.command == "exam") {
-    for (const std::string& line : key_lines(config, "label"))
-      lines.push_back(line);
-  }
-  if (arguments.command == "label" || arguments.command == "exam") {
-    for (const std::string& line : key_lines(config, "endpoint"))
-      lines.push_back(line);
-  }
-  return key_of({{"stage", arguments.command},
-                 {"format", stage_format(arguments.command)},
-                 {"seed", config.seed},
-                 {"config", lines},
-                 {"arithmetic", engine_arithmetic(config.engine.dtype)},
-                 {"facts", facts}});
-}
-
-Json SingleStage::recorded(const std::function<Json(RecordWriter&)>& body,
-                           const std::vector<std::string>& extras) {
-  return finish([&] { return run_record_stage(arguments.out, arguments.command, key(), 0, extras, body); });
-}
-
-Json SingleStage::trained(const std::function<Json()>& body) {
-  facts["threads"] = thread_count(config);  // sums of training are split by them
-  return finish([&] { return run_training_stage(arguments.out, arguments.command, key(), 0, body); });
-}
-
-Json SingleStage::finish(const std::function<StageResult()>& stage) {
+Json SingleStage::run() {
   const fs::path out = fs::absolute(fs::path(arguments.out)).lexically_normal();
   const fs::path folder = out.has_filename() ? out : out.parent_path();
+  const std::string key = key_of(ingredients_alone(kind_, config, facts));
   StageResult result;
   undone_by_bad_input(folder, [&] {
     create_folders(folder.parent_path());
     const FolderLock lock(folder, true);
-    result = stage();
+    result = run_stage(kind_, job, key, 0);
   });
   end_progress_line(style_);
   if (result.was_done) log_info(arguments.out + " holds this already; nothing to do");

@@ -18,120 +18,76 @@
 #include "cai/pipeline/judging.hpp"
 #include "cai/pipeline/run.hpp"
 #include "cai/stages/asking.hpp"
-#include "cai/stages/candidates.hpp"
-#include "cai/stages/critique.hpp"
-#include "cai/stages/dpo.hpp"
-#include "cai/stages/exam.hpp"
 #include "cai/stages/gates.hpp"
-#include "cai/stages/generate.hpp"
-#include "cai/stages/label.hpp"
-#include "cai/stages/ppo.hpp"
-#include "cai/stages/prompts.hpp"
-#include "cai/stages/revise.hpp"
-#include "cai/stages/reward.hpp"
-#include "cai/stages/sft.hpp"
 
 namespace cai {
 namespace fs = std::filesystem;
 namespace {
 
-int run_prompts(SingleStage& s) {
-  const std::vector<Prompt> all = prompts_of(s.use_prompts(), "--prompts");
-  const bool expands = s.config.prompts.expand > 0;
-  if (expands) s.use_model();
-  s.recorded([&](RecordWriter& out) {
-    const std::unique_ptr<Speaker> model = expands ? s.speaker() : nullptr;
-    return prompts(s.config.prompts, all, {}, out, model.get(), s.random(), s.progress);
-  });
-  return kDone;
+void prepare_prompts(SingleStage& s) {
+  s.use_prompts();
+  s.prompts = prompts_of(s.records, "--prompts");
+  if (s.config.prompts.expand > 0) s.use_model();
 }
 
-int run_generate(SingleStage& s) {
-  const std::vector<Json> records = s.use_prompts();
+void prepare_generate(SingleStage& s) {
+  s.use_prompts();
   s.use_model();
-  s.recorded([&](RecordWriter& out) {
-    return generate(s.config.generate, records, out, *s.speaker(), s.random(), s.progress);
-  });
-  return kDone;
 }
 
-int run_critique(SingleStage& s) {
-  const std::vector<Json> records = s.use_input("records");
-  const Constitution& constitution = s.use_constitution();
+void prepare_critique(SingleStage& s) {
+  s.use_input("records");
+  s.use_constitution();
   s.use_model();
-  const long round = positive_integer(s.arguments.round, "--round");
-  s.facts["round"] = round;
-  s.recorded([&](RecordWriter& out) {
-    return critique(s.config.critique, constitution, static_cast<int>(round), records, out, *s.speaker(),
-                    s.random(round), s.progress);
-  });
-  return kDone;
+  s.use_round(positive_integer(s.arguments.round, "--round"));
 }
 
-int run_revise(SingleStage& s) {
-  const std::vector<Json> records = s.use_input("records");
-  const Constitution& constitution = s.use_constitution();
+void prepare_revise(SingleStage& s) {
+  s.use_input("records");
+  s.use_constitution();
   s.use_model();
-  const long round =
-      records.empty() ? 1
-                      : static_cast<long>(std::clamp(optional_number(records.front(), "round", 1), 1.0, 1e6));
-  s.facts["round"] = round;
-  s.recorded([&](RecordWriter& out) {
-    return revise(s.config.revise, constitution, records, out, *s.speaker(), s.random(round), s.progress);
-  });
-  return kDone;
+  const double round = s.records.empty() ? 1 : optional_number(s.records.front(), "round", 1);
+  s.use_round(static_cast<long>(std::clamp(round, 1.0, 1e6)));
 }
 
-int run_sft(SingleStage& s) {
-  const std::vector<Json> records = s.use_input("records");
+void prepare_sft(SingleStage& s) {
+  s.use_input("records");
   s.use_model();
   if (s.config.sft.judge_turns > 0) s.use_constitution();
-  const Brought brought = s.use_brought();
-  const std::vector<JudgeTurn> turns =
-      judge_turns_of(s.config, s.constitution, records, brought, s.random().derive("judge"));
-  if (!turns.empty()) s.facts["judge_turns"] = judge_turns_facts(s.config, s.constitution, brought);
-  const std::vector<Json> edited = with_edits(records, brought.people);
-  s.trained([&] {
-    return sft(s.config.sft, s.config.engine, edited, turns, s.model, s.arguments.out, s.seed(), s.progress);
-  });
-  return kDone;
+  s.use_brought();
+  if (const Json turns = judge_turns_facts(s.config, s.constitution, s.brought); !turns.is_null())
+    s.facts["judge_turns"] = turns;
 }
 
-int run_exam(SingleStage& s) {
-  const Constitution& constitution = s.use_constitution();
-  const std::vector<Json> people = s.use("exam_pairs", human_pairs_of(s.config.label.exam_pairs));
-  std::unique_ptr<Speaker> loaded;
+void prepare_exam(SingleStage& s) {
+  s.use_constitution();
+  s.brought.exam_pairs.records = human_pairs_of(s.config.label.exam_pairs);
+  s.facts["exam_pairs"] = hash_of(s.brought.exam_pairs.records);
   std::vector<Examinee> examinees;
   if (s.config.label.feedback == "self") {
     for (const EvalModel& model : s.use_models())
-      examinees.push_back({model.name, [&, model]() -> Speaker& {
-                             return loaded.reset(), *(loaded = local_speaker(model.path, s.config.engine));
+      examinees.push_back({model.name, [&s, path = model.path]() -> Speaker& {
+                             s.speakers.release();  // one at a time
+                             return s.speakers.local(path);
                            }});
   } else {
     s.use_judge();
-    examinees.push_back({"judge", [&]() -> Speaker& { return *(loaded = s.judge(false)); }});
+    examinees.push_back({"judge", [&s]() -> Speaker& { return s.job.judge(false); }});
   }
-  s.recorded([&](RecordWriter& out) {
-    return exam(s.config.label, constitution, people, examinees, out, s.random());
-  });
-  return kDone;
+  s.job.examinees = [examinees] { return examinees; };
 }
 
-int run_candidates(SingleStage& s) {
+void prepare_candidates(SingleStage& s) {
   const Arguments& a = s.arguments;
-  const std::vector<Json> records = s.use_prompts();
-  const Constitution& constitution = s.use_constitution();
+  s.use_prompts();
+  s.use_constitution();
   s.use_model();
   s.facts["contrast"] = a.contrast;
   if (!a.initial.empty() && !a.contrast) throw UsageError("--initial is about --contrast");
   const fs::path first = a.initial.empty() ? fs::path() : find_model(a.initial);
   if (!first.empty()) s.facts["initial"] = model_fingerprint(first);
-  s.recorded([&](RecordWriter& out) {
-    const std::unique_ptr<Speaker> initial = first.empty() ? nullptr : local_speaker(first, s.config.engine);
-    return candidates(s.config.candidates, constitution, a.contrast, records, out, *s.speaker(),
-                      initial.get(), s.random(), s.progress);
-  });
-  return kDone;
+  s.job.contrast = [contrast = a.contrast] { return contrast; };
+  s.job.initial = [&s, first] { return first.empty() ? nullptr : &s.speakers.local(first); };
 }
 
 bool have_sides(const std::vector<Json>& pairs) {
@@ -143,61 +99,37 @@ bool have_sides(const std::vector<Json>& pairs) {
   });
 }
 
-int run_label(SingleStage& s) {
-  const std::vector<Json> pairs = s.use_pairs();
-  const People people = s.use_people();
-  const Constitution& constitution = s.use_constitution();
+void prepare_label(SingleStage& s) {
+  s.use_pairs();
+  s.use_people();
+  s.use_constitution();
   LabelConfig& config = s.config.label;
   if (is_endpoint(s.config.model)) config.feedback = s.config.model;
   const bool is_named = config.feedback != "self";
   const bool contrast =
-      (config.method == "contrast" || (config.method == "auto" && !is_named)) && have_sides(pairs);
+      (config.method == "contrast" || (config.method == "auto" && !is_named)) && have_sides(s.records);
   if (config.method == "contrast" && !contrast)
     throw UsageError("label.method contrast needs pairs from cai candidates --contrast");
   if (contrast && is_endpoint(config.feedback))
     throw UsageError("label.method contrast asks no endpoint; accepted with an endpoint: auto, choice");
   s.use_judge();
-  s.recorded([&](RecordWriter& out) {
-    return label(config, constitution, contrast, pairs, people, out, *s.judge(contrast), s.random(),
-                 s.progress);
-  });
-  return kDone;
+  s.job.contrast = [contrast] { return contrast; };
 }
 
-int run_reward(SingleStage& s) {
-  const std::vector<Json> records = s.use_input("labels");
-  const People people = s.use_people();
-  const std::vector<Json> human_pairs = s.use_human_pairs();
+// Of reward and dpo.
+void prepare_pairs(SingleStage& s) {
+  s.use_input("labels");
+  s.use_people();
+  s.use_human_pairs();
   s.use_model();
-  s.trained([&] {
-    return reward(s.config.reward, s.config.engine, records, s.config.hybrid, human_pairs, people, s.model,
-                  s.arguments.out, s.seed(), s.progress);
-  });
-  return kDone;
 }
 
-int run_dpo(SingleStage& s) {
-  const std::vector<Json> records = s.use_input("labels");
-  const People people = s.use_people();
-  const std::vector<Json> human_pairs = s.use_human_pairs();
-  s.use_model();
-  s.trained([&] {
-    return dpo(s.config.dpo, s.config.engine, records, s.config.hybrid, human_pairs, people, s.model,
-               s.arguments.out, s.seed(), s.progress);
-  });
-  return kDone;
-}
-
-int run_ppo(SingleStage& s) {
-  const std::vector<Json> records = s.use_prompts();
+void prepare_ppo(SingleStage& s) {
+  s.use_prompts();
   s.use_model();
   const fs::path reward_model = find_model(s.arguments.reward);
   s.facts["reward"] = model_fingerprint(reward_model);
-  s.trained([&] {
-    return ppo(s.config.ppo, s.config.engine, records, s.model, reward_model, s.arguments.out, s.seed(),
-               s.progress);
-  });
-  return kDone;
+  s.job.reward_model = [reward_model] { return reward_model; };
 }
 
 // Prompts that are named are asked, all of them, unless --set says how many.
@@ -301,55 +233,69 @@ void add_best_of(SingleStage& s, std::vector<EvalModel>& models) {
   models.push_back(std::move(chosen));
 }
 
-int run_eval(SingleStage& s) {
+void prepare_eval(SingleStage& s) {
   const Arguments& a = s.arguments;
   EvalConfig& config = s.config.eval;
   std::vector<EvalModel> models = s.use_models();
-  std::vector<Json> records = held_out_of(a, read_prompt_records(s.config), models);
-  if (!a.prompts.empty()) ask_all(s, records.size());
-  records = s.use("prompts", std::move(records));
-  const Constitution& constitution = s.use_constitution();
+  std::vector<Json> held_out = held_out_of(a, read_prompt_records(s.config), models);
+  if (!a.prompts.empty()) ask_all(s, held_out.size());
+  s.use("prompts", std::move(held_out));
+  s.use_constitution();
   const Suites suites = suites_of(config);
   s.facts["suites"] = suites.sha256;
   for (const std::string& gate : config.gates)
-    check_gate(gate, config, constitution, records, suites);
+    check_gate(gate, config, s.constitution, s.records, suites);
   add_best_of(s, models);
-  const Json figures = s.recorded(
-      [&](RecordWriter& out) {
-        return eval(config, constitution, records, suites, {}, models, s.config.engine, a.out, out,
-                    s.random(), s.progress);
-      },
-      {"failures.jsonl"});
+  s.job.evaluation = [&s, suites, models] {
+    return Evaluation{.prompts = s.records, .suites = suites, .topics = {}, .models = models};
+  };
+}
+
+// Keeps what the last model failed on, and tells the gates that it failed. Returns the exit code.
+int finish_eval(const SingleStage& s, const Json& figures) {
+  const Arguments& a = s.arguments;
   if (!a.failures.empty()) {
     const long added =
-        add_failures(a.failures, read_records(fs::path(a.out) / "failures.jsonl"), constitution);
+        add_failures(a.failures, read_records(fs::path(a.out) / "failures.jsonl"), s.constitution);
     log_info(a.failures + ": " + std::to_string(added) + " new cases");
   }
-  const std::vector<std::string> failed = failed_gates(config.gates, figures);
+  const std::vector<std::string> failed = failed_gates(s.config.eval.gates, figures);
   for (const std::string& gate : failed)
     log_error("gate failed: " + gate);
   return failed.empty() ? kDone : kGateFailed;
 }
 
+// What each command reads before its stage runs.
+const std::map<std::string, void (*)(SingleStage&)>& preparations() {
+  static const std::map<std::string, void (*)(SingleStage&)> all = {{"prompts", prepare_prompts},
+                                                                    {"generate", prepare_generate},
+                                                                    {"critique", prepare_critique},
+                                                                    {"revise", prepare_revise},
+                                                                    {"sft", prepare_sft},
+                                                                    {"exam", prepare_exam},
+                                                                    {"candidates", prepare_candidates},
+                                                                    {"label", prepare_label},
+                                                                    {"reward", prepare_pairs},
+                                                                    {"dpo", prepare_pairs},
+                                                                    {"ppo", prepare_ppo},
+                                                                    {"eval", prepare_eval},
+                                                                    {"score", prepare_score}};
+  return all;
+}
+
 }  // namespace
 
+bool is_stage_command(const std::string& name) {
+  return preparations().contains(name);
+}
+
 int run_stage_command(const Arguments& a) {
-  static const std::map<std::string, int (*)(SingleStage&)> stages = {{"prompts", run_prompts},
-                                                                      {"generate", run_generate},
-                                                                      {"critique", run_critique},
-                                                                      {"revise", run_revise},
-                                                                      {"sft", run_sft},
-                                                                      {"exam", run_exam},
-                                                                      {"candidates", run_candidates},
-                                                                      {"label", run_label},
-                                                                      {"reward", run_reward},
-                                                                      {"dpo", run_dpo},
-                                                                      {"ppo", run_ppo},
-                                                                      {"eval", run_eval},
-                                                                      {"score", run_score}};
   try {
-    SingleStage stage(a);
-    return stages.at(a.command)(stage);
+    static const StageKind score = score_stage();
+    SingleStage stage(a, a.command == score.name ? score : stage_kind(a.command));
+    preparations().at(a.command)(stage);
+    const Json figures = stage.run();
+    return a.command == "eval" ? finish_eval(stage, figures) : kDone;
   } catch (const InputError& error) {
     const std::string message = error.what();
     if (message.starts_with("record ") && !a.input.empty()) throw InputError(a.input, 0, message);

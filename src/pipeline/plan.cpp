@@ -9,7 +9,6 @@
 #include "cai/base/hash.hpp"
 #include "cai/base/log.hpp"
 #include "cai/base/text.hpp"
-#include "cai/engine/engine.hpp"
 #include "cai/feedback/speaker.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/manifest.hpp"
@@ -17,17 +16,13 @@
 #include "cai/model/config.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
-#include "cai/pipeline/hybrid.hpp"
-#include "cai/pipeline/judging.hpp"
 #include "cai/pipeline/resources.hpp"
 #include "cai/pipeline/run.hpp"
-#include "cai/stages/exam.hpp"
+#include "cai/pipeline/stage_kinds.hpp"
 
 namespace cai {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr int kFormat = 3;  // of what the stages write; raised when the same config gives other records
 
 std::string two_digits(int n) {
   char text[16];
@@ -35,132 +30,75 @@ std::string two_digits(int n) {
   return text;
 }
 
-}  // namespace
-
-int stage_format(const std::string& name) {
-  if (name == "exam") return kFormat + 2;   // quoted answers, tests that ask for help under no principle
-  if (name == "label") return kFormat + 2;  // quoted answers, verdicts need probability on A and B
-  if (name == "sft" || name == "dpo" || name == "ppo") return kFormat + 1;  // slopes where p is nearly 1
-  return kFormat;
+/// The rows and rounds of one iteration in running order.
+std::vector<std::pair<const StageKind*, int>> rows_of(const Config& config) {
+  std::vector<std::pair<const StageKind*, int>> rows;
+  const std::vector<StageKind>& kinds = stage_kinds();
+  for (auto kind = kinds.begin(); kind != kinds.end();) {
+    auto next = kind + 1;
+    if (kind->in_rounds) {
+      next = std::find_if(kind, kinds.end(), [](const StageKind& one) { return !one.in_rounds; });
+      for (int round = 1; round <= config.revise.rounds; ++round)
+        for (auto one = kind; one != next; ++one)
+          rows.emplace_back(&*one, round);
+    } else if (!kind->is_in_run || kind->is_in_run(config)) {
+      rows.emplace_back(&*kind, 0);
+    }
+    kind = next;
+  }
+  return rows;
 }
 
+/// The latest stage of a name; null when there is none yet.
+const Stage* last_of(const std::vector<Stage>& stages, const std::string& name) {
+  const auto found =
+      std::find_if(stages.rbegin(), stages.rend(), [&](const Stage& stage) { return stage.name == name; });
+  return found == stages.rend() ? nullptr : &*found;
+}
+
+/// Folders and keys of the stages that `names` says; `policy` (null in the first iteration) for kPolicy.
+Json inputs_of(const std::vector<std::string>& names, const std::vector<Stage>& stages, const Stage* policy) {
+  Json inputs = Json::object();
+  for (const std::string& name : names) {
+    const Stage* const stage = name == kPolicy ? policy : last_of(stages, name);
+    if (stage) inputs[stage->folder] = stage->key;
+  }
+  return inputs;
+}
+
+Json judge_fact(const Config& config) {
+  const std::string& judge = config.label.feedback;
+  if (judge == "self" || is_endpoint(judge)) return Json::object();
+  return {{"judge", model_fingerprint(find_model(judge))}};
+}
+
+/// Adds the stages of one iteration.
+void add_iteration(std::vector<Stage>& stages, RunFacts& facts, int iteration) {
+  const Config& config = facts.inputs.config;
+  const std::vector<Stage> earlier = stages;
+  const Stage* const policy = last_of(earlier, policy_stage(config));
+  facts.model = policy ? Json::object() : Json{{"model", facts.inputs.model_sha256}};
+  for (const auto& [kind, round] : rows_of(config)) {
+    const Json inputs = inputs_of(kind->inputs(config, round), stages, policy);
+    Stage stage{.name = kind->name, .iteration = iteration, .round = round};
+    stage.folder = "iter-" + two_digits(iteration) + "/" + kind->name;
+    if (round > 0) stage.folder += "-" + std::to_string(round);
+    for (const auto& [folder, key] : inputs.items())
+      stage.inputs.push_back(folder);
+    stage.ingredients = ingredients_in_run(*kind, config, iteration, inputs,
+                                           kind->facts ? kind->facts(facts) : Json::object());
+    stage.key = key_of(stage.ingredients);
+    stages.push_back(std::move(stage));
+  }
+}
+
+}  // namespace
+
 std::vector<Stage> stages_of(const RunInputs& inputs) {
-  const Config& config = inputs.config;
   std::vector<Stage> stages;
-  stages.reserve(static_cast<std::size_t>(
-      config.iterations * (9 + 2 * config.revise.rounds)));  // pointers into it stay valid below
-  // Adds a stage; `sections` of the config, `uses` of earlier stages (by folder) and `facts` are what its key
-  // is made of.
-  auto add = [&](const std::string& name, int iteration, int round, const std::vector<std::string>& sections,
-                 const std::vector<const Stage*>& uses, const Json& facts) {
-    Json lines = Json::array(), used = Json::object();
-    for (const std::string& section : sections) {
-      for (const std::string& line : key_lines(config, section))
-        lines.push_back(line);
-    }
-    for (const Stage* stage : uses)
-      used[stage->folder] = stage->key;
-    std::string folder =
-        "iter-" + two_digits(iteration) + "/" + name + (round > 0 ? "-" + std::to_string(round) : "");
-    Json ingredients = {{"stage", name},          {"format", stage_format(name)},
-                        {"iteration", iteration}, {"seed", config.seed},
-                        {"config", lines},        {"inputs", used}};
-    if (std::find(sections.begin(), sections.end(), "engine") != sections.end())
-      ingredients["arithmetic"] = engine_arithmetic(config.engine.dtype);
-    if (name == "sft" || name == "reward" || name == "ppo" || name == "dpo")
-      ingredients["threads"] = thread_count(config);  // sums of training are split by them
-    ingredients.update(facts);
-    stages.push_back({name, folder, iteration, round, ingredients, key_of(ingredients)});
-  };
-  auto last = [&](const std::string& name) -> const Stage* {
-    for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
-      if (stage->name == name) return &*stage;
-    }
-    return nullptr;
-  };
-  auto present = [](std::initializer_list<const Stage*> some) {
-    std::vector<const Stage*> result;
-    for (const Stage* stage : some) {
-      if (stage) result.push_back(stage);
-    }
-    return result;
-  };
-
-  Json prompt_hashes = Json::array();
-  for (const PromptFile& file : inputs.prompt_files)
-    prompt_hashes.push_back(file.sha256);
-  Json constitution = {{"constitution", inputs.constitution.sha256}}, nothing = Json::object();
-  Json judge = constitution;
-  std::vector<std::string> judge_sections{"label", "engine"};
-  if (is_endpoint(config.label.feedback))
-    judge_sections.push_back("endpoint");
-  else if (config.label.feedback != "self")
-    judge["judge"] = model_fingerprint(find_model(config.label.feedback));
-
-  Json label = judge, reward = nothing;
-  std::vector<std::string> reward_sections{"reward", "engine"}, dpo_sections{"dpo", "engine"};
-  if (!config.hybrid.decisions.empty()) {
-    label["decisions"] = inputs.brought.decision_hashes;
-    reward["decisions"] = label["decisions"];
-  }
-  const std::vector<Json>& edits = inputs.brought.people.edits();
-  if (!config.hybrid.pairs.empty()) reward["human_pairs"] = inputs.brought.pairs.hashes;
-  if (!reward.empty()) reward_sections.push_back("hybrid"), dpo_sections.push_back("hybrid");
-
-  for (int iteration = 1; iteration <= config.iterations; ++iteration) {
-    // The policy that an iteration starts from: the given model, then the last iteration's.
-    const std::string trained = policy_stage(config);
-    const Stage* policy = last(trained);
-    Json model = policy ? nothing : Json{{"model", inputs.model_sha256}};
-    Json prompts = {{"prompt_files", prompt_hashes}};
-    if (const std::vector<std::string> tests = test_prompts(inputs.constitution); !tests.empty())
-      prompts["tests"] = hash_of(std::vector<Json>(tests.begin(), tests.end()));
-    if (config.prompts.expand > 0) prompts.update(model);
-    add("prompts", iteration, 0,
-        config.prompts.expand > 0 ? std::vector<std::string>{"prompts", "engine"}
-                                  : std::vector<std::string>{"prompts"},
-        present({config.prompts.expand > 0 ? policy : nullptr}), prompts);
-    add("generate", iteration, 0, {"generate", "engine"}, present({last("prompts"), policy}), model);
-    Json model_and_constitution = constitution;
-    model_and_constitution.update(model);
-    for (int round = 1; round <= config.revise.rounds; ++round) {
-      add("critique", iteration, round, {"critique", "engine"},
-          present({round == 1 ? last("generate") : last("revise"), policy}), model_and_constitution);
-      add("revise", iteration, round, {"revise", "engine"}, present({last("critique"), policy}),
-          model_and_constitution);
-    }
-    Json learned = model;
-    if (!edits.empty()) learned["edits"] = hash_of(edits);
-    if (const Json judging = judge_turns_facts(config, inputs.constitution, inputs.brought);
-        !judging.is_null())
-      learned["judge_turns"] = judging;
-    add("sft", iteration, 0, {"sft", "engine"},
-        present({config.revise.rounds > 0 ? last("revise") : last("generate"), policy}), learned);
-    if (trained != "sft") {
-      Json examined = judge;
-      examined["exam_pairs"] = inputs.brought.exam_pairs.hashes;
-      if (config.label.feedback == "self") examined.update(model);
-      add("exam", iteration, 0, judge_sections,
-          config.label.feedback == "self" ? present({policy, last("sft")}) : present({}), examined);
-      add("candidates", iteration, 0, {"candidates", "engine"},
-          present({last("prompts"), last("sft"), last("exam")}), constitution);
-      add("label", iteration, 0, judge_sections,
-          present(
-              {last("candidates"), last("exam"), config.label.feedback == "self" ? last("sft") : nullptr}),
-          label);
-      if (trained == "dpo") {
-        add("dpo", iteration, 0, dpo_sections, present({last("label"), last("sft")}), reward);
-      } else {
-        add("reward", iteration, 0, reward_sections, present({last("label"), last("sft")}), reward);
-        add("ppo", iteration, 0, {"ppo", "engine"}, present({last("prompts"), last("sft"), last("reward")}),
-            nothing);
-      }
-    }
-    Json eval = {
-        {"prompt_files", prompt_hashes}, {"base", inputs.model_sha256}, {"suites", inputs.suites.sha256}};
-    eval.update(constitution);
-    add("eval", iteration, 0, {"eval", "engine"}, present({last("sft"), last("ppo"), last("dpo")}), eval);
-  }
+  RunFacts facts{.inputs = inputs, .model = Json::object(), .judge = judge_fact(inputs.config)};
+  for (int iteration = 1; iteration <= inputs.config.iterations; ++iteration)
+    add_iteration(stages, facts, iteration);
   return stages;
 }
 
@@ -278,6 +216,7 @@ Plan plan_of(const RunInputs& inputs, const fs::path& out) {
   } catch (const InputError& damaged) {
     log_warning(damaged.what());
   }
+  const Workload work(inputs);
   Plan plan{.steps = {}, .disk_bytes = disk_estimate(inputs), .memory_bytes = memory_estimate(inputs)};
   for (const Stage& stage : stages_of(inputs)) {
     PlanStep step{.stage = stage.name, .folder = stage.folder, .state = "run", .why = "not run yet"};
@@ -297,8 +236,10 @@ Plan plan_of(const RunInputs& inputs, const fs::path& out) {
       step.state = "changed", step.why = "unfinished, and " + difference(ingredients, stage.ingredients);
     }
     if (step.state != "done") {
-      Cost cost = estimate(inputs, stage.name);
-      step.records = cost.records, step.tokens = cost.tokens, step.seconds = cost.seconds;
+      const Cost cost = stage_kind(stage.name).cost(work);
+      step.records = cost.records;
+      step.tokens = cost.tokens;
+      step.seconds = cost.seconds;
     }
     plan.steps.push_back(step);
   }

@@ -1,18 +1,15 @@
-#include "cai/data/tags.hpp"
 #include "cai/pipeline/resources.hpp"
 
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <fstream>
-#include <set>
-#include <thread>
 
 #include "cai/engine/engine.hpp"
 #include "cai/engine/packed_model.hpp"
+#include "cai/pipeline/workload.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
@@ -23,29 +20,6 @@ std::string gigabytes(double bytes) {
   char text[32];
   std::snprintf(text, sizeof text, "%.1f GB", bytes / 1e9);
   return text;
-}
-
-/// Parameters that a training section's optimiser owns.
-double learning(const RunInputs& inputs, const OptimiserConfig& optimiser) {
-  const ModelConfig& c = inputs.architecture;
-  const std::int64_t first = first_trainable_layer(c, optimiser.trainable_layers);
-  if (first == 0) return inputs.parameters;
-  const double attention = static_cast<double>(c.width * c.head_width * (2 * c.heads + 2 * c.kv_heads));
-  const double layer =
-      attention + 3.0 * static_cast<double>(c.width * c.ffn_width) + 2.0 * static_cast<double>(c.width);
-  return static_cast<double>(c.layers - first) * layer + static_cast<double>(c.width);
-}
-
-/// Operations a token of an epoch of training: what learns goes forward and back (twice the forward pass),
-/// what lies below is passed once in all epochs.
-double training_operations(const RunInputs& inputs, const OptimiserConfig& optimiser, long epochs,
-                           bool with_head) {
-  const double learns = learning(inputs, optimiser),
-               head = static_cast<double>(inputs.architecture.vocabulary * inputs.architecture.width);
-  if (first_trainable_layer(inputs.architecture, optimiser.trainable_layers) == 0)
-    return 6 * inputs.parameters;
-  return 2 * std::max(0.0, inputs.parameters - learns - head) / static_cast<double>(std::max(1L, epochs)) +
-         6 * learns + (with_head ? 4 * head : 0);
 }
 
 double folder_bytes(const fs::path& folder) {
@@ -76,12 +50,12 @@ double disk_estimate(const RunInputs& inputs) {
   const double records = 8e3 * static_cast<double>(prompt_count(inputs)) *
                          static_cast<double>(4 + 2 * inputs.config.revise.rounds);
   const Config& c = inputs.config;
-  double learns = learning(inputs, c.sft.optimiser);
+  double learns = learning_weights(inputs, c.sft.optimiser);
   const std::string policy = policy_stage(c);
   if (policy == "ppo")
-    learns = std::max({learns, learning(inputs, c.reward.optimiser),
-                       (c.ppo.advantage == "gae" ? 2 : 1) * learning(inputs, c.ppo.optimiser)});
-  if (policy == "dpo") learns = std::max(learns, learning(inputs, c.dpo.optimiser));
+    learns = std::max({learns, learning_weights(inputs, c.reward.optimiser),
+                       (c.ppo.advantage == "gae" ? 2 : 1) * learning_weights(inputs, c.ppo.optimiser)});
+  if (policy == "dpo") learns = std::max(learns, learning_weights(inputs, c.dpo.optimiser));
   return static_cast<double>(c.iterations) * ((policy == "ppo"   ? 3
                                                : policy == "dpo" ? 2
                                                                  : 1) *
@@ -118,11 +92,11 @@ double memory_estimate(const RunInputs& inputs) {
       2 * (weights + 4 * static_cast<double>(m.vocabulary) * width) +
       kept;  // with the embedding as it is; candidates have two engines, one after the other
   const auto trains = [&](const OptimiserConfig& o) {
-    return weights + 18 * learning(inputs, o) + activations(o) + 1.1e9;
+    return weights + 18 * learning_weights(inputs, o) + activations(o) + 1.1e9;
   };  // and states below the learning layers
   double most = std::max(speaks, trains(c.sft.optimiser));
   if (c.sft.unrevised == "distribution")  // the weights from before stay, and the states that they give
-    most = std::max(most, trains(c.sft.optimiser) + 4 * learning(inputs, c.sft.optimiser) +
+    most = std::max(most, trains(c.sft.optimiser) + 4 * learning_weights(inputs, c.sft.optimiser) +
                               std::min(1.1e9, 4 * width * static_cast<double>(prompt_count(inputs)) *
                                                   static_cast<double>(c.generate.max_new_tokens)));
   if (policy_stage(c) == "dpo") most = std::max(most, trains(c.dpo.optimiser));
@@ -132,9 +106,9 @@ double memory_estimate(const RunInputs& inputs) {
     const double models = c.ppo.advantage == "gae" ? 2 : 1,
                  frozen = trains_in_bfloat16(c.engine.dtype) ? 2 * inputs.parameters : weights;
     most = std::max(most, trains(c.reward.optimiser));
-    most =
-        std::max(most, weights + 2 * frozen + kept + (models * 14 + 4) * learning(inputs, c.ppo.optimiser) +
-                           2 * activations(c.ppo.optimiser));
+    most = std::max(most, weights + 2 * frozen + kept +
+                              (models * 14 + 4) * learning_weights(inputs, c.ppo.optimiser) +
+                              2 * activations(c.ppo.optimiser));
   }
   return most + 0.4e9;
 }
@@ -161,117 +135,6 @@ std::string memory_problem(const RunInputs& inputs) {
              ? "the run needs about " + gigabytes(need) + " of memory, there are " + gigabytes(have) +
                    "; a smaller model, fewer trainable_layers or a lower engine.max_sequences needs less"
              : "";
-}
-
-Cost estimate(const RunInputs& inputs, const std::string& stage) {
-  const Config& config = inputs.config;
-  // Measured on a core that multiplies bfloat16 (docs/performance.md), in operations a second: decoding,
-  // prompts, training.
-  double cores = config.engine.threads > 0 ? static_cast<double>(config.engine.threads)
-                                           : std::max(1u, std::thread::hardware_concurrency());
-  double flop = 2 * inputs.parameters;
-  double decode = 170e9 * cores / flop, prefill = 250e9 * cores / flop, train = 150e9 * cores;
-  constexpr double kPrompt = 40;  // tokens of a question with its template
-  auto spoken = [&](double records, double context, double answer) {
-    return Cost{std::lround(records), records * (context + answer),
-                records * (context / prefill + answer / decode)};
-  };
-  auto trained = [&](double examples, double tokens, double operations) {
-    return Cost{std::lround(examples), examples * tokens, examples * tokens * operations / train};
-  };
-
-  double prompts = static_cast<double>(prompt_count(inputs));
-  const auto of_kind = [&](const std::string& kind, long most) {
-    const auto is_of_kind = [&](const Prompt& p) {
-      return p.split == "train" && kind_of_tags(p.tags) == kind;
-    };
-    return static_cast<double>(
-        std::min<long>(most, std::count_if(inputs.prompts.begin(), inputs.prompts.end(), is_of_kind)));
-  };
-  const double questionable =
-      of_kind("red-team", config.prompts.red_team) + of_kind("", config.prompts.ordinary);
-  const double criticised =
-      config.critique.harmless ? prompts
-                               : std::min(prompts, questionable + static_cast<double>(config.prompts.expand));
-  double compared = std::min(prompts, static_cast<double>(config.candidates.prompts));
-  if (stage == "prompts")
-    return spoken(static_cast<double>(config.prompts.expand), 200, 40).records
-               ? spoken(config.prompts.expand, 200, 40)
-               : Cost{std::lround(prompts), 0, 0};
-  if (stage == "generate") return spoken(prompts, kPrompt, config.generate.max_new_tokens);
-  // Worked examples cost about two questions each: a few principles' are kept.
-  if (stage == "critique")
-    return spoken(criticised, kPrompt * (2 + 2 * config.critique.examples) + config.generate.max_new_tokens,
-                  config.critique.max_new_tokens);
-  if (stage == "revise")
-    return spoken(criticised,
-                  kPrompt * (3 + 2 * config.revise.examples) + config.generate.max_new_tokens +
-                      config.critique.max_new_tokens,
-                  config.revise.max_new_tokens);
-  if (stage == "sft") {
-    const double operations = training_operations(inputs, config.sft.optimiser, config.sft.epochs, true);
-    const Cost answers =
-        trained(prompts * config.sft.epochs, kPrompt + config.revise.max_new_tokens, operations);
-    const Cost turns =
-        trained(static_cast<double>(config.sft.judge_turns * config.sft.epochs),
-                kPrompt * (2 + 2 * config.label.examples) + 2 * config.generate.max_new_tokens, operations);
-    return {answers.records + turns.records, answers.tokens + turns.tokens, answers.seconds + turns.seconds};
-  }
-  if (stage == "exam")
-    return spoken((config.label.feedback == "self" ? 120 : 60) + (config.label.exam_pairs.empty() ? 0 : 400),
-                  300, 0);
-  const bool by_choice = config.label.method == "choice" || labels_by_choice_only(inputs);
-  const double answers =
-      static_cast<double>(config.candidates.per_prompt + (by_choice ? 0 : config.candidates.plain));
-  if (stage == "candidates") return spoken(compared * answers, 3 * kPrompt, config.candidates.max_new_tokens);
-  if (stage == "label") {
-    double pairs = compared * config.candidates.per_prompt * (config.candidates.per_prompt - 1) / 2;
-    if (config.label.method == "contrast")
-      return {std::lround(pairs), 0, 0};  // known by construction; "auto" may turn out so
-    return spoken(pairs, 2 * config.label.principles * (2 * kPrompt + 2 * config.candidates.max_new_tokens),
-                  config.label.max_reason_tokens);
-  }
-  const double pairs = compared * std::max(1.0, answers / 2),
-               pair = 2 * (kPrompt + static_cast<double>(config.candidates.max_new_tokens));
-  if (stage == "reward")
-    return trained(pairs * config.reward.epochs, pair,
-                   training_operations(inputs, config.reward.optimiser, config.reward.epochs, false));
-  if (stage == "dpo")
-    return trained(pairs * config.dpo.epochs, 1.5 * pair,
-                   training_operations(inputs, config.dpo.optimiser, config.dpo.epochs,
-                                       true));  // a third of it for the reference
-  if (stage == "ppo") {
-    double rollouts = static_cast<double>(config.ppo.updates * config.ppo.prompts_per_update *
-                                          config.ppo.samples_per_prompt);
-    Cost sampled = spoken(rollouts + 2 * std::clamp(rollouts, 16.0, 160.0), kPrompt,
-                          config.ppo.max_new_tokens);  // answers before and after too
-    // The policy, and with GAE the value model, learn each epoch; they, the reference and the reward model
-    // read once.
-    const double models = config.ppo.advantage == "gae" ? 2 : 1,
-                 tokens = kPrompt + static_cast<double>(config.ppo.max_new_tokens);
-    Cost learned = trained(rollouts * models * config.ppo.epochs, tokens,
-                           training_operations(inputs, config.ppo.optimiser, config.ppo.epochs, true));
-    learned.seconds +=
-        rollouts * tokens * (models + 2) * (flop / 2) / train;  // about half: lower layers are shared
-    return {sampled.records, sampled.tokens + learned.tokens, sampled.seconds + learned.seconds};
-  }
-  if (stage == "eval") {
-    const EvalConfig& eval = config.eval;
-    std::set<std::string> attacks;
-    for (const Attack& attack : inputs.suites.attacks)
-      attacks.insert(attack.name);
-    long harmful = std::min(eval.suite_prompts, eval.red_team),
-         harmless = std::min(eval.suite_prompts, eval.borderline);
-    long plain = eval.red_team + eval.ordinary + eval.borderline,
-         attacked = static_cast<long>(attacks.size()) * harmful;
-    long framed = inputs.suites.framings.empty() ? 0 : 2 * (harmful + harmless);
-    Cost asked = spoken(3 * static_cast<double>(plain + attacked + framed), 4 * kPrompt + eval.max_new_tokens,
-                        eval.max_new_tokens);
-    Cost scored = spoken(3 * static_cast<double>(inputs.suites.texts.size() + inputs.suites.questions.size()),
-                         2 * kPrompt, 0);
-    return {asked.records + scored.records, asked.tokens + scored.tokens, asked.seconds + scored.seconds};
-  }
-  return {};
 }
 
 }  // namespace cai

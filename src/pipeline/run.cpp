@@ -2,15 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
-#include <memory>
 #include <set>
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
 #include "cai/base/log.hpp"
 #include "cai/base/log_sinks.hpp"
-#include "cai/base/random.hpp"
 #include "cai/base/stop.hpp"
 #include "cai/engine/threads.hpp"
 #include "cai/feedback/speaker.hpp"
@@ -19,52 +16,15 @@
 #include "cai/io/records.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
-#include "cai/pipeline/hybrid.hpp"
-#include "cai/pipeline/judging.hpp"
 #include "cai/pipeline/plan.hpp"
+#include "cai/pipeline/stage_kinds.hpp"
 #include "cai/pipeline/version.hpp"
-#include "cai/stages/candidates.hpp"
-#include "cai/stages/critique.hpp"
-#include "cai/stages/dpo.hpp"
-#include "cai/stages/eval.hpp"
-#include "cai/stages/exam.hpp"
 #include "cai/stages/gates.hpp"
-#include "cai/stages/generate.hpp"
-#include "cai/stages/label.hpp"
-#include "cai/stages/ppo.hpp"
-#include "cai/stages/prompts.hpp"
 #include "cai/stages/report.hpp"
-#include "cai/stages/revise.hpp"
-#include "cai/stages/reward.hpp"
-#include "cai/stages/sft.hpp"
 
 namespace cai {
 namespace fs = std::filesystem;
 namespace {
-
-/// The last two models stay loaded from stage to stage (the first one and the one that learned from it); a
-/// training stage lets them go first, for memory.
-class Speakers {
- public:
-  explicit Speakers(const EngineConfig& engine) : engine_(engine) {}
-
-  Speaker& local(const fs::path& model) {
-    const auto found =
-        std::find_if(loaded_.begin(), loaded_.end(), [&](const auto& one) { return one.first == model; });
-    if (found != loaded_.end()) {
-      std::rotate(found, found + 1, loaded_.end());
-    } else {
-      if (loaded_.size() == 2) loaded_.erase(loaded_.begin());
-      loaded_.emplace_back(model, local_speaker(model, engine_));
-    }
-    return *loaded_.back().second;
-  }
-  void release() { loaded_.clear(); }
-
- private:
-  EngineConfig engine_;
-  std::vector<std::pair<fs::path, std::unique_ptr<Speaker>>> loaded_;  // last used last
-};
 
 class Runner {
  public:
@@ -75,7 +35,7 @@ class Runner {
         stages_(stages_of(inputs_)),
         reuse_(std::move(reuse)),
         report_(progress),
-        speakers_(config_.engine) {}
+        speakers_(config_, out_ / "endpoint.answers") {}
 
   RunResult run() {
     create_folders(out_);
@@ -84,7 +44,7 @@ class Runner {
     try {
       look_at_judge();
       for (const Stage& stage : stages_)
-        run_stage(stage);
+        make_stage(stage);
       return finish();
     } catch (const Stopped& stopped) {
       set_state("stopped");
@@ -217,7 +177,7 @@ class Runner {
     return stage / "checkpoint";
   }
 
-  void run_stage(const Stage& stage) {
+  void make_stage(const Stage& stage) {
     current_ = stage.folder;
     fs::path folder = out_ / stage.folder;
     Json& entry = run_json_["stages"][stage.folder];
@@ -254,8 +214,12 @@ class Runner {
     if (!others.empty()) create_folders(folder.parent_path());
     if (const fs::path from = take_over(others, folder, stage.key); !from.empty())
       log_info(stage.folder + ": taken over from " + from.string());
-    StageResult result = dispatch(stage, folder, spent);
+    StageJob job = job_of(stage);
+    const StageResult result = run_stage(stage_kind(stage.name), job, stage.key, spent);
+    records_.clear();
     progress_ = {};
+    if (!result.was_done && result.figures.contains("sentence"))
+      log_info(stage.folder + ": " + result.figures["sentence"].get<std::string>());
     if (result.was_done && entry.value("state", "") == "done") return;
     entry["state"] = "done";
     entry["seconds"] = result.seconds;
@@ -263,142 +227,68 @@ class Runner {
     stop_if_requested();
   }
 
-  StageResult dispatch(const Stage& stage, const fs::path& folder, double spent) {
-    const fs::path iteration = out_ / fs::path(stage.folder).parent_path();
-    const auto random_of = [&](int iteration_number) {
-      return Random(static_cast<std::uint64_t>(config_.seed))
-          .derive(static_cast<std::uint64_t>(iteration_number))
-          .derive(stage.name)
-          .derive(static_cast<std::uint64_t>(stage.round));
-    };
-    const Random random = random_of(stage.iteration);
-    const std::uint64_t seed = Random(random).next();
-    const Constitution& constitution = inputs_.constitution;
-    auto recorded = [&](const std::function<Json(RecordWriter&)>& body,
-                        const std::vector<std::string>& extras = {}) {
-      return run_record_stage(folder, stage.name, stage.key, spent, extras, body);
-    };
-    auto trained = [&](const std::function<Json()>& body) {
-      return run_training_stage(folder, stage.name, stage.key, spent, [&] {
-        speakers_.release();
-        return body();
-      });
-    };
-    const std::string policy = policy_stage(config_);
-    auto start = [&] {
-      return stage.iteration == 1 ? inputs_.model
-                                  : checkpoint_of(iteration_folder(stage.iteration - 1) / policy);
-    };
-    auto sl_cai = [&] { return checkpoint_of(iteration / "sft"); };
-    const std::string round = std::to_string(stage.round);
+  /// What a stage works with: the results of earlier ones.
+  StageJob job_of(const Stage& stage) {
+    const auto policy = [&] { return policy_at(stage); };
+    return {.config = config_,
+            .constitution = inputs_.constitution,
+            .brought = inputs_.brought,
+            .prompts = inputs_.prompts,
+            .speakers = speakers_,
+            .folder = out_ / stage.folder,
+            .random = random_of_stage(config_, stage.name, stage.iteration, stage.round),
+            .round = stage.round,
+            .progress = progress_,
+            .records = [&]() -> const std::vector<Json>& {
+              return records_ = read_records(out_ / stage.inputs.front());
+            },
+            .model = policy,
+            .reward_model = [&] { return checkpoint_of(iteration_folder(stage.iteration) / "reward"); },
+            .contrast = [&] { return by_contrast(iteration_folder(stage.iteration)); },
+            .initial = [&] { return &speakers_.local(inputs_.model); },
+            .judge = [=, this](bool contrast) -> Speaker& { return speakers_.judge(policy(), contrast); },
+            .examinees = [&] { return examinees(stage); },
+            .evaluation = [&] { return evaluation(stage); }};
+  }
 
-    if (stage.name == "prompts") {
-      return recorded([&](RecordWriter& out) {
-        return prompts(config_.prompts, inputs_.prompts, test_prompts(constitution), out,
-                       config_.prompts.expand > 0 ? &speakers_.local(start()) : nullptr, random, progress_);
-      });
+  /// The policy as a stage finds it: the iteration's SL-CAI model where that is made before, else the policy
+  /// that the iteration starts from.
+  fs::path policy_at(const Stage& stage) {
+    for (const Stage& earlier : stages_) {
+      if (&earlier == &stage) break;
+      if (earlier.iteration == stage.iteration && earlier.name == "sft")
+        return checkpoint_of(out_ / earlier.folder);
     }
-    if (stage.name == "generate") {
-      return recorded([&](RecordWriter& out) {
-        return generate(config_.generate, read_records(iteration / "prompts"), out, speakers_.local(start()),
-                        random, progress_);
-      });
+    return start_of(stage.iteration);
+  }
+
+  fs::path start_of(int iteration) {
+    return iteration == 1 ? inputs_.model
+                          : checkpoint_of(iteration_folder(iteration - 1) / policy_stage(config_));
+  }
+
+  std::vector<Examinee> examinees(const Stage& stage) {
+    if (config_.label.feedback != "self")
+      return {{"judge", [&]() -> Speaker& { return speakers_.judge(policy_at(stage), false); }}};
+    // It learned since: what was it worth before?
+    return {{"before", [&]() -> Speaker& { return speakers_.local(start_of(stage.iteration)); }},
+            {"after", [&]() -> Speaker& { return speakers_.local(policy_at(stage)); }}};
+  }
+
+  Evaluation evaluation(const Stage& stage) {
+    Evaluation result{.prompts = {}, .suites = inputs_.suites, .topics = {}, .models = {}};
+    for (int one = 1; one <= stage.iteration; ++one) {
+      for (const Json& prompt : read_records(iteration_folder(one) / "prompts"))
+        if (const std::string topic = topic_of(prompt); !topic.empty()) result.topics.insert(topic);
     }
-    if (stage.name == "critique") {
-      fs::path from = stage.round == 1 ? iteration / "generate"
-                                       : iteration / ("revise-" + std::to_string(stage.round - 1));
-      return recorded([&](RecordWriter& out) {
-        return critique(config_.critique, constitution, stage.round, read_records(from), out,
-                        speakers_.local(start()), random, progress_);
-      });
-    }
-    if (stage.name == "revise") {
-      return recorded([&](RecordWriter& out) {
-        return revise(config_.revise, constitution, read_records(iteration / ("critique-" + round)), out,
-                      speakers_.local(start()), random, progress_);
-      });
-    }
-    if (stage.name == "sft") {
-      fs::path from = config_.revise.rounds > 0
-                          ? iteration / ("revise-" + std::to_string(config_.revise.rounds))
-                          : iteration / "generate";
-      return trained([&] {
-        const std::vector<Json> records = read_records(from);
-        const std::vector<JudgeTurn> turns =
-            judge_turns_of(config_, constitution, records, inputs_.brought, random.derive("judge"));
-        return sft(config_.sft, config_.engine, with_edits(records, inputs_.brought.people), turns, start(),
-                   folder, seed, progress_);
-      });
-    }
-    if (stage.name == "exam") {
-      return recorded([&](RecordWriter& out) {
-        std::vector<Examinee> examinees{{"judge", [&]() -> Speaker& { return judge(sl_cai(), false); }}};
-        if (config_.label.feedback == "self")  // it learned since: what was it worth before?
-          examinees = {{"before", [&]() -> Speaker& { return speakers_.local(start()); }},
-                       {"after", [&]() -> Speaker& { return speakers_.local(sl_cai()); }}};
-        Json figures =
-            exam(config_.label, constitution, inputs_.brought.exam_pairs.records, examinees, out, random);
-        log_info(stage.folder + ": " + figures.at("sentence").get<std::string>());
-        return figures;
-      });
-    }
-    if (stage.name == "candidates") {
-      return recorded([&](RecordWriter& out) {
-        const bool contrast = by_contrast(iteration);
-        Speaker* const initial = contrast ? &speakers_.local(inputs_.model) : nullptr;
-        return candidates(config_.candidates, constitution, contrast, read_records(iteration / "prompts"),
-                          out, speakers_.local(sl_cai()), initial, random, progress_);
-      });
-    }
-    if (stage.name == "label") {
-      return recorded([&](RecordWriter& out) {
-        bool contrast = by_contrast(iteration);
-        return label(config_.label, constitution, contrast, read_records(iteration / "candidates"),
-                     inputs_.brought.people, out, judge(sl_cai(), contrast), random, progress_);
-      });
-    }
-    if (stage.name == "reward") {
-      return trained([&] {
-        return reward(config_.reward, config_.engine, read_records(iteration / "label"), config_.hybrid,
-                      inputs_.brought.pairs.records, inputs_.brought.people, sl_cai(), folder, seed,
-                      progress_);
-      });
-    }
-    if (stage.name == "dpo") {
-      return trained([&] {
-        return dpo(config_.dpo, config_.engine, read_records(iteration / "label"), config_.hybrid,
-                   inputs_.brought.pairs.records, inputs_.brought.people, sl_cai(), folder, seed, progress_);
-      });
-    }
-    if (stage.name == "ppo") {
-      return trained([&] {
-        return ppo(config_.ppo, config_.engine, read_records(iteration / "prompts"), sl_cai(),
-                   checkpoint_of(iteration / "reward"), folder, seed, progress_);
-      });
-    }
-    if (stage.name == "eval") {
-      std::set<std::string> topics;
-      for (int one = 1; one <= stage.iteration; ++one) {
-        for (const Json& prompt : read_records(iteration_folder(one) / "prompts"))
-          if (const std::string topic = topic_of(prompt); !topic.empty()) topics.insert(topic);
-      }
-      // The same in every iteration, what is drawn of them too: a prompt that is left out because a model
-      // failed on it makes the next one look better.
-      std::vector<Json> held_out;
-      for (const Prompt& prompt : inputs_.prompts)
-        if (prompt.split == "held-out") held_out.push_back(to_json(prompt));
-      speakers_.release();
-      return recorded(
-          [&](RecordWriter& out) {
-            std::vector<EvalModel> models{{"base", inputs_.model}, {"sl-cai", sl_cai()}};
-            if (policy != "sft")
-              models.push_back({policy == "dpo" ? "dpo" : "rl-cai", checkpoint_of(iteration / policy)});
-            return eval(config_.eval, constitution, held_out, inputs_.suites, topics, models, config_.engine,
-                        folder, out, random_of(1), progress_);
-          },
-          {"failures.jsonl"});
-    }
-    throw Bug("no such stage: " + stage.name);
+    for (const Prompt& prompt : inputs_.prompts)
+      if (prompt.split == "held-out") result.prompts.push_back(to_json(prompt));
+    const std::string policy = policy_stage(config_);
+    const fs::path iteration = iteration_folder(stage.iteration);
+    result.models = {{"base", inputs_.model}, {"sl-cai", checkpoint_of(iteration / "sft")}};
+    if (policy != "sft")
+      result.models.push_back({policy == "dpo" ? "dpo" : "rl-cai", checkpoint_of(iteration / policy)});
+    return result;
   }
 
   /// An endpoint that cannot be used is told before the first stage, not hours later; unless every stage that
@@ -414,19 +304,8 @@ class Runner {
       });
     };
     for (const Stage& stage : stages_)
-      if ((stage.name == "exam" || stage.name == "label") && !is_made(stage))
+      if (stage_kind(stage.name).asks_judge && !is_made(stage))
         return look_at_endpoint(judge_endpoint(config_));
-  }
-
-  /// Contrast needs log-probabilities of whole answers, which an endpoint does not give: there the policy
-  /// itself judges.
-  Speaker& judge(const fs::path& sl_cai, bool contrast) {
-    const std::string& feedback = config_.label.feedback;
-    const bool is_remote = is_endpoint(feedback);
-    if (feedback == "self" || (is_remote && contrast)) return speakers_.local(sl_cai);
-    if (!is_remote) return speakers_.local(find_model(feedback));
-    if (!endpoint_) endpoint_ = endpoint_speaker(judge_endpoint(config_), out_ / "endpoint.answers");
-    return *endpoint_;
   }
 
   bool by_contrast(const fs::path& iteration) const {
@@ -457,7 +336,7 @@ class Runner {
   std::vector<fs::path> reuse_;
   ProgressFn report_, progress_;
   Speakers speakers_;
-  std::unique_ptr<Speaker> endpoint_;
+  std::vector<Json> records_;  // that the stage reads which runs
   Json run_json_;
   std::string current_;
   std::set<fs::path> checked_;  // stages whose checkpoint was compared with its manifest

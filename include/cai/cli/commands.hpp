@@ -24,6 +24,7 @@ int run_model_command(const Arguments& arguments);
 
 /// One stage by itself: prompts, generate, ..., eval, score.
 int run_stage_command(const Arguments& arguments);
+bool is_stage_command(const std::string& name);
 
 /// A whole number from 1. Throws UsageError naming the flag.
 long positive_integer(const std::string& text, const std::string& flag);

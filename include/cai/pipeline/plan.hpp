@@ -14,18 +14,15 @@ struct Stage {
   std::string name;    // "critique"
   std::string folder;  // "iter-01/critique-1"
   int iteration = 1;
-  int round = 0;     // of critique and revise, from 1
-  Json ingredients;  // what determines the output; the key is its hash
+  int round = 0;                    // of critique and revise, from 1
+  std::vector<std::string> inputs;  // folders of the stages that it uses
+  Json ingredients;                 // what determines the output; the key is its hash
   std::string key;
 };
 
 /// Stages in running order. A stage's ingredients name its inputs by their stages' keys, so all keys are
 /// known beforehand.
 std::vector<Stage> stages_of(const RunInputs& inputs);
-
-/// Format of what a stage writes, part of its key: raised when it makes other records or weights from the
-/// same inputs and settings.
-int stage_format(const std::string& name);
 
 /// What a run of these inputs in `out` would make, and why.
 Plan plan_of(const RunInputs& inputs, const std::filesystem::path& out);

@@ -1,5 +1,4 @@
-// What a run needs of the machine: disk and memory, compared with what is there before anything is created,
-// and time.
+// What a run needs of the machine, disk and memory, compared with what is there before anything is created.
 #pragma once
 
 #include <filesystem>
@@ -23,12 +22,5 @@ std::string disk_problem(const RunInputs& inputs, const std::filesystem::path& o
 
 /// The same for memory: against the machine's, the control group's and the process's limit (ulimit -v).
 std::string memory_problem(const RunInputs& inputs);
-
-/// Tokens (computed, prompts included) and seconds of one stage on this machine; rough.
-struct Cost {
-  long records = 0;
-  double tokens = 0, seconds = 0;
-};
-Cost estimate(const RunInputs& inputs, const std::string& stage);
 
 }  // namespace cai

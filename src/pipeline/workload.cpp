@@ -1,0 +1,86 @@
+#include "cai/pipeline/workload.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <thread>
+
+#include "cai/data/tags.hpp"
+#include "cai/train/trainer.hpp"
+
+namespace cai {
+namespace {
+
+/// Operations a token of an epoch of training: what learns goes forward and back (twice the forward pass),
+/// what lies below is passed once in all epochs.
+double training_operations(const RunInputs& inputs, const OptimiserConfig& optimiser, long epochs,
+                           bool with_head) {
+  if (first_trainable_layer(inputs.architecture, optimiser.trainable_layers) == 0)
+    return 6 * inputs.parameters;
+  const double learns = learning_weights(inputs, optimiser);
+  const double head = static_cast<double>(inputs.architecture.vocabulary * inputs.architecture.width);
+  const double below = std::max(0.0, inputs.parameters - learns - head);
+  return 2 * below / static_cast<double>(std::max(1L, epochs)) + 6 * learns + (with_head ? 4 * head : 0);
+}
+
+/// Training prompts of a kind ("": without one), at most `most`.
+double prompts_of_kind(const RunInputs& inputs, const std::string& kind, long most) {
+  const auto is_of_kind = [&](const Prompt& p) { return p.split == "train" && kind_of_tags(p.tags) == kind; };
+  const long found = std::count_if(inputs.prompts.begin(), inputs.prompts.end(), is_of_kind);
+  return static_cast<double>(std::min(most, found));
+}
+
+double criticised_prompts(const RunInputs& inputs, double all) {
+  const PromptsConfig& config = inputs.config.prompts;
+  if (inputs.config.critique.harmless) return all;
+  const double questionable =
+      prompts_of_kind(inputs, "red-team", config.red_team) + prompts_of_kind(inputs, "", config.ordinary);
+  return std::min(all, questionable + static_cast<double>(config.expand));
+}
+
+double candidates_of_a_prompt(const RunInputs& inputs) {
+  const Config& config = inputs.config;
+  const bool by_choice = config.label.method == "choice" || labels_by_choice_only(inputs);
+  return static_cast<double>(config.candidates.per_prompt + (by_choice ? 0 : config.candidates.plain));
+}
+
+}  // namespace
+
+double learning_weights(const RunInputs& inputs, const OptimiserConfig& optimiser) {
+  const ModelConfig& c = inputs.architecture;
+  const std::int64_t first = first_trainable_layer(c, optimiser.trainable_layers);
+  if (first == 0) return inputs.parameters;
+  const double attention = static_cast<double>(c.width * c.head_width * (2 * c.heads + 2 * c.kv_heads));
+  const double layer =
+      attention + 3.0 * static_cast<double>(c.width * c.ffn_width) + 2.0 * static_cast<double>(c.width);
+  return static_cast<double>(c.layers - first) * layer + static_cast<double>(c.width);
+}
+
+Workload::Workload(const RunInputs& run) : inputs(run), config(run.config) {
+  const double cores = config.engine.threads > 0 ? static_cast<double>(config.engine.threads)
+                                                 : std::max(1u, std::thread::hardware_concurrency());
+  const double token = 2 * inputs.parameters;  // operations
+  // Measured on a core that multiplies bfloat16 (docs/performance.md), in operations a second.
+  decode = 170e9 * cores / token;
+  prefill = 250e9 * cores / token;
+  train = 150e9 * cores;
+  prompts = static_cast<double>(prompt_count(inputs));
+  criticised = criticised_prompts(inputs, prompts);
+  compared = std::min(prompts, static_cast<double>(config.candidates.prompts));
+  candidates = candidates_of_a_prompt(inputs);
+  pairs = compared * std::max(1.0, candidates / 2);
+  pair_tokens = 2 * (kPrompt + static_cast<double>(config.candidates.max_new_tokens));
+}
+
+Cost Workload::spoken(double records, double context, double answer) const {
+  return {std::lround(records), records * (context + answer),
+          records * (context / prefill + answer / decode)};
+}
+
+Cost Workload::trained(double examples, double tokens, const OptimiserConfig& optimiser, long epochs,
+                       bool with_head) const {
+  const double all = examples * static_cast<double>(epochs);
+  const double operations = training_operations(inputs, optimiser, epochs, with_head);
+  return {std::lround(all), all * tokens, all * tokens * operations / train};
+}
+
+}  // namespace cai
