@@ -15,7 +15,8 @@ namespace cai {
 namespace {
 
 constexpr const char* kAccepted =
-    "accepted: prompt with chosen and rejected, or with a and b, or with candidates (docs/data-files.md)";
+    "accepted: prompt with chosen and rejected, or with a and b, or with candidates "
+    "(docs/reference/data-files.md)";
 
 // Why a record holds no pair, though its form is known: it is left out.
 struct NoPair {

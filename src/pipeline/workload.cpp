@@ -59,7 +59,8 @@ Workload::Workload(const RunInputs& run) : inputs(run), config(run.config) {
   const double cores = config.engine.threads > 0 ? static_cast<double>(config.engine.threads)
                                                  : std::max(1u, std::thread::hardware_concurrency());
   const double token = 2 * inputs.parameters;  // operations
-  // Measured on a core that multiplies bfloat16 (docs/performance.md), in operations a second.
+  // Measured on a core that multiplies bfloat16 (docs/dev/measurements/performance.md), in operations a
+  // second.
   decode = 170e9 * cores / token;
   prefill = 250e9 * cores / token;
   train = 150e9 * cores;

@@ -21,7 +21,8 @@ const char* const kTrainingLimits =
     "towards the new one, at the weights half way through fine-tuning. It leaves out "
     "the optimiser's rescaling, the order of the examples and all that lies between, and examples that teach "
     "alike share what either would do alone. It points to records worth reading, no more: against "
-    "fine-tunings without each principle's revisions its order was no better than chance (docs/people.md).";
+    "fine-tunings without each principle's revisions its order was no better than chance "
+    "(docs/guides/human-feedback.md).";
 
 namespace {
 

@@ -173,7 +173,7 @@ class Case(unittest.TestCase):
     def test_the_argilla_line_of_the_docs_gives_pairs(self):
         if not shutil.which("jq"):
             self.skipTest("no jq")
-        docs = (pathlib.Path(__file__).resolve().parent.parent.parent / "docs/people.md").read_text()
+        docs = (pathlib.Path(__file__).resolve().parent.parent.parent / "docs/guides/human-feedback.md").read_text()
         program = re.search(r"jq -c '(.*?)' export\.json", docs, re.S)[1]
         export = [{"id": "1", "fields": {"prompt": "How?", "response1": "One.", "response2": "Two."}, "responses": {"preference": [{"value": "response2", "user_id": "u"}]}},
                   {"id": "2", "fields": {"prompt": "Why?", "response1": "One.", "response2": "Two."}, "responses": {}}]

@@ -1,7 +1,7 @@
 // Rules for answers that a program can verify: a principle's `check:`. The same rules serve filters, labels,
 // rewards, tests and reports.
 //
-// A check is a list of rules, and an answer follows the check when every rule holds. docs/constitution.md
+// A check is a list of rules, and an answer follows the check when every rule holds. docs/reference/checks.md
 // lists the rules.
 #pragma once
 

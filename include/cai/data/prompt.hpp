@@ -1,4 +1,4 @@
-// Prompts: what the policy is asked. docs/data-files.md has the forms of the files.
+// Prompts: what the policy is asked. docs/reference/data-files.md has the forms of the files.
 #pragma once
 
 #include <filesystem>

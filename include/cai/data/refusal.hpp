@@ -1,5 +1,5 @@
 // Whether an answer refuses, by rule. What the rule is worth against people's verdicts is measured in
-// docs/eval.md.
+// docs/concepts/metrics-and-statistics.md.
 #pragma once
 
 #include <string_view>

@@ -1,5 +1,5 @@
 // Files that people bring, as records: JSON, JSON Lines, CSV, TSV, plain text and Parquet, also compressed
-// (docs/data-files.md).
+// (docs/reference/data-files.md).
 #pragma once
 
 #include <filesystem>

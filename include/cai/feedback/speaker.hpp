@@ -101,8 +101,8 @@ std::unique_ptr<Speaker> local_speaker(const std::filesystem::path& path, const 
 /// server that gives no answer at all, throws EnvironmentError. A spent budget throws Stopped once the
 /// requests under way have landed. Answers are kept in the file `paid` as they come (paid_answers.hpp): none
 /// is asked for again by the same program started anew. Budgets are those of one speaker. What a server
-/// refuses (HTTP 400, 422) is learned from once and said once (request_form.hpp); docs/endpoints.md says what
-/// is done then.
+/// refuses (HTTP 400, 422) is learned from once and said once (request_form.hpp); docs/reference/endpoints.md
+/// says what is done then.
 std::unique_ptr<Speaker> endpoint_speaker(const EndpointConfig& endpoint, const std::filesystem::path& paid);
 
 /// Throws UsageError for an address, key file or authority file that cannot be used. Opens no connection.

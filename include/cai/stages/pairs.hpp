@@ -32,7 +32,7 @@ bool declines_b(const Pair& pair);
 /// By contrast: each two sides that were asked for under a principle and its opposite; and the policy's plain
 /// answers, right against wrong: with each other, else with a side of a contrast that is not like them. Those
 /// are what the policy will say while it learns from the reward; a model that has never compared any judges
-/// them no better than chance (docs/effect.md).
+/// them no better than chance (docs/dev/measurements/effect.md).
 std::vector<Pair> pairs_of(const Json& record, std::size_t index, bool contrast, Random random);
 
 }  // namespace cai

@@ -1,5 +1,5 @@
 // Suites of eval: attacks on the plain prompts, framings of them, and what the model still knows.
-// docs/eval.md says what they measure.
+// docs/concepts/metrics-and-statistics.md says what they measure.
 #pragma once
 
 #include <functional>

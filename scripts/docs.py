@@ -1,0 +1,160 @@
+"""Writes docs/reference/cli.md and docs/reference/config.md from what the program says of itself.
+
+    python3 scripts/docs.py [--check] build/cai
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import textwrap
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs/reference"
+NOTE = "<!-- Written by scripts/docs from the program's own help. Do not edit. -->"
+GROUPS = [
+    ("Runs", "train plan report verify"),
+    ("People and explanations", "explain review"),
+    ("Models", "chat export eval score"),
+    ("Single stages", "prompts generate critique revise sft exam candidates label reward dpo ppo"),
+    ("Constitutions and settings", "constitution config completion"),
+]
+
+
+def output_of(program, *words):
+    done = subprocess.run([program, *words], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"scripts/docs: cai {' '.join(words)} ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def cell(text):
+    """Text as the cell of a table."""
+    return re.sub(r"(?<!\\)([|<>*])", r"\\\1", text.strip())
+
+
+def wrapped(text):
+    return textwrap.fill(re.sub(r"(?<!\\)([<>*])", r"\\\1", text), 110, break_long_words=False,
+                         break_on_hyphens=False)
+
+
+def parts_of(help_text):
+    """The sections of a help text: {"": its first lines, "Options": [(name, meaning)], ..., "Examples": text}."""
+    parts, name = {"": []}, ""
+    for line in help_text.splitlines():
+        if re.fullmatch(r"[A-Z][A-Za-z]*:", line):
+            name = line[:-1]
+            parts[name] = []
+        elif line.startswith("Everywhere:") or line.startswith("Each command"):
+            name = "tail"
+            parts[name] = []
+        elif line.strip():
+            parts[name].append(line)
+    for section in ("Positionals", "Options", "Subcommands"):
+        rows = []
+        for line in parts.get(section, []):
+            if line.startswith(" " * 12):
+                rows[-1][1] = (rows[-1][1] + " " + line.strip()).strip()
+            else:
+                name, _, meaning = re.sub(r"\s{2,}", "\0", line.strip(), count=1).partition("\0")
+                rows.append([name, meaning])
+        parts[section] = rows
+    return parts
+
+
+def table(rows, first):
+    if not rows:
+        return []
+    lines = [f"| {first} | meaning |", "| -- | -- |"]
+    for name, meaning in rows:
+        name = name.replace(" ...", "").replace(" REQUIRED", "")
+        lines.append(f"| `{name.replace('|', chr(92) + '|')}` | {cell(meaning)} |")
+    return lines + [""]
+
+
+def command_lines(program, words, level):
+    parts = parts_of(output_of(program, *words, "--help"))
+    about = [line for line in parts[""] if not line.startswith("Usage:")]
+    usage = next(line for line in parts[""] if line.startswith("Usage:"))[len("Usage: "):]
+    lines = [f"{'#' * level} cai {' '.join(words)}", "", wrapped(" ".join(about)).rstrip(".") + ".", ""]
+    if not parts["Subcommands"]:
+        lines += ["```", usage, "```", ""]
+    lines += table(parts["Positionals"], "argument")
+    lines += table([row for row in parts["Options"] if "--help" not in row[0]], "option")
+    if parts.get("Examples") and not parts["Subcommands"]:
+        lines += ["```", *[line[2:] if line.startswith("  ") else line for line in parts["Examples"]], "```", ""]
+    for name, _ in parts["Subcommands"]:
+        lines += command_lines(program, [*words, name], level + 1)
+    return lines
+
+
+def cli_page(program):
+    top = parts_of(output_of(program, "--help"))
+    named = [name for _, names in GROUPS for name in names.split()]
+    known = dict(top["Subcommands"])
+    missing = [name for name in known if name not in named]
+    groups = GROUPS + ([("Others", " ".join(missing))] if missing else [])
+    lines = ["# Commands", "", NOTE, "",
+             "From a checkout the program is `scripts/cai`, installed it is `cai`. `cai COMMAND --help` prints what",
+             "stands here.", "", "Every command takes these options:", ""]
+    lines += table([row for row in top["Options"] if row[0] != "--version"], "option")
+    lines += ["| command | what it does |", "| -- | -- |"]
+    for _, names in groups:
+        lines += [f"| [`{name}`](#cai-{name}) | {cell(known[name])} |" for name in names.split() if name in known]
+    for title, names in groups:
+        lines += ["", f"## {title}", ""]
+        for name in names.split():
+            if name in known:
+                lines += command_lines(program, [name], 3)
+        lines.pop()
+    return "\n".join(lines) + "\n"
+
+
+def text_of(value):
+    if isinstance(value, str):
+        return value or '""'
+    return json.dumps(value)
+
+
+def config_page(program):
+    fields = json.loads(output_of(program, "config", "explain", "--json"))
+    used = json.loads(output_of(program, "config", "show", "--json"))
+    lines = ["# Settings", "", NOTE, "",
+             "A setting is a field of a config file (YAML) or `--set SECTION.FIELD=VALUE` on the command line.",
+             "`cai config show` prints the values in force and where each comes from.", "",
+             "- **Value**: what plain `cai train` uses, from `configs/default.yaml`. It is tuned for the default model.",
+             "- **Built in**: what holds where a config file of your own does not name the field. It is shown only where",
+             "  it differs. Begin your file with `extends: default.yaml` to start from the values instead.", ""]
+    section = None
+    for field in fields:
+        head, _, name = field["name"].rpartition(".")
+        if head != section:
+            section = head
+            lines += ["", f"## {head or 'The run'}", "",
+                      "| field | value | built in | accepts | meaning |", "| -- | -- | -- | -- | -- |"]
+        value = text_of(used[head][name] if head else used[name])
+        built_in = field["default"]
+        same = value == built_in or value == text_of(json.loads(built_in) if built_in[:1].isdigit() else built_in)
+        lines.append(f"| `{name}` | `{value}` | {'' if same else f'`{built_in}`'} | {cell(field['accepts'])} | "
+                     f"{cell(field['help'])} |")
+    return "\n".join(line for line in lines if line is not None) + "\n"
+
+
+def main(words):
+    check = words[:1] == ["--check"]
+    program = str(pathlib.Path(words[-1]).resolve())
+    stale = []
+    for name, page in (("cli.md", cli_page), ("config.md", config_page)):
+        file, text = REFERENCE / name, page(program)
+        if file.exists() and file.read_text() == text:
+            continue
+        stale.append(str(file.relative_to(ROOT)))
+        if not check:
+            file.write_text(text)
+    if check and stale:
+        sys.exit(f"out of date: {', '.join(stale)}; scripts/docs --pages writes them")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
