@@ -25,8 +25,8 @@ constexpr std::size_t kLargestFile = std::size_t{4}
 [[noreturn]] void fail(const std::string& what, const fs::path& path) {
   const int reason = errno;
   std::string help;
-  if (reason == ENOSPC || reason == EDQUOT) help = "; make room, then the same command goes on from here";
-  if (reason == EFBIG) help = "; raise the limit (ulimit -f), then the same command goes on from here";
+  if (reason == ENOSPC || reason == EDQUOT) help = "; free some space, then run the same command to continue";
+  if (reason == EFBIG) help = "; raise the limit (ulimit -f), then run the same command to continue";
   throw EnvironmentError("cannot " + what + " " + path.string() + ": " + std::strerror(reason) + help);
 }
 
@@ -150,7 +150,7 @@ AppendFile::AppendFile(const fs::path& path, std::uint64_t keep_bytes) : path_(p
   fd_ = open_retrying(path, O_RDWR | O_CREAT, mode_of_new(path));
   if (fd_ < 0) fail("open", path);
   struct stat status;
-  if (::fstat(fd_, &status) != 0) fail("look at", path);
+  if (::fstat(fd_, &status) != 0) fail("inspect", path);
   size_ = static_cast<std::uint64_t>(status.st_size);
   if (keep_bytes < size_) {
     if (retrying([&] { return ::ftruncate(fd_, static_cast<off_t>(keep_bytes)); }) != 0) fail("cut", path);
@@ -177,7 +177,7 @@ MappedFile::MappedFile(const fs::path& path) {
   const Descriptor file{open_retrying(path, O_RDONLY)};
   if (file.fd < 0) fail("read", path);
   struct stat status;
-  if (::fstat(file.fd, &status) != 0) fail("look at", path);
+  if (::fstat(file.fd, &status) != 0) fail("inspect", path);
   if (!S_ISREG(status.st_mode))
     throw EnvironmentError("cannot read " + path.string() + ": not a regular file");
   size_ = static_cast<std::size_t>(status.st_size);
@@ -262,7 +262,8 @@ FolderLock::FolderLock(const fs::path& folder, bool beside)
         0) {  // the kernel drops the lock of a dead process
       if (errno == EWOULDBLOCK) refuse("; wait for it to end, or choose another --out");
       if (may_live(holder))
-        refuse("; this file system has no locks: if that process is dead, remove " + path_.string());
+        refuse("; this file system does not support locks: if that process has ended, remove " +
+               path_.string());
     }
     if (!is_still_there(file.fd)) continue;
     if (retrying([&] { return ::ftruncate(file.fd, 0); }) != 0) fail("write", path_);

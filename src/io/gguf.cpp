@@ -187,14 +187,14 @@ GgufFile read_gguf_part(const fs::path& path) {
   if (tensors > in.left() || entries > in.left()) in.fail("more tensors or metadata than the file can hold");
   for (std::uint64_t i = 0; i < entries; ++i) {
     std::string key = in.text();
-    if (!file.metadata.emplace(key, value(in)).second) in.fail("the key " + in_quotes(key) + " stands twice");
+    if (!file.metadata.emplace(key, value(in)).second) in.fail("duplicate key " + in_quotes(key));
   }
   std::vector<Entry> table;
   std::set<std::string> names;
   for (std::uint64_t i = 0; i < tensors; ++i) {
     table.push_back(entry(in));
     const std::string& name = table.back().tensor.name;
-    if (!names.insert(name).second) in.fail("the tensor " + in_quotes(name) + " stands twice");
+    if (!names.insert(name).second) in.fail("duplicate tensor " + in_quotes(name));
   }
   const std::uint64_t alignment = alignment_of(file, in), size = data.size();
   const std::uint64_t begin = (in.at() + alignment - 1) / alignment * alignment;

@@ -145,7 +145,7 @@ HfTensors read_hf_tensors(const fs::path& folder) {
       t.name = without_wrappers(t.name);
       if (t.name.ends_with("rotary_emb.inv_freq")) continue;
       if (!names.insert(t.name).second)
-        throw InputError(path.string() + ": tensor " + in_quotes(t.name) + " stands twice in this model");
+        throw InputError(path.string() + ": duplicate tensor " + in_quotes(t.name));
       all.tensors.emplace_back(path.string(), std::move(t));
     }
   }

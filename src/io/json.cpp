@@ -118,8 +118,7 @@ class Builder : public nlohmann::json_sax<J> {
   bool end_array() override { return close(); }
 
   bool key(string_t& name) override {
-    if (!names_.back().insert(name).second)
-      problem = "the field " + in_quotes(name) + " stands twice in one object";
+    if (!names_.back().insert(name).second) problem = "duplicate field " + in_quotes(name);
     if (std::is_same_v<J, Json> && names_.back().size() > kMostFields) problem = too_many_fields();
     if (!problem.empty()) return false;
     next_ = &new_field(open_.back()->template get_ref<typename J::object_t&>(), std::move(name));
@@ -401,7 +400,7 @@ Json read_sealed(const std::filesystem::path& path) {
                                : "";
   if (value.is_object()) value.erase("seal");
   if (seal != sha256(to_lines(value)))
-    throw InputError(path.string(), 0, "is damaged: its seal does not fit what stands in it");
+    throw InputError(path.string(), 0, "checksum mismatch: the file is corrupt or was edited");
   return value;
 }
 

@@ -121,7 +121,7 @@ std::vector<Json> read_records(const fs::path& path) {
     for (auto& [name, line] : shard.names)
       if (const auto [known, is_new] = seen.insert(std::move(name)); !is_new)
         throw InputError(shard.path.string(), line,
-                         "the id " + in_quotes(known->substr(0, known->rfind('\n'))) + " stands twice");
+                         "duplicate id " + in_quotes(known->substr(0, known->rfind('\n'))));
     std::move(shard.records.begin(), shard.records.end(), std::back_inserter(records));
   }
   return records;
@@ -184,7 +184,8 @@ void RecordWriter::Impl::open() {
       fs::path aside;
       for (int n = 1; aside.empty() || fs::exists(aside); ++n)
         aside = folder.string() + ".stale-" + std::to_string(n);
-      log_info(folder.string() + " was made with other settings; it is kept as " + aside.filename().string());
+      log_info(folder.string() + " was made with different settings; keeping it as " +
+               aside.filename().string());
       rename_durably(folder, aside);
     }
   }
@@ -210,7 +211,7 @@ bool RecordWriter::Impl::resume_shard(std::size_t index, const std::vector<std::
     hash.update(line);
     if (line_hash(hash) != expected[earlier.size()]) {
       log_warning(path.string() + ":" + std::to_string(lines + 1) +
-                  ": has not the hash that was noted for it; made again from there");
+                  ": the line does not match its recorded hash; regenerating from here");
       break;
     }
     earlier.push_back(parse_json(line, path.string(), static_cast<long>(lines) + 1));

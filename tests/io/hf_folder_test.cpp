@@ -100,7 +100,7 @@ TEST_F(HfFolder, NamesItsMissingShards) {
   put_tensors("model-2.safetensors", {"b"});
   expect_refused("1 of the 3 files that it names is missing here: model-3.safetensors");
   put_tensors("model-3.safetensors", {"a"});
-  expect_refused("tensor \"a\" stands twice in this model");
+  expect_refused("duplicate tensor \"a\"");
   put_tensors("model-3.safetensors", {"c"});
   EXPECT_EQ(names(), (std::vector<std::string>{"a", "b", "c"}));
 }

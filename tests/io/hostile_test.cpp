@@ -54,7 +54,7 @@ TEST(ParseJson, RefusesANumberThatIsNone) {
 
 TEST(ParseJson, TellsAHostileKeyInOneLine) {
   EXPECT_EQ(refusal([] { parse_json(R"({"a\nforged: \u001b": 1, "a\nforged: \u001b": 2})", "f"); }),
-            "f:1: the field \"a\\nforged: \\x1b\" stands twice in one object");
+            "f:1: duplicate field \"a\\nforged: \\x1b\"");
 }
 
 TEST(Records, TakeAFieldOfAnotherTypeAsData) {
