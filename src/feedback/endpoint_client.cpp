@@ -326,10 +326,9 @@ std::string EndpointClient::spent_budget() const {
   const double time = std::chrono::duration<double>(Clock::now() - begin_).count();
   const auto spent = [](const char* name, double used, double most) {
     char text[160];
-    std::snprintf(
-        text, sizeof text,
-        "endpoint.%s: %.6g of %.6g are used; the same command goes on with a budget of the same size", name,
-        used, most);
+    std::snprintf(text, sizeof text,
+                  "endpoint.%s: budget exhausted (%.6g of %.6g); the next call gets a fresh one", name, used,
+                  most);
     return std::string(text);
   };
   if (most_tokens > 0 && tokens >= most_tokens) return spent("max_tokens_total", tokens, most_tokens);

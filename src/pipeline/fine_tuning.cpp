@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 FineTuning fine_tuning_of(const fs::path& run) {
   const fs::path iteration = run / "iter-01", stage = iteration / "sft";
   if (!fs::exists(stage / "manifest.json"))
-    throw InputError(run.string() + ": fine-tuning is not done there (no iter-01/sft/manifest.json)");
+    throw InputError(run.string() + ": fine-tuning has not finished (no iter-01/sft/manifest.json)");
   const Config config = load_config(run / "config.yaml", {});
   const fs::path from =
       iteration / (config.revise.rounds > 0 ? "revise-" + std::to_string(config.revise.rounds) : "generate");

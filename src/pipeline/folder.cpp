@@ -42,7 +42,7 @@ std::optional<Manifest> finished(const fs::path& folder, const std::string& key)
     return manifest;
   }
   fs::path aside = move_aside(folder);
-  log_info(folder.string() + " was made from other inputs or settings; it is kept as " +
+  log_info(folder.string() + " was made from different inputs or settings; keeping it as " +
            aside.filename().string());
   return std::nullopt;
 }
@@ -108,7 +108,7 @@ StageResult run_training_stage(const fs::path& folder, const std::string& stage,
   Stopwatch watch;
   remove_unpublished(folder);
   if (fs::exists(folder) && !fs::is_empty(folder) && unfinished_key(folder) != key) {
-    log_info(folder.string() + " is unfinished work from other inputs or settings; it is kept as " +
+    log_info(folder.string() + " is unfinished work from different inputs or settings; keeping it as " +
              move_aside(folder).filename().string());
   }
   Json figures;
@@ -129,7 +129,7 @@ fs::path take_over(const std::vector<fs::path>& others, const fs::path& folder, 
     const std::optional<Manifest> manifest = fs::exists(other) ? read_manifest(other) : std::nullopt;
     if (!manifest || manifest->key != key) continue;
     if (const std::vector<std::string> problems = verify_manifest(other); !problems.empty()) {
-      log_warning(problems.front() + "; it is not taken over");
+      log_warning(problems.front() + "; not reused");
       continue;
     }
     const fs::path begun = folder.string() + ".tmp";

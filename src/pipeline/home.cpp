@@ -135,8 +135,8 @@ fs::path find_unchecked(const std::string& name) {
   fs::path path = name;
   if (!fs::exists(path, ignored)) {
     throw InputError("model " + in_quotes(name) +
-                     ": no such file or folder; accepted are smollm2, an HF folder, a .gguf file, a run or a "
-                     "stage's folder");
+                     ": no such file or folder (expected smollm2, an HF folder, a .gguf file, a run or a "
+                     "stage's folder)");
   }
   if (!fs::is_directory(path, ignored) || fs::exists(path / "config.json", ignored)) return path;
   if (fs::exists(path / "run.json", ignored)) {

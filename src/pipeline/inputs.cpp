@@ -82,7 +82,7 @@ void read_prompt_files(RunInputs& inputs, Problems& problems, std::vector<std::s
         if (!is_new && other->second.first != prompt.text)
           throw InputError(file.string(), 0,
                            "id " + in_quotes(prompt.id) + " is also in " + other->second.second +
-                               "; ids must be unique in a run");
+                               "; ids must be unique within a run");
         if (is_new)
           inputs.prompts.push_back(std::move(prompt));
         else
@@ -90,7 +90,7 @@ void read_prompt_files(RunInputs& inputs, Problems& problems, std::vector<std::s
       }
       if (repeated > 0)
         notes.push_back(file.string() + ": " + std::to_string(repeated) +
-                        " prompts are in an earlier file too and are used once");
+                        " prompts are also in an earlier file and are used once");
     });
   }
   draw_splits(inputs.prompts);
@@ -123,8 +123,8 @@ void check_out(const RunInputs& inputs, Problems& problems) {
   if (!inputs.config.out.empty() && fs::is_directory(out) && !is_run) {
     if (!holds_nothing(out))
       problems.add(out.string() +
-                   ": exists and is not a run folder (no run.json); accepted are a new name, an empty "
-                   "folder, a run to resume");
+                   ": exists and is not a run folder (no run.json); give a new name, an empty "
+                   "folder or a run to resume");
   }
   if (inputs.parameters == 0) return;
   if (const std::string problem = disk_problem(inputs, out, parent); !problem.empty()) problems.add(problem);
@@ -194,7 +194,7 @@ void check_use(const RunInputs& inputs, Problems& problems, std::vector<std::str
   if (are_labelled && method == "contrast" && kinds.tagged() == 0)
     problems.add("label.method: contrast needs prompts with " + tags + ", and none of the " +
                  std::to_string(kinds.total()) +
-                 " training prompts has one; add tags, or take label.method=choice");
+                 " training prompts has one; add tags, or set label.method=choice");
   else if (are_labelled && method == "auto" && kinds.tagged() == 0)
     notes.push_back("none of the " + std::to_string(kinds.total()) + " training prompts has " + tags +
                     ": all are answered, criticised and revised under the principles, and the judge chooses "
@@ -230,8 +230,9 @@ void check_judge(const Config& config) {
     return;
   }
   if (config.label.method == "contrast")
-    throw UsageError("label.method contrast asks no endpoint; accepted with label.feedback " +
-                     in_quotes(judge) + ": auto, choice");
+    throw UsageError(
+        "label.method contrast does not ask an endpoint; use auto or choice with label.feedback " +
+        in_quotes(judge));
   check_endpoint(judge_endpoint(config));
 }
 
@@ -276,8 +277,9 @@ RunInputs check_inputs(const Config& config) {
     inputs.model_sha256 = model_fingerprint(inputs.model);
     if (config.model == "smollm2" && inputs.model_sha256 != kPackagedModel)
       throw InputError(inputs.model.string(), 0,
-                       "is damaged: its SHA-256 is " + inputs.model_sha256.substr(0, 12) + "..., not " +
-                           std::string(kPackagedModel).substr(0, 12) + "...; remove it and fetch it again");
+                       "is damaged: its SHA-256 is " + inputs.model_sha256.substr(0, 12) + "..., expected " +
+                           std::string(kPackagedModel).substr(0, 12) +
+                           "...; remove it and download it again");
   });
   read_prompt_files(inputs, problems, notes);
   if (!inputs.prompts.empty() && !inputs.constitution.principles.empty()) check_use(inputs, problems, notes);

@@ -104,7 +104,7 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
 
 std::string difference(const Json& before, const Json& after) {
   auto is_object = [](const Json& value) { return value.is_object() && !value.empty(); };
-  if (!is_object(before)) return "made by an earlier version or other settings";
+  if (!is_object(before)) return "made by an earlier version or with different settings";
   std::vector<std::string> parts;
   auto text = [](const Json& value) {
     return value.is_string() ? value.get<std::string>().substr(0, 12) : value.dump();
@@ -137,7 +137,7 @@ std::string difference(const Json& before, const Json& after) {
   std::string line;
   for (const std::string& part : parts)
     line += (line.empty() ? "" : "; ") + part;
-  return line.empty() ? "made with fewer or other settings" : line;
+  return line.empty() ? "made with fewer or different settings" : line;
 }
 
 Json read_run_json(const fs::path& run) {
@@ -227,7 +227,7 @@ Plan plan_of(const RunInputs& inputs, const fs::path& out) {
     fs::path folder = out / stage.folder;
     std::optional<Manifest> manifest = read_manifest(folder);
     if (manifest && manifest->key == stage.key) {
-      step.state = "done", step.why = "its key fits";
+      step.state = "done", step.why = "up to date";
     } else if (manifest) {
       step.state = "changed", step.why = difference(ingredients, stage.ingredients);
     } else if (fs::exists(folder) && ingredients == stage.ingredients) {

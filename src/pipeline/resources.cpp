@@ -116,8 +116,8 @@ double memory_estimate(const RunInputs& inputs) {
 std::string disk_problem(const RunInputs& inputs, const fs::path& out, const fs::path& parent) {
   const double need = std::max(0.0, disk_estimate(inputs) - folder_bytes(out)),
                have = static_cast<double>(fs::space(parent).available);
-  return have < need ? out.string() + ": the run needs up to " + gigabytes(need) + " of disk, " +
-                           gigabytes(have) + " are free"
+  return have < need ? out.string() + ": the run needs up to " + gigabytes(need) + " of disk, but only " +
+                           gigabytes(have) + " is free"
                      : "";
 }
 
@@ -131,10 +131,10 @@ std::string memory_problem(const RunInputs& inputs) {
   if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
     have = std::min(have, static_cast<double>(limit.rlim_cur));
   const double need = memory_estimate(inputs);
-  return have < need
-             ? "the run needs about " + gigabytes(need) + " of memory, there are " + gigabytes(have) +
-                   "; a smaller model, fewer trainable_layers or a lower engine.max_sequences needs less"
-             : "";
+  return have < need ? "the run needs about " + gigabytes(need) + " of memory, but only " + gigabytes(have) +
+                           " is available; use a smaller model, fewer trainable_layers or a lower "
+                           "engine.max_sequences"
+                     : "";
 }
 
 }  // namespace cai

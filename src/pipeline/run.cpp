@@ -49,7 +49,7 @@ class Runner {
     } catch (const Stopped& stopped) {
       set_state("stopped");
       log_warning(std::string(stopped.what()) + " in " + current_ +
-                  "; everything so far is kept. To go on: " + program_name() + " train --out " +
+                  "; everything so far is kept. To continue: " + program_name() + " train --out " +
                   out_.string());
       return {kStopped, out_, Json()};
     } catch (const std::exception&) {
@@ -79,8 +79,7 @@ class Runner {
     try {
       run_json_ = read_run_json(out_);
     } catch (const InputError& damaged) {  // it holds nothing that decides a result
-      log_warning(std::string(damaged.what()) +
-                  "; it is written anew, wall times of earlier starts are lost");
+      log_warning(std::string(damaged.what()) + "; rewriting it, without the wall times of earlier starts");
       run_json_ = Json::object();
     }
     Json model = {
@@ -152,9 +151,9 @@ class Runner {
   void tell_changed_inputs(const Json& model, const Json& constitution, const Json& prompts) const {
     auto tell = [](const std::string& what, const Json& before, const Json& now) {
       if (!before.is_object() || !before.contains("sha256") || before["sha256"] == now["sha256"]) return;
-      log_warning(what + " is not what it was when this run began (SHA-256 " +
-                  before["sha256"].dump().substr(1, 12) + "... -> " + now["sha256"].dump().substr(1, 12) +
-                  "...); what depends on it is made again");
+      log_warning(what + " changed since this run began (SHA-256 " + before["sha256"].dump().substr(1, 12) +
+                  "... -> " + now["sha256"].dump().substr(1, 12) +
+                  "...); stages that depend on it run again");
     };
     tell("the model " + inputs_.model.string(), run_json_.value("model", Json()), model);
     tell("the constitution " + config_.constitution, run_json_.value("constitution", Json()), constitution);
@@ -172,7 +171,7 @@ class Runner {
       const std::vector<std::string> problems = verify_manifest(stage);
       if (!problems.empty())
         throw InputError(problems.front() + "; remove " + stage.string() +
-                         " and the same command makes it again");
+                         " and run the same command to make it again");
     }
     return stage / "checkpoint";
   }
@@ -213,7 +212,7 @@ class Runner {
       others.push_back(run / stage.folder);
     if (!others.empty()) create_folders(folder.parent_path());
     if (const fs::path from = take_over(others, folder, stage.key); !from.empty())
-      log_info(stage.folder + ": taken over from " + from.string());
+      log_info(stage.folder + ": reused from " + from.string());
     StageJob job = job_of(stage);
     const StageResult result = run_stage(stage_kind(stage.name), job, stage.key, spent);
     records_.clear();
@@ -357,10 +356,9 @@ void refuse_to_change(const RunInputs& inputs, const fs::path& out) {
   if (facts.value("state", "") != "done") return;
   for (const PlanStep& step : plan_of(inputs, out).steps) {
     if (step.state != "changed") continue;
-    throw UsageError(out.string() + ": this run is finished, and " + step.folder + " would be made again (" +
-                     step.why +
-                     "). Give a new folder with --out and take over what both share with --reuse " +
-                     out.string() + ", or give --force to change this run");
+    throw UsageError(out.string() + ": this run is finished, and " + step.folder + " would run again (" +
+                     step.why + "). Use --out NEW with --reuse " + out.string() +
+                     " to keep it, or --force to change it");
   }
 }
 

@@ -110,7 +110,7 @@ void check_run(const fs::path& run, std::vector<std::string>& lines) {
   auto compare = [&](const char* file, const Json& expected) {
     if (!expected.is_string() || !fs::exists(run / file)) return;
     if (sha256_file(run / file) != expected.get<std::string>())
-      lines.push_back((run / file).string() + ": has not the SHA-256 that run.json notes");
+      lines.push_back((run / file).string() + ": SHA-256 differs from the one in run.json");
   };
   if (const Json constitution = facts.value("constitution", Json()); constitution.is_object())
     compare("constitution.yaml", constitution.value("sha256", Json()));
@@ -118,8 +118,7 @@ void check_run(const fs::path& run, std::vector<std::string>& lines) {
   const Json stages = facts.value("stages", Json::object());
   for (const auto& [stage, entry] : stages.items()) {
     if (entry.is_object() && entry.value("state", "") == "done" && !fs::exists(run / stage / "manifest.json"))
-      lines.push_back((run / stage).string() +
-                      ": no manifest.json, but run.json says that this stage is done");
+      lines.push_back((run / stage).string() + ": no manifest.json, but run.json lists this stage as done");
   }
 }
 

@@ -275,7 +275,7 @@ TEST_F(Run, TooLittleMemoryAndDiskAreToldInOneLine) {
   RunInputs inputs = smollm2_inputs();
   EXPECT_GT(memory_estimate(inputs), 2 * 4 * 135e6);
   inputs.parameters = 70e12, inputs.architecture.width = 1'000'000;
-  EXPECT_NE(memory_problem(inputs).find(" of memory, there are "), std::string::npos);
+  EXPECT_NE(memory_problem(inputs).find(" of memory, but only "), std::string::npos);
   EXPECT_NE(disk_problem(inputs, folder_, folder_).find(" of disk, "), std::string::npos);
 }
 
@@ -414,7 +414,7 @@ TEST_F(Verify, TellsWhatIsDamagedOrGoneInTheRunItself) {
   write_file(folder_ / "report.html", "pages");
   EXPECT_EQ(verify(folder_, {}).size(), 2u);
   write_file(folder_ / "run.json", "{}");
-  EXPECT_NE(verify(folder_, {}).front().find("run.json: is damaged"), std::string::npos);
+  EXPECT_NE(verify(folder_, {}).front().find("run.json: checksum mismatch"), std::string::npos);
 }
 
 TEST_F(FindModelIn, TakesRunsStagesAndCheckpoints) {
