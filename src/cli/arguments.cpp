@@ -44,9 +44,9 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
     return sub;
   };
   auto settings = [&](CLI::App* sub) {
-    sub->add_option("--config", a.config, "Config file; without it configs/default.yaml")->type_name("FILE");
+    sub->add_option("--config", a.config, "Config file (default: configs/default.yaml)")->type_name("FILE");
     sub->add_option("--set", a.sets,
-                    "One config field, over the file (repeatable); cai config explain lists them")
+                    "Set one config field, overriding the file (repeatable); cai config explain lists them")
         ->type_name("KEY=VALUE")
         ->take_all()
         ->allow_extra_args(false);
@@ -76,40 +76,39 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   };
   auto sampling = [&](CLI::App* sub) {
     sub->add_option("--temperature", a.temperature, "Sampling temperature; 0 is greedy")->type_name("T");
-    sub->add_option("--max-new-tokens", a.max_new_tokens, "Tokens of an answer, at most")->type_name("N");
+    sub->add_option("--max-new-tokens", a.max_new_tokens, "Longest answer, in tokens")->type_name("N");
   };
 
   for (const char* name : {"train", "plan"}) {
     bool is_train = std::string(name) == "train";
-    CLI::App* sub =
-        command(name,
-                is_train ? "Run all stages, or go on where a run was interrupted"
-                         : "Say what train would run and why, with tokens and time; create nothing",
-                is_train ? "  cai train --constitution constitutions/harmless.yaml\n"
-                           "  cai train --config configs/quick.yaml --out runs/first --set ppo.updates=4\n"
-                           "  cai train --out runs/first        # resume"
-                         : "  cai plan --constitution constitutions/harmless.yaml\n  cai plan --out "
-                           "runs/first --set critique.temperature=0.5");
+    CLI::App* sub = command(
+        name,
+        is_train ? "Run all stages, or resume an interrupted run"
+                 : "Show what train would run and why, with estimated tokens and time; create nothing",
+        is_train ? "  cai train --constitution constitutions/harmless.yaml\n"
+                   "  cai train --config configs/quick.yaml --out runs/first --set ppo.updates=4\n"
+                   "  cai train --out runs/first        # resume"
+                 : "  cai plan --constitution constitutions/harmless.yaml\n  cai plan --out "
+                   "runs/first --set critique.temperature=0.5");
     constitution(sub);
     settings(sub);
     out(sub, false);
-    sub->add_option("--iterations", a.iterations, "Times the loop is run, each from the last one's policy")
+    sub->add_option("--iterations", a.iterations,
+                    "Rounds of the whole loop; each starts from the last round's policy")
         ->type_name("N");
     prompts(sub, "Prompts instead of the shipped sets");
     model(sub);
     if (is_train)
       sub->add_flag("--force", a.force,
-                    "Make stages of a finished run again where inputs or settings changed; the earlier ones "
-                    "are kept beside them");
+                    "Run changed stages of a finished run again; the earlier ones are kept beside them");
     if (is_train)
-      sub->add_option(
-             "--reuse", a.reuse,
-             "Take finished stages over from this run where inputs and settings are the same (repeatable)")
+      sub->add_option("--reuse", a.reuse,
+                      "Reuse this run's finished stages where inputs and settings are the same (repeatable)")
           ->type_name("RUN")
           ->allow_extra_args(false);
   }
 
-  CLI::App* sub = command("prompts", "Choose training prompts, expand them by few-shot generation",
+  CLI::App* sub = command("prompts", "Choose training prompts, and write more by few-shot generation",
                           "  cai prompts --prompts mine.jsonl --out chosen --set prompts.expand=100");
   prompts(sub, "Prompts"), model(sub), out(sub), settings(sub);
   sub = command("generate", "Answer prompts",
@@ -120,8 +119,9 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
       "  cai critique --responses answers --constitution constitutions/harmless.yaml --out critiques");
   model(sub), constitution(sub), input(sub, "--responses", "Records of generate or revise"), out(sub),
       sampling(sub), settings(sub);
-  sub->add_option("--round", a.round, "Round, from 1; it decides the principles drawn")->type_name("N");
-  sub = command("revise", "Rewrite answers in the light of their critiques",
+  sub->add_option("--round", a.round, "Round number, from 1; it decides which principles are drawn")
+      ->type_name("N");
+  sub = command("revise", "Rewrite answers following their critiques",
                 "  cai revise --critiques critiques --out revisions");
   model(sub), constitution(sub), input(sub, "--critiques", "Records of critique"), out(sub), sampling(sub),
       settings(sub);
@@ -129,7 +129,7 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
                 "  cai sft --revisions revisions --out sft --set sft.epochs=2");
   model(sub), constitution(sub), input(sub, "--revisions", "Records of revise or generate"), out(sub),
       settings(sub);
-  sub = command("exam", "Ask judges pairs of answers whose better one is known; the last one's result counts",
+  sub = command("exam", "Test judges on answer pairs with known labels; the last judge's result counts",
                 "  cai exam --model before=smollm2 --model after=sft --constitution "
                 "constitutions/harmless.yaml --out exam");
   model(sub), constitution(sub), out(sub), settings(sub);
@@ -139,8 +139,8 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   model(sub), constitution(sub), prompts(sub, "Prompts"), out(sub), sampling(sub), settings(sub);
   sub->add_flag("--contrast", a.contrast, "One answer under a principle, one under its opposite");
   sub->add_option("--initial", a.initial,
-                  "With --contrast: who gives the harmful answers, the model that the policy began as (as "
-                  "cai train does); without it --model")
+                  "With --contrast: the model that gives the harmful answers, usually the one that the "
+                  "policy started from (default: --model)")
       ->type_name("MODEL");
   sub = command("label", "Judge which of two answers follows the constitution better",
                 "  cai label --model smollm2 --constitution constitutions/harmless.yaml --pairs pairs.jsonl "
@@ -162,22 +162,21 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
               "  cai eval --model base=smollm2 --model mine=runs/first --prompts held-out.jsonl --out eval");
   model(sub, true), constitution(sub),
       prompts(sub,
-              "Prompts instead of the shipped held-out ones (all held-out ones are asked, unless --set "
-              "eval.red_team=N and the like say how many)"),
+              "Prompts instead of the shipped held-out ones; all held-out ones are asked unless --set "
+              "eval.red_team=N and the like limit them"),
       out(sub), sampling(sub), settings(sub);
   sub->add_option("--add-failures", a.failures,
-                  "Add the prompts on which the last model failed to this file of cases (JSONL), for "
+                  "Append the prompts on which the last model failed to this JSONL file; give it to "
                   "--prompts of later evals")
       ->type_name("FILE");
   sub->add_flag("--include-train", a.include_train,
-                "Ask prompts of the split \"train\" too, and prompts that a model's own run trained on; "
-                "without it they are left out");
-  sub->add_option("--best-of", a.best_of,
-                  "Another model: of N samples of the last one, that which --reward likes best")
+                "Also ask prompts of the split \"train\" and prompts that a model's run trained on "
+                "(default: left out)");
+  sub->add_option("--best-of", a.best_of, "Add a model: the best of N samples of the last one, by --reward")
       ->type_name("N");
   sub->add_option("--reward", a.reward, "Reward model for --best-of: its folder")->type_name("DIR");
   sub->get_option("--model")->description(std::string("NAME=MODEL (repeatable). A model is ") + kModel);
-  sub = command("report", "Write a run's report.html anew", "  cai report runs/harmless-01");
+  sub = command("report", "Rewrite a run's report.html", "  cai report runs/harmless-01");
   sub->add_option("run", a.run, "Run folder")->type_name("RUN")->required();
   settings(sub);
 
@@ -188,7 +187,7 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
       ->required()
       ->allow_extra_args(false);
   input(sub, "--pairs", "id, prompt, and candidates, or chosen and rejected"), out(sub), settings(sub);
-  sub = command("export", "Write a model as an HF folder or a GGUF file, or a point between two models",
+  sub = command("export", "Write a model as an HF folder or a GGUF file, or interpolate between two models",
                 "  cai export --model runs/first --format gguf --out exported\n  cai export --model "
                 "runs/first --towards smollm2 --share 0.3 --out softer");
   model(sub, true), out(sub);
@@ -196,11 +195,10 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   sub->add_option("--dtype", a.dtype,
                   "hf: float32 or bfloat16; gguf: f32, f16 or bf16 (default: float32, f16)")
       ->type_name("DTYPE");
-  sub->add_option("--towards", a.towards,
-                  "Each weight becomes its mean with this model's, which weighs --share: another operating "
-                  "point without training")
+  sub->add_option("--towards", a.towards, "Interpolate the weights towards this model; --share is its weight")
       ->type_name("MODEL");
-  sub->add_option("--share", a.share, "From -1 (as far beyond --model again) to 1 (all of --towards)")
+  sub->add_option("--share", a.share,
+                  "Weight of --towards, from -1 (extrapolate away from it) to 1 (all of it)")
       ->type_name("S");
   sub = command(
       "chat", "Talk to a model",
@@ -209,35 +207,33 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   sub->add_option("--prompt", a.prompt, "Answer this one message and exit")->type_name("TEXT");
   sub->add_option("--system", a.system, "System message")->type_name("TEXT");
   sub = command("explain",
-                "Why an answer: what a run's records say of a prompt or pair, which principles' revisions "
-                "moved it, or how a model sees it",
+                "Explain an answer: from a run's records, from its training data, or by asking the model",
                 "  cai explain runs/first rt-001\n  cai explain runs/first --prompt 'How do I pick a "
                 "lock?'\n  cai explain --model runs/first --prompt 'How do I bake bread?'");
   sub->add_option("run", a.run, "Run folder")->type_name("RUN");
   sub->add_option("id", a.other, "Id of a label or a prompt")->type_name("ID");
   model(sub), constitution(sub), settings(sub);
   sub->add_option("--prompt", a.prompt,
-                  "Ask --model this, or the models before and after a run's fine-tuning")
+                  "Ask this of --model, or of the models before and after a run's fine-tuning")
       ->type_name("TEXT");
   sub->add_option("--against", a.against,
-                  "Compare the answer with this one; without it with a second answer of the model, or the "
-                  "one from before")
+                  "Compare the answer with this one (default: a second answer of the model, or the answer "
+                  "before fine-tuning)")
       ->type_name("TEXT");
-  sub->add_option("--max-new-tokens", a.max_new_tokens, "Tokens of an answer, at most")->type_name("N");
-  sub = command("review",
-                "Decide the labels that are worth a person's look, in the terminal or on a local page",
+  sub->add_option("--max-new-tokens", a.max_new_tokens, "Longest answer, in tokens")->type_name("N");
+  sub = command("review", "Review doubtful labels in the terminal or on a local page",
                 "  cai review runs/first\n  cai review runs/first --web\n  cai train --set "
                 "hybrid.decisions=runs/first");
   sub->add_option("run", a.run, "Run folder")->type_name("RUN")->required();
-  sub->add_flag("--web", a.web, "On a page that only this machine can open");
-  sub->add_option("--port", a.port, "Port of the page (any free one)")->type_name("N");
-  sub->add_flag("--all", a.all, "Every label, those worth a look first");
-  sub->add_option(
-         "--scores", a.scores,
-         "What cai score --pairs RUN/iter-01/label wrote: labels on which the reward model disagrees join")
+  sub->add_flag("--web", a.web, "Use a web page that only this machine can open");
+  sub->add_option("--port", a.port, "Port of the page (default: any free one)")->type_name("N");
+  sub->add_flag("--all", a.all, "Show every label, doubtful ones first");
+  sub->add_option("--scores", a.scores,
+                  "Output of cai score --pairs RUN/iter-01/label: also show labels on which the reward model "
+                  "disagrees")
       ->type_name("DIR");
   sub = command("verify",
-                "Check a run's files against their hashes; with a second run, find the first difference",
+                "Check a run's files against their checksums; with a second run, find the first difference",
                 "  cai verify runs/first\n  cai verify runs/first runs/second");
   sub->add_option("run", a.run, "Run or stage folder")->type_name("RUN")->required();
   sub->add_option("other", a.other, "Run to compare with")->type_name("OTHER");
@@ -246,52 +242,49 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
                              "  cai config show --config configs/quick.yaml\n  cai config explain ppo");
   config->require_subcommand(1);
   parent = config;
-  sub = command("show", "The whole config, with where each value comes from",
+  sub = command("show", "Show the whole config and where each value comes from",
                 "  cai config show --set sft.epochs=2");
   settings(sub);
-  sub = command("explain", "Type, default, range and help of fields",
+  sub = command("explain", "Show type, default, range and help of fields",
                 "  cai config explain\n  cai config explain ppo\n  cai config explain ppo.kl_coefficient");
-  sub->add_option("topic", a.topic, "A section or a field; without it all")->type_name("NAME");
+  sub->add_option("topic", a.topic, "Section or field (default: all)")->type_name("NAME");
   parent = app.get();
-  CLI::App* rules = command("constitution", "Look at a constitution",
+  CLI::App* rules = command("constitution", "Inspect and compare constitutions",
                             "  cai constitution lint constitutions/harmless.yaml");
   rules->require_subcommand(1);
   parent = rules;
   for (const char* name : {"show", "lint"}) {
-    sub = command(name,
-                  name == std::string("show")
-                      ? "Principles as they will be used, derived wordings included"
-                      : "Duplicates, vague or double wording, missing tests, texts too long",
-                  std::string("  cai constitution ") + name + " constitutions/harmless.yaml");
+    sub =
+        command(name,
+                name == std::string("show") ? "Show principles as they will be used, with derived wordings"
+                                            : "Find duplicates, vague wording, missing tests, texts too long",
+                std::string("  cai constitution ") + name + " constitutions/harmless.yaml");
     sub->add_option("file", a.run, "Constitution (YAML)")->type_name("FILE")->required();
   }
-  sub = command("diff",
-                "What changed between two versions, by principle, and the version number that this asks for",
+  sub = command("diff", "Show what changed between two versions, and suggest a version number",
                 "  cai constitution diff runs/first/constitution.yaml constitutions/harmless.yaml");
   sub->add_option("before", a.run, "Earlier version")->type_name("BEFORE")->required();
   sub->add_option("after", a.other, "Later version")->type_name("AFTER")->required();
   sub = command("conflicts",
-                "Which principles pull apart on a run's labels, how often, where, and which one won",
+                "Show which principles contradict each other on a run's labels, how often, and which one won",
                 "  cai constitution conflicts runs/first\n"
                 "  cai label --pairs runs/first/iter-01/candidates --set label.method=choice --set "
                 "label.principles=4 --out labels\n"
                 "  cai constitution conflicts labels --constitution constitutions/harmless.yaml");
   sub->add_option("run", a.run, "Run, folder of labels or file of labels")->type_name("RUN")->required();
-  sub->add_option("--constitution", a.constitution, "Constitution (YAML); without it the run's own")
+  sub->add_option("--constitution", a.constitution, "Constitution (YAML; default: the run's own)")
       ->type_name("FILE");
-  sub = command("infer",
-                "Propose principles that would explain given preferences, each tested on pairs that it was "
-                "not made from",
+  sub = command("infer", "Propose principles that explain given preferences, each tested on other pairs",
                 "  cai constitution infer pairs.jsonl --model runs/first --out inferred.yaml");
   sub->add_option("pairs", a.run, "Pairs: prompt, chosen and rejected, or a, b and human")
       ->type_name("PAIRS")
       ->required();
   model(sub), settings(sub);
-  sub->add_option("--out", a.out, "File to write; without it stdout")->type_name("FILE");
-  sub->add_option("--most-pairs", a.most_pairs, "Pairs used, at most (120)")->type_name("N");
-  sub->add_option("--principles", a.principles, "Principles tested, at most (6)")->type_name("N");
+  sub->add_option("--out", a.out, "File to write (default: stdout)")->type_name("FILE");
+  sub->add_option("--most-pairs", a.most_pairs, "Most pairs to use (default: 120)")->type_name("N");
+  sub->add_option("--principles", a.principles, "Most principles to test (default: 6)")->type_name("N");
   parent = app.get();
-  sub = command("completion", "Completion script for a shell",
+  sub = command("completion", "Print a completion script for a shell",
                 "  cai completion bash > /etc/bash_completion.d/cai\n  source <(cai completion zsh)");
   sub->add_option("shell", a.shell, "bash, zsh or fish")->type_name("SHELL")->required();
   app->footer(

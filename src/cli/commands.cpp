@@ -114,7 +114,7 @@ int run_plan(const Arguments& a) {
                 runs ? std::to_string(std::lround(step.tokens)).c_str() : "",
                 runs ? duration_text(step.seconds).c_str() : "", printable(step.why).c_str());
   }
-  std::printf("in all about %.2g million tokens, %s; up to %.1f GB of disk and %.1f GB of memory (rough)\n",
+  std::printf("total (estimate): %.2g million tokens, %s, up to %.1f GB of disk, %.1f GB of memory\n",
               tokens / 1e6, duration_text(seconds).c_str(), plan.disk_bytes / 1e9, plan.memory_bytes / 1e9);
   std::fflush(stdout);
   return kDone;
@@ -128,8 +128,8 @@ int run_verify(const Arguments& a) {
     for (const std::string& line : lines)
       std::cout << printable(line) << "\n";
   if (lines.empty() && !a.json)
-    std::cout << (a.other.empty() ? "every file has its hash\n"
-                                  : "every file has its hash; the two are the same\n");
+    std::cout << (a.other.empty() ? "every file matches its checksum\n"
+                                  : "every file matches its checksum; the two are identical\n");
   return lines.empty() ? kDone : kFailed;
 }
 
@@ -141,7 +141,7 @@ int run_report(const Arguments& a) {
   try {
     lock.emplace(run);
   } catch (const EnvironmentError& held) {  // a run in progress: its run.json is its own
-    log_info(std::string(held.what()) + "; the report shows what is finished");
+    log_info(std::string(held.what()) + "; the report shows finished stages only");
   }
   Json facts = read_run_json(run);
   const std::string text = report_html(run, facts, config_of(a).report);

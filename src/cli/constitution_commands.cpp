@@ -96,7 +96,7 @@ int show_conflicts(const Arguments& a) {
   const bool is_run = fs::exists(run / "run.json");
   if (a.constitution.empty() && !is_run)
     throw UsageError("cai constitution conflicts: " + a.run +
-                     " is not a run; say which constitution with --constitution FILE");
+                     " is not a run; name its constitution with --constitution FILE");
   const Constitution constitution =
       read_constitution(a.constitution.empty() ? run / "constitution.yaml" : find_shipped(a.constitution));
   const std::vector<Json> labels = read_labels(run);
@@ -123,7 +123,7 @@ int show_conflicts(const Arguments& a) {
   }
   for (const Conflict& c : list) {
     const Interval share = wilson(c.apart, c.together);
-    std::printf("%s against %s: apart on %ld of %ld labels (%.0f %%, 95 %% interval %.0f to %.0f %%)\n",
+    std::printf("%s against %s: disagree on %ld of %ld labels (%.0f %%, 95 %% interval %.0f to %.0f %%)\n",
                 printable(c.x).c_str(), printable(c.y).c_str(), c.apart, c.together, 100 * share.value,
                 100 * share.low, 100 * share.high);
     const std::string first = winner(c);

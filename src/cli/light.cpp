@@ -178,13 +178,14 @@ int run_light(const Arguments& a) {
 long positive_integer(const std::string& text, const std::string& flag) {
   if (text.empty() || text.size() > 9 || text.find_first_not_of("0123456789") != std::string::npos ||
       std::stol(text) < 1) {
-    throw UsageError(flag + ": " + in_quotes(text) + " is not accepted; a whole number from 1 is");
+    throw UsageError("invalid value " + in_quotes(text) + " for " + flag +
+                     " (expected a whole number from 1)");
   }
   return std::stol(text);
 }
 
 constexpr const char* kNoMemory =
-    "out of memory; everything so far is kept: with more, the same command goes on";
+    "out of memory; everything so far is kept. Free some memory, then run the same command to continue";
 
 /// A line that fits a terminal: a message may name a path of any length.
 static std::string shortened(const std::string& line) {
@@ -205,7 +206,7 @@ int guarded(const std::function<int()>& body) {
     } catch (const std::bad_alloc&) {
       said = kNoMemory;
     } catch (...) {
-      said = "internal error: an exception where none may be";
+      said = "internal error: an unexpected exception";
     }
     tell_error(said);
     std::_Exit(kFailed);
@@ -230,7 +231,7 @@ int guarded(const std::function<int()>& body) {
                              code == std::errc::too_many_symbolic_link_levels;
     return is_bad_path ? kBadInput : kFailed;
   } catch (const Json::exception& error) {
-    tell_error("an input record or file is not of the expected form (" + std::string(error.what()) + ")");
+    tell_error("an input record or file does not have the expected form (" + std::string(error.what()) + ")");
     return kBadInput;
   } catch (const std::exception& error) {
     const std::string what = error.what();  // torch appends a stack of calls over many lines, and says in

@@ -55,7 +55,7 @@ Json go_towards(std::shared_ptr<Llama>& weights, const Arguments& a) {
   char* end = nullptr;
   const double share = std::strtod(a.share.c_str(), &end);
   if (a.share.empty() || *end || !(share >= -1 && share <= 1))
-    throw UsageError("--share: " + in_quotes(a.share) + " is not accepted; a number from -1 to 1 is");
+    throw UsageError("invalid value " + in_quotes(a.share) + " for --share (expected a number from -1 to 1)");
   const fs::path other = find_model(a.towards);
   weights = between(*weights, *load_llama(other), share);
   return {{"towards", model_fingerprint(other)}, {"share", share}};
@@ -71,13 +71,14 @@ std::string model_name(const std::string& given) {
 
 int run_export(const Arguments& a) {
   if (a.format != "hf" && a.format != "gguf")
-    throw UsageError("--format: " + in_quotes(a.format) + " is not accepted; hf or gguf is");
+    throw UsageError("invalid value " + in_quotes(a.format) + " for --format (expected hf or gguf)");
   std::vector<std::string> dtypes = a.format == "hf" ? std::vector<std::string>{"float32", "bfloat16"}
                                                      : std::vector<std::string>{"f16", "f32", "bf16"};
   std::string dtype = a.dtype.empty() ? dtypes.front() : a.dtype;
   if (std::find(dtypes.begin(), dtypes.end(), dtype) == dtypes.end()) {
-    throw UsageError("--dtype: " + in_quotes(dtype) + " is not accepted for " + a.format + "; one of " +
-                     dtypes[0] + ", " + dtypes[1] + (dtypes.size() > 2 ? ", " + dtypes[2] : "") + " is");
+    throw UsageError("invalid value " + in_quotes(dtype) + " for --dtype with --format " + a.format +
+                     " (expected " + dtypes[0] + ", " + dtypes[1] +
+                     (dtypes.size() > 2 ? ", " + dtypes[2] : "") + ")");
   }
   fs::path out = a.out, model = find_model(a.model());
   if (fs::exists(out) && (!fs::is_directory(out) || !fs::is_empty(out)))
@@ -114,7 +115,7 @@ fs::path model_to_talk_to(const std::string& name) {
     for (const auto& entry : fs::directory_iterator(model))
       bytes += entry.is_regular_file() ? entry.file_size() : 0;
   if (bytes <= kQuick) return find_model(name);
-  log_info(model.string() + " is not compared with its checksums; cai verify does that");
+  log_info(model.string() + ": checksums not compared; cai verify does that");
   return model;
 }
 
@@ -155,7 +156,7 @@ int run_chat(const Arguments& a) {
       std::cout << printable(reply.text) << std::endl;  // --json gives it as it is
     if (!a.prompt.empty()) return kDone;
     if (reply.finish == "context") {
-      log_warning("the conversation no longer fits the model's context; this message is left out of it");
+      log_warning("the conversation no longer fits the model's context; dropping this message");
       messages.pop_back();
       continue;
     }
@@ -186,7 +187,7 @@ int run_explain_training(const Arguments& a) {
                     after = answer_of(tuned.after);
   if (before == after) {
     std::cout << (a.json ? to_line({{"prompt", a.prompt}, {"before", before}, {"after", after}})
-                         : "fine-tuning left this answer as it was: " + printable(after))
+                         : "fine-tuning did not change this answer: " + printable(after))
               << std::endl;
     return kDone;
   }
@@ -249,8 +250,8 @@ int run_explain(const Arguments& a) {
                 text(p, "principle").c_str(),
                 p["orders_agree"].get<bool>() ? "" : "  (changes with the order)");
   std::printf(
-      "\nin all %+.2f towards the answer%s, decided by %s\nboth orders agree on %.0f %% of the principles; "
-      "the first place was taken in %.0f %% of the questions\n\n%s\n",
+      "\ntotal %+.2f towards the answer%s, decided by %s\nboth orders agree on %.0f %% of the principles; "
+      "the first answer was chosen in %.0f %% of the questions\n\n%s\n",
       e["preference"].get<double>(), e["by_rank"].get<bool>() ? " (a higher rank overruled the mean)" : "",
       text(e, "decisive").c_str(), 100 * e["orders_agree"].get<double>(), 100 * e["first_slot"].get<double>(),
       kAnswerLimits);

@@ -107,7 +107,7 @@ class Review {
 void review_on_web(Review& review, int port) {
   WebServer server(port);
   std::cout << "open " << server.url() << "\n" << std::flush;
-  std::cerr << "Ctrl-C ends it; every decision that the page calls saved is on disk.\n";
+  std::cerr << "Press Ctrl-C to stop. Every decision shown as saved is on disk.\n";
   server.serve(
       [&](const WebRequest& request) -> WebReply {
         if (request.method == "GET" && request.path == "/") return {200, "text/html", kReviewPage};
@@ -177,7 +177,7 @@ void review_in_terminal(Review& review) {
         std::cout << "saved\n" << std::flush;
         ++at, again = false;
       } else
-        std::cerr << "\"" << printable(word) << "\": accepted are a, b, e, s, w, u, d, q\n";
+        std::cerr << "unknown key \"" << printable(word) << "\" (expected a, b, e, s, w, u, d or q)\n";
     }
   }
 }
@@ -186,7 +186,7 @@ int run_review(const Arguments& a) {
   if (!fs::exists(fs::path(a.run) / "run.json")) throw InputError(a.run + ": not a run folder (no run.json)");
   int port = 0;
   if (!a.port.empty() && (port = static_cast<int>(positive_integer(a.port, "--port"))) > 65535)
-    throw UsageError("--port: \"" + a.port + "\" is not accepted; 1 to 65535 is");
+    throw UsageError("invalid value \"" + a.port + "\" for --port (expected 1 to 65535)");
   if (a.json) {  // the queue, for other tools; nothing is written
     Json list = Json::array();
     for (const ReviewItem& item :
@@ -220,10 +220,10 @@ int run_review(const Arguments& a) {
 int explain_run(const Arguments& a) {
   if (a.other.empty())
     throw UsageError(
-        "cai explain: a run needs an ID too, of a label or a prompt, or --prompt TEXT; or ask a model: "
+        "cai explain: give RUN and ID (of a label or a prompt), or RUN and --prompt TEXT, or "
         "--model M --prompt TEXT");
   for (const std::string& line : mixed_stages(a.run))
-    std::cerr << "warning " << printable(line) << "\n";
+    std::cerr << "warning: " << printable(line) << "\n";
   const Json explanation = explain_record(a.run, a.other);
   if (a.json)
     std::cout << to_lines(explanation);

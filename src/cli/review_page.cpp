@@ -31,7 +31,7 @@ button:focus-visible,#own:focus-visible{outline:3px solid var(--a);outline-offse
 <div class=keys><button data-verdict=a>A is better<kbd>a</kbd></button><button data-verdict=b>B is better<kbd>b</kbd></button><button data-verdict=equal>Equal<kbd>e</kbd></button><button data-verdict=skip>Skip<kbd>s</kbd></button><button id=write>Write mine<kbd>w</kbd></button><button id=back>Back<kbd>u</kbd></button><button id=more>The AI's view<kbd>d</kbd></button></div></main>
 <div id=editor hidden><p><label for=own>Your answer, better than both:</label></p><textarea id=own></textarea><div class=keys><button id=save>Save it<kbd>Ctrl Enter</kbd></button><button id=leave>Leave it<kbd>Esc</kbd></button></div></div>
 <div id=status role=status aria-live=polite></div><div id=details hidden></div>
-<p class=soft>A decision is on disk when it says "saved". Close the page whenever you like: the same command goes on where you stopped. The AI's view is hidden until you ask for it, so that it does not lean on yours.</p>
+<p class=soft>A decision is on disk when it says "saved". Close the page whenever you like. The same command continues where you stopped. The AI's view is hidden until you ask for it, so that it does not bias you.</p>
 <script>
 "use strict";
 const token=new URLSearchParams(location.search).get("token"),$=id=>document.getElementById(id);
@@ -42,7 +42,7 @@ const decided=()=>items.filter(i=>i.verdict).length;
 function show(){
   $("count").textContent=decided()+" of "+items.length+" decided";$("bar").max=Math.max(1,items.length);$("bar").value=decided();
   $("details").hidden=$("editor").hidden=true;
-  if(at>=items.length){$("prompt").textContent=items.length?"All done. You can close this page and stop the command.":"Nothing in this run asks for a look (--all shows every label).";$("why").replaceChildren();document.querySelector(".pair").hidden=true;return}
+  if(at>=items.length){$("prompt").textContent=items.length?"All done. You can close this page and stop the command.":"No label in this run needs review (--all shows every label).";$("why").replaceChildren();document.querySelector(".pair").hidden=true;return}
   document.querySelector(".pair").hidden=false;const i=items[at];
   $("prompt").textContent=i.prompt;$("why").replaceChildren(...i.why.map(w=>{const s=document.createElement("span");s.textContent=w;return s}));
   for(const side of["a","b"]){$(side).querySelector("span").textContent=i[side];$(side).classList.toggle("chosen",i.verdict===side||i.verdict==="equal");$(side).scrollTop=0}

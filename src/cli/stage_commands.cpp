@@ -83,7 +83,7 @@ void prepare_candidates(SingleStage& s) {
   s.use_constitution();
   s.use_model();
   s.facts["contrast"] = a.contrast;
-  if (!a.initial.empty() && !a.contrast) throw UsageError("--initial is about --contrast");
+  if (!a.initial.empty() && !a.contrast) throw UsageError("--initial needs --contrast");
   const fs::path first = a.initial.empty() ? fs::path() : find_model(a.initial);
   if (!first.empty()) s.facts["initial"] = model_fingerprint(first);
   s.job.contrast = [contrast = a.contrast] { return contrast; };
@@ -111,7 +111,7 @@ void prepare_label(SingleStage& s) {
   if (config.method == "contrast" && !contrast)
     throw UsageError("label.method contrast needs pairs from cai candidates --contrast");
   if (contrast && is_endpoint(config.feedback))
-    throw UsageError("label.method contrast asks no endpoint; accepted with an endpoint: auto, choice");
+    throw UsageError("label.method contrast does not ask an endpoint; use auto or choice");
   s.use_judge();
   s.job.contrast = [contrast] { return contrast; };
 }
@@ -198,9 +198,9 @@ std::vector<Json> held_out_of(const Arguments& a, std::vector<Json> records,
              train = std::count_if(records.begin(), records.end(), is_train);
   if (a.include_train) {
     if (known > 0)
-      log_warning(
-          std::to_string(known) + " of the " + std::to_string(all) +
-          " prompts were trained on by a run of these models: their figures say little about other prompts");
+      log_warning(std::to_string(known) + " of the " + std::to_string(all) +
+                  " prompts are training prompts of these models' runs: figures on them say little about "
+                  "other prompts");
     return records;
   }
   std::erase_if(records, [&](const Json& r) { return is_train(r) || is_trained(r); });
@@ -211,22 +211,22 @@ std::vector<Json> held_out_of(const Arguments& a, std::vector<Json> records,
   if (records.empty() && all > 0)
     throw InputError("eval: none of the " + std::to_string(all) + " prompts is held out: " + why + ", " +
                      std::to_string(known) +
-                     " trained on by these models' runs; --include-train asks them all the same");
+                     " trained on by these models' runs; --include-train asks them anyway");
   if (!a.prompts.empty() && train > 0) log_warning(why + " are not asked; --include-train asks them too");
   if (known > 0)
-    log_warning(std::to_string(known) + " prompts that a run of these models trained on are not asked");
+    log_warning(std::to_string(known) + " prompts are left out: a run of these models trained on them");
   return records;
 }
 
 // --best-of N --reward DIR: one more model, the last one's samples chosen by the reward model.
 void add_best_of(SingleStage& s, std::vector<EvalModel>& models) {
   const Arguments& a = s.arguments;
-  if (a.best_of.empty() != a.reward.empty()) throw UsageError("--best-of and --reward belong together");
+  if (a.best_of.empty() != a.reward.empty()) throw UsageError("--best-of and --reward: give both or neither");
   if (a.best_of.empty()) return;
   int n = 0;
   const auto [end, error] = std::from_chars(a.best_of.data(), a.best_of.data() + a.best_of.size(), n);
   if (error != std::errc() || end != a.best_of.data() + a.best_of.size() || n < 2 || n > 1024)
-    throw UsageError("--best-of: " + in_quotes(a.best_of) + "; accepted: 2 to 1024");
+    throw UsageError("invalid value " + in_quotes(a.best_of) + " for --best-of (expected 2 to 1024)");
   EvalModel chosen = models.back();
   chosen.name += ", best of " + a.best_of, chosen.reward = find_model(a.reward), chosen.best_of = n;
   s.facts["best of"] = {n, model_fingerprint(chosen.reward)};
@@ -302,7 +302,7 @@ int run_stage_command(const Arguments& a) {
     throw;
   } catch (const Stopped& stopped) {
     log_warning(std::string(stopped.what()) + "; what was written to " + a.out +
-                " is kept: the same command goes on from there");
+                " is kept. Run the same command to continue");
     return kStopped;
   }
 }

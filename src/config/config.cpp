@@ -228,7 +228,7 @@ struct Loader {
       }
       const std::string key = entry.first.Scalar();
       if (!seen.insert(key).second) {
-        problem(where, "the field " + in_quotes(key) + " stands twice");
+        problem(where, "duplicate field " + in_quotes(key));
         continue;
       }
       if (key == "<<") {
@@ -261,7 +261,7 @@ struct Loader {
   void file(const fs::path& path, const std::string& named) {
     std::error_code ignored;
     const std::string identity = fs::weakly_canonical(path, ignored).string();
-    if (!open_files.insert(identity).second) return problem(named, "goes round in a circle");
+    if (!open_files.insert(identity).second) return problem(named, "circular `extends`");
     std::ifstream in(path, std::ios::binary);
     if (!in || fs::is_directory(path)) return problem(named, "no such file");
     constexpr std::size_t kLargest = 1'000'000;
