@@ -23,7 +23,7 @@ spdlog::logger& logger() {
     auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>(colour ? spdlog::color_mode::always
                                                                              : spdlog::color_mode::never);
     auto made = std::make_shared<spdlog::logger>("cai", sink);
-    made->set_pattern("%^%l%$ %v");
+    made->set_pattern("%^%l:%$ %v");
     return made;
   }();
   return *instance;
@@ -86,7 +86,7 @@ void tell_error(const std::string& line) {
   if (as_json)
     std::fprintf(stderr, "{\"level\":\"error\",\"message\":\"%s\"}\n", escaped(printable(line)).c_str());
   else
-    std::fprintf(stderr, "%s\n", printable(line).c_str());
+    std::fprintf(stderr, "error: %s\n", printable(line).c_str());
 }
 
 void set_log_level(LogLevel level) {

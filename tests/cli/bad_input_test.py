@@ -39,9 +39,10 @@ def run(folder, arguments):
     assert result.stdout == b"", result.stdout
     lines = result.stderr.decode().split("\n")
     assert lines.pop() == "", lines
+    assert any(line.startswith("error: ") for line in lines), lines
     for line in lines:
         assert not any(unicodedata.category(c) in ("Cc", "Cf") for c in line), f"a hidden character in {line!r}"
-    return result.returncode, [line.replace(str(folder) + "/", "") for line in lines]
+    return result.returncode, [line.removeprefix("error: ").replace(str(folder) + "/", "") for line in lines]
 
 
 def tiny_model(folder):

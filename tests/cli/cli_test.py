@@ -209,7 +209,7 @@ class RealModel(Case):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=120)
         self.assertEqual(process.returncode, 75, errors)
-        self.assertIn("same command goes on", errors)
+        self.assertIn("Run the same command to continue", errors)
         self.assertFalse((self.folder / "cut/manifest.json").exists())
         self.done(subprocess.run([*arguments, str(self.folder / "cut")], capture_output=True, text=True))
         self.assertEqual((self.folder / "whole/00000.jsonl").read_bytes(), (self.folder / "cut/00000.jsonl").read_bytes())

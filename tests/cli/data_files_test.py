@@ -117,7 +117,7 @@ class DataFiles(unittest.TestCase):
         self.assertLessEqual(held_out, some)
         result, every = asked("e2", "--prompts", self.folder / "plain.txt", "--include-train")
         self.assertEqual(every, set(self.words))
-        self.assertIn("were trained on by a run of these models", result.stderr)
+        self.assertIn("are training prompts of these models' runs", result.stderr)
         alone = self.setup.cai("eval", "--model", f"base={self.setup.model}", "--constitution", self.folder / "plain.yaml", "--prompts",
                                self.folder / "plain.txt", "--set", "eval.suites=", "--max-new-tokens", "2", "--out", self.folder / "e0")
         self.assertEqual(alone.returncode, 0, alone.stderr)
@@ -127,7 +127,7 @@ class DataFiles(unittest.TestCase):
         (self.folder / "called.jsonl").write_text("".join(json.dumps({"prompt": p, "split": "held-out"}) + "\n" for p in (one, new)))
         result, some = asked("e3", "--prompts", self.folder / "called.jsonl")
         self.assertEqual(some, {new}, result.stderr)
-        self.assertIn("1 prompts that a run of these models trained on are not asked", result.stderr)
+        self.assertIn("1 prompts are left out: a run of these models trained on them", result.stderr)
         (self.folder / "trained.jsonl").write_text(json.dumps({"prompt": one, "split": "held-out"}) + "\n")
         result, some = asked("e4", "--prompts", self.folder / "trained.jsonl")
         self.assertEqual((result.returncode, some), (2, set()), result.stderr)

@@ -53,7 +53,7 @@ class Kinds(unittest.TestCase):
 
     def failed(self, result, *words):
         self.assertEqual(result.returncode, 1, result.stderr)
-        lines = [line for line in result.stderr.splitlines() if not line.startswith(("label  ", "info "))]
+        lines = [line for line in result.stderr.splitlines() if not line.startswith(("label  ", "info: "))]
         self.assertEqual(len(lines), 1, result.stderr)
         for word in words:
             self.assertIn(word, lines[0])
@@ -159,7 +159,7 @@ class Looks(Kinds):
         self.assertFalse((self.folder / "run/iter-01/generate").exists())
         contrast = subprocess.run([BINARY, "plan", *settings, "--set", "label.method=contrast"], capture_output=True, text=True, timeout=60)
         self.assertEqual(contrast.returncode, 2)
-        self.assertIn("asks no endpoint", contrast.stderr)
+        self.assertIn("does not ask an endpoint", contrast.stderr)
 
 
 class Failures(Kinds):

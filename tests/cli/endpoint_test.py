@@ -284,7 +284,7 @@ class Budgets(Endpoint):
         self.write_pairs(100)
         for setting, name in [("endpoint.max_tokens_total=5000", "max_tokens_total"), ("endpoint.max_cost=0.01", "max_cost")]:
             result = self.label("--set", setting, "--set", "endpoint.price_prompt=1.5", "--set", "endpoint.price_answer=10", "--set", "endpoint.concurrency=1")
-            self.failed(result, name, "the same command goes on", code=75)
+            self.failed(result, name, "un the same command to continue", code=75)
         self.assertEqual(len(Server.bodies), 50 + 63)  # 101 tokens an answer; 160 millionths of the currency an answer
         self.done(self.label("--set", "endpoint.max_tokens_total=0"))
         self.check_right(100)

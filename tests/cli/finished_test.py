@@ -78,7 +78,7 @@ class Finished(unittest.TestCase):
         self.assertTrue((run / "config.stale-1.yaml").exists())
         back = self.train(run, "--force")
         self.assertEqual(back.returncode, 0, back.stderr)
-        self.assertIn("taken over from", back.stderr)
+        self.assertIn("reused from", back.stderr)
         self.assertEqual(self.keys(run), first)
         compared = self.run_cai("verify", self.whole, run)
         self.assertEqual(compared.returncode, 0, compared.stdout + compared.stderr)
@@ -165,8 +165,8 @@ class Finished(unittest.TestCase):
             for part in drawn:
                 if part.startswith("["):
                     self.assertLess(len(part), 40, part)
-                    self.assertNotIn("info ", part)
-                    self.assertNotIn("warning ", part)
+                    self.assertNotIn("info: ", part)
+                    self.assertNotIn("warning: ", part)
 
     def test_single_stages_say_where_their_output_is(self):
         out = self.folder / "answers"

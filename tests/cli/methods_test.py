@@ -41,7 +41,7 @@ class Methods(unittest.TestCase):
         run, result = self.by_dpo("reusing", "--reuse", self.first)
         self.assertEqual(result.returncode, 0, result.stderr[-2000:])
         for stage in ("prompts", "generate", "critique-1", "revise-1", "sft", "exam", "candidates", "label"):
-            self.assertIn(f"iter-01/{stage}: taken over from {self.first}", result.stderr)
+            self.assertIn(f"iter-01/{stage}: reused from {self.first}", result.stderr)
         self.assertFalse((run / "iter-01/reward").exists() or (run / "iter-01/ppo").exists())
         self.assertEqual(figures(run, "eval")["models"], ["base", "sl-cai", "dpo"])
         self.assertEqual(figures(run, "dpo")["pairs"], figures(run, "dpo")["train"])
@@ -87,7 +87,7 @@ class Methods(unittest.TestCase):
         self.assertTrue(all(g["low"] is None or g["low"] <= g["sum"] <= g["high"] for g in groups))  # None: of one example
         self.assertEqual([p["sum"] for p in e["principles"]], sorted((p["sum"] for p in e["principles"]), reverse=True))
         refused = self.setup.cai("explain", self.folder, "--prompt", "steal money")
-        self.assertEqual((refused.returncode, "fine-tuning is not done there" in refused.stderr), (2, True), refused.stderr)
+        self.assertEqual((refused.returncode, "fine-tuning has not finished" in refused.stderr), (2, True), refused.stderr)
 
     def test_a_point_between_two_models_is_the_mean_of_their_weights(self):
         tuned = self.first / "iter-01/sft/checkpoint"
@@ -160,7 +160,7 @@ class Methods(unittest.TestCase):
     def test_best_of_n_needs_its_reward_model(self):
         result = self.setup.cai("eval", "--model", f"base={self.setup.model}", "--best-of", 4, "--prompts", self.setup.prompts, "--out", self.folder / "none")
         self.assertEqual(result.returncode, 2)
-        self.assertIn("--best-of and --reward belong together", result.stderr)
+        self.assertIn("--best-of and --reward: give both or neither", result.stderr)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class Sweep:
     def told(self, case, result, accepted):
         """The exit code is a documented one and the reason is one line, no internal error, no crash."""
         lines = [line for line in result.stderr.splitlines() if line.strip()]
-        last = lines[-1] if lines else ""
+        last = lines[-1].removeprefix("error: ") if lines else ""
         if result.returncode not in accepted:
             self.fail(case, f"exit {result.returncode}: {result.stderr[-400:]}")
         elif result.returncode == 1 and ("internal error" in result.stderr or ": " not in last and "out of memory" not in last):

@@ -81,7 +81,7 @@ class Limits(unittest.TestCase):
         first = self.started("iter-01/ppo/stage.json")
         second = self.setup.train(self.run_folder, env=no_locks)
         first.kill(), first.communicate()
-        self.told(second, 1, f"is in use by process {first.pid} on ", "this file system has no locks")
+        self.told(second, 1, f"is in use by process {first.pid} on ", "this file system does not support locks")
         shutil.rmtree(self.run_folder)
         self.run_folder.mkdir()
         (self.run_folder / ".lock").write_text("process 999999 on elsewhere, started at tick 1")
