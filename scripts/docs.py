@@ -21,6 +21,19 @@ GROUPS = [
     ("Constitutions and settings", "constitution config completion"),
 ]
 
+COMMON = [
+    ("train on more or other prompts", "prompts.files prompts.red_team prompts.borderline prompts.ordinary"),
+    ("allow longer answers", "generate.max_new_tokens candidates.max_new_tokens ppo.max_new_tokens eval.max_new_tokens"),
+    ("get fewer refusals of harmless requests", "sft.answering_weight sft.before_share ppo.harmless_divergence_weight"),
+    ("get more refusals of harmful requests", "sft.epochs sft.answering_weight sft.before_share"),
+    ("use less memory", "sft.trainable_layers reward.trainable_layers ppo.trainable_layers engine.max_sequences"),
+    ("choose who labels, and how", "label.feedback label.method label.principles"),
+    ("ask a server", "label.feedback endpoint.model endpoint.concurrency endpoint.max_cost"),
+    ("train on people's decisions", "hybrid.decisions hybrid.pairs hybrid.share"),
+    ("leave out reinforcement learning", "method ppo.updates"),
+    ("measure other things, and set conditions", "eval.suites eval.gates"),
+]
+
 
 def output_of(program, *words):
     done = subprocess.run([program, *words], cwd=ROOT, capture_output=True, text=True)
@@ -31,12 +44,15 @@ def output_of(program, *words):
 
 def cell(text):
     """Text as the cell of a table."""
-    return re.sub(r"(?<!\\)([|<>*])", r"\\\1", text.strip())
+    return escaped(text.strip()).replace("|", "\\|")
+
+
+def escaped(text):
+    return text.replace("<", "&lt;").replace(">", "&gt;").replace("*", "\\*")
 
 
 def wrapped(text):
-    return textwrap.fill(re.sub(r"(?<!\\)([<>*])", r"\\\1", text), 110, break_long_words=False,
-                         break_on_hyphens=False)
+    return textwrap.fill(escaped(text), 110, break_long_words=False, break_on_hyphens=False)
 
 
 def parts_of(help_text):
@@ -96,8 +112,8 @@ def cli_page(program):
     missing = [name for name in known if name not in named]
     groups = GROUPS + ([("Others", " ".join(missing))] if missing else [])
     lines = ["# Commands", "", NOTE, "",
-             "From a checkout the program is `scripts/cai`, installed it is `cai`. `cai COMMAND --help` prints what",
-             "stands here.", "", "Every command takes these options:", ""]
+             "From a checkout the program is `scripts/cai`, installed it is `cai`. `cai COMMAND --help` prints the",
+             "same text.", "", "Every command takes these options:", ""]
     lines += table([row for row in top["Options"] if row[0] != "--version"], "option")
     lines += ["| command | what it does |", "| -- | -- |"]
     for _, names in groups:
@@ -117,28 +133,46 @@ def text_of(value):
     return json.dumps(value)
 
 
+def meaning_of(field):
+    accepts = re.sub("^one of: ", "", field["accepts"])
+    obvious = accepts in ("a text", "true or false")
+    return cell(field["help"] + ("" if obvious else f" Accepts {accepts}."))
+
+
+def common_settings(names):
+    lines = ["## The most common ones", "", "| to | change |", "| -- | -- |"]
+    for purpose, fields in COMMON:
+        unknown = [field for field in fields.split() if field not in names]
+        if unknown:
+            sys.exit(f"scripts/docs: COMMON names {unknown}, which are no settings")
+        links = [f"[`{field}`](#{field.partition('.')[0] if '.' in field else 'the-run'})" for field in fields.split()]
+        lines.append(f"| {purpose} | {', '.join(links)} |")
+    return lines + [""]
+
+
 def config_page(program):
     fields = json.loads(output_of(program, "config", "explain", "--json"))
     used = json.loads(output_of(program, "config", "show", "--json"))
     lines = ["# Settings", "", NOTE, "",
-             "A setting is a field of a config file (YAML) or `--set SECTION.FIELD=VALUE` on the command line.",
+             "A setting is a field of a config file (YAML), or `--set SECTION.FIELD=VALUE` on the command line.",
              "`cai config show` prints the values in force and where each comes from.", "",
-             "- **Value**: what plain `cai train` uses, from `configs/default.yaml`. It is tuned for the default model.",
-             "- **Built in**: what holds where a config file of your own does not name the field. It is shown only where",
-             "  it differs. Begin your file with `extends: default.yaml` to start from the values instead.", ""]
+             "**Value** is what plain `cai train` uses, from `configs/default.yaml`. It is tuned for the default model.",
+             "Where a config file does not name a field and does not begin with `extends: default.yaml`, the built-in",
+             "value holds. It is shown in brackets where it differs.", ""]
+    lines += common_settings({field["name"] for field in fields})
     section = None
     for field in fields:
         head, _, name = field["name"].rpartition(".")
         if head != section:
             section = head
-            lines += ["", f"## {head or 'The run'}", "",
-                      "| field | value | built in | accepts | meaning |", "| -- | -- | -- | -- | -- |"]
-        value = text_of(used[head][name] if head else used[name])
-        built_in = field["default"]
+            lines += [f"## {head or 'The run'}", "", "| field | value | meaning |", "| -- | -- | -- |"]
+        value, built_in = text_of(used[head][name] if head else used[name]), field["default"]
         same = value == built_in or value == text_of(json.loads(built_in) if built_in[:1].isdigit() else built_in)
-        lines.append(f"| `{name}` | `{value}` | {'' if same else f'`{built_in}`'} | {cell(field['accepts'])} | "
-                     f"{cell(field['help'])} |")
-    return "\n".join(line for line in lines if line is not None) + "\n"
+        shown = f"`{value}`" + ("" if same else f" (`{built_in}`)")
+        lines.append(f"| `{name}` | {shown} | {meaning_of(field)} |")
+        if field is fields[-1] or fields[fields.index(field) + 1]["name"].rpartition(".")[0] != head:
+            lines.append("")
+    return "\n".join(lines[:-1]) + "\n"
 
 
 def main(words):
