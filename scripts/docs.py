@@ -1,6 +1,6 @@
 """Writes docs/reference/cli.md and docs/reference/config.md from what the program says of itself.
 
-    python3 scripts/docs.py [--check] build/cai
+python3 scripts/docs.py [--check] build/cai
 """
 
 import json
@@ -23,10 +23,19 @@ GROUPS = [
 
 COMMON = [
     ("train on more or other prompts", "prompts.files prompts.red_team prompts.borderline prompts.ordinary"),
-    ("allow longer answers", "generate.max_new_tokens candidates.max_new_tokens ppo.max_new_tokens eval.max_new_tokens"),
-    ("get fewer refusals of harmless requests", "sft.answering_weight sft.before_share ppo.harmless_divergence_weight"),
+    (
+        "allow longer answers",
+        "generate.max_new_tokens candidates.max_new_tokens ppo.max_new_tokens eval.max_new_tokens",
+    ),
+    (
+        "get fewer refusals of harmless requests",
+        "sft.answering_weight sft.before_share ppo.harmless_divergence_weight",
+    ),
     ("get more refusals of harmful requests", "sft.epochs sft.answering_weight sft.before_share"),
-    ("use less memory", "sft.trainable_layers reward.trainable_layers ppo.trainable_layers engine.max_sequences"),
+    (
+        "use less memory",
+        "sft.trainable_layers reward.trainable_layers ppo.trainable_layers engine.max_sequences",
+    ),
     ("choose who labels, and how", "label.feedback label.method label.principles"),
     ("ask a server", "label.feedback endpoint.model endpoint.concurrency endpoint.max_cost"),
     ("train on people's decisions", "hybrid.decisions hybrid.pairs hybrid.share"),
@@ -52,11 +61,11 @@ def escaped(text):
 
 
 def wrapped(text):
-    return textwrap.fill(escaped(text), 110, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, 110, break_long_words=False, break_on_hyphens=False)
 
 
 def parts_of(help_text):
-    """The sections of a help text: {"": its first lines, "Options": [(name, meaning)], ..., "Examples": text}."""
+    """The sections of a help text: "" its first lines, "Options" [[name, meaning]], "Examples" lines."""
     parts, name = {"": []}, ""
     for line in help_text.splitlines():
         if re.fullmatch(r"[A-Z][A-Za-z]*:", line):
@@ -92,14 +101,20 @@ def table(rows, first):
 def command_lines(program, words, level):
     parts = parts_of(output_of(program, *words, "--help"))
     about = [line for line in parts[""] if not line.startswith("Usage:")]
-    usage = next(line for line in parts[""] if line.startswith("Usage:"))[len("Usage: "):]
-    lines = [f"{'#' * level} cai {' '.join(words)}", "", wrapped(" ".join(about)).rstrip(".") + ".", ""]
+    usage = next(line for line in parts[""] if line.startswith("Usage:"))[len("Usage: ") :]
+    sentence = wrapped(escaped(" ".join(about)).rstrip(".") + ".")
+    lines = [f"{'#' * level} cai {' '.join(words)}", "", sentence, ""]
     if not parts["Subcommands"]:
         lines += ["```", usage, "```", ""]
     lines += table(parts["Positionals"], "argument")
     lines += table([row for row in parts["Options"] if "--help" not in row[0]], "option")
     if parts.get("Examples") and not parts["Subcommands"]:
-        lines += ["```", *[line[2:] if line.startswith("  ") else line for line in parts["Examples"]], "```", ""]
+        lines += [
+            "```",
+            *[line[2:] if line.startswith("  ") else line for line in parts["Examples"]],
+            "```",
+            "",
+        ]
     for name, _ in parts["Subcommands"]:
         lines += command_lines(program, [*words, name], level + 1)
     return lines
@@ -111,13 +126,25 @@ def cli_page(program):
     known = dict(top["Subcommands"])
     missing = [name for name in known if name not in named]
     groups = GROUPS + ([("Others", " ".join(missing))] if missing else [])
-    lines = ["# Commands", "", NOTE, "",
-             "From a checkout the program is `scripts/cai`, installed it is `cai`. `cai COMMAND --help` prints the",
-             "same text.", "", "Every command takes these options:", ""]
+    lines = [
+        "# Commands",
+        "",
+        NOTE,
+        "",
+        wrapped(
+            "From a checkout the program is `scripts/cai`, installed it is `cai`. "
+            "`cai COMMAND --help` prints the same text."
+        ),
+        "",
+        "Every command takes these options:",
+        "",
+    ]
     lines += table([row for row in top["Options"] if row[0] != "--version"], "option")
     lines += ["| command | what it does |", "| -- | -- |"]
     for _, names in groups:
-        lines += [f"| [`{name}`](#cai-{name}) | {cell(known[name])} |" for name in names.split() if name in known]
+        lines += [
+            f"| [`{name}`](#cai-{name}) | {cell(known[name])} |" for name in names.split() if name in known
+        ]
     for title, names in groups:
         lines += ["", f"## {title}", ""]
         for name in names.split():
@@ -145,7 +172,10 @@ def common_settings(names):
         unknown = [field for field in fields.split() if field not in names]
         if unknown:
             sys.exit(f"scripts/docs: COMMON names {unknown}, which are no settings")
-        links = [f"[`{field}`](#{field.partition('.')[0] if '.' in field else 'the-run'})" for field in fields.split()]
+        links = [
+            f"[`{field}`](#{field.partition('.')[0] if '.' in field else 'the-run'})"
+            for field in fields.split()
+        ]
         lines.append(f"| {purpose} | {', '.join(links)} |")
     return lines + [""]
 
@@ -153,12 +183,21 @@ def common_settings(names):
 def config_page(program):
     fields = json.loads(output_of(program, "config", "explain", "--json"))
     used = json.loads(output_of(program, "config", "show", "--json"))
-    lines = ["# Settings", "", NOTE, "",
-             "A setting is a field of a config file (YAML), or `--set SECTION.FIELD=VALUE` on the command line.",
-             "`cai config show` prints the values in force and where each comes from.", "",
-             "**Value** is what plain `cai train` uses, from `configs/default.yaml`. It is tuned for the default model.",
-             "Where a config file does not name a field and does not begin with `extends: default.yaml`, the built-in",
-             "value holds. It is shown in brackets where it differs.", ""]
+    lines = [
+        "# Settings",
+        "",
+        NOTE,
+        "",
+        "A setting is a field of a config file (YAML), or `--set SECTION.FIELD=VALUE` on the command line.",
+        "`cai config show` prints the values in force and where each comes from.",
+        "",
+        wrapped(
+            "**Value** is what plain `cai train` uses, from `configs/default.yaml`, tuned for the default model. "
+            "In brackets: the built-in value, where it differs. It holds where a config file neither names the "
+            "field nor begins with `extends: default.yaml`."
+        ),
+        "",
+    ]
     lines += common_settings({field["name"] for field in fields})
     section = None
     for field in fields:
@@ -167,7 +206,9 @@ def config_page(program):
             section = head
             lines += [f"## {head or 'The run'}", "", "| field | value | meaning |", "| -- | -- | -- |"]
         value, built_in = text_of(used[head][name] if head else used[name]), field["default"]
-        same = value == built_in or value == text_of(json.loads(built_in) if built_in[:1].isdigit() else built_in)
+        same = value == built_in or value == text_of(
+            json.loads(built_in) if built_in[:1].isdigit() else built_in
+        )
         shown = f"`{value}`" + ("" if same else f" (`{built_in}`)")
         lines.append(f"| `{name}` | {shown} | {meaning_of(field)} |")
         if field is fields[-1] or fields[fields.index(field) + 1]["name"].rpartition(".")[0] != head:

@@ -64,7 +64,7 @@ class Case(unittest.TestCase):
         label = {"id": "1", "prompt": "x", "a": "y", "b": "z", "p": 0.2, "log_odds": {"kind": 1.0, "safe": -1.0}}
         labels = self.file("labels.jsonl", json.dumps(label) + "\n")
         text = self.done(cai("constitution", "conflicts", labels, "--constitution", constitution)).stdout
-        self.assertIn("safe against kind: apart on 1 of 1 labels", text)
+        self.assertIn("safe against kind: disagree on 1 of 1 labels", text)
         self.assertIn("safe goes first (it is hard)", text)
         self.assertIn("took safe's side 1 times", text)
         label["log_odds"] = {"kind": 1.0}

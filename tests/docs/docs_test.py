@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The documentation: generated pages are current, links lead somewhere, the program takes the command lines.
 
-    python3 tests/docs/docs_test.py build/cai
+python3 tests/docs/docs_test.py build/cai
 """
 
 import json
@@ -139,8 +139,9 @@ class Docs(unittest.TestCase):
     maxDiff = None
 
     def test_generated_pages_are_current(self):
-        done = subprocess.run([sys.executable, "scripts/docs.py", "--check", BINARY], cwd=ROOT,
-                              capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "scripts/docs.py", "--check", BINARY], cwd=ROOT, capture_output=True, text=True
+        )
         self.assertEqual(done.stderr, "")
 
     def test_links_lead_to_files_and_headings(self):
@@ -159,7 +160,9 @@ class Docs(unittest.TestCase):
         files = [file for folder in SOURCES for file in (ROOT / folder).rglob("*") if file.is_file()]
         wrong = []
         for file in [*PAGES, ROOT / "CHANGELOG.md", ROOT / "src/README.md", *files]:
-            for name in re.findall(r"(?<![\w/.-])docs/[\w/-]+\.(?:md|svg|png)", file.read_text(errors="replace")):
+            for name in re.findall(
+                r"(?<![\w/.-])docs/[\w/-]+\.(?:md|svg|png)", file.read_text(errors="replace")
+            ):
                 if not (ROOT / name).exists() and name not in MOVED:
                     wrong.append(f"{file.relative_to(ROOT)}: no file {name}")
         self.assertEqual(wrong, [])
@@ -168,7 +171,9 @@ class Docs(unittest.TestCase):
         wrong = []
         for page in USER_PAGES:
             for number, line, _ in lines_of(page):
-                for name in re.findall(r"(?<![\w/.-])(?:configs|constitutions|suites|scripts)/[\w/.-]*\w", line):
+                for name in re.findall(
+                    r"(?<![\w/.-])(?:configs|constitutions|suites|scripts)/[\w/.-]*\w", line
+                ):
                     if not (ROOT / name).exists():
                         wrong.append(f"{where(page, number)}: no file {name}")
         self.assertEqual(wrong, [])
@@ -187,8 +192,15 @@ class Docs(unittest.TestCase):
         self.assertGreater(len(found), 40)
 
     def test_wrong_commands_are_seen(self):
-        for line in ["trian", "train --nosuch", "train --set nosuch.field=1", "train --seed x", "verify a b c",
-                     "config explain nosuch", "constitution nosuch"]:
+        for line in [
+            "trian",
+            "train --nosuch",
+            "train --set nosuch.field=1",
+            "train --seed x",
+            "verify a b c",
+            "config explain nosuch",
+            "constitution nosuch",
+        ]:
             self.assertNotEqual(problem_of(line.split()), "", line)
 
     def test_settings_that_pages_name_exist(self):
