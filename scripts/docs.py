@@ -192,9 +192,9 @@ def config_page(program):
         "`cai config show` prints the values in force and where each comes from.",
         "",
         wrapped(
-            "**Value** is what plain `cai train` uses, from `configs/default.yaml`, tuned for the default model. "
-            "In brackets: the built-in value, where it differs. It holds where a config file neither names the "
-            "field nor begins with `extends: default.yaml`."
+            "**Value** is what plain `cai train` uses, from `configs/default.yaml`, tuned for the default "
+            "model. In brackets: the built-in value, where it differs. It holds where a config file neither "
+            "names the field nor begins with `extends: default.yaml`."
         ),
         "",
     ]
