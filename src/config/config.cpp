@@ -261,7 +261,7 @@ struct Loader {
   void file(const fs::path& path, const std::string& named) {
     std::error_code ignored;
     const std::string identity = fs::weakly_canonical(path, ignored).string();
-    if (!open_files.insert(identity).second) return problem(named, "circular `extends`");
+    if (!open_files.insert(identity).second) return problem(named, "circular reference");
     std::ifstream in(path, std::ios::binary);
     if (!in || fs::is_directory(path)) return problem(named, "no such file");
     constexpr std::size_t kLargest = 1'000'000;
