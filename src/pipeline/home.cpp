@@ -103,8 +103,18 @@ fs::path unharmed(const fs::path& path) {
   return path;
 }
 
-/// Where the default model is looked for: a checkout keeps it in .deps, cai-fetch-model in the user's cache.
-std::vector<fs::path> default_model_folders() {
+/// A model that set-up or fetch-model downloads, by the name that a config gives it.
+struct PackagedModel {
+  const char *name, *file, *size;
+};
+constexpr PackagedModel kPackaged[] = {
+    {"smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "93 MB"},
+    {"qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "491 MB"},
+    {"qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf", "1.1 GB"},
+};
+
+/// Where packaged models are looked for: a checkout keeps them in .deps, cai-fetch-model in the user's cache.
+std::vector<fs::path> packaged_folders() {
   std::vector<fs::path> folders = {home() / ".deps/models"};
   const char* cache = std::getenv("XDG_CACHE_HOME");
   const char* user = std::getenv("HOME");
@@ -116,27 +126,33 @@ std::vector<fs::path> default_model_folders() {
   return folders;
 }
 
-fs::path default_model() {
+fs::path packaged_model(const PackagedModel& model) {
   std::error_code ignored;
   std::string looked;
-  for (const fs::path& folder : default_model_folders()) {
-    fs::path file = folder / "SmolLM2-135M-Instruct.Q4_1.gguf";
+  for (const fs::path& folder : packaged_folders()) {
+    fs::path file = folder / model.file;
     if (fs::exists(file, ignored)) return file;
     looked += (looked.empty() ? "" : " and ") + folder.string();
   }
-  throw InputError("model smollm2 is not in " + looked + "; " +
-                   (origin() == "checkout" ? "scripts/setup.sh" : "cai-fetch-model") +
-                   " downloads it (93 MB)");
+  const bool is_checkout = origin() == "checkout";
+  const std::string name = model.name;
+  const std::string command = name == "smollm2" && is_checkout ? "scripts/setup.sh"
+                              : is_checkout                    ? "scripts/fetch-model " + name
+                                                               : "cai-fetch-model " + name;
+  throw InputError("model " + name + " is not in " + looked + "; " + command + " downloads it (" +
+                   model.size + ")");
 }
 
 fs::path find_unchecked(const std::string& name) {
   std::error_code ignored;
-  if (name == "smollm2") return default_model();
+  for (const PackagedModel& model : kPackaged)
+    if (name == model.name) return packaged_model(model);
   fs::path path = name;
   if (!fs::exists(path, ignored)) {
-    throw InputError("model " + in_quotes(name) +
-                     ": no such file or folder (expected smollm2, an HF folder, a .gguf file, a run or a "
-                     "stage's folder)");
+    throw InputError(
+        "model " + in_quotes(name) +
+        ": no such file or folder (expected smollm2, qwen2.5-coder-0.5b, qwen2.5-coder-1.5b, an HF "
+        "folder, a .gguf file, a run or a stage's folder)");
   }
   if (!fs::is_directory(path, ignored) || fs::exists(path / "config.json", ignored)) return path;
   if (fs::exists(path / "run.json", ignored)) {
