@@ -81,11 +81,16 @@ std::vector<std::string> matched_texts(const AnswerRule& rule, std::string_view 
 
 std::string broken_patterns(const AnswerRule& rule, std::string_view answer) {
   const std::vector<std::string> matched = matched_texts(rule, answer);
-  if (rule.kind == AnswerRuleKind::kAvoids) {
-    return matched.empty() ? "" : rule.name + ": found " + list_of(matched);
-  }
-  if (rule.kind != AnswerRuleKind::kContainsAll) {
-    return matched.empty() ? rule.name + ": none of " + list_of(rule.texts) : "";
+  const std::string one_of = rule.texts.size() > 1 ? "one of " : "";
+  switch (rule.kind) {
+    case AnswerRuleKind::kAvoids: return matched.empty() ? "" : rule.name + ": found " + list_of(matched);
+    case AnswerRuleKind::kContains:
+      return matched.empty() ? rule.name + ": found none of " + list_of(rule.texts) : "";
+    case AnswerRuleKind::kBeginsWith:
+      return matched.empty() ? rule.name + ": it does not begin with " + one_of + list_of(rule.texts) : "";
+    case AnswerRuleKind::kEndsWith:
+      return matched.empty() ? rule.name + ": it does not end with " + one_of + list_of(rule.texts) : "";
+    default: break;
   }
   std::vector<std::string> missing;
   for (const std::string& text : rule.texts) {

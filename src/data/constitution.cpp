@@ -9,6 +9,7 @@
 #include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
 #include "cai/data/answer_check_yaml.hpp"
+#include "cai/data/check_from_text.hpp"
 #include "cai/data/yaml_section.hpp"
 #include "cai/io/file.hpp"
 
@@ -91,6 +92,23 @@ std::string derived_system(const Constitution& c) {
   return system;
 }
 
+namespace {
+
+// The rules that the principle's text says plainly.
+void derive_check(Principle& p, const std::string& file) {
+  const std::string rules = check_from_text(p.text);
+  if (rules.empty()) return;
+  YAML::Node node;
+  node["check"] = YAML::Load(rules);
+  std::vector<std::string> problems;
+  YamlSection section(node, "derived check", file, problems);
+  p.check = read_check(section, "check");
+  p.check_is_derived = true;
+  if (!problems.empty()) throw Bug("check derived from " + in_quotes(p.text) + ": " + problems.front());
+}
+
+}  // namespace
+
 Constitution read_constitution(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path) || std::filesystem::is_directory(path))
     throw InputError(path.string(), 0, "no such constitution file");
@@ -119,6 +137,7 @@ Constitution read_constitution(const std::filesystem::path& path) {
     if (!ids.insert(p.id).second)
       problems.push_back(c.file + ":" + std::to_string(p.line) + ": the principle id " + in_quotes(p.id) +
                          " stands twice");
+    if (p.check.empty() && !p.has_no_check) derive_check(p, c.file);
     c.principles.push_back(with_wordings(std::move(p)));
   };
   const auto sentence = [&](const YAML::Node& entry) {
@@ -165,7 +184,9 @@ Constitution read_constitution(const std::filesystem::path& path) {
         p.hard = s.flag("hard");
         p.applies_to = s.texts("applies_to");
         p.revision_openings = s.texts("revision_openings");
-        p.check = read_check(s, "check");
+        const YAML::Node check = s.find("check");
+        p.has_no_check = check.IsDefined() && check.IsScalar() && check.Scalar() == "none";
+        if (!p.has_no_check) p.check = read_check(s, "check");
         read_tests(s, p);
         s.finish();
         add(std::move(p), entry);

@@ -143,6 +143,10 @@ std::vector<Remark> lint(const Constitution& c) {
     const auto add = [&](const char* kind, bool is_problem, const std::string& text) {
       remarks.push_back({p.line, p.id, kind, is_problem, text});
     };
+    if (p.check_is_derived)
+      add("verified", false,
+          "is verified by a program, by rules taken from its text: " + p.check.source +
+              ". To change them write `check:`; `check: none` leaves it to the judge");
     const std::size_t words = words_of(p.text).size();
     compare_with_earlier(c, i, add);
     if (words < 4)

@@ -30,6 +30,8 @@ struct Principle {
   std::vector<std::string> applies_to;         // prompt tags; empty: all
   std::vector<std::string> revision_openings;  // first words that commit a revision, one drawn by seed
   AnswerCheck check;                           // rules that a program verifies; empty: a judge decides
+  bool has_no_check = false;                   // `check: none`: nothing is taken from the text either
+  bool check_is_derived = false;               // taken from `text`, which says them plainly
   std::vector<PrincipleTest> tests;
   int line = 0;
 
