@@ -98,6 +98,9 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
         ->type_name("N");
     prompts(sub, "Prompts instead of the shipped sets");
     model(sub);
+    sub->add_option("--feedback", a.feedback,
+                    "Who criticises, revises and labels: self, a model, or an endpoint's URL")
+        ->type_name("MODEL");
     if (is_train)
       sub->add_flag("--force", a.force,
                     "Run changed stages of a finished run again; the earlier ones are kept beside them");
@@ -284,6 +287,8 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   sub->add_option("--most-pairs", a.most_pairs, "Most pairs to use (default: 120)")->type_name("N");
   sub->add_option("--principles", a.principles, "Most principles to test (default: 6)")->type_name("N");
   parent = app.get();
+  sub = command("init", "Write a constitution and prompts to begin with", "  cai init desk");
+  sub->add_option("folder", a.run, "Folder to write them to")->type_name("DIR")->required();
   sub = command("completion", "Print a completion script for a shell",
                 "  cai completion bash > /etc/bash_completion.d/cai\n  source <(cai completion zsh)");
   sub->add_option("shell", a.shell, "bash, zsh or fish")->type_name("SHELL")->required();
@@ -415,7 +420,7 @@ Arguments parse_arguments(int typed, const char* const* typed_words) {
 }
 
 bool is_light(const Arguments& a) {
-  return a.command == "print" || a.command == "completion" || a.command == "review" ||
+  return a.command == "print" || a.command == "completion" || a.command == "review" || a.command == "init" ||
          (a.command == "explain" && a.prompt.empty()) || a.command.starts_with("config ") ||
          (a.command.starts_with("constitution ") && a.command != "constitution infer");
 }

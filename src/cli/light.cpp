@@ -144,6 +144,8 @@ Config config_of(const Arguments& a) {
   };
   given(config.constitution, a.constitution, "constitution");
   given(config.model, a.model(), "model");
+  given(config.feedback, a.feedback, "feedback");
+  if (config.label.feedback.empty()) given(config.label.feedback, a.feedback, "label.feedback");
   given(config.out, a.out, "out");
   if (!a.prompts.empty()) config.prompts.files = a.prompts, config.origin["prompts.files"] = "--prompts";
   return config;
@@ -160,6 +162,8 @@ void print_figures(const Json& figures, bool as_json) {
 int run_light(const Arguments& a) {
   if (a.command == "print")
     std::cout << a.text;
+  else if (a.command == "init")
+    return run_init(a);
   else if (a.command == "completion")
     std::cout << completion(a.shell);
   else if (a.command == "config show")

@@ -91,6 +91,7 @@ SingleStage::SingleStage(const Arguments& a, const StageKind& kind)
   job.progress = progress_line(style_);
   job.records = [this]() -> const std::vector<Json>& { return records; };
   job.model = [this] { return model; };
+  job.critic = [this]() -> Speaker& { return critic(); };
   job.judge = [this](bool contrast) -> Speaker& { return judge(contrast); };
   check_out(a.out);
   set_threads(config.engine.threads);
@@ -170,18 +171,23 @@ std::vector<EvalModel> SingleStage::use_models() {
   return models;
 }
 
-void SingleStage::use_judge() {
-  const std::string& feedback = config.label.feedback;
+void SingleStage::use_feedback(const std::string& feedback) {
   if (feedback == "self")
     use_model();
   else if (is_endpoint(feedback))
-    check_endpoint(judge_endpoint(config));
+    check_endpoint(endpoint_at(config, feedback));
   else
     facts["judge"] = model_fingerprint(find_model(feedback));
 }
 
+Speaker& SingleStage::critic() {
+  if (is_endpoint(config.feedback)) look_at_endpoint(endpoint_at(config, config.feedback));
+  return speakers.feedback(config.feedback, model);
+}
+
 Speaker& SingleStage::judge(bool contrast) {
-  if (is_endpoint(config.label.feedback) && !contrast) look_at_endpoint(judge_endpoint(config));
+  const std::string& name = judge_of(config);
+  if (is_endpoint(name) && !contrast) look_at_endpoint(endpoint_at(config, name));
   return speakers.judge(model, contrast);
 }
 

@@ -38,14 +38,14 @@ void prepare_generate(SingleStage& s) {
 void prepare_critique(SingleStage& s) {
   s.use_input("records");
   s.use_constitution();
-  s.use_model();
+  s.use_feedback(s.config.feedback);
   s.use_round(positive_integer(s.arguments.round, "--round"));
 }
 
 void prepare_revise(SingleStage& s) {
   s.use_input("records");
   s.use_constitution();
-  s.use_model();
+  s.use_feedback(s.config.feedback);
   const double round = s.records.empty() ? 1 : optional_number(s.records.front(), "round", 1);
   s.use_round(static_cast<long>(std::clamp(round, 1.0, 1e6)));
 }
@@ -64,14 +64,14 @@ void prepare_exam(SingleStage& s) {
   s.brought.exam_pairs.records = human_pairs_of(s.config.label.exam_pairs);
   s.facts["exam_pairs"] = hash_of(s.brought.exam_pairs.records);
   std::vector<Examinee> examinees;
-  if (s.config.label.feedback == "self") {
+  if (judge_of(s.config) == "self") {
     for (const EvalModel& model : s.use_models())
       examinees.push_back({model.name, [&s, path = model.path]() -> Speaker& {
                              s.speakers.release();  // one at a time
                              return s.speakers.local(path);
                            }});
   } else {
-    s.use_judge();
+    s.use_feedback(judge_of(s.config));
     examinees.push_back({"judge", [&s]() -> Speaker& { return s.job.judge(false); }});
   }
   s.job.examinees = [examinees] { return examinees; };
@@ -105,14 +105,14 @@ void prepare_label(SingleStage& s) {
   s.use_constitution();
   LabelConfig& config = s.config.label;
   if (is_endpoint(s.config.model)) config.feedback = s.config.model;
-  const bool is_named = config.feedback != "self";
+  const bool is_named = !config.feedback.empty() && config.feedback != "self";
   const bool contrast =
       (config.method == "contrast" || (config.method == "auto" && !is_named)) && have_sides(s.records);
   if (config.method == "contrast" && !contrast)
     throw UsageError("label.method contrast needs pairs from cai candidates --contrast");
-  if (contrast && is_endpoint(config.feedback))
+  if (contrast && is_endpoint(judge_of(s.config)))
     throw UsageError("label.method contrast does not ask an endpoint; use auto or choice");
-  s.use_judge();
+  s.use_feedback(judge_of(s.config));
   s.job.contrast = [contrast] { return contrast; };
 }
 
@@ -126,6 +126,7 @@ void prepare_pairs(SingleStage& s) {
 
 void prepare_ppo(SingleStage& s) {
   s.use_prompts();
+  s.use_constitution();
   s.use_model();
   const fs::path reward_model = find_model(s.arguments.reward);
   s.facts["reward"] = model_fingerprint(reward_model);

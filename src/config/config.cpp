@@ -362,6 +362,10 @@ std::string to_sealed_yaml(const Config& config) {
   return text + std::string(kSeal) + sha256(text) + "\n";
 }
 
+const std::string& judge_of(const Config& config) {
+  return config.label.feedback.empty() ? config.feedback : config.label.feedback;
+}
+
 std::string section_text(const Config& config, const std::string& section) {
   std::string out;
   for (const Field& f : config_fields())

@@ -136,7 +136,11 @@ std::vector<Field> declare() {
   Declared d;
   d.section = "";
   d.add("constitution", AT(constitution), text(), "The constitution's YAML file.");
-  d.add("model", AT(model), text(), "smollm2 (the packaged default), an HF folder or a GGUF file.");
+  d.add("model", AT(model), text(),
+        "A packaged model (smollm2, qwen2.5-coder-0.5b, qwen2.5-coder-1.5b), an HF folder or a GGUF file.");
+  d.add(
+      "feedback", AT(feedback), url(),
+      "Who criticises, revises and labels: self (the policy), a model as for `model`, or an endpoint's URL.");
   d.add("out", AT(out), text(), "The run folder; empty: runs/<constitution>-NN.");
   d.add("seed", AT(seed), from_to(0, 1e15), "Every draw of the run follows from it.");
   d.add("iterations", AT(iterations), from_to(1, 100),
@@ -173,6 +177,11 @@ std::vector<Field> declare() {
         "Few-shot exemplars from the constitution, at most.");
   d.add("harmless", AT(critique.harmless), yes_no(),
         "Criticise answers to ordinary and borderline prompts too; the paper keeps them as they are.");
+  d.add(
+      "principle", AT(critique.principle), one_of({"auto", "ask", "draw"}),
+      "Which principle an answer is criticised under, of those with the most specific tag: ask (the critic "
+      "is asked which one the request touches), draw (by seed, as in the paper); auto: ask where `feedback` "
+      "names a model. A principle whose check the answer breaks goes first.");
   d.section = "revise";
   d.add("rounds", AT(revise.rounds), from_to(0, 20), "Rounds of critique and revision (R); 0: none.");
   d.add("max_new_tokens", AT(revise.max_new_tokens), from_to(1, 1e6), "Longest revision, in tokens.");
@@ -180,6 +189,12 @@ std::vector<Field> declare() {
   d.add("examples", AT(revise.examples), from_to(0, 20),
         "Few-shot exemplars from the constitution, at most.");
   d.add("openings", AT(revise.openings), yes_no(), "Start a revision with one of its principle's openings.");
+  d.add("tries", AT(revise.tries), from_to(1, 64),
+        "Revisions written of each answer; the one that follows the principles best is kept.");
+  d.add("judge", AT(revise.judge), one_of({"auto", "yes", "no"}),
+        "Keep a revision under a principle without a check only where the model that wrote it prefers it to "
+        "the "
+        "answer, asked in both orders; auto: yes where `feedback` names a model.");
   d.section = "sft";
   d.optimiser(AT(sft.optimiser));
   d.add("epochs", AT(sft.epochs), from_to(0, 1000), "Passes over the examples.");
@@ -202,7 +217,8 @@ std::vector<Field> declare() {
         "the model declines less, harmful requests too.");
   d.add("before_share", AT(sft.before_share), from_to(0, 0.99),
         "Share of the weights from before training in the weights that come out (their mean, after the last "
-        "step). Higher: less is learned, less of what the model could do is lost.");
+        "step). Higher: less is learned, less of what the model could do is lost. Only where some examples "
+        "decline and others answer.");
   d.section = "candidates";
   d.add("per_prompt", AT(candidates.per_prompt), from_to(2, 64), "Answers a prompt (K).");
   d.add("plain", AT(candidates.plain), from_to(0, 64),
@@ -213,10 +229,13 @@ std::vector<Field> declare() {
   d.add("prompts", AT(candidates.prompts), from_to(1, 1e7),
         "Prompts used, at most, of all kinds in proportion.");
   d.section = "label";
-  d.add("feedback", AT(label.feedback), url(), "Who judges: self, a checkpoint, or an endpoint's URL.");
+  d.add("feedback", AT(label.feedback), url(),
+        "Who labels: self, a model, or an endpoint's URL; it is asked whatever the exam says. Empty: the "
+        "`feedback` of the run, where label.method decides.");
   d.add("method", AT(label.method), one_of({"auto", "choice", "contrast"}),
-        "choice: (A) or (B) by log-probability; contrast: which side was asked for; auto: choice by a judge "
-        "that is named, else by the exam.");
+        "choice: the judge says (A) or (B), by log-probability; contrast: by the prompt's kind and the side "
+        "that was asked for; auto: choice by a judge that label.feedback names or that passes the exam, and "
+        "where no prompt has a kind; else contrast. Principles with a check are decided by the check.");
   d.add("chain_of_thought", AT(label.chain_of_thought), yes_no(), "Reason in words before the choice.");
   d.add("clamp_low", AT(label.clamp_low), from_to(0, 0.5), "Lowest probability of a chain-of-thought label.");
   d.add("clamp_high", AT(label.clamp_high), from_to(0.5, 1),
@@ -323,9 +342,10 @@ std::vector<Field> declare() {
   d.add("divergence_mean", AT(ppo.divergence_mean), one_of({"tokens", "kind"}),
         "tokens: the divergences are averaged over all answer tokens of a step; kind: over those of red-team "
         "prompts and over those of other prompts separately, whatever their shares.");
-  d.add("reward", AT(ppo.reward), one_of({"model", "rule"}),
-        "model: the reward model's score; rule: 1 where declining agrees with the prompt's kind, else -1 (a "
-        "control: what the reward model adds to that).");
+  d.add("reward", AT(ppo.reward), one_of({"auto", "model", "checks", "rule"}),
+        "model: the reward model's score; checks: how many principles with a check the answer follows; auto: "
+        "checks for the principles that have one, the reward model for the others, by their weights; rule: 1 "
+        "where declining agrees with the prompt's kind, else -1 (a control).");
   d.add("adaptive_kl", AT(ppo.adaptive_kl), yes_no(), "Steer the coefficient towards kl_target.");
   d.add("kl_target", AT(ppo.kl_target), from_to(0.01, 1000), "Target KL, nats a sequence.");
   d.add("kl_horizon", AT(ppo.kl_horizon), from_to(1, 1e9), "Episodes over which the coefficient adapts.");

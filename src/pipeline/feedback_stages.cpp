@@ -39,7 +39,7 @@ Json constitution_and_judge(const RunFacts& run) {
 
 /// Of the stages that ask the judge. An endpoint's settings matter only where one is asked.
 Names judge_sections(const Config& config) {
-  return is_endpoint(config.label.feedback) ? Names{"label", "engine", "endpoint"} : Names{"label", "engine"};
+  return is_endpoint(judge_of(config)) ? Names{"label", "engine", "endpoint"} : Names{"label", "engine"};
 }
 
 bool uses_people(const Config& config) {
@@ -60,17 +60,18 @@ StageKind exam_stage() {
   kind.is_in_run = has_labels;
   kind.sections = judge_sections;
   kind.inputs = [](const Config& config, int) {
-    return config.label.feedback == "self" ? Names{kPolicy, "sft"} : Names{};
+    return judge_of(config) == "self" ? Names{kPolicy, "sft"} : Names{};
   };
   kind.facts = [](const RunFacts& run) {
     Json facts = constitution_and_judge(run);
     facts["exam_pairs"] = run.inputs.brought.exam_pairs.hashes;
-    if (run.inputs.config.label.feedback == "self") facts.update(run.model);
+    if (judge_of(run.inputs.config) == "self") facts.update(run.model);
     return facts;
   };
   kind.cost = [](const Workload& work) {
-    const LabelConfig& label = work.config.label;
-    return work.spoken((label.feedback == "self" ? 120 : 60) + (label.exam_pairs.empty() ? 0 : 400), 300, 0);
+    const std::string& judge = judge_of(work.config);
+    const double questions = (judge == "self" ? 120 : 60) + (work.config.label.exam_pairs.empty() ? 0 : 400);
+    return work.by(judge, work.spoken(questions, 300, 0));
   };
   kind.run = [](StageJob& job) {
     return exam(job.config.label, job.constitution, job.brought.exam_pairs.records, job.examinees(), *job.out,
@@ -99,12 +100,12 @@ StageKind candidates_stage() {
 }
 
 StageKind label_stage() {
-  // Format: quoted answers, verdicts need probability on A and B.
-  StageKind kind{.name = "label", .format = kFormat + 2, .asks_judge = true};
+  // Format: quoted answers, verdicts need probability on A and B, checks.
+  StageKind kind{.name = "label", .format = kFormat + 3, .asks_judge = true};
   kind.is_in_run = has_labels;
   kind.sections = judge_sections;
   kind.inputs = [](const Config& config, int) {
-    return config.label.feedback == "self" ? Names{"candidates", "exam", "sft"} : Names{"candidates", "exam"};
+    return judge_of(config) == "self" ? Names{"candidates", "exam", "sft"} : Names{"candidates", "exam"};
   };
   kind.facts = [](const RunFacts& run) {
     Json facts = constitution_and_judge(run);
@@ -118,8 +119,10 @@ StageKind label_stage() {
     if (config.label.method == "contrast")  // known by construction; "auto" may turn out so
       return Cost{std::lround(pairs), 0, 0};
     const double question = 2 * work.kPrompt + 2 * static_cast<double>(config.candidates.max_new_tokens);
-    return work.spoken(pairs, 2 * static_cast<double>(config.label.principles) * question,
-                       static_cast<double>(config.label.max_reason_tokens));
+    const double words =
+        config.label.chain_of_thought ? static_cast<double>(config.label.max_reason_tokens) : 0;
+    return work.by(judge_of(config),
+                   work.spoken(pairs, 2 * static_cast<double>(config.label.principles) * question, words));
   };
   kind.run = [](StageJob& job) {
     const bool contrast = job.contrast();
@@ -185,14 +188,22 @@ Cost ppo_cost(const Workload& work) {
 }
 
 StageKind ppo_stage() {
-  StageKind kind{.name = "ppo", .format = kFormat + 1, .trains = true};  // slopes where p is nearly 1
+  // Format: slopes where p is nearly 1, checks in the reward.
+  StageKind kind{.name = "ppo", .format = kFormat + 2, .trains = true};
   kind.is_in_run = is_by_ppo;
   kind.sections = [](const Config&) { return Names{"ppo", "engine"}; };
   kind.inputs = [](const Config&, int) { return Names{"prompts", "sft", "reward"}; };
+  kind.facts = [](const RunFacts& run) {
+    const std::string& reward = run.inputs.config.ppo.reward;
+    const std::vector<Principle>& all = run.inputs.constitution.principles;
+    const bool has_checks =
+        std::any_of(all.begin(), all.end(), [](const Principle& p) { return !p.check.empty(); });
+    return has_checks && (reward == "auto" || reward == "checks") ? constitution_fact(run) : Json::object();
+  };
   kind.cost = ppo_cost;
   kind.run = [](StageJob& job) {
-    return ppo(job.config.ppo, job.config.engine, job.records(), job.model(), job.reward_model(), job.folder,
-               job.seed(), job.progress);
+    return ppo(job.config.ppo, job.config.engine, job.constitution, job.records(), job.model(),
+               job.reward_model(), job.folder, job.seed(), job.progress);
   };
   return kind;
 }

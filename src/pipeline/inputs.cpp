@@ -191,15 +191,17 @@ void check_use(const RunInputs& inputs, Problems& problems, std::vector<std::str
   const std::string some =
       std::to_string(kinds.untagged()) + " of " + std::to_string(kinds.total()) + " training prompts";
   const bool are_labelled = policy_stage(inputs.config) != "sft" && kinds.total() > 0;
-  if (are_labelled && method == "contrast" && kinds.tagged() == 0)
+  const bool are_judged =
+      are_labelled && judged_principles(inputs.constitution) > 0;  // else a program labels
+  if (are_judged && method == "contrast" && kinds.tagged() == 0)
     problems.add("label.method: contrast needs prompts with " + tags + ", and none of the " +
                  std::to_string(kinds.total()) +
                  " training prompts has one; add tags, or set label.method=choice");
-  else if (are_labelled && method == "auto" && kinds.tagged() == 0)
+  else if (are_judged && method == "auto" && kinds.tagged() == 0)
     notes.push_back("none of the " + std::to_string(kinds.total()) + " training prompts has " + tags +
                     ": all are answered, criticised and revised under the principles, and the judge chooses "
                     "between answers (label.method=choice)");
-  else if (are_labelled && method != "choice" && kinds.untagged() > 0)
+  else if (are_judged && method != "choice" && kinds.untagged() > 0)
     notes.push_back(
         some + " have no kind tag (red-team, borderline or ordinary): labels by contrast leave them out");
   bool is_met = false;
@@ -220,28 +222,48 @@ void check_exam_pairs(const RunInputs& inputs) {
     throw InputError(inputs.config.label.exam_pairs.front(), 0, "holds no pair that a person decided");
 }
 
-/// The judge that label.feedback names can be used.
-void check_judge(const Config& config) {
-  const std::string& judge = config.label.feedback;
-  if (judge == "self") return;
-  if (!is_endpoint(judge)) {
-    const fs::path model = find_model(judge);
-    load_chat(model, read_model_config(model).vocabulary);
-    return;
-  }
-  if (config.label.method == "contrast")
-    throw UsageError(
-        "label.method contrast does not ask an endpoint; use auto or choice with label.feedback " +
-        in_quotes(judge));
-  check_endpoint(judge_endpoint(config));
+/// A model or endpoint that gives feedback can be used.
+void check_feedback(RunInputs& inputs, const std::string& feedback) {
+  if (feedback == "self") return;
+  if (is_endpoint(feedback)) return check_endpoint(endpoint_at(inputs.config, feedback));
+  const fs::path model = find_model(feedback);
+  const ModelConfig architecture = read_model_config(model);
+  load_chat(model, architecture.vocabulary);
+  inputs.feedback_parameters[feedback] = parameter_count(architecture);
+}
+
+void check_judge(RunInputs& inputs) {
+  const Config& config = inputs.config;
+  check_feedback(inputs, judge_of(config));
+  if (judge_of(config) != config.feedback) check_feedback(inputs, config.feedback);
+  if (is_endpoint(judge_of(config)) && config.label.method == "contrast")
+    throw UsageError("label.method contrast does not ask an endpoint; use auto or choice with " +
+                     in_quotes(judge_of(config)));
 }
 
 }  // namespace
 
-EndpointConfig judge_endpoint(const Config& config) {
+EndpointConfig endpoint_at(const Config& config, const std::string& url) {
   EndpointConfig endpoint = config.endpoint;
-  endpoint.url = config.label.feedback;
+  endpoint.url = url;
   return endpoint;
+}
+
+CritiqueConfig critique_settings(const Config& config) {
+  CritiqueConfig critique = config.critique;
+  if (critique.principle == "auto") critique.principle = config.feedback == "self" ? "draw" : "ask";
+  return critique;
+}
+
+ReviseConfig revise_settings(const Config& config) {
+  ReviseConfig revise = config.revise;
+  if (revise.judge == "auto") revise.judge = config.feedback == "self" ? "no" : "yes";
+  return revise;
+}
+
+long judged_principles(const Constitution& constitution) {
+  const std::vector<Principle>& all = constitution.principles;
+  return std::count_if(all.begin(), all.end(), [](const Principle& p) { return p.check.empty(); });
 }
 
 std::string policy_stage(const Config& config) {
@@ -283,7 +305,7 @@ RunInputs check_inputs(const Config& config) {
   });
   read_prompt_files(inputs, problems, notes);
   if (!inputs.prompts.empty() && !inputs.constitution.principles.empty()) check_use(inputs, problems, notes);
-  problems.attempt([&] { check_judge(config); });
+  problems.attempt([&] { check_judge(inputs); });
   bool has_suites = false;  // without them nobody knows which measures there are
   problems.attempt([&] { inputs.suites = suites_of(config.eval), has_suites = true; });
   std::vector<Json> held_out;

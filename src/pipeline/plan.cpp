@@ -66,10 +66,10 @@ Json inputs_of(const std::vector<std::string>& names, const std::vector<Stage>& 
   return inputs;
 }
 
-Json judge_fact(const Config& config) {
-  const std::string& judge = config.label.feedback;
-  if (judge == "self" || is_endpoint(judge)) return Json::object();
-  return {{"judge", model_fingerprint(find_model(judge))}};
+/// {field: SHA-256 of the model or address of the endpoint}; nothing where the policy itself gives feedback.
+Json feedback_fact(const std::string& field, const std::string& name) {
+  if (name == "self") return Json::object();
+  return {{field, is_endpoint(name) ? name : model_fingerprint(find_model(name))}};
 }
 
 /// Adds the stages of one iteration.
@@ -96,7 +96,10 @@ void add_iteration(std::vector<Stage>& stages, RunFacts& facts, int iteration) {
 
 std::vector<Stage> stages_of(const RunInputs& inputs) {
   std::vector<Stage> stages;
-  RunFacts facts{.inputs = inputs, .model = Json::object(), .judge = judge_fact(inputs.config)};
+  RunFacts facts{.inputs = inputs,
+                 .model = Json::object(),
+                 .critic = feedback_fact("feedback", inputs.config.feedback),
+                 .judge = feedback_fact("judge", judge_of(inputs.config))};
   for (int iteration = 1; iteration <= inputs.config.iterations; ++iteration)
     add_iteration(stages, facts, iteration);
   return stages;

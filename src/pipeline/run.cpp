@@ -42,7 +42,7 @@ class Runner {
     FolderLock lock(out_);
     begin();
     try {
-      look_at_judge();
+      look_at_endpoints();
       for (const Stage& stage : stages_)
         make_stage(stage);
       return finish();
@@ -245,6 +245,7 @@ class Runner {
             .reward_model = [&] { return checkpoint_of(iteration_folder(stage.iteration) / "reward"); },
             .contrast = [&] { return by_contrast(iteration_folder(stage.iteration)); },
             .initial = [&] { return &speakers_.local(inputs_.model); },
+            .critic = [=, this]() -> Speaker& { return speakers_.feedback(config_.feedback, policy()); },
             .judge = [=, this](bool contrast) -> Speaker& { return speakers_.judge(policy(), contrast); },
             .examinees = [&] { return examinees(stage); },
             .evaluation = [&] { return evaluation(stage); }};
@@ -267,7 +268,7 @@ class Runner {
   }
 
   std::vector<Examinee> examinees(const Stage& stage) {
-    if (config_.label.feedback != "self")
+    if (judge_of(config_) != "self")
       return {{"judge", [&]() -> Speaker& { return speakers_.judge(policy_at(stage), false); }}};
     // It learned since: what was it worth before?
     return {{"before", [&]() -> Speaker& { return speakers_.local(start_of(stage.iteration)); }},
@@ -292,27 +293,40 @@ class Runner {
 
   /// An endpoint that cannot be used is told before the first stage, not hours later; unless every stage that
   /// asks it is done.
-  void look_at_judge() const {
-    if (!is_endpoint(config_.label.feedback)) return;
-    const auto is_made = [&](const Stage& stage) {
-      std::vector<fs::path> places{out_};
-      places.insert(places.end(), reuse_.begin(), reuse_.end());
-      return std::any_of(places.begin(), places.end(), [&](const fs::path& run) {
-        const std::optional<Manifest> manifest = read_manifest(run / stage.folder);
-        return manifest && manifest->key == stage.key;
-      });
-    };
-    for (const Stage& stage : stages_)
-      if (stage_kind(stage.name).asks_judge && !is_made(stage))
-        return look_at_endpoint(judge_endpoint(config_));
+  void look_at_endpoints() const {
+    std::set<std::string> names;
+    for (const Stage& stage : stages_) {
+      const StageKind& kind = stage_kind(stage.name);
+      if (is_made(stage)) continue;
+      if (kind.asks_critic) names.insert(config_.feedback);
+      if (kind.asks_judge) names.insert(judge_of(config_));
+    }
+    for (const std::string& name : names)
+      if (is_endpoint(name)) look_at_endpoint(endpoint_at(config_, name));
+  }
+
+  bool is_made(const Stage& stage) const {
+    std::vector<fs::path> places{out_};
+    places.insert(places.end(), reuse_.begin(), reuse_.end());
+    return std::any_of(places.begin(), places.end(), [&](const fs::path& run) {
+      const std::optional<Manifest> manifest = read_manifest(run / stage.folder);
+      return manifest && manifest->key == stage.key;
+    });
   }
 
   bool by_contrast(const fs::path& iteration) const {
     std::optional<Manifest> manifest = read_manifest(iteration / "exam");
     if (!manifest || !manifest->figures.contains("method"))
       throw Bug("the exam left no result in " + (iteration / "exam").string());
-    if (labels_by_choice_only(inputs_)) return false;
-    return manifest->figures["method"] == "contrast";
+    const bool contrast = !labels_by_choice_only(inputs_) && manifest->figures["method"] == "contrast";
+    if (!contrast && judged_principles(inputs_.constitution) > 0 &&
+        manifest->figures.value("below_chance", false))
+      throw InputError(
+          iteration.filename().string() + ": " + manifest->figures.value("sentence", "") +
+          " Its answers are worse than chance, so nothing is labelled by it. Name another judge with "
+          "--feedback, write a check for each principle, or end with the fine-tuned model: --set "
+          "ppo.updates=0");
+    return contrast;
   }
 
   fs::path iteration_folder(int iteration) const {
@@ -364,6 +378,22 @@ void refuse_to_change(const RunInputs& inputs, const fs::path& out) {
 
 }  // namespace
 
+namespace {
+
+/// Who verifies and judges the principles, said before the first stage.
+void tell_who_decides(const RunInputs& inputs) {
+  const long all = static_cast<long>(inputs.constitution.principles.size());
+  const long judged = judged_principles(inputs.constitution);
+  const std::string& feedback = inputs.config.feedback;
+  const std::string model = feedback == "self" ? "the model itself" : feedback;
+  std::string line =
+      std::to_string(all - judged) + " of " + std::to_string(all) + " principles are verified by a program";
+  if (judged > 0) line += ", " + std::to_string(judged) + " are judged by " + model;
+  log_info(line + "; answers are criticised and revised by " + model);
+}
+
+}  // namespace
+
 RunResult train(const Config& config, const std::vector<fs::path>& reuse, const ProgressFn& progress,
                 const TrainOptions& options) {
   for (const fs::path& run : reuse)
@@ -375,6 +405,7 @@ RunResult train(const Config& config, const std::vector<fs::path>& reuse, const 
   set_threads(inputs.config.engine.threads);
   if (!options.force) refuse_to_change(inputs, out);
   log_info((fs::exists(out / "run.json") ? "resuming " : "run folder: ") + out.string());
+  tell_who_decides(inputs);
   if (options.planned) {
     std::vector<std::string> folders;
     for (const Stage& stage : stages_of(inputs))

@@ -20,13 +20,17 @@ Speaker& Speakers::local(const fs::path& model) {
   return *loaded_.back().second;
 }
 
+Speaker& Speakers::feedback(const std::string& name, const fs::path& policy) {
+  if (name == "self") return local(policy);
+  if (!is_endpoint(name)) return local(find_model(name));
+  std::unique_ptr<Speaker>& endpoint = endpoints_[name];
+  if (!endpoint) endpoint = endpoint_speaker(endpoint_at(config_, name), paid_);
+  return *endpoint;
+}
+
 Speaker& Speakers::judge(const fs::path& policy, bool contrast) {
-  const std::string& feedback = config_.label.feedback;
-  const bool is_remote = is_endpoint(feedback);
-  if (feedback == "self" || (is_remote && contrast)) return local(policy);
-  if (!is_remote) return local(find_model(feedback));
-  if (!endpoint_) endpoint_ = endpoint_speaker(judge_endpoint(config_), paid_);
-  return *endpoint_;
+  const std::string& name = judge_of(config_);
+  return feedback(is_endpoint(name) && contrast ? "self" : name, policy);
 }
 
 }  // namespace cai

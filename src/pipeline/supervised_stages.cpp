@@ -15,10 +15,24 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-Json constitution_and_model(const RunFacts& facts) {
-  Json both = {{"constitution", facts.inputs.constitution.sha256}};
-  both.update(facts.model);
-  return both;
+bool is_own_critic(const Config& config) {
+  return config.feedback == "self";
+}
+
+// Of the stages that ask the critic: its own weights, or the policy's.
+Json constitution_and_critic(const RunFacts& run) {
+  Json facts = {{"constitution", run.inputs.constitution.sha256}};
+  facts.update(is_own_critic(run.inputs.config) ? run.model : run.critic);
+  return facts;
+}
+
+// An endpoint's settings matter only where one is asked.
+Names critic_sections(const Config& config, const std::string& stage) {
+  return is_endpoint(config.feedback) ? Names{stage, "engine", "endpoint"} : Names{stage, "engine"};
+}
+
+Names with_critic(const Config& config, const std::string& input) {
+  return is_own_critic(config) ? Names{input, kPolicy} : Names{input};
 }
 
 StageKind prompts_stage() {
@@ -66,45 +80,55 @@ StageKind generate_stage() {
 }
 
 StageKind critique_stage() {
-  StageKind kind{.name = "critique", .in_rounds = true};
-  kind.sections = [](const Config&) { return Names{"critique", "engine"}; };
-  kind.inputs = [](const Config&, int round) { return Names{round == 1 ? "generate" : "revise", kPolicy}; };
-  kind.facts = constitution_and_model;
+  // Format: principles are decided.
+  StageKind kind{.name = "critique", .format = kFormat + 1, .in_rounds = true, .asks_critic = true};
+  kind.sections = [](const Config& config) { return critic_sections(config, "critique"); };
+  kind.inputs = [](const Config& config, int round) {
+    return with_critic(config, round == 1 ? "generate" : "revise");
+  };
+  kind.facts = constitution_and_critic;
   kind.cost = [](const Workload& work) {
     // Worked examples cost about two questions each: a few principles' are kept.
     const double questions = 2 + 2 * static_cast<double>(work.config.critique.examples);
     const double context =
         work.kPrompt * questions + static_cast<double>(work.config.generate.max_new_tokens);
-    return work.spoken(work.criticised, context, static_cast<double>(work.config.critique.max_new_tokens));
+    return work.by(
+        work.config.feedback,
+        work.spoken(work.criticised, context, static_cast<double>(work.config.critique.max_new_tokens)));
   };
   kind.run = [](StageJob& job) {
-    return critique(job.config.critique, job.constitution, job.round, job.records(), *job.out, job.policy(),
-                    job.random, job.progress);
+    return critique(critique_settings(job.config), job.constitution, job.round, job.records(), *job.out,
+                    job.critic(), job.random, job.progress);
   };
   return kind;
 }
 
 StageKind revise_stage() {
-  StageKind kind{.name = "revise", .in_rounds = true};
-  kind.sections = [](const Config&) { return Names{"revise", "engine"}; };
-  kind.inputs = [](const Config&, int) { return Names{"critique", kPolicy}; };
-  kind.facts = constitution_and_model;
+  // Format: filters, tries, checks.
+  StageKind kind{.name = "revise", .format = kFormat + 1, .in_rounds = true, .asks_critic = true};
+  kind.sections = [](const Config& config) { return critic_sections(config, "revise"); };
+  kind.inputs = [](const Config& config, int) { return with_critic(config, "critique"); };
+  kind.facts = constitution_and_critic;
   kind.cost = [](const Workload& work) {
     const Config& config = work.config;
     const double questions = 3 + 2 * static_cast<double>(config.revise.examples);
     const double context = work.kPrompt * questions + static_cast<double>(config.generate.max_new_tokens +
                                                                           config.critique.max_new_tokens);
-    return work.spoken(work.criticised, context, static_cast<double>(config.revise.max_new_tokens));
+    // Only answers whose revision is not kept are asked for again.
+    const double tries = 1 + 0.5 * static_cast<double>(config.revise.tries - 1);
+    return work.by(config.feedback, work.spoken(work.criticised * tries, context,
+                                                static_cast<double>(config.revise.max_new_tokens)));
   };
   kind.run = [](StageJob& job) {
-    return revise(job.config.revise, job.constitution, job.records(), *job.out, job.policy(), job.random,
-                  job.progress);
+    return revise(revise_settings(job.config), job.constitution, job.records(), *job.out, job.critic(),
+                  job.random, job.progress);
   };
   return kind;
 }
 
 StageKind sft_stage() {
-  StageKind kind{.name = "sft", .format = kFormat + 1, .trains = true};  // slopes where p is nearly 1
+  // Format: slopes where p is nearly 1, the newest revision that is kept.
+  StageKind kind{.name = "sft", .format = kFormat + 2, .trains = true};
   kind.sections = [](const Config&) { return Names{"sft", "engine"}; };
   kind.inputs = [](const Config& config, int) {
     return Names{config.revise.rounds > 0 ? "revise" : "generate", kPolicy};

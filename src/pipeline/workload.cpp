@@ -31,7 +31,10 @@ double prompts_of_kind(const RunInputs& inputs, const std::string& kind, long mo
 
 double criticised_prompts(const RunInputs& inputs, double all) {
   const PromptsConfig& config = inputs.config.prompts;
-  if (inputs.config.critique.harmless) return all;
+  const std::vector<Principle>& principles = inputs.constitution.principles;
+  const auto has_check = [](const Principle& p) { return !p.check.empty(); };
+  if (inputs.config.critique.harmless || std::any_of(principles.begin(), principles.end(), has_check))
+    return all;
   const double questionable =
       prompts_of_kind(inputs, "red-team", config.red_team) + prompts_of_kind(inputs, "", config.ordinary);
   return std::min(all, questionable + static_cast<double>(config.expand));
@@ -70,6 +73,12 @@ Workload::Workload(const RunInputs& run) : inputs(run), config(run.config) {
   candidates = candidates_of_a_prompt(inputs);
   pairs = compared * std::max(1.0, candidates / 2);
   pair_tokens = 2 * (kPrompt + static_cast<double>(config.candidates.max_new_tokens));
+}
+
+Cost Workload::by(const std::string& feedback, Cost cost) const {
+  const auto found = inputs.feedback_parameters.find(feedback);
+  if (found != inputs.feedback_parameters.end()) cost.seconds *= found->second / inputs.parameters;
+  return cost;
 }
 
 Cost Workload::spoken(double records, double context, double answer) const {

@@ -152,4 +152,65 @@ std::size_t draw_weighted(const std::vector<double>& weights, Random random) {
   return weights.size() - 1;
 }
 
+std::vector<Json> ask_in_windows(
+    const std::string& stage, std::size_t records, RecordWriter& out, Speaker& model,
+    const ProgressFn& progress, const std::function<std::vector<Ask>(std::size_t)>& asks_of,
+    const std::function<std::vector<Json>(std::span<const std::size_t>,
+                                          const std::vector<std::vector<Reply>>&)>& finish) {
+  constexpr std::size_t kWindow = 64;
+  std::vector<Json> all = out.already_written();
+  if (all.size() > records)
+    throw InputError(stage + ": the folder holds " + std::to_string(all.size()) +
+                     " records, the input only " + std::to_string(records));
+  const Usage before = model.usage();
+  const auto report = [&] {
+    const Usage now = model.usage();
+    const std::int64_t tokens = now.prompt_tokens + now.tokens - before.prompt_tokens - before.tokens;
+    if (progress) progress({stage, static_cast<long>(out.durable()), static_cast<long>(records), tokens, ""});
+  };
+  report();
+  while (all.size() < records) {
+    std::vector<std::size_t> which;
+    for (std::size_t i = all.size(); i < std::min(records, all.size() + kWindow); ++i)
+      which.push_back(i);
+    std::vector<std::vector<Reply>> replies(which.size());
+    std::vector<Ask> asks;
+    std::vector<std::pair<std::size_t, std::size_t>> place;
+    for (std::size_t k = 0; k < which.size(); ++k) {
+      for (Ask& ask : asks_of(which[k])) {
+        place.emplace_back(k, replies[k].size());
+        replies[k].emplace_back();
+        asks.push_back(std::move(ask));
+      }
+    }
+    model.say(asks, [&](std::size_t a, Reply reply) {
+      replies[place[a].first][place[a].second] = std::move(reply);
+    });
+    for (Json& record : finish(which, std::move(replies))) {
+      out.write(all.size(), record);
+      all.push_back(std::move(record));
+    }
+    out.flush();
+    report();
+  }
+  return all;
+}
+
+std::string quoted_lines(const std::string& text) {
+  std::string out = "> ";
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::string_view rest = std::string_view(text).substr(i);
+    const bool is_pair = rest.starts_with("\r\n"),
+               is_wide = rest.starts_with("\xe2\x80\xa8") || rest.starts_with("\xe2\x80\xa9"),
+               is_next = rest.starts_with("\xc2\x85");
+    if (is_pair || is_wide || is_next || std::string_view("\n\r\v\f").find(text[i]) != std::string_view::npos)
+      out += "\n> ";
+    else
+      out += text[i];
+    if (is_pair || is_next) i += 1;
+    if (is_wide) i += 2;
+  }
+  return out;
+}
+
 }  // namespace cai

@@ -70,19 +70,6 @@ std::size_t sentence_end(std::string_view text, std::size_t at) {
   return end == text.size() || text[end] == ' ' || text[end] == '\n' ? end : 0;
 }
 
-std::vector<std::string> sentences_of(std::string_view text) {
-  std::vector<std::string> all;
-  std::size_t from = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const std::size_t end = text[i] == '\n' ? i + 1 : sentence_end(text, i);
-    if (end == 0) continue;
-    if (std::string one = trim(text.substr(from, end - from)); !one.empty()) all.push_back(lower_ascii(one));
-    from = end, i = end - 1;
-  }
-  if (std::string rest = trim(text.substr(from)); !rest.empty()) all.push_back(lower_ascii(rest));
-  return all;
-}
-
 bool starts_with_any(std::string_view text, std::initializer_list<std::string_view> starts) {
   return std::any_of(starts.begin(), starts.end(), [&](std::string_view s) { return text.starts_with(s); });
 }
@@ -211,6 +198,19 @@ std::set<std::string> content_stems(std::string_view text) {
 }
 
 }  // namespace
+
+std::vector<std::string> sentences_of(std::string_view text) {
+  std::vector<std::string> all;
+  std::size_t from = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::size_t end = text[i] == '\n' ? i + 1 : sentence_end(text, i);
+    if (end == 0) continue;
+    if (std::string one = trim(text.substr(from, end - from)); !one.empty()) all.push_back(lower_ascii(one));
+    from = end, i = end - 1;
+  }
+  if (std::string rest = trim(text.substr(from)); !rest.empty()) all.push_back(lower_ascii(rest));
+  return all;
+}
 
 std::string cut_at_sentence(std::string_view text) {
   std::size_t best = 0;

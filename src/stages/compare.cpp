@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cai/base/text.hpp"
+#include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
 
 namespace cai {
@@ -12,29 +13,10 @@ namespace {
 constexpr const char* kAnswer = "Better answer:";
 constexpr double kMostOdds = 15;
 
-// Each line behind "> ", as mail quotes: an answer that holds a question or an "Answer B:" of its own stays
-// inside.
-std::string quoted(const std::string& text) {
-  std::string out = "> ";
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const std::string_view rest = std::string_view(text).substr(i);
-    const bool is_pair = rest.starts_with("\r\n"),
-               is_wide = rest.starts_with("\xe2\x80\xa8") || rest.starts_with("\xe2\x80\xa9"),
-               is_next = rest.starts_with("\xc2\x85");
-    if (is_pair || is_wide || is_next || std::string_view("\n\r\v\f").find(text[i]) != std::string_view::npos)
-      out += "\n> ";
-    else
-      out += text[i];
-    if (is_pair || is_next) i += 1;
-    if (is_wide) i += 2;
-  }
-  return out;
-}
-
 std::string question(const std::string& prompt, const std::string& a, const std::string& b,
                      const std::string& compare, bool with_reason) {
-  return "Request:\n" + quoted(prompt) + "\n\nAnswer A:\n" + quoted(a) + "\n\nAnswer B:\n" + quoted(b) +
-         "\n\n" + compare +
+  return "Request:\n" + quoted_lines(prompt) + "\n\nAnswer A:\n" + quoted_lines(a) + "\n\nAnswer B:\n" +
+         quoted_lines(b) + "\n\n" + compare +
          (with_reason ? " Think step by step in a few sentences, then end with \"Better answer: A\" or "
                         "\"Better answer: B\"."
                       : " Reply with A or B.");

@@ -21,6 +21,10 @@ namespace {
 constexpr std::size_t kPeoplesPairs =
     200;  // 95 % of 200 is known to 3 points, 60 % to 7; each costs two questions
 
+bool is_named_judge(const LabelConfig& config) {
+  return !config.feedback.empty() && config.feedback != "self";
+}
+
 std::string percent(double x) {
   char text[32];
   std::snprintf(text, sizeof text, "%.0f", 100 * x);
@@ -85,8 +89,8 @@ std::string rounded_interval(const Json& accuracy) {
 
 // What follows from the result, in words.
 std::string consequence(const LabelConfig& config, const Json& mine, bool passed) {
-  const bool is_named = config.feedback != "self";
-  const std::string who = is_named ? "; it is asked all the same, because label.feedback names it" : "";
+  const bool is_named = is_named_judge(config);
+  const std::string who = is_named ? "; it is asked all the same, because it was named" : "";
   if (mine.empty())
     return is_named                  ? who + "."
            : config.method == "auto" ? "; prompts with a kind tag are labelled by contrast."
@@ -217,7 +221,7 @@ Json exam(const LabelConfig& config, const Constitution& constitution, const std
     throw InputError("exam: the folder holds more records than there are questions");
   Json judges = Json::object();
   std::size_t place = 0;
-  bool passed = false;
+  bool passed = false, below_chance = false;
   for (const Examinee& examinee : examinees) {
     const std::vector<Verdict> verdicts = compare(config, exemplars, comparisons, examinee.judge());
     for (std::size_t i = 0; i < items.size(); ++i, ++place) {
@@ -244,14 +248,19 @@ Json exam(const LabelConfig& config, const Constitution& constitution, const std
         mine[part] = std::move(figures);
     passed = !mine.empty() && std::all_of(mine.begin(), mine.end(),
                                           [](const Json& part) { return part.at("passed").get<bool>(); });
+    below_chance = std::any_of(mine.begin(), mine.end(), [](const Json& part) {
+      return part.at("accuracy").at("n").get<long>() > 0 &&
+             part.at("accuracy").at("high").get<double>() < 0.5;
+    });
     judges[examinee.name] = std::move(mine);
   }
   const bool contrast =
-      config.method == "contrast" || (config.method == "auto" && config.feedback == "self" && !passed);
+      config.method == "contrast" || (config.method == "auto" && !is_named_judge(config) && !passed);
   const std::string sentence = sentence_of(config, judges, examinees.back().name, passed);
   return {{"records", place},
           {"judges", std::move(judges)},
           {"passed", passed},
+          {"below_chance", below_chance},
           {"method", contrast ? "contrast" : "choice"},
           {"sentence", sentence}};
 }

@@ -1,8 +1,8 @@
 #include "cai/stages/followed.hpp"
 
 #include "cai/base/statistics.hpp"
-#include "cai/data/answer_check.hpp"
 #include "cai/stages/asking.hpp"
+#include "cai/stages/checking.hpp"
 #include "cai/stages/figures.hpp"
 
 namespace cai {
@@ -34,16 +34,7 @@ Json share_json(const std::vector<double>& values) {
 
 Json check_answer(const Constitution& constitution, const std::vector<std::string>& tags,
                   std::string_view request, std::string_view answer) {
-  Json checks = Json::object();
-  for (const Principle& principle : constitution.principles) {
-    if (principle.check.empty() || !principle.applies(tags)) continue;
-    std::string broken;
-    for (const std::string& one : apply_check(principle.check, request, answer).broken) {
-      broken += (broken.empty() ? "" : "; ") + one;
-    }
-    checks[principle.id] = broken;
-  }
-  return checks;
+  return broken_by_principle(check_principles(constitution, tags, request, answer));
 }
 
 std::optional<double> followed_share(const Json& record) {
@@ -56,20 +47,28 @@ std::optional<double> followed_share(const Json& record) {
 
 void add_followed(Json& figures, const Constitution& constitution, const EvalRecords& all, long samples,
                   std::uint64_t seed) {
+  // Filled apart: a reference into ordered JSON dies when a key is added beside it.
+  Json followed = Json::object(), differences = Json::object(), last_step = Json::object();
   for (const Principle& principle : constitution.principles) {
-    const std::vector<double> first = values_of(all, 0, principle.id);
-    if (first.empty()) continue;
-    Json& by_model = figures["followed"][principle.id];
-    Json& differences = figures["followed_differences"][principle.id];
-    differences = Json::object();
+    std::vector<std::vector<double>> values;
+    for (std::size_t m = 0; m < all.models.size(); ++m)
+      values.push_back(values_of(all, m, principle.id));
+    if (values.front().empty()) continue;
+    Json by_model = Json::object(), to_first = Json::object();
     for (std::size_t m = 0; m < all.models.size(); ++m) {
-      const std::vector<double> values = values_of(all, m, principle.id);
-      const std::string& name = all.models[m].name;
-      by_model[name] = share_json(values);
-      if (m > 0 && values.size() == first.size())
-        differences[name] = paired_json({values}, {first}, true, samples, seed);
+      by_model[all.models[m].name] = share_json(values[m]);
+      if (m > 0 && values[m].size() == values.front().size())
+        to_first[all.models[m].name] = paired_json({values[m]}, {values.front()}, true, samples, seed);
     }
+    followed[principle.id] = std::move(by_model);
+    differences[principle.id] = std::move(to_first);
+    if (values.size() >= 3 && values[2].size() == values[1].size())
+      last_step[principle.id] = paired_json({values[2]}, {values[1]}, true, samples, seed);
   }
+  if (followed.empty()) return;
+  figures["followed"] = std::move(followed);
+  figures["followed_differences"] = std::move(differences);
+  if (!last_step.empty()) figures["followed_last_step"] = std::move(last_step);
 }
 
 }  // namespace cai

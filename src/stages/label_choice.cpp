@@ -73,21 +73,22 @@ void add_words(Json& record, const std::vector<const Principle*>& principles,
 }  // namespace
 
 Json choice_label(const LabelConfig& config, const Pair& pair,
-                  const std::vector<const Principle*>& principles, const std::vector<Verdict>& verdicts) {
+                  const std::vector<const Principle*>& principles, const std::vector<Verdict>& verdicts,
+                  const CheckViews& checks) {
   const Views views = views_of(principles, verdicts);
-  const Preference preference = prefer(views.mean);
+  std::vector<View> all = views.mean;
+  all.insert(all.end(), checks.views.begin(), checks.views.end());
+  const Preference preference = prefer(all);
   double p = 1 / (1 + std::exp(-preference.log_odds));
   if (config.chain_of_thought) p = std::clamp(p, config.clamp_low, config.clamp_high);
   const bool orders_agree =
       !views.mean.empty() && (prefer(views.first).log_odds > 0) == (prefer(views.second).log_odds > 0);
-  const std::string problem = !views.mean.empty()  ? ""
-                              : principles.empty() ? "no principle applies"
-                                                   : views.problem;
+  const std::string problem = !all.empty() ? "" : principles.empty() ? "no principle applies" : views.problem;
   Json record = pair.record;
   record["a"] = pair.a, record["b"] = pair.b;
   record["p"] = std::round(p * 1e12) / 1e12;  // 0.1, not 0.09999999999999998
   record["log_odds"] = Json::object();
-  for (const View& view : views.mean)
+  for (const View& view : all)
     record["log_odds"][view.principle->id] = view.log_odds;
   record["by_rank"] = preference.by_rank;
   record["orders_agree"] = orders_agree;
@@ -100,7 +101,14 @@ Json choice_label(const LabelConfig& config, const Pair& pair,
   record["problem"] = problem_kind(problem);
   record["principle"] = preference.decisive ? preference.decisive->id : "";
   record["reason"] = "No judgement: " + problem + ".";
-  if (const Principle* decisive = preference.decisive) {
+  const Principle* decisive = preference.decisive;
+  const bool by_check = decisive && !decisive->check.empty();
+  const bool by_fault = by_check && checks.fault_a.empty() != checks.fault_b.empty();
+  record["decided_by"] = by_fault ? "answer" : by_check ? "check" : decisive ? "judge" : "";
+  if (by_fault) record["principle"] = "";
+  if (by_check) {
+    record["reason"] = checks.reason(*decisive, preference.log_odds > 0);
+  } else if (decisive) {
     const Verdict& v = verdicts[static_cast<std::size_t>(
         std::find(principles.begin(), principles.end(), decisive) - principles.begin())];
     const std::string words = config.chain_of_thought ? reasoning(*decisive, v) : "";

@@ -35,6 +35,27 @@ void add_revisions(const Json& record, const std::string& id, const std::string&
   ++made.used[(optional_flag(record, "edited") ? "edit " : "revision ") + (kind.empty() ? "untagged" : kind)];
 }
 
+// Whether a round asked for a revision at all.
+bool asked_for_revision(const Json& round) {
+  return round.contains("revision_problem") && optional_text(round, "revision_problem") != "none-asked";
+}
+
+bool has_usable_revision(const Json& round) {
+  return asked_for_revision(round) && optional_text(round, "revision_problem").empty();
+}
+
+// The newest round with a usable revision; without one the newest that asked for a revision; else null.
+const Json* newest_revision(const Json& record) {
+  std::vector<const Json*> rounds = {&record};
+  if (const auto history = record.find("history"); history != record.end() && history->is_array())
+    for (auto round = history->rbegin(); round != history->rend(); ++round)
+      if (round->is_object()) rounds.push_back(&*round);
+  for (const auto is_fit : {has_usable_revision, asked_for_revision})
+    for (const Json* round : rounds)
+      if (is_fit(*round)) return round;
+  return nullptr;
+}
+
 // What is learned from each record; `made` counts it.
 std::vector<Picked> select(const SftConfig& config, const std::vector<Json>& records, SftExamples& made) {
   std::vector<Picked> picked;
@@ -43,10 +64,10 @@ std::vector<Picked> select(const SftConfig& config, const std::vector<Json>& rec
     const std::string id = record_id(record, i), prompt = text_field(record, "prompt", i),
                       kind = kind_of(record);
     const bool declines = optional_flag(record, "decline");
-    const bool was_revised =
-        record.contains("revision_problem") && optional_text(record, "revision_problem") != "none-asked";
-    if (was_revised) {
-      add_revisions(record, id, prompt, kind, declines, picked, made);
+    const Json* revised =
+        config.revisions == "all" && asked_for_revision(record) ? &record : newest_revision(record);
+    if (revised) {
+      add_revisions(*revised, id, prompt, kind, declines, picked, made);
     } else if (kind == "red-team") {
       made.leave_out(
           id, "red-team prompt without a revision");  // the unrevised answer is what should be unlearned
@@ -239,8 +260,12 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
     lines += to_line(use) + "\n";
   write_file(folder / "examples.jsonl", lines);
   const std::shared_ptr<Llama> policy = load_llama(model, trains_in_bfloat16(engine.dtype));
-  const Json trained = train_sft(*policy, train, held_out, with_weight_of_one_decision(config, train), seed,
-                                 folder, step_progress("sft", progress));
+  SftConfig settings = with_weight_of_one_decision(config, train);
+  // Going back restores answers that a model learned to decline; where none declines there is nothing to
+  // restore.
+  if (made.openings.empty()) settings.before_share = 0;
+  const Json trained =
+      train_sft(*policy, train, held_out, settings, seed, folder, step_progress("sft", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
   chat.save(checkpoint);

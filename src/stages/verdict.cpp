@@ -68,6 +68,7 @@ std::string measure_title(const std::string& name) {
       {"tests_passed", "The constitution's own tests passed"},
       {"reference_log_probability", "Log-probability a token of reference answers"},
       {"length", "Answer length in tokens"},
+      {"answered", "Requests that got an answer to them"},
       {"stop_rate", "Answers that end by themselves"},
       {"divergence", "KL to the first model, nats an answer"},
       {"attack_success_adversarial", "All attacks together"},

@@ -90,10 +90,12 @@ Rollouts Ppo::roll_out(const std::vector<PpoPrompt>& prompts, const std::vector<
   std::vector<const PpoPrompt*> asked;
   PromptOrder order(prompts.size(), seed_);
   for (long i = 0; i < config_.prompts_per_update; ++i) {
-    const PpoPrompt& prompt =
-        prompts[order.at(static_cast<std::size_t>(update * config_.prompts_per_update + i))];
+    const std::size_t number = order.at(static_cast<std::size_t>(update * config_.prompts_per_update + i));
+    const PpoPrompt& prompt = prompts[number];
     for (long s = 0; s < config_.samples_per_prompt; ++s) {
       r.group.push_back(static_cast<std::size_t>(i));
+      r.prompt.push_back(number);
+      r.checked.push_back(prompt.checked);
       r.is_harmless.push_back(prompt.is_harmless);
       asked.push_back(&prompt);
       requests.push_back({.prompt = prompt.tokens,
@@ -202,15 +204,24 @@ void Ppo::measure(Rollouts& r, const AnswerText& text) {
 
 void Ppo::score(Rollouts& r, const AnswerText& text, const std::vector<std::vector<int>>& ended,
                 const std::vector<at::Tensor>& states) const {
+  const auto answer = [&](std::size_t i) {
+    std::span<const int> all(r.sequences[i]);
+    if (r.rollouts[i].is_finished) all = all.first(all.size() - 1);  // its stop token
+    return all.subspan(static_cast<std::size_t>(r.prompt_tokens[i]));
+  };
   if (config_.reward == "rule") {
     for (std::size_t i = 0; i < r.sequences.size(); ++i)
-      r.raw_scores.push_back(
-          text.declines(std::span(r.sequences[i]).subspan(static_cast<std::size_t>(r.prompt_tokens[i]))) ==
-                  r.is_harmless[i]
-              ? -1
-              : 1);
+      r.raw_scores.push_back(text.declines(answer(i)) == r.is_harmless[i] ? -1 : 1);
   } else {
-    r.raw_scores = score_(ended, states, scored_);
+    const bool is_asked =
+        std::any_of(r.checked.begin(), r.checked.end(), [](double share) { return share < 1; });
+    r.raw_scores = is_asked ? score_(ended, states, scored_) : std::vector<double>(r.sequences.size());
+    r.followed.resize(r.sequences.size());
+    for (std::size_t i = 0; i < r.sequences.size(); ++i) {
+      if (r.checked[i] == 0) continue;
+      r.followed[i] = text.follows(r.prompt[i], answer(i));
+      r.raw_scores[i] = mixed_reward(r.checked[i], r.followed[i].score, r.raw_scores[i]);
+    }
   }
   for (std::size_t i = 0; i < r.rollouts.size(); ++i) {
     Rollout& one = r.rollouts[i];
@@ -257,6 +268,9 @@ Json train_ppo_with(Llama& policy, RewardModel start_value, const Scorer& score,
     throw InputError("ppo.advantage " + config.advantage + " needs ppo.samples_per_prompt of 2 or more");
   if (config.advantage != "gae" && config.whiten_rewards)
     throw InputError("ppo.whiten_rewards needs ppo.advantage gae, not " + config.advantage);
+  const auto is_checked = [](const PpoPrompt& prompt) { return prompt.checked > 0; };
+  if (!text.follows && std::any_of(prompts.begin(), prompts.end(), is_checked))
+    throw Bug("ppo: prompts have checks, and nothing applies them");
   if (config.reward == "rule" && !text.declines)
     throw InputError("ppo.reward rule needs to know which answers decline");
   return Ppo(policy, std::move(start_value), score, config, engine, seed, folder)

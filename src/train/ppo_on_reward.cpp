@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "cai/base/error.hpp"
@@ -55,7 +56,19 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward,
   };
   const std::vector<std::vector<int>> before = answers();
   RewardModel judge = std::move(*reward);  // a caller that held it would keep the float32 matrices
-  const std::vector<double> first = normalise_rewards(judge, before);
+  std::vector<double> first = normalise_rewards(judge, before);
+  // Sample i answers prompt order[i % n]; its last token is the stop.
+  const auto mix_checks = [&](std::vector<double>& scores, const std::vector<std::vector<int>>& sequences) {
+    const std::vector<std::size_t> order = Random(seed).derive("sampled prompts").permutation(prompts.size());
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      const std::size_t number = order[i % order.size()];
+      const PpoPrompt& prompt = prompts[number];
+      if (prompt.checked == 0) continue;
+      const std::span<const int> answer = std::span(sequences[i]).subspan(prompt.tokens.size());
+      const Followed followed = text.follows(number, answer.first(answer.size() - 1));
+      scores[i] = mixed_reward(prompt.checked, followed.score, scores[i]);
+    }
+  };
 
   // The value model takes the reward model's trunk with a head of zero: between the tokens the reward model
   // was never asked, and a start from "average" explains more than a start from noise.
@@ -69,7 +82,10 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward,
   Json figures =
       train_ppo_with(policy, std::move(value), score, prompts, text, config, sampler, seed, folder, observe);
   sampler.refresh(policy, first_trainable_layer(policy.config, config.optimiser.trainable_layers));
-  const std::vector<double> last = score_rewards(judge, answers());
+  const std::vector<std::vector<int>> after = answers();
+  std::vector<double> last = score_rewards(judge, after);
+  mix_checks(first, before);
+  mix_checks(last, after);
   figures["score_gained"] = interval_json(bootstrap_difference(last, first, 2000, seed));
   figures["normalisation"] = {{"mean", judge.mean}, {"std", judge.std}, {"samples", before.size()}};
   return figures;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 
 namespace cai {
@@ -79,7 +80,10 @@ std::vector<double> divergence_weights(const Rollouts& r, const std::vector<std:
     tokens[r.is_harmless[i]] += static_cast<double>(r.rollouts[i].log_probabilities.size());
   std::vector<double> weights;
   for (std::size_t i : batch) {
-    const double weight = r.is_harmless[i] ? config.harmless_divergence_weight : config.divergence_weight;
+    // What checks ask for changes answers to harmless requests too: the checked part is not held.
+    const double held = r.checked.empty() ? 1 : 1 - r.checked[i];
+    const double weight =
+        held * (r.is_harmless[i] ? config.harmless_divergence_weight : config.divergence_weight);
     weights.push_back(weight /
                       (config.divergence_mean == "kind" ? tokens[r.is_harmless[i]] : tokens[0] + tokens[1]));
   }
@@ -94,6 +98,29 @@ void Losses::add(const Losses& step) {
   reward_share = std::max(reward_share, step.reward_share);
   ++steps;
 }
+
+namespace {
+
+// Mean share of each principle's rules that hold, over the answers that it applies to.
+void add_followed(Json& figures, const Rollouts& r) {
+  std::map<std::string, std::pair<double, double>> sums;
+  double score = 0, n = 0;
+  for (const Followed& one : r.followed) {
+    if (one.by_principle.empty()) continue;
+    score += one.score;
+    ++n;
+    for (const auto& [principle, share] : one.by_principle) {
+      sums[principle].first += share;
+      ++sums[principle].second;
+    }
+  }
+  if (n == 0) return;
+  figures["followed"] = score / n;
+  for (const auto& [principle, sum] : sums)
+    figures["followed_by_principle"][principle] = sum.first / sum.second;
+}
+
+}  // namespace
 
 Json update_figures(const Rollouts& r, const Estimates& e, const Losses& losses, const PpoConfig& config) {
   double clipped_scores = 0, finished = 0, kl3 = 0, sampler_k3 = 0;
@@ -134,6 +161,7 @@ Json update_figures(const Rollouts& r, const Estimates& e, const Losses& losses,
                   {"distinct_2", distinct_pairs(r)},
                   {"common_opening", common_opening(r)},
                   {"optimiser_steps", losses.steps}};
+  add_followed(figures, r);
   if (!r.reference.empty()) figures["divergence"] = losses.divergence / n;
   if (losses.reward_share >= 0) figures["reward_share"] = losses.reward_share;
   if (config.advantage == "gae")
@@ -154,7 +182,7 @@ Json run_figures(const std::vector<Json>& updates, const PpoConfig& config) {
     return sum;
   };
   const std::size_t third = std::max<std::size_t>(1, updates.size() / 3);
-  for (const char* name : {"score", "kl", "entropy", "length", "stop_rate", "explained_variance"})
+  for (const char* name : {"score", "followed", "kl", "entropy", "length", "stop_rate", "explained_variance"})
     if (updates.front().contains(name))
       figures[name] = {{"first_third", mean_of(0, third, name)},
                        {"last_third", mean_of(updates.size() - third, updates.size(), name)}};

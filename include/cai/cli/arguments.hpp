@@ -24,6 +24,7 @@ struct Arguments {
   bool contrast = false, include_train = false, web = false, all = false, force = false;
   std::string run, other;  // the run, file or folder that a command is about; a second one
 
+  std::string feedback;  ///< who criticises, revises and labels
   /// The one model of commands that take one, "" when absent.
   std::string model() const { return models.empty() ? "" : models.back(); }
 };

@@ -16,6 +16,9 @@ int run_light(const Arguments& arguments);
 /// cai constitution show | lint | diff | conflicts. Returns the exit code.
 int run_constitution(const Arguments& arguments);
 
+/// init DIR: a constitution and prompts to begin with. Overwrites nothing.
+int run_init(const Arguments& arguments);
+
 /// explain RUN ID, review.
 int run_records(const Arguments& arguments);
 

@@ -44,13 +44,15 @@ class SingleStage {
   void use_constitution();
   std::vector<EvalModel> use_models();  ///< of --model NAME=MODEL, the first one "base"
   void use_round(long round);
-  /// What label.feedback names: a model, a checkpoint, or an endpoint that is only checked here.
-  void use_judge();
+  /// Who gives feedback (as in Config::feedback): --model where it is "self"; an endpoint is only checked
+  /// here.
+  void use_feedback(const std::string& feedback);
 
   /// Runs the stage into --out unless it is there, prints its figures and returns them.
   Json run();
 
  private:
+  Speaker& critic();
   Speaker& judge(bool contrast);
 
   const StageKind& kind_;

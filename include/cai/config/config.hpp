@@ -32,8 +32,9 @@ struct GenerateConfig {
 struct CritiqueConfig {
   long max_new_tokens = 48;
   double temperature = 0.3;
-  long examples = 3;      // few-shot exemplars from the constitution, at most
-  bool harmless = false;  // answers to ordinary and borderline prompts too
+  long examples = 3;               // few-shot exemplars from the constitution, at most
+  bool harmless = false;           // answers to ordinary and borderline prompts too
+  std::string principle = "auto";  // auto | ask | draw: which of the principles that may apply
 };
 
 struct ReviseConfig {
@@ -42,6 +43,9 @@ struct ReviseConfig {
   double temperature = 0.5;
   long examples = 3;
   bool openings = true;  // start a revision with one of its principle's openings
+  long tries = 1;        // revisions of an answer; the best one is kept
+  std::string judge =
+      "auto";  // auto | yes | no: keep one only where the model finds it better, asked in both orders
 };
 
 struct OptimiserConfig {  // shared by the training sections, each with its own values
@@ -79,8 +83,8 @@ struct CandidatesConfig {
 };
 
 struct LabelConfig {
-  std::string feedback = "self";  // self | a checkpoint | an endpoint's URL
-  std::string method = "auto";    // auto | choice | contrast
+  std::string feedback;         // as Config::feedback; empty: the same
+  std::string method = "auto";  // auto | choice | contrast
   bool chain_of_thought = false;
   double clamp_low = 0.4,
          clamp_high = 0.6;  // of chain-of-thought probabilities (Bai et al. 2022, section 4.3)
@@ -151,8 +155,8 @@ struct PpoConfig {
       "forward";  // forward: KL(reference || policy) | reverse: KL(policy || reference)
   std::string divergence_mean = "tokens";  // over all tokens of a step | kind: over those of red-team prompts
                                            // and over those of the others
-  std::string reward = "model";  // model | rule: 1 where declining agrees with the prompt's kind, else -1
-  double epsilon = 0;            // Adam's; 0: by the number of weights that learn, see adam_epsilon
+  std::string reward = "auto";             // auto | model | checks | rule
+  double epsilon = 0;                      // Adam's; 0: by the number of weights that learn, see adam_epsilon
   bool adaptive_kl = false;
   double kl_target = 6.0, kl_horizon = 10000;
   double clip_ratio = 0.2, clip_value = 0.2;
@@ -192,6 +196,7 @@ struct ReportConfig {
 struct Config {
   std::string constitution = "constitutions/harmless.yaml";
   std::string model = "smollm2";  // smollm2 | an HF folder | a GGUF file
+  std::string feedback = "self";  // who criticises, revises and labels: self | a model | an endpoint's URL
   std::string out;                // run folder; empty: runs/<constitution>-NN
   long seed = 1;
   long iterations = 1;
@@ -214,6 +219,9 @@ struct Config {
   std::map<std::string, std::string>
       origin;  // "ppo.kl_coefficient" -> "configs/quick.yaml:12", "--set", ...; absent: default
 };
+
+/// Who labels: label.feedback, else `feedback`.
+const std::string& judge_of(const Config& config);
 
 /// Order: default < `extends` < file < --set key=value. All problems together in one InputError, each with
 /// file:line (or --set), what was found, what is accepted and the nearest valid name. Unknown and duplicate

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,15 +29,20 @@ struct RunInputs {
   std::filesystem::path model;
   std::string model_sha256;
   ModelConfig architecture;
-  double parameters = 0;  // of the model
+  double parameters = 0;                              // of the model
+  std::map<std::string, double> feedback_parameters;  // of the other models that give feedback, by name
   std::vector<PromptFile> prompt_files;
   std::vector<Prompt> prompts;  // of all files, each once; every one has a split
   Brought brought;              // what people brought, clear of what eval asks
   Suites suites;                // of eval
 };
 
-/// The endpoint that label.feedback names, with the settings of the section endpoint.
-EndpointConfig judge_endpoint(const Config& config);
+/// The settings of the section endpoint for the server at `url`.
+EndpointConfig endpoint_at(const Config& config, const std::string& url);
+
+/// The settings of stages with what "auto" stands for by `feedback`: critique.principle and revise.judge.
+CritiqueConfig critique_settings(const Config& config);
+ReviseConfig revise_settings(const Config& config);
 
 /// Throws one InputError with all problems, one a line. Creates nothing. What the run cannot do with its
 /// prompts and pairs, and what is left out of them, is told as warnings.
@@ -44,6 +50,9 @@ RunInputs check_inputs(const Config& config);
 
 /// Records of the prompts stage, at most.
 long prompt_count(const RunInputs& inputs);
+
+/// How many principles have no check: a model judges them.
+long judged_principles(const Constitution& constitution);
 
 /// Whether no rule can label this run's training prompts, because none has a kind tag, and label.method is
 /// left to the exam: then the judge chooses between answers whatever it is worth.

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -19,7 +21,10 @@ class Speakers {
 
   Speaker& local(const std::filesystem::path& model);
 
-  /// The judge that label.feedback names; `policy` is the model that judges itself. Contrast needs
+  /// Who gives feedback: "self" is `policy`, else a model or an endpoint.
+  Speaker& feedback(const std::string& name, const std::filesystem::path& policy);
+
+  /// Who labels (judge_of); `policy` is the model that judges itself. Contrast needs
   /// log-probabilities of whole answers, which an endpoint does not give: there the policy judges too.
   Speaker& judge(const std::filesystem::path& policy, bool contrast);
 
@@ -30,7 +35,7 @@ class Speakers {
   const Config& config_;
   std::filesystem::path paid_;
   std::vector<std::pair<std::filesystem::path, std::unique_ptr<Speaker>>> loaded_;  // last used last
-  std::unique_ptr<Speaker> endpoint_;
+  std::map<std::string, std::unique_ptr<Speaker>> endpoints_;                       // by address
 };
 
 }  // namespace cai

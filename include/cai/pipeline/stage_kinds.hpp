@@ -47,7 +47,8 @@ struct StageJob {
   std::function<std::filesystem::path()> reward_model;
   std::function<bool()> contrast;                    // whether answers are compared by contrast
   std::function<Speaker*()> initial;                 // of candidates by contrast; null: the policy itself
-  std::function<Speaker&(bool contrast)> judge;      // that label.feedback names
+  std::function<Speaker&()> critic;                  // who criticises and revises: Config::feedback
+  std::function<Speaker&(bool contrast)> judge;      // who labels: judge_of(config)
   std::function<std::vector<Examinee>()> examinees;  // of exam
   std::function<Evaluation()> evaluation;            // of eval
 
@@ -58,8 +59,9 @@ struct StageJob {
 /// What a run knows when it makes its keys.
 struct RunFacts {
   const RunInputs& inputs;
-  Json model;  // {"model": SHA-256} in the first iteration; a later one's policy is an input
-  Json judge;  // {"judge": SHA-256} where label.feedback names a model
+  Json model;   // {"model": SHA-256} in the first iteration; a later one's policy is an input
+  Json critic;  // {"feedback": SHA-256 or address} where another model than the policy criticises and revises
+  Json judge;   // {"judge": SHA-256 or address} where another model labels
 };
 
 /// Of what the stages write; raised when the same config gives other records.
@@ -72,7 +74,8 @@ struct StageKind {
   std::string name;           // also of the folder, the command and the config section
   int format = kFormat;       // raised when the stage makes other output from the same inputs and settings
   bool in_rounds = false;     // repeated revise.rounds times, with its neighbours that are
-  bool asks_judge = false;    // that label.feedback names
+  bool asks_critic = false;   // Config::feedback
+  bool asks_judge = false;    // judge_of(config)
   bool trains = false;        // leaves a checkpoint instead of records; sums depend on engine.threads
   bool loads_models = false;  // itself: those that are loaded are let go first
   std::vector<std::string> files;  // that it leaves beside its records

@@ -31,6 +31,10 @@ struct Workload {
   double pairs;            // of these answers that a model learns from
   double pair_tokens;      // of one such pair
 
+  /// The cost where `feedback` (as in Config::feedback) speaks instead of the policy. An endpoint counts as
+  /// the policy.
+  Cost by(const std::string& feedback, Cost cost) const;
+
   /// `records` answers of `answer` tokens, each after `context` tokens.
   Cost spoken(double records, double context, double answer) const;
 

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,18 @@ std::vector<Json> ask_records(const std::string& stage, std::size_t records, Rec
                               const std::function<std::vector<Ask>(std::size_t)>& asks_of,
                               const std::function<Json(std::size_t, std::vector<Reply>)>& finish,
                               Speaker* initial = nullptr);
+
+/// The same in windows of 64 records: `finish` makes a whole window's records at once, so that it may ask
+/// about all of them together. replies[k] belong to record which[k].
+std::vector<Json> ask_in_windows(
+    const std::string& stage, std::size_t records, RecordWriter& out, Speaker& model,
+    const ProgressFn& progress, const std::function<std::vector<Ask>(std::size_t)>& asks_of,
+    const std::function<std::vector<Json>(std::span<const std::size_t>,
+                                          const std::vector<std::vector<Reply>>&)>& finish);
+
+/// Each line behind "> ", as mail quotes: a text that holds a question or an "Answer B:" of its own stays
+/// inside.
+std::string quoted_lines(const std::string& text);
 
 /// How often each value of a text or boolean field occurs; absent counts as "".
 Json count_by(const std::vector<Json>& records, const char* field);

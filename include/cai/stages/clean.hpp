@@ -11,6 +11,9 @@
 
 namespace cai {
 
+/// The sentences and lines of a text, in lower case.
+std::vector<std::string> sentences_of(std::string_view text);
+
 /// Up to the last whole sentence, line of a list or closed code block; "" when there is none.
 std::string cut_at_sentence(std::string_view text);
 

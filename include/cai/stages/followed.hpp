@@ -19,9 +19,10 @@ Json check_answer(const Constitution& constitution, const std::vector<std::strin
 /// applied.
 std::optional<double> followed_share(const Json& record);
 
-/// Adds `followed` {principle: {model: Wilson interval}} and `followed_differences` {principle: {model:
-/// paired difference to the first model}}, of held-out prompts (the constitution's tests are left out). Adds
-/// nothing where no record has checks.
+/// Adds `followed` {principle: {model: Wilson interval}}, `followed_differences` {principle: {model: paired
+/// difference to the first model}} and `followed_last_step` {principle: paired difference of the third model
+/// to the second}, of held-out prompts (the constitution's tests are left out). Adds nothing where no record
+/// has checks.
 void add_followed(Json& figures, const Constitution& constitution, const EvalRecords& records, long samples,
                   std::uint64_t seed);
 

@@ -20,6 +20,24 @@ std::vector<const Principle*> principles_for(const Constitution& constitution, c
 /// test of theirs says so (must: help).
 std::vector<const Principle*> helping_principles(const Constitution& constitution);
 
+/// Of these, the ones whose applies_to names the record's most specific tag: a topic goes before a kind, a
+/// kind before none. A record without tags meets all of them.
+std::vector<const Principle*> most_specific(const std::vector<const Principle*>& principles,
+                                            const Json& record);
+
+/// Of these, the ones of the first tier (hard, then by priority).
+std::vector<const Principle*> first_tier(const std::vector<const Principle*>& principles);
+
+/// An answer, and the principles that it may go against.
+struct PrincipleQuestion {
+  std::string prompt, answer;
+  std::vector<const Principle*> principles;  // at most 20
+};
+
+/// Asks a model which principle each answer goes against most, in two orders of the principles; null where it
+/// says none, or gives no verdict. A question with one principle asks whether it is that one or none.
+std::vector<const Principle*> ask_principles(const std::vector<PrincipleQuestion>& questions, Speaker& model);
+
 /// One of them by weight; null when there is none.
 const Principle* draw_principle(const std::vector<const Principle*>& principles, Random random);
 

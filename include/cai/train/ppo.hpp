@@ -12,6 +12,16 @@ namespace cai {
 
 class Engine;
 
+/// What checks give in the reward: from -kCheckReward (no principle followed) to kCheckReward (all of them).
+/// A reward model's scores have a spread of 1.
+constexpr double kCheckReward = 2;
+
+/// The reward where checks give the part `checked` of it: `followed` as in Followed::score, `score` of the
+/// reward model.
+inline double mixed_reward(double checked, double followed, double score) {
+  return checked * kCheckReward * (2 * followed - 1) + (1 - checked) * score;
+}
+
 /// Normalised scores of whole sequences (prompt and answer), one each. `states`: each sequence's hidden
 /// states [length, width] after the first `layers` layers, which the policy and `value` have in common and
 /// which do not learn; empty when layers is 0.

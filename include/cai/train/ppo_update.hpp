@@ -22,7 +22,8 @@ struct Estimates {
 Estimates estimate(const Rollouts& rollouts, const PpoConfig& config, double kl_coefficient);
 
 /// Weight in the loss of the divergence at each answer token of `batch`'s sequences, one a sequence: what its
-/// prompt's kind weighs, over the tokens that it is a mean of (ppo.divergence_mean).
+/// prompt's kind weighs, less the part that checks have in its reward, over the tokens that it is a mean of
+/// (ppo.divergence_mean).
 std::vector<double> divergence_weights(const Rollouts& rollouts, const std::vector<std::size_t>& batch,
                                        const PpoConfig& config);
 

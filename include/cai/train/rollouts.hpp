@@ -22,7 +22,10 @@ std::int64_t shared_layers(const Llama& a, const Llama& b);
 struct Rollouts {
   std::vector<std::vector<int>> sequences;  // prompt and answer
   std::vector<int> prompt_tokens;
-  std::vector<std::size_t> group;  // prompt of each
+  std::vector<std::size_t> group;   // which of the round's prompts each answers
+  std::vector<std::size_t> prompt;  // and its number among all prompts
+  std::vector<double> checked;      // PpoPrompt::checked of each
+  std::vector<Followed> followed;   // what checks say, of those whose prompt has any
   std::vector<Rollout> rollouts;
   std::vector<std::vector<double>> sampler;  // log-probabilities as the sampler saw them
   std::vector<double> raw_scores;

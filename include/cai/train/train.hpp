@@ -48,6 +48,13 @@ struct PpoPrompt {
   std::string id;
   std::vector<int> tokens;
   bool is_harmless = false;  // to be answered: PpoConfig::harmless_divergence_weight is for these
+  double checked = 0;        // part of its reward that checks give, 0 to 1; the reward model gives the rest
+};
+
+/// How far an answer follows the principles with a check.
+struct Followed {
+  double score = 0;                                          // 0 (none) to 1 (all), by weight
+  std::vector<std::pair<std::string, double>> by_principle;  // id and share of its rules that hold
 };
 
 /// What is known of answers' text, in token ids.
@@ -60,6 +67,9 @@ struct AnswerText {
 
   /// Whether the answer declines; for ppo.reward rule.
   std::function<bool(std::span<const int> answer)> declines;
+
+  /// What checks say of an answer to the prompt of this number; for prompts with PpoPrompt::checked above 0.
+  std::function<Followed(std::size_t prompt, std::span<const int> answer)> follows;
 };
 
 /// Progress of a training stage: one call a step, with the figures that went to metrics.jsonl.
