@@ -247,8 +247,15 @@ void prepare_eval(SingleStage& s) {
   for (const std::string& gate : config.gates)
     check_gate(gate, config, s.constitution, s.records, suites);
   add_best_of(s, models);
-  s.job.evaluation = [&s, suites, models] {
-    return Evaluation{.prompts = s.records, .suites = suites, .topics = {}, .models = models};
+  std::function<Speaker&()> judge;
+  if (!config.judge.empty()) {
+    s.use_feedback(config.judge);
+    judge = [&s, first = models.front().path]() -> Speaker& {
+      return s.speakers.feedback(s.config.eval.judge, first);
+    };
+  }
+  s.job.evaluation = [&s, suites, models, judge] {
+    return Evaluation{.prompts = s.records, .suites = suites, .topics = {}, .models = models, .judge = judge};
   };
 }
 

@@ -385,6 +385,9 @@ std::vector<Field> declare() {
         "What is measured beyond the plain prompts (docs/eval.md).");
   d.add("suite_prompts", AT(eval.suite_prompts), from_to(0, 1e6),
         "Prompts of a kind that each attack and framing is tried on, at most.");
+  d.add("judge", AT(eval.judge), url(),
+        "Who compares held-out answers with the first model's, under each principle without a check and for "
+        "helpfulness: a model, or an endpoint's URL; best one that gave no feedback. Empty: nobody.");
   d.add("gates", AT(eval.gates), anything("a list of conditions"),
         "Conditions that must hold, e.g. over_refusal <= base + 5pt; exit code 100 otherwise.");
   d.section = "report";

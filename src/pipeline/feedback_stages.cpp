@@ -237,10 +237,12 @@ StageKind eval_stage() {
     Json files = Json::array();
     for (const PromptFile& file : run.inputs.prompt_files)
       files.push_back(file.sha256);
-    return Json{{"prompt_files", files},
-                {"base", run.inputs.model_sha256},
-                {"suites", run.inputs.suites.sha256},
-                {"constitution", run.inputs.constitution.sha256}};
+    Json facts = {{"prompt_files", files},
+                  {"base", run.inputs.model_sha256},
+                  {"suites", run.inputs.suites.sha256},
+                  {"constitution", run.inputs.constitution.sha256}};
+    facts.update(run.eval_judge);
+    return facts;
   };
   kind.cost = eval_cost;
   kind.run = [](StageJob& job) {
@@ -249,7 +251,7 @@ StageKind eval_stage() {
     // failed on it would make the next one look better.
     return eval(job.config.eval, job.constitution, it.prompts, it.suites, it.topics, it.models,
                 job.config.engine, job.folder, *job.out, random_of_stage(job.config, "eval", 1, 0),
-                job.progress);
+                job.progress, it.judge);
   };
   return kind;
 }

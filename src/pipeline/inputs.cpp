@@ -236,6 +236,7 @@ void check_judge(RunInputs& inputs) {
   const Config& config = inputs.config;
   check_feedback(inputs, judge_of(config));
   if (judge_of(config) != config.feedback) check_feedback(inputs, config.feedback);
+  if (!config.eval.judge.empty()) check_feedback(inputs, config.eval.judge);
   if (is_endpoint(judge_of(config)) && config.label.method == "contrast")
     throw UsageError("label.method contrast does not ask an endpoint; use auto or choice with " +
                      in_quotes(judge_of(config)));

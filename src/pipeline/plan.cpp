@@ -99,7 +99,10 @@ std::vector<Stage> stages_of(const RunInputs& inputs) {
   RunFacts facts{.inputs = inputs,
                  .model = Json::object(),
                  .critic = feedback_fact("feedback", inputs.config.feedback),
-                 .judge = feedback_fact("judge", judge_of(inputs.config))};
+                 .judge = feedback_fact("judge", judge_of(inputs.config)),
+                 .eval_judge = inputs.config.eval.judge.empty()
+                                   ? Json::object()
+                                   : feedback_fact("eval_judge", inputs.config.eval.judge)};
   for (int iteration = 1; iteration <= inputs.config.iterations; ++iteration)
     add_iteration(stages, facts, iteration);
   return stages;

@@ -276,7 +276,7 @@ class Runner {
   }
 
   Evaluation evaluation(const Stage& stage) {
-    Evaluation result{.prompts = {}, .suites = inputs_.suites, .topics = {}, .models = {}};
+    Evaluation result{.prompts = {}, .suites = inputs_.suites, .topics = {}, .models = {}, .judge = {}};
     for (int one = 1; one <= stage.iteration; ++one) {
       for (const Json& prompt : read_records(iteration_folder(one) / "prompts"))
         if (const std::string topic = topic_of(prompt); !topic.empty()) result.topics.insert(topic);
@@ -288,6 +288,8 @@ class Runner {
     result.models = {{"base", inputs_.model}, {"sl-cai", checkpoint_of(iteration / "sft")}};
     if (policy != "sft")
       result.models.push_back({policy == "dpo" ? "dpo" : "rl-cai", checkpoint_of(iteration / policy)});
+    if (const std::string& judge = config_.eval.judge; !judge.empty())
+      result.judge = [&judge, this]() -> Speaker& { return speakers_.feedback(judge, inputs_.model); };
     return result;
   }
 

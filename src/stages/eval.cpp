@@ -14,6 +14,7 @@
 #include "cai/stages/clean.hpp"
 #include "cai/stages/eval_against_first.hpp"
 #include "cai/stages/eval_figures.hpp"
+#include "cai/stages/eval_judge.hpp"
 #include "cai/stages/figures.hpp"
 #include "cai/stages/followed.hpp"
 #include "cai/data/refusal.hpp"
@@ -92,7 +93,8 @@ Json record_of(const Constitution& constitution, const EvalItem& asked, const st
 Json eval(const EvalConfig& config, const Constitution& constitution, const std::vector<Json>& prompts,
           const Suites& suites, const std::set<std::string>& trained_topics,
           const std::vector<EvalModel>& models, const EngineConfig& engine, const fs::path& folder,
-          RecordWriter& out, Random random, const ProgressFn& progress) {
+          RecordWriter& out, Random random, const ProgressFn& progress,
+          const std::function<Speaker&()>& judge) {
   if (models.empty()) throw UsageError("eval: no models");
   std::set<std::string> trained = trained_topics;
   for (const Json& p : prompts)
@@ -185,6 +187,10 @@ Json eval(const EvalConfig& config, const Constitution& constitution, const std:
   const EvalRecords all{models, records, n, plain};
   Json figures = eval_figures(config, constitution, trained, all, random.derive("bootstrap").key());
   if (models.size() > 1) against.add_figures(figures, records, n, plain);
+  if (judge && models.size() > 1) {
+    figures["judged"] = judged_figures(all, constitution, judge(), random.derive("judge"));
+    figures["judged"]["by"] = config.judge;
+  }
   figures["tests"] = add_holm(figures);
   figures["judge"] = {
       {"refusal_rule", kRefusalRuleError},

@@ -97,7 +97,7 @@ class Principles(unittest.TestCase):
     def test_another_model_gives_feedback(self):
         other = tiny.write_model(self.folder / "other", seed=9)
         run = self.folder / "by-other"
-        result = self.train(run, feedback=str(other))
+        result = self.train(run, feedback=str(other), **{"eval.judge": str(other)})
         self.assertEqual(result.returncode, 0, result.stderr[-2000:])
         mine = {r["id"]: r for r in records(self.run_folder, "revise-1")}
         revised = [r for r in records(run, "revise-1") if r.get("tries")]
@@ -105,6 +105,10 @@ class Principles(unittest.TestCase):
         self.assertEqual([r["response"] for r in records(run, "generate")], [r["response"] for r in records(self.run_folder, "generate")])
         judges = figures(run, "exam")["judges"]
         self.assertEqual(list(judges), ["judge"])
+        judged = figures(run, "eval")["judged"]
+        self.assertEqual(list(judged["principles"]), ["p3"])  # the one without a check
+        self.assertEqual(set(judged["helpful"]), {"sl-cai", "rl-cai"})
+        self.assertNotIn("judged", figures(self.run_folder, "eval"))
 
     def test_a_feedback_model_that_is_not_there_is_told_before_anything_is_made(self):
         result = self.train(self.folder / "none", feedback="qwen9")

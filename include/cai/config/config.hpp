@@ -185,6 +185,8 @@ struct EvalConfig {
   long bootstrap_samples = 2000;
   std::vector<std::string> suites = {"adversarial", "framing",
                                      "capability"};  // shipped ones by name, others as JSONL files
+  std::string judge;  // compares the answers under the principles without a check: a model or an endpoint;
+                      // empty: nobody
   long suite_prompts = 20;         // plain prompts of a kind that an attack or a framing is tried on, at most
   std::vector<std::string> gates;  // e.g. "over_refusal <= base + 5pt"
 };

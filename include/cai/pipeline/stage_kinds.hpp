@@ -26,6 +26,7 @@ struct Evaluation {
   Suites suites;
   std::set<std::string> topics;  // of the training prompts; none: not known
   std::vector<EvalModel> models;
+  std::function<Speaker&()> judge;  // config.eval.judge; empty: nobody
 };
 
 /// What one stage works with. A run takes it from earlier stages, a command from its arguments. The functions
@@ -62,6 +63,7 @@ struct RunFacts {
   Json model;   // {"model": SHA-256} in the first iteration; a later one's policy is an input
   Json critic;  // {"feedback": SHA-256 or address} where another model than the policy criticises and revises
   Json judge;   // {"judge": SHA-256 or address} where another model labels
+  Json eval_judge;  // {"eval_judge": SHA-256 or address} where one compares held-out answers
 };
 
 /// Of what the stages write; raised when the same config gives other records.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -27,11 +28,13 @@ struct EvalModel {
 /// items, and folder/failures.jsonl: what the last model fails on, as prompt records (those of suites have
 /// `suite`). `trained_topics`: of the training prompts, to which those of `prompts` with split "train" are
 /// added; none: not known. Returns eval_figures, and win rates, the judge's error, `tests` (how many p-values
-/// holm_p is adjusted for) and what failed.
+/// holm_p is adjusted for) and what failed. `judge` (config.eval.judge): gives judged_figures too, as
+/// `judged`.
 Json eval(const EvalConfig& config, const Constitution& constitution, const std::vector<Json>& prompts,
           const Suites& suites, const std::set<std::string>& trained_topics,
           const std::vector<EvalModel>& models, const EngineConfig& engine,
-          const std::filesystem::path& folder, RecordWriter& out, Random random, const ProgressFn& progress);
+          const std::filesystem::path& folder, RecordWriter& out, Random random, const ProgressFn& progress,
+          const std::function<Speaker&()>& judge = {});
 
 /// The names of the measures that a gate may use.
 std::vector<std::string> eval_measures(const Suites& suites);
