@@ -28,21 +28,28 @@ bool is_filler(const std::string& word) {
   return words.contains(word);
 }
 
+// Compiled once: a sentence is held against some eighty patterns.
+const std::regex& compiled(const std::string& pattern) {
+  static std::map<std::string, std::regex> all;
+  const auto found = all.find(pattern);
+  return found != all.end() ? found->second
+                            : all.emplace(pattern, std::regex(pattern, std::regex::icase)).first->second;
+}
+
 std::string digits(std::string text) {
   static const std::vector<std::string> numbers = {
       "zero",     "one",     "two",     "three",     "four",     "five",     "six",
       "seven",    "eight",   "nine",    "ten",       "eleven",   "twelve",   "thirteen",
       "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"};
   for (std::size_t n = 1; n < numbers.size(); ++n)
-    text = std::regex_replace(text, std::regex("\\b" + numbers[n] + "\\b", std::regex::icase),
-                              std::to_string(n));
+    text = std::regex_replace(text, compiled("\\b" + numbers[n] + "\\b"), std::to_string(n));
   for (const auto& [word, n] : std::map<std::string, std::string>{{"thirty", "30"},
                                                                   {"forty", "40"},
                                                                   {"fifty", "50"},
                                                                   {"sixty", "60"},
                                                                   {"eighty", "80"},
                                                                   {"(a|1) hundred", "100"}})
-    text = std::regex_replace(text, std::regex("\\b" + word + "\\b", std::regex::icase), n);
+    text = std::regex_replace(text, compiled("\\b" + word + "\\b"), n);
   return text;
 }
 
@@ -124,9 +131,8 @@ class Sentence {
 
   // Every match of the pattern becomes a rule and is taken out.
   void take(const std::string& pattern, const std::function<std::string(const Match&)>& rule) {
-    const std::regex compiled(pattern, std::regex::icase);
     Match match;
-    while (std::regex_search(left_, match, compiled)) {
+    while (std::regex_search(left_, match, compiled(pattern))) {
       rules_.push_back(rule(match));
       left_ = match.prefix().str() + " | " + match.suffix().str();
     }
