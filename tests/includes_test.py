@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Includes point down only: a floor may use itself and the floors below, and the text column never sees torch."""
+"""Includes point down only: a floor may use itself and the floors below, and the text column never sees torch.
+No two headers define a type of the same name."""
 import pathlib
 import re
 import sys
@@ -33,5 +34,16 @@ for folder in ("include/cai", "src", "tests"):
                 problems.append(f"{where}: {floor} includes {header}, which is above it")
             if floor not in tensor_floors and (re.match(r"(torch|ATen|c10)/", header) or header in tensor_headers):
                 problems.append(f"{where}: {floor} is of the text column and includes {header}")
-print("\n".join(problems) or f"{files} files, every include points down")
+
+# Two types of one name are one type to the linker: it takes either's destructor for both.
+defined = {}
+for header in sorted((root / "include/cai").glob("*/*.hpp")):
+    text = header.read_text()
+    if "namespace cai {" not in text:
+        continue  # a namespace of its own
+    for name in re.findall(r"^(?:struct|class) (\w+)(?: final)?\s*(?::[^;{]*)?\{", text, re.M):
+        if name in defined:
+            problems.append(f"{header.relative_to(root)}: {name} is also defined in {defined[name].relative_to(root)}")
+        defined[name] = header
+print("\n".join(problems) or f"{files} files, every include points down, {len(defined)} types of different names")
 sys.exit(1 if problems or files < 20 else 0)

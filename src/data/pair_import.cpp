@@ -156,7 +156,7 @@ ImportedPairs read_pairs(const std::filesystem::path& path) {
   long thoughts = 0, number = 0;
   const std::string name =
       path.filename().empty() ? path.parent_path().filename().string() : path.stem().string();
-  for (const Row& row : rows.rows) {
+  for (const DataRow& row : rows.rows) {
     ++number;
     Json record = row.record;
     try {

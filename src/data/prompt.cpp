@@ -137,7 +137,7 @@ struct Reader {
   std::map<std::string, std::pair<std::string, long>> mistyped;  // tag: the kind that is meant, how often
 
   void read() {
-    for (const Row& row : rows.rows) {
+    for (const DataRow& row : rows.rows) {
       try {
         add(prompt_of(row.record), row.number);
       } catch (const InputError& e) {

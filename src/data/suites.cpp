@@ -89,8 +89,8 @@ struct Line {
     return {name == "supervised", text("system")};
   }
 
-  Question question() {
-    Question q{text("question"), {}, text("answer")};
+  TestQuestion question() {
+    TestQuestion q{text("question"), {}, text("answer")};
     const auto options = json.find("options");
     if (options == json.end() || !options->is_array() || options->size() < 2)
       return problem("\"options\" must be a list of two texts or more"), q;

@@ -15,13 +15,16 @@
 namespace cai {
 namespace {
 
-// The words that a check wants at the beginning, one drawn by seed; or "".
-std::string checked_opening(const Principle& principle, Random random) {
-  for (const AnswerRule& rule : principle.check.rules) {
-    if (rule.kind != AnswerRuleKind::kBeginsWith || rule.name != "begins_with") continue;
-    std::string opening = rule.texts[random.below(rule.texts.size())];
-    if (opening[0] >= 'a' && opening[0] <= 'z') opening[0] = static_cast<char>(opening[0] - 'a' + 'A');
-    return opening;
+// The words that a check wants at the beginning, whichever principle has it, one drawn by seed; or "".
+std::string checked_opening(const Constitution& constitution, const Json& record, Random random) {
+  for (const Principle& principle : constitution.principles) {
+    if (!principle.applies(tags_of(record))) continue;
+    for (const AnswerRule& rule : principle.check.rules) {
+      if (rule.kind != AnswerRuleKind::kBeginsWith) continue;
+      std::string opening = rule.texts[random.below(rule.texts.size())];
+      if (opening[0] >= 'a' && opening[0] <= 'z') opening[0] = static_cast<char>(opening[0] - 'a' + 'A');
+      return opening;
+    }
   }
   return "";
 }
@@ -31,7 +34,7 @@ std::string checked_opening(const Principle& principle, Random random) {
 std::string draw_opening(const ReviseConfig& config, const Constitution& constitution,
                          const Principle& principle, const Json& record, Random random) {
   if (!config.openings) return "";
-  if (!principle.check.empty()) return checked_opening(principle, random);
+  if (!principle.check.empty()) return checked_opening(constitution, record, random);
   const std::string kind = kind_of(record);
   const bool is_harmless = kind == "ordinary" || kind == "borderline";
   if (!is_harmless && !optional_flag(record, "decline")) return "";
@@ -83,29 +86,27 @@ class Revisions {
     return nullptr;
   }
 
-  /// What to ask for one more revision; nothing where no principle is broken.
-  std::vector<Ask> asks(std::size_t i, long attempt) const {
-    const Json& record = critiques_[i];
+  /// What to ask for the first revision; nothing where no principle is broken.
+  std::vector<Ask> asks(std::size_t i) const {
     const Principle* principle = this->principle(i);
     if (!principle) return {};
-    Ask ask{.opening = opening(i),
-            .max_new_tokens = static_cast<int>(config_.max_new_tokens),
-            .temperature = config_.temperature};
-    if (principle->check.empty())
-      ask.messages = exemplars_;
-    else
-      ask.messages.push_back({"system", rules_of(constitution_, tags_of(record))});
-    ask.messages.push_back({"user", optional_text(record, "prompt")});
-    ask.messages.push_back({"assistant", optional_text(record, "answer")});
-    const bool is_said = optional_text(record, "critique_problem").empty() && principle->check.empty();
-    if (is_said) {  // a critique that says nothing is left out of the conversation
-      ask.messages.push_back({"user", principle->critique});
-      ask.messages.push_back({"assistant", optional_text(record, "critique")});
-    }
-    ask.messages.push_back({"user", request_of(*principle, optional_text(record, "prompt"))});
-    const Random mine = random_.derive(record_id(record, i));
-    ask.random = attempt == 0 ? mine : mine.derive(static_cast<std::uint64_t>(attempt));
-    return {std::move(ask)};
+    return {ask(i, *principle, optional_text(critiques_[i], "answer"), 0)};
+  }
+
+  /// What to ask for one more. With checks it goes on from the best text so far, under the next rule that
+  /// this breaks.
+  Ask ask_again(std::size_t i, const Json& best, long attempt) const {
+    const Json& record = critiques_[i];
+    const Principle* principle = this->principle(i);
+    const bool is_kept = optional_text(best, "revision_problem").empty();
+    const std::string text =
+        optional_text(best, is_kept && !principle->check.empty() ? "revision" : "answer");
+    std::vector<const Principle*> broken;
+    for (const Checked& one : checked(i, text))
+      if (!one.broken.empty()) broken.push_back(one.principle);
+    if (!principle->check.empty() && !broken.empty())
+      principle = broken[static_cast<std::size_t>(attempt) % broken.size()];
+    return ask(i, *principle, text, attempt);
   }
 
   /// The record with the best of its revisions.
@@ -135,6 +136,28 @@ class Revisions {
   }
 
  private:
+  Ask ask(std::size_t i, const Principle& principle, const std::string& answer, long attempt) const {
+    const Json& record = critiques_[i];
+    Ask ask{.opening = opening(i),
+            .max_new_tokens = static_cast<int>(config_.max_new_tokens),
+            .temperature = config_.temperature};
+    if (principle.check.empty())
+      ask.messages = exemplars_;
+    else
+      ask.messages.push_back({"system", rules_of(constitution_, tags_of(record))});
+    ask.messages.push_back({"user", optional_text(record, "prompt")});
+    ask.messages.push_back({"assistant", answer});
+    const bool is_said = optional_text(record, "critique_problem").empty() && principle.check.empty();
+    if (is_said) {  // a critique that says nothing is left out of the conversation
+      ask.messages.push_back({"user", principle.critique});
+      ask.messages.push_back({"assistant", optional_text(record, "critique")});
+    }
+    ask.messages.push_back({"user", request_of(principle, optional_text(record, "prompt"))});
+    const Random mine = random_.derive(record_id(record, i));
+    ask.random = attempt == 0 ? mine : mine.derive(static_cast<std::uint64_t>(attempt));
+    return ask;
+  }
+
   std::string opening(std::size_t i) const {
     const Random mine = random_.derive(record_id(critiques_[i], i));
     return draw_opening(config_, constitution_, *principle(i), critiques_[i], mine.derive("opening"));
@@ -162,7 +185,12 @@ class Revisions {
     if (one.problem.empty() && !principle.check.empty() && evades(one.text)) one.problem = "evades";
     if (one.problem.empty()) one.problem = talk(record, principle, opening, one.text);
     if (one.problem.empty() && !principle.check.empty()) one.problem = answer_fault(prompt, one.text);
-    one.followed = check_score(checked(i, one.text));
+    const std::vector<Checked> after = checked(i, one.text);
+    one.followed = check_score(after);
+    // A small change may be all that a rule of form wants.
+    const bool is_better = one.followed > check_score(checked(i, optional_text(record, "answer")));
+    if (one.problem == "copy" && !principle.check.empty() && is_better)
+      one.problem = answer_fault(prompt, one.text);
     return one;
   }
 
@@ -224,7 +252,7 @@ void try_again(const Revisions& revisions, long attempt, std::span<const std::si
   for (std::size_t k = 0; k < which.size(); ++k) {
     if (replies[k].empty() || is_settled(records[k])) continue;
     asked.push_back(k);
-    asks.push_back(revisions.asks(which[k], attempt).front());
+    asks.push_back(revisions.ask_again(which[k], records[k], attempt));
   }
   model.say(asks, [&](std::size_t a, Reply reply) { replies[asked[a]].push_back(std::move(reply)); });
   for (std::size_t k : asked)
@@ -263,7 +291,7 @@ Json revise(const ReviseConfig& config, const Constitution& constitution, const 
   const Revisions revisions(config, constitution, critiques, random);
   for (std::size_t i = 0; i < critiques.size(); ++i)
     revisions.principle(i);  // throws where the constitution has no such principle
-  const auto asks_of = [&](std::size_t i) { return revisions.asks(i, 0); };
+  const auto asks_of = [&](std::size_t i) { return revisions.asks(i); };
   const auto finish = [&](std::span<const std::size_t> which, std::vector<std::vector<Reply>> replies) {
     std::vector<Json> records;
     for (std::size_t k = 0; k < which.size(); ++k)

@@ -286,7 +286,7 @@ std::vector<EvalItem> suite_items(const EvalConfig& config, const Suites& suites
          {},
          ""});
   for (std::size_t i = 0; i < suites.questions.size(); ++i) {
-    const Question& q = suites.questions[i];
+    const TestQuestion& q = suites.questions[i];
     to.items.push_back({{{"id", "question:" + std::to_string(i + 1)},
                          {"suite", "capability"},
                          {"question", q.question},

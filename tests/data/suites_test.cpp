@@ -109,7 +109,7 @@ TEST(ShippedSuites, CanBeReadAndFitTheShippedPrompts) {
                                           "leetspeak", "rot13", "base64"}));
   EXPECT_GE(translated.size(), 30u);
   EXPECT_EQ(s.questions.size(), 40u);
-  for (const Question& q : s.questions)
+  for (const TestQuestion& q : s.questions)
     EXPECT_EQ(q.options.size(), 4u) << q.question;
   EXPECT_GE(s.texts.size(), 5u);
 }

@@ -11,18 +11,18 @@
 
 namespace cai {
 
-struct Row {
+struct DataRow {
   Json record;      // an object
   long number = 0;  // the line that it begins on; in a Parquet file the row
 };
 
 struct Rows {
   std::string file;
-  std::vector<Row> rows;
+  std::vector<DataRow> rows;
   std::vector<std::string> columns;  // of CSV, TSV and Parquet
   std::vector<std::string>
       problems;           // each with its place: rows that cannot be read; the others stand in `rows`
-  bool are_lines = true;  // Row::number counts lines
+  bool are_lines = true;  // DataRow::number counts lines
 
   /// "prompts.csv:3" or "prompts.parquet: row 3".
   std::string place(long number) const;

@@ -24,7 +24,7 @@ struct Framing {
   std::string system;
 };
 
-struct Question {
+struct TestQuestion {
   std::string question;
   std::vector<std::string> options;
   std::string answer;
@@ -34,7 +34,7 @@ struct Suites {
   std::vector<Attack> attacks;      // suite "adversarial"
   std::vector<Framing> framings;    // suite "framing"
   std::vector<std::string> texts;   // suite "capability": neutral texts whose log-probability is measured,
-  std::vector<Question> questions;  // and questions with one right option
+  std::vector<TestQuestion> questions;  // and questions with one right option
   std::vector<std::string> sha256;  // of each file, in order
 };
 

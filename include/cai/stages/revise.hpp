@@ -11,13 +11,14 @@ namespace cai {
 
 /// Reads critiques, writes them with {opening, revision, revision_problem, tries, followed: {before, after}}.
 /// An answer is revised again, config.tries times at most, until a revision passes every filter and follows
-/// every check. Of all of them the one is kept that no filter refuses and that follows the principles with a
-/// check best (check_score). `followed` has the scores of the answer and of the revision where such
-/// principles apply. revision_problem is "" when the revision is fit to learn from; else empty, cut, copy,
-/// meta, repeated, off-topic, complies, evades (no answer to a request that is not to be declined), echo
-/// (repeats the critique or the principle), not-better (by the checks; with config.judge "yes" and no check,
-/// by the model, which compares both in both orders). The answer it replaced stays in `answer`, the first one
-/// in `response`; earlier rounds are in `history`.
+/// every check, each time from the best text so far and under the next rule that this breaks. Of all of them
+/// the one is kept that no filter refuses and that follows the principles with a check best (check_score).
+/// `followed` has the scores of the answer and of the revision where such principles apply. revision_problem
+/// is "" when the revision is fit to learn from; else empty, cut, copy, meta, repeated, off-topic, complies,
+/// evades (no answer to a request that is not to be declined), echo (repeats the critique or the principle),
+/// not-better (by the checks; with config.judge "yes" and no check, by the model, which compares both in both
+/// orders). The answer it replaced stays in `answer`, the first one in `response`; earlier rounds are in
+/// `history`.
 Json revise(const ReviseConfig& config, const Constitution& constitution, const std::vector<Json>& critiques,
             RecordWriter& out, Speaker& model, Random random, const ProgressFn& progress);
 
