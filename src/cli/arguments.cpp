@@ -28,8 +28,8 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
       "--version", [](std::int64_t) { throw CLI::CallForVersion(); }, "Print version and exit");
   app->add_flag("--json", a.json,
                 "Results as JSON on stdout; progress, log and errors as JSON lines on stderr");
-  app->add_flag("-q,--quiet", a.quiet, "Only warnings and errors on stderr");
-  app->add_flag("-v,--verbose", a.verbose, "Debug lines too");
+  app->add_flag("-q,--quiet", a.quiet, "Print only warnings and errors");
+  app->add_flag("-v,--verbose", a.verbose, "Also print debug lines");
 
   CLI::App* parent = app.get();
   auto command = [&](const std::string& name, const std::string& help, const std::string& examples) {
@@ -59,14 +59,14 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
     option->take_all()->required(required);
   };
   auto out = [&](CLI::App* sub, bool required = true) {
-    sub->add_option("--out", a.out, "Folder to write")->type_name("DIR")->required(required);
+    sub->add_option("--out", a.out, "Output folder")->type_name("DIR")->required(required);
   };
   auto constitution = [&](CLI::App* sub) {
     sub->add_option("--constitution", a.constitution, "Constitution (YAML)")->type_name("FILE");
   };
   auto prompts = [&](CLI::App* sub, const std::string& help) {
     sub->add_option("--prompts", a.prompts,
-                    help + ": JSONL, TSV, one prompt a line, or a folder of records (repeatable)")
+                    help + ": JSON, JSONL, CSV, TSV, text, Parquet, or a folder of records (repeatable)")
         ->type_name("FILE")
         ->take_all()
         ->allow_extra_args(false);
@@ -140,7 +140,7 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
       command("candidates", "Sample answers to compare",
               "  cai candidates --model sft --initial smollm2 --prompts chosen --out candidates --contrast");
   model(sub), constitution(sub), prompts(sub, "Prompts"), out(sub), sampling(sub), settings(sub);
-  sub->add_flag("--contrast", a.contrast, "One answer under a principle, one under its opposite");
+  sub->add_flag("--contrast", a.contrast, "Sample one answer under a principle and one under its opposite");
   sub->add_option("--initial", a.initial,
                   "With --contrast: the model that gives the harmful answers, usually the one that the "
                   "policy started from (default: --model)")
@@ -148,8 +148,9 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   sub = command("label", "Judge which of two answers follows the constitution better",
                 "  cai label --model smollm2 --constitution constitutions/harmless.yaml --pairs pairs.jsonl "
                 "--out labels");
-  model(sub), constitution(sub), input(sub, "--pairs", "id, prompt, and candidates, or chosen and rejected"),
-      out(sub), settings(sub);
+  model(sub), constitution(sub),
+      input(sub, "--pairs", "Pairs: id, prompt, and candidates or chosen and rejected"), out(sub),
+      settings(sub);
   sub = command("reward", "Train a preference model on labels",
                 "  cai reward --model sft --labels labels --out reward");
   model(sub), input(sub, "--labels", "Records of label"), out(sub), settings(sub);
@@ -189,7 +190,7 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
       ->type_name("REWARD")
       ->required()
       ->allow_extra_args(false);
-  input(sub, "--pairs", "id, prompt, and candidates, or chosen and rejected"), out(sub), settings(sub);
+  input(sub, "--pairs", "Pairs: id, prompt, and candidates or chosen and rejected"), out(sub), settings(sub);
   sub = command("export", "Write a model as an HF folder or a GGUF file, or interpolate between two models",
                 "  cai export --model runs/first --format gguf --out exported\n  cai export --model "
                 "runs/first --towards smollm2 --share 0.3 --out softer");
@@ -207,7 +208,7 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
       "chat", "Talk to a model",
       "  cai chat --model runs/first\n  cai chat --prompt 'What is the capital of France?' --temperature 0");
   model(sub), sampling(sub), settings(sub);
-  sub->add_option("--prompt", a.prompt, "Answer this one message and exit")->type_name("TEXT");
+  sub->add_option("--prompt", a.prompt, "Answer this message and exit")->type_name("TEXT");
   sub->add_option("--system", a.system, "System message")->type_name("TEXT");
   sub = command("explain",
                 "Explain an answer: from a run's records, from its training data, or by asking the model",
@@ -279,7 +280,7 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
       ->type_name("FILE");
   sub = command("infer", "Propose principles that explain given preferences, each tested on other pairs",
                 "  cai constitution infer pairs.jsonl --model runs/first --out inferred.yaml");
-  sub->add_option("pairs", a.run, "Pairs: prompt, chosen and rejected, or a, b and human")
+  sub->add_option("pairs", a.run, "Pairs: prompt, and chosen and rejected or a, b and human")
       ->type_name("PAIRS")
       ->required();
   model(sub), settings(sub);
