@@ -18,7 +18,7 @@ GROUPS = [
     ("People and explanations", "explain review"),
     ("Models", "chat export eval score"),
     ("Single stages", "prompts generate critique revise sft exam candidates label reward dpo ppo"),
-    ("Constitutions and settings", "constitution config completion"),
+    ("Constitutions and settings", "init constitution config completion"),
 ]
 
 COMMON = [

@@ -110,20 +110,21 @@ struct Declared {
         "Decoupled weight decay.");
     add(
         "max_gradient_norm", [of](Config& c) -> double& { return of(c).max_gradient_norm; }, from_to(0, 1000),
-        "Gradients are scaled down to this norm; 0: never.");
+        "Gradients are clipped to this norm; 0: no clipping.");
     add(
         "warmup_ratio", [of](Config& c) -> double& { return of(c).warmup_ratio; }, from_to(0, 1),
-        "Share of the steps in which the rate rises from 0.");
+        "Share of the steps in which the learning rate rises from 0.");
     add(
         "schedule", [of](Config& c) -> std::string& { return of(c).schedule; },
-        one_of({"linear", "constant", "cosine"}), "How the rate falls after the warm-up.");
+        one_of({"linear", "constant", "cosine"}), "How the learning rate falls after the warm-up.");
     add(
         "trainable_layers", [of](Config& c) -> long& { return of(c).trainable_layers; }, from_to(0, 1000),
-        "Top layers that learn (with the final norm); 0: everything.");
+        "Top layers that are trained, with the final norm; 0: all weights.");
     add(
         "checkpoint_seconds", [of](Config& c) -> double& { return of(c).checkpoint_seconds; },
         from_to(0, 86400),
-        "The training state is saved at least this often, 0: after every step; no effect on the result.");
+        "Longest time between two saves of the training state; 0: after every step. Does not change the "
+        "result.");
   }
 };
 
@@ -135,37 +136,37 @@ struct Declared {
 std::vector<Field> declare() {
   Declared d;
   d.section = "";
-  d.add("constitution", AT(constitution), text(), "The constitution's YAML file.");
+  d.add("constitution", AT(constitution), text(), "Constitution file (YAML).");
   d.add("model", AT(model), text(),
-        "A packaged model (smollm2, qwen2.5-coder-0.5b, qwen2.5-coder-1.5b), an HF folder or a GGUF file.");
-  d.add(
-      "feedback", AT(feedback), url(),
-      "Who criticises, revises and labels: self (the policy), a model as for `model`, or an endpoint's URL.");
-  d.add("out", AT(out), text(), "The run folder; empty: runs/<constitution>-NN.");
-  d.add("seed", AT(seed), from_to(0, 1e15), "Every draw of the run follows from it.");
+        "A packaged model (smollm2, qwen2.5-coder-0.5b, qwen2.5-coder-1.5b), an HF folder, a GGUF file or a "
+        "run.");
+  d.add("feedback", AT(feedback), url(),
+        "Who criticises, revises and labels: self (the policy), a model as for `model`, or a server's URL.");
+  d.add("out", AT(out), text(), "Run folder; empty: runs/<constitution>-NN.");
+  d.add("seed", AT(seed), from_to(0, 1e15), "Seed of every random draw in the run.");
   d.add("iterations", AT(iterations), from_to(1, 100),
-        "Rounds of the whole loop, each from the last one's policy.");
+        "Rounds of the whole loop; each starts from the last round's policy.");
   d.add("method", AT(method), one_of({"ppo", "dpo"}),
         "How the policy learns from the labels: ppo (a reward model, then reinforcement learning) or dpo "
         "(directly).");
   d.section = "engine";
   d.add("dtype", AT(engine.dtype), one_of({"auto", "float32", "bfloat16", "int8"}),
-        "Products of generation and scoring; auto, as the CPU has instructions for it: int8 for weights that "
-        "it keeps exactly (Q4_0, Q4_1, Q8_0; not where tiles of bfloat16 are faster), else bfloat16, else "
-        "float32. Training has no int8.");
+        "Arithmetic of generation and scoring. auto picks what the CPU has instructions for: int8 for "
+        "weights that it represents exactly (Q4_0, Q4_1, Q8_0), else bfloat16, else float32. Training never "
+        "uses int8.");
   d.add("max_sequences", AT(engine.max_sequences), from_to(1, 4096),
-        "Sequences generated at once; no effect on their text.");
+        "Sequences generated at once; does not change their text.");
   d.add("threads", AT(engine.threads), from_to(0, 1024), "Threads; 0: all cores.");
   d.section = "prompts";
   d.add("files", AT(prompts.files), anything("a list of files"),
-        "Prompt files (JSONL, TSV, text); empty: the shipped sets.");
-  d.add("red_team", AT(prompts.red_team), from_to(0, 1e7), "Red-team training prompts drawn, at most.");
-  d.add("ordinary", AT(prompts.ordinary), from_to(0, 1e7), "Ordinary training prompts drawn, at most.");
+        "Prompt files (JSON, JSONL, CSV, TSV, text, Parquet); empty: the shipped sets.");
+  d.add("red_team", AT(prompts.red_team), from_to(0, 1e7), "Most red-team training prompts to use.");
+  d.add("ordinary", AT(prompts.ordinary), from_to(0, 1e7), "Most ordinary training prompts to use.");
   d.add("borderline", AT(prompts.borderline), from_to(0, 1e7),
-        "Harmless prompts that sound unsafe, drawn at most.");
+        "Most borderline training prompts to use: harmless, but they sound unsafe.");
   d.add("expand", AT(prompts.expand), from_to(0, 1e7), "Prompts to add by few-shot generation.");
   d.add("near_duplicate", AT(prompts.near_duplicate), from_to(0, 1),
-        "Jaccard similarity of word 3-grams above which a prompt is dropped.");
+        "Jaccard similarity of word 3-grams above which a prompt is dropped as a duplicate.");
   d.section = "generate";
   d.add("max_new_tokens", AT(generate.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");
   d.add("temperature", AT(generate.temperature), from_to(0, 10), "Sampling temperature; 0: greedy.");
@@ -173,83 +174,80 @@ std::vector<Field> declare() {
   d.section = "critique";
   d.add("max_new_tokens", AT(critique.max_new_tokens), from_to(1, 1e6), "Longest critique, in tokens.");
   d.add("temperature", AT(critique.temperature), from_to(0, 10), "Sampling temperature; 0: greedy.");
-  d.add("examples", AT(critique.examples), from_to(0, 20),
-        "Few-shot exemplars from the constitution, at most.");
+  d.add("examples", AT(critique.examples), from_to(0, 20), "Most few-shot examples from the constitution.");
   d.add("harmless", AT(critique.harmless), yes_no(),
-        "Criticise answers to ordinary and borderline prompts too; the paper keeps them as they are.");
-  d.add(
-      "principle", AT(critique.principle), one_of({"auto", "ask", "draw"}),
-      "Which principle an answer is criticised under, of those with the most specific tag: ask (the critic "
-      "is asked which one the request touches), draw (by seed, as in the paper); auto: ask where `feedback` "
-      "names a model. A principle whose check the answer breaks goes first.");
+        "Also criticise answers to ordinary and borderline prompts; the paper does not.");
+  d.add("principle", AT(critique.principle), one_of({"auto", "ask", "draw"}),
+        "Which of the principles with the most specific tag an answer is criticised under; one whose check "
+        "is broken comes first. ask: the critic says which one the answer violates. draw: at random, as in "
+        "the paper. auto: ask if `feedback` names a model, else draw.");
   d.section = "revise";
-  d.add("rounds", AT(revise.rounds), from_to(0, 20), "Rounds of critique and revision (R); 0: none.");
+  d.add("rounds", AT(revise.rounds), from_to(0, 20), "Rounds of critique and revision; 0: none.");
   d.add("max_new_tokens", AT(revise.max_new_tokens), from_to(1, 1e6), "Longest revision, in tokens.");
   d.add("temperature", AT(revise.temperature), from_to(0, 10), "Sampling temperature; 0: greedy.");
-  d.add("examples", AT(revise.examples), from_to(0, 20),
-        "Few-shot exemplars from the constitution, at most.");
-  d.add("openings", AT(revise.openings), yes_no(), "Start a revision with one of its principle's openings.");
+  d.add("examples", AT(revise.examples), from_to(0, 20), "Most few-shot examples from the constitution.");
+  d.add("openings", AT(revise.openings), yes_no(), "Begin revisions with one of the principle's openings.");
   d.add("tries", AT(revise.tries), from_to(1, 64),
-        "Revisions written of each answer; the one that follows the principles best is kept.");
+        "Revisions sampled per answer; the one that follows the principles best is kept.");
   d.add("judge", AT(revise.judge), one_of({"auto", "yes", "no"}),
-        "Keep a revision under a principle without a check only where the model that wrote it prefers it to "
-        "the "
-        "answer, asked in both orders; auto: yes where `feedback` names a model.");
+        "Keep a revision under a principle without a check only if the model that wrote it prefers it to the "
+        "answer, asked in both orders. auto: yes if `feedback` names a model.");
   d.section = "sft";
   d.optimiser(AT(sft.optimiser));
   d.add("epochs", AT(sft.epochs), from_to(0, 1000), "Passes over the examples.");
-  d.add("batch_size", AT(sft.batch_size), from_to(1, 1e5), "Examples a step.");
+  d.add("batch_size", AT(sft.batch_size), from_to(1, 1e5), "Examples per step.");
   d.add("max_tokens", AT(sft.max_tokens), from_to(8, 1e6), "Longer examples are left out and counted.");
   d.add("revisions", AT(sft.revisions), one_of({"last", "all"}),
         "Train on the last round's revisions, or on all rounds'.");
   d.add("unrevised", AT(sft.unrevised), one_of({"distribution", "tokens", "none"}),
-        "What answers to ordinary and borderline prompts teach: distribution (to say of each next token what "
-        "was said before), tokens (the answer's own; for answers that somebody else wrote), none.");
+        "How answers to ordinary and borderline prompts are used. distribution: keep the original next-token "
+        "distribution (KL loss). tokens: learn the answer's tokens, for answers that another model wrote. "
+        "none: not used.");
   d.add("judge_turns", AT(sft.judge_turns), from_to(0, 1e6),
-        "Turns that teach the model to judge, with answers known by the way they were made or from people "
-        "(hybrid.pairs), at most; 0: none.");
+        "Most examples that teach the model to judge, made from the run's records and people's pairs "
+        "(hybrid.pairs); 0: none.");
   d.add("held_out", AT(sft.held_out), from_to(0, 0.5), "Share of the examples kept for the held-out loss.");
-  d.add("decision_weight", AT(sft.decision_weight), from_to(0, 1000),
-        "Weight of the loss on whether an answer declines, read off its first tokens, beside the loss on all "
-        "of its tokens; 0: none.");
+  d.add(
+      "decision_weight", AT(sft.decision_weight), from_to(0, 1000),
+      "Weight of the decision loss: whether the answer refuses, read from its first tokens. 0 disables it.");
   d.add("answering_weight", AT(sft.answering_weight), from_to(0.01, 1000),
-        "In that loss, what all decisions to answer weigh together beside all decisions to decline. Higher: "
-        "the model declines less, harmful requests too.");
+        "Relative weight of 'answer' versus 'refuse' examples in the decision loss. Higher: fewer refusals, "
+        "of harmful requests too.");
   d.add("before_share", AT(sft.before_share), from_to(0, 0.99),
-        "Share of the weights from before training in the weights that come out (their mean, after the last "
-        "step). Higher: less is learned, less of what the model could do is lost. Only where some examples "
-        "decline and others answer.");
+        "Interpolate the fine-tuned weights this far back to the original (WiSE-FT). Higher keeps more of "
+        "the original model. Only where some examples refuse and others answer.");
   d.section = "candidates";
-  d.add("per_prompt", AT(candidates.per_prompt), from_to(2, 64), "Answers a prompt (K).");
+  d.add("per_prompt", AT(candidates.per_prompt), from_to(2, 64), "Answers per prompt (K).");
   d.add("plain", AT(candidates.plain), from_to(0, 64),
-        "By contrast: answers a prompt without an instruction beside those K, compared where they differ in "
-        "declining.");
+        "With contrast: further answers per prompt without an instruction, compared where they differ in "
+        "refusing.");
   d.add("max_new_tokens", AT(candidates.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");
   d.add("temperature", AT(candidates.temperature), from_to(0.01, 10), "Sampling temperature.");
   d.add("prompts", AT(candidates.prompts), from_to(1, 1e7),
-        "Prompts used, at most, of all kinds in proportion.");
+        "Most prompts to use, in proportion of their kinds.");
   d.section = "label";
   d.add("feedback", AT(label.feedback), url(),
-        "Who labels: self, a model, or an endpoint's URL; it is asked whatever the exam says. Empty: the "
-        "`feedback` of the run, where label.method decides.");
+        "Judge that labels, whatever its exam says: self, a model or a server's URL. Empty: the run's "
+        "`feedback`, as label.method decides.");
   d.add("method", AT(label.method), one_of({"auto", "choice", "contrast"}),
-        "choice: the judge says (A) or (B), by log-probability; contrast: by the prompt's kind and the side "
-        "that was asked for; auto: choice by a judge that label.feedback names or that passes the exam, and "
-        "where no prompt has a kind; else contrast. Principles with a check are decided by the check.");
-  d.add("chain_of_thought", AT(label.chain_of_thought), yes_no(), "Reason in words before the choice.");
+        "choice: the judge chooses (A) or (B), by log-probability. contrast: by the prompt's kind and how "
+        "the answers were asked for. auto: choice if label.feedback names a judge, if the judge passes its "
+        "exam, or if no prompt has a kind; else contrast. Principles with a check are decided by the check.");
+  d.add("chain_of_thought", AT(label.chain_of_thought), yes_no(),
+        "Let the judge reason in words before it chooses.");
   d.add("clamp_low", AT(label.clamp_low), from_to(0, 0.5), "Lowest probability of a chain-of-thought label.");
   d.add("clamp_high", AT(label.clamp_high), from_to(0.5, 1),
         "Highest probability of a chain-of-thought label.");
   d.add("principles", AT(label.principles), from_to(1, 100),
-        "Principles drawn for each pair; their log-odds are averaged.");
-  d.add("examples", AT(label.examples), from_to(0, 20), "Few-shot exemplars from the constitution, at most.");
+        "Principles asked about each pair; their log-odds are averaged by weight.");
+  d.add("examples", AT(label.examples), from_to(0, 20), "Most few-shot examples from the constitution.");
   d.add("max_reason_tokens", AT(label.max_reason_tokens), from_to(1, 1e6), "Longest reason, in tokens.");
   d.add("minimum_margin", AT(label.minimum_margin), from_to(0, 0.5),
-        "A label nearer to 0.5 than this is a tie: kept, counted, not trained on.");
+        "A label closer to 0.5 than this is a tie: kept and counted, not trained on.");
   d.add("minimum_mass", AT(label.minimum_mass), from_to(0, 1),
-        "A verdict with less probability than this on A and B together does not count (\"off format\").");
+        "A verdict with less probability than this on A and B together is discarded (\"off format\").");
   d.add("exam_pairs", AT(label.exam_pairs), anything("a list of files"),
-        "People's preference pairs that the judge is examined on too, at most 200 (docs/people.md).");
+        "Files of human preference pairs that the exam asks too, at most 200 (docs/guides/judges.md).");
   d.add("exam_margin", AT(label.exam_margin), from_to(0, 0.5),
         "auto takes choice only if the lower bound of each part of the exam is this far above chance.");
   d.section = "endpoint";
@@ -259,139 +257,139 @@ std::vector<Field> declare() {
   d.add("model", AT(endpoint.model), text(), "Model name to ask for.");
   d.add("key_variable", AT(endpoint.key_variable), variable_name(),
         "Environment variable that holds the key.");
-  d.add("key_file", AT(endpoint.key_file), text(), "File that holds the key; it stands over key_variable.");
+  d.add("key_file", AT(endpoint.key_file), text(), "File that holds the key; overrides key_variable.");
   d.add("ca_file", AT(endpoint.ca_file), text(),
         "Certificate of the authority that signed the server's; empty: those of the system.");
-  d.add("concurrency", AT(endpoint.concurrency), from_to(1, 256), "Requests in flight.");
+  d.add("concurrency", AT(endpoint.concurrency), from_to(1, 256), "Requests in flight at once.");
   d.add("timeout_seconds", AT(endpoint.timeout_seconds), from_to(0.1, 3600), "Longest wait for one answer.");
-  d.add("retries", AT(endpoint.retries), from_to(0, 100), "Tries after the first, with growing waits.");
+  d.add("retries", AT(endpoint.retries), from_to(0, 100), "Tries after the first one.");
   d.add("first_wait_seconds", AT(endpoint.first_wait_seconds), from_to(0, 3600),
-        "Longest wait before the second try; it doubles with each further one.");
+        "Longest wait before the second try; doubles with each further one.");
   d.add("longest_wait_seconds", AT(endpoint.longest_wait_seconds), from_to(0, 3600),
-        "No wait between two tries is longer, even where the server asks for it.");
+        "Longest wait between two tries, even if the server asks for more.");
   d.add("max_tokens_total", AT(endpoint.max_tokens_total), from_to(0, 1e12),
-        "Tokens that one call of the program may use before it stops with code 75; 0: no limit.");
+        "Token budget of one call of the program; it stops with code 75 when spent. 0: no limit.");
   d.add("max_cost", AT(endpoint.max_cost), from_to(0, 1e12),
-        "Money that one call may spend by the prices below before it stops with code 75; 0: no limit.");
+        "Money budget of one call, by the prices below; it stops with code 75 when spent. 0: no limit.");
   d.add("price_prompt", AT(endpoint.price_prompt), from_to(0, 1e6), "Price of a million tokens sent.");
   d.add("price_answer", AT(endpoint.price_answer), from_to(0, 1e6), "Price of a million tokens answered.");
   d.add("max_seconds", AT(endpoint.max_seconds), from_to(0, 1e9),
-        "Seconds that one call may ask for before it stops with code 75; 0: no limit.");
+        "Time budget of one call; it stops with code 75 when spent. 0: no limit.");
   d.add("prefill", AT(endpoint.prefill), one_of({"auto", "yes", "no"}),
-        "Whether the first words of an answer go as an unfinished answer (vLLM, llama.cpp); auto: until the "
+        "Send the first words of the answer as an unfinished message (vLLM, llama.cpp). auto: until the "
         "server shows that it cannot.");
-  d.add("extra", AT(endpoint.extra), json_object(),
-        "More fields of each request; a field with the value null is not sent.");
+  d.add("extra", AT(endpoint.extra), json_object(), "Extra fields of each request; null removes a field.");
   d.fields.back().is_map = true;
   d.add("thinking", AT(endpoint.thinking), one_of({"auto", "off", "on"}),
-        "Models that think before they answer: off asks them not to, on gives them room, auto tries off, "
-        "then on.");
+        "Models that think before they answer. off: ask them not to. on: give them room. auto: try off, then "
+        "on.");
   d.add("thinking_tokens", AT(endpoint.thinking_tokens), from_to(1, 1e6),
-        "Tokens of room to think, beside the answer's own.");
+        "Tokens for thinking, in addition to the answer's.");
   d.add("samples", AT(endpoint.samples), from_to(1, 1000),
-        "Replies behind each verdict where the server gives no log-probabilities.");
+        "Replies sampled per verdict where the server gives no log-probabilities.");
   d.add("failed", AT(endpoint.failed), one_of({"again", "skip"}),
-        "Questions without an answer after all tries: again stops, and the same command asks them again; "
-        "skip leaves them out.");
+        "Questions without an answer after all tries. again: stop, and ask them again next time. skip: leave "
+        "them out.");
   d.section = "reward";
   d.optimiser(AT(reward.optimiser));
   d.add("head_learning_rate", AT(reward.head_learning_rate), from_to(0, 1),
         "Peak learning rate of the scalar head.");
   d.add("epochs", AT(reward.epochs), from_to(0, 1000), "Passes over the pairs.");
-  d.add("batch_size", AT(reward.batch_size), from_to(1, 1e5), "Pairs a step.");
-  d.add("held_out", AT(reward.held_out), from_to(0, 0.5), "Share of the pairs kept to measure with.");
+  d.add("batch_size", AT(reward.batch_size), from_to(1, 1e5), "Pairs per step.");
+  d.add("held_out", AT(reward.held_out), from_to(0, 0.5), "Share of the pairs kept for measuring.");
   d.add("layers", AT(reward.layers), from_to(0, 1000),
-        "Layers of the policy, from the bottom, that the reward model keeps, its head on the last of them; "
-        "0: all.");
+        "Lower layers of the policy that the reward model keeps, with its head on the last of them; 0: all.");
   d.section = "hybrid";
   d.add("pairs", AT(hybrid.pairs), anything("a list of files"),
-        "People's preference pairs that join the training of the reward model (docs/people.md).");
-  d.add("decisions", AT(hybrid.decisions), anything("a list of runs or files"),
-        "People's decisions (cai review): they stand over the AI's on the same pair, in label and reward.");
+        "Files of human preference pairs that join the reward model's training "
+        "(docs/guides/human-feedback.md).");
+  d.add(
+      "decisions", AT(hybrid.decisions), anything("a list of runs or files"),
+      "Runs or files with people's decisions (cai review); they override the AI's labels on the same pairs.");
   d.add("weight", AT(hybrid.weight), from_to(0.01, 1000),
-        "Weight of a pair that a person decided, in the reward model's loss; an AI label weighs 1.");
+        "Weight of a person's decision in the reward model's loss; an AI label weighs 1.");
   d.add("share", AT(hybrid.share), from_to(0, 1),
-        "Share of the reward model's training pairs that come from hybrid.pairs, at most; drawn by seed.");
+        "Largest share of the reward model's training pairs that comes from hybrid.pairs.");
   d.section = "ppo";
   d.optimiser(AT(ppo.optimiser));
   d.add("value_learning_rate", AT(ppo.value_learning_rate), from_to(0, 1),
         "Peak learning rate of the value model.");
   d.add("epsilon", AT(ppo.epsilon), from_to(0, 1),
-        "Epsilon of Adam, policy and value model; 0: 1e-5 for fewer than 100 million learning weights, else "
-        "1e-8.");
+        "Adam's epsilon of policy and value model; 0: 1e-5 below 100 million trainable weights, else 1e-8.");
   d.add("advantage", AT(ppo.advantage), one_of({"gae", "rloo", "grpo"}),
         "Advantage estimate; rloo and grpo need samples_per_prompt above 1.");
-  d.add("updates", AT(ppo.updates), from_to(0, 1e6), "Rollout-and-update rounds.");
-  d.add("prompts_per_update", AT(ppo.prompts_per_update), from_to(1, 1e5), "Prompts a round.");
-  d.add("samples_per_prompt", AT(ppo.samples_per_prompt), from_to(1, 256), "Answers a prompt and round.");
+  d.add("updates", AT(ppo.updates), from_to(0, 1e6),
+        "Updates: sample answers, then learn from them. 0: no reinforcement learning.");
+  d.add("prompts_per_update", AT(ppo.prompts_per_update), from_to(1, 1e5), "Prompts per update.");
+  d.add("samples_per_prompt", AT(ppo.samples_per_prompt), from_to(1, 256), "Answers per prompt and update.");
   d.add("max_new_tokens", AT(ppo.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");
   d.add("temperature", AT(ppo.temperature), from_to(0.05, 10),
-        "Sampling temperature; all log-probabilities are divided by it too.");
+        "Sampling temperature; log-probabilities are divided by it too.");
   d.add("kl_coefficient", AT(ppo.kl_coefficient), from_to(0, 10),
-        "Weight of the per-token KL penalty against the reference: in the reward, with ppo.advantage grpo in "
-        "the loss.");
+        "Coefficient of the per-token KL penalty to the reference: in the reward, or in the loss with "
+        "ppo.advantage grpo.");
   d.add("divergence_weight", AT(ppo.divergence_weight), from_to(0, 100),
-        "Weight in the loss of how far each next-token distribution has gone from the reference's, "
-        "KL(reference || policy): holds what the reward does not ask to change; 0: none. In answers to "
-        "red-team prompts.");
+        "Coefficient of KL(reference || policy) over whole next-token distributions in the loss, on red-team "
+        "prompts. 0 disables it.");
   d.add("harmless_divergence_weight", AT(ppo.harmless_divergence_weight), from_to(0, 100),
-        "The same in answers to other prompts, where little is to change.");
+        "The same on other prompts, where little should change.");
   d.add("divergence_direction", AT(ppo.divergence_direction), one_of({"forward", "reverse"}),
-        "What the divergence weights weigh. forward: KL(reference || policy), which holds all that the "
-        "reference says; reverse: KL(policy || reference), which lets go of some of it.");
+        "forward: KL(reference || policy), which keeps all that the reference says. reverse: KL(policy || "
+        "reference), which may drop some of it.");
   d.add("divergence_mean", AT(ppo.divergence_mean), one_of({"tokens", "kind"}),
-        "tokens: the divergences are averaged over all answer tokens of a step; kind: over those of red-team "
-        "prompts and over those of other prompts separately, whatever their shares.");
+        "tokens: average the divergence over all answer tokens of a step. kind: average over red-team and "
+        "other prompts separately.");
   d.add("reward", AT(ppo.reward), one_of({"auto", "model", "checks", "rule"}),
-        "model: the reward model's score; checks: how many principles with a check the answer follows; auto: "
-        "checks for the principles that have one, the reward model for the others, by their weights; rule: 1 "
-        "where declining agrees with the prompt's kind, else -1 (a control).");
-  d.add("adaptive_kl", AT(ppo.adaptive_kl), yes_no(), "Steer the coefficient towards kl_target.");
-  d.add("kl_target", AT(ppo.kl_target), from_to(0.01, 1000), "Target KL, nats a sequence.");
+        "model: the reward model's score. checks: how many principles with a check the answer follows. auto: "
+        "checks for the principles that have one, the reward model for the others, by weight. rule: 1 where "
+        "refusing agrees with the prompt's kind, else -1, as a control.");
+  d.add("adaptive_kl", AT(ppo.adaptive_kl), yes_no(), "Adapt the KL coefficient towards kl_target.");
+  d.add("kl_target", AT(ppo.kl_target), from_to(0.01, 1000), "Target KL, in nats per answer.");
   d.add("kl_horizon", AT(ppo.kl_horizon), from_to(1, 1e9), "Episodes over which the coefficient adapts.");
   d.add("clip_ratio", AT(ppo.clip_ratio), from_to(0.001, 10), "Clip range of the probability ratio.");
   d.add("clip_value", AT(ppo.clip_value), from_to(0.001, 1000), "Clip range of the value update.");
-  d.add("gamma", AT(ppo.gamma), from_to(0, 1), "Discount.");
-  d.add("lambda", AT(ppo.lambda), from_to(0, 1), "Of generalised advantage estimation.");
-  d.add("epochs", AT(ppo.epochs), from_to(1, 100), "Passes over each round's rollouts.");
-  d.add("minibatches", AT(ppo.minibatches), from_to(1, 1000), "Optimiser steps a pass.");
+  d.add("gamma", AT(ppo.gamma), from_to(0, 1), "Discount factor.");
+  d.add("lambda", AT(ppo.lambda), from_to(0, 1), "Lambda of generalised advantage estimation.");
+  d.add("epochs", AT(ppo.epochs), from_to(1, 100), "Passes over the answers of each update.");
+  d.add("minibatches", AT(ppo.minibatches), from_to(1, 1000), "Optimiser steps per pass.");
   d.add("critic_warmup", AT(ppo.critic_warmup), from_to(0, 1000),
-        "Rounds at the start in which only the value model learns.");
+        "First updates in which only the value model learns.");
   d.add("whiten_rewards", AT(ppo.whiten_rewards), yes_no(),
         "Scale the rewards to unit variance, the mean kept; with ppo.advantage gae only.");
   d.add("missing_stop_penalty", AT(ppo.missing_stop_penalty), from_to(0, 100),
-        "Taken off the score of an answer cut by max_new_tokens.");
-  d.add("reward_clip", AT(ppo.reward_clip), from_to(0.1, 1000), "Scores are clipped to plus and minus this.");
+        "Subtracted from the score of an answer cut by max_new_tokens.");
+  d.add("reward_clip", AT(ppo.reward_clip), from_to(0.1, 1000),
+        "Scores are clipped to this range, in both directions.");
   d.add("stop_epochs_at_kl", AT(ppo.stop_epochs_at_kl), from_to(0.0001, 100),
-        "Approximate KL, old to new policy, that ends a round's passes.");
+        "Approximate KL from the old to the new policy at which an update's passes end.");
   d.add("max_kl", AT(ppo.max_kl), from_to(0.1, 10000),
-        "KL to the reference, nats a sequence, at which training stops.");
+        "KL to the reference, in nats per answer, at which training stops.");
   d.section = "dpo";
   d.optimiser(AT(dpo.optimiser));
   d.add("beta", AT(dpo.beta), from_to(0.0001, 100),
-        "Weight of the log-ratios to the reference; lower moves further away from it.");
+        "Strength of the pull towards the reference; lower moves further away from it.");
   d.add("epochs", AT(dpo.epochs), from_to(0, 1000), "Passes over the pairs.");
-  d.add("batch_size", AT(dpo.batch_size), from_to(1, 1e5), "Pairs a step.");
-  d.add("held_out", AT(dpo.held_out), from_to(0, 0.5), "Share of the pairs kept to measure with.");
+  d.add("batch_size", AT(dpo.batch_size), from_to(1, 1e5), "Pairs per step.");
+  d.add("held_out", AT(dpo.held_out), from_to(0, 0.5), "Share of the pairs kept for measuring.");
   d.section = "eval";
-  d.add("red_team", AT(eval.red_team), from_to(0, 1e6), "Held-out red-team prompts, at most.");
-  d.add("ordinary", AT(eval.ordinary), from_to(0, 1e6), "Held-out ordinary prompts, at most.");
-  d.add("borderline", AT(eval.borderline), from_to(0, 1e6), "Held-out borderline prompts, at most.");
+  d.add("red_team", AT(eval.red_team), from_to(0, 1e6), "Most held-out red-team prompts to ask.");
+  d.add("ordinary", AT(eval.ordinary), from_to(0, 1e6), "Most held-out ordinary prompts to ask.");
+  d.add("borderline", AT(eval.borderline), from_to(0, 1e6), "Most held-out borderline prompts to ask.");
   d.add("max_new_tokens", AT(eval.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");
   d.add("temperature", AT(eval.temperature), from_to(0, 10), "Sampling temperature; 0: greedy.");
   d.add("bootstrap_samples", AT(eval.bootstrap_samples), from_to(100, 1e6),
-        "Resamples behind each interval.");
+        "Bootstrap resamples per interval.");
   d.add("suites", AT(eval.suites), anything("a list of adversarial, framing, capability and JSONL files"),
-        "What is measured beyond the plain prompts (docs/eval.md).");
+        "Extra tests beside plain prompts (docs/concepts/metrics-and-statistics.md).");
   d.add("suite_prompts", AT(eval.suite_prompts), from_to(0, 1e6),
-        "Prompts of a kind that each attack and framing is tried on, at most.");
+        "Most prompts of a kind for each attack and framing.");
   d.add("judge", AT(eval.judge), url(),
         "Who compares held-out answers with the first model's, under each principle without a check and for "
         "helpfulness: a model, or an endpoint's URL; best one that gave no feedback. Empty: nobody.");
   d.add("gates", AT(eval.gates), anything("a list of conditions"),
-        "Conditions that must hold, e.g. over_refusal <= base + 5pt; exit code 100 otherwise.");
+        "Conditions on the last model, e.g. over_refusal <= base + 5pt; exit code 100 when one fails.");
   d.section = "report";
-  d.add("examples", AT(report.examples), from_to(0, 1000), "Examples shown.");
+  d.add("examples", AT(report.examples), from_to(0, 1000), "Examples shown in the report.");
   return d.fields;
 }
 

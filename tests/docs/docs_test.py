@@ -18,7 +18,6 @@ GENERATED = {"cli.md", "config.md"}
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 USER_PAGES = [page for page in PAGES if "dev" not in page.parts and page.name not in GENERATED]
 SOURCES = ["src", "include", "scripts", "configs", "constitutions", "tests", "bench", "cmake"]
-MOVED = {"docs/people.md", "docs/eval.md"}  # still named by config/fields.cpp
 EVERYWHERE = {"--json": "", "--quiet": "", "--verbose": "", "--help": "", "--version": ""}
 
 
@@ -163,7 +162,7 @@ class Docs(unittest.TestCase):
             for name in re.findall(
                 r"(?<![\w/.-])docs/[\w/-]+\.(?:md|svg|png)", file.read_text(errors="replace")
             ):
-                if not (ROOT / name).exists() and name not in MOVED:
+                if not (ROOT / name).exists():
                     wrong.append(f"{file.relative_to(ROOT)}: no file {name}")
         self.assertEqual(wrong, [])
 
