@@ -161,7 +161,7 @@ build_program() {
 
 # Names, sizes and times of all that the build depends on: a cheap stand-in for its content.
 sources_fingerprint() {
-  { find CMakeLists.txt cmake scripts/*.sh scripts/wheels src include "$(torch_folder)/lib/libc10.so" -type f \
+  { find CMakeLists.txt cmake scripts/*.sh scripts/wheels src include web "$(torch_folder)/lib/libc10.so" -type f \
     -printf '%p %s %T@\n' 2>/dev/null || true; } | LC_ALL=C sort | cksum
 }
 

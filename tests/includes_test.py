@@ -7,11 +7,11 @@ import sys
 
 root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent)
 below = {
-    "base": "", "config": "base", "io": "base config", "data": "base config io", "text": "base config io data",
+    "base": "", "web": "base", "config": "base", "io": "base config", "data": "base config io", "text": "base config io data",
     "model": "base config io", "engine": "base config io model", "train": "base config io model engine",
 }
 below["feedback"] = "base config io data text model engine"
-below["stages"] = below["feedback"] + " train feedback"
+below["stages"] = below["feedback"] + " train feedback web"
 below["pipeline"] = below["stages"] + " stages"
 below["cli"] = below["pipeline"] + " pipeline"
 tensor_headers = {"cai/model/llama.hpp", "cai/model/reward_model.hpp"}

@@ -110,7 +110,7 @@ void review_on_web(Review& review, int port) {
   std::cerr << "Press Ctrl-C to stop. Every decision shown as saved is on disk.\n";
   server.serve(
       [&](const WebRequest& request) -> WebReply {
-        if (request.method == "GET" && request.path == "/") return {200, "text/html", kReviewPage};
+        if (request.method == "GET" && request.path == "/") return {200, "text/html", review_page()};
         if (request.method == "GET" && request.path == "/queue")
           return {200, "application/json", to_line(review.as_json())};
         if (request.method == "POST" && request.path == "/decide") {

@@ -110,7 +110,7 @@ class Finished(unittest.TestCase):
         self.assertEqual(state["state"], "done")
         self.assertEqual(len(state["failed_gates"]), 1)
         page = (run / "report.html").read_text()
-        self.assertLess(page.index("Failed gates"), page.index("before and after"))
+        self.assertLess(page.index("Failed gates"), page.index("All measures"))
         self.assertEqual(self.run_cai("verify", run).returncode, 0)
 
     def test_a_gate_on_what_cannot_be_measured_is_refused_before_the_run(self):

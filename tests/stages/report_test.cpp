@@ -34,13 +34,27 @@ const std::string kHostile =
 TEST(Report, ShowsHostileTextAsText) {
   RunFolder run;
   const Json interval = {{"value", 0.5}, {"low", 0}, {"high", 1}, {"n", 3}};
+  const auto answer = [](const std::string& model) {
+    return Json{{"id", kHostile},        {"prompt", kHostile}, {"response", kHostile},
+                {"model", model},        {"tags", {kHostile}}, {"checks", {{kHostile, kHostile}}},
+                {"principle", kHostile}, {"must", kHostile},   {"finish", kHostile}};
+  };
   run.stage("eval",
             {{"models", {kHostile, "b"}},
              {"measures", {{kHostile, {{kHostile, interval}, {"b", interval}}}}},
              {"differences", Json::object()},
+             {"followed", {{kHostile, {{kHostile, interval}, {"b", interval}}}}},
+             {"followed_differences", {{kHostile, {{"b", interval}}}}},
              {"text", {{kHostile, {{"distinct_2", kHostile}}}}},
              {"by_principle", {{kHostile, {{"b", interval}}}}},
-             {"pairwise", {{kHostile, {{"win_rate", interval}, {"win_rate_at_equal_length", interval}}}}}});
+             {"pairwise", {{kHostile, {{"win_rate", interval}, {"win_rate_at_equal_length", interval}}}}}},
+            {answer(kHostile), answer("b")});
+  run.stage("label", {{"decisions", {{kHostile, 2}}}, {"decided_by", {{kHostile, 2}}}, {"judged", 2}});
+  write_file(run.path / "constitution.yaml",
+             Json{{"name", "x"}, {"principles", {{{"id", "a"}, {"text", kHostile}}}}}.dump());
+  fs::create_directories(run.path / "iter-01/ppo");
+  write_file(run.path / "iter-01/ppo/metrics.jsonl", Json{{kHostile, {{kHostile, 1}}}}.dump() + "\n" +
+                                                         Json{{kHostile, {{kHostile, 2}}}}.dump() + "\n");
   run.stage("exam",
             {{"sentence", kHostile},
              {"method", kHostile},
@@ -58,12 +72,16 @@ TEST(Report, ShowsHostileTextAsText) {
   const Json facts = {
       {"state", kHostile}, {"stages", {{kHostile, {{"seconds", 1}}}}}, {kHostile, {kHostile}}};
   const std::string page = report_html(run.path, facts, ReportConfig{});
-  EXPECT_EQ(page.find("<script"), page.npos);
+  const std::size_t script = page.find("<script");
+  EXPECT_NE(script, page.npos);  // the page's own one
+  EXPECT_EQ(page.find("<script", script + 1), page.npos);
+  EXPECT_EQ(page.find("</script"), page.rfind("</script"));
   EXPECT_EQ(page.find("<img"), page.npos);
   EXPECT_EQ(page.find("' on"), page.npos);
   EXPECT_EQ(page.find("\" on"), page.npos);
   EXPECT_EQ(printable(page), page);
-  EXPECT_NE(page.find("default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"), page.npos);
+  EXPECT_NE(page.find("content=\"default-src 'none'; style-src 'sha256-"), page.npos);
+  EXPECT_EQ(page.find("unsafe-inline"), page.npos);
   EXPECT_NE(page.find("&lt;script&gt;alert(1)"), page.npos);
 }
 
@@ -80,9 +98,10 @@ TEST(Report, ShowsTheJudgesExamBeforeAndAfterFineTuning) {
                       {{"after", {{"constitution", part(0.85)}, {"people", part(0.65)}}},
                        {"before", {{"constitution", part(0.45)}}}}}});
   const std::string page = report_html(run.path, Json::object(), ReportConfig{});
-  const std::size_t before = page.find("before fine-tuning</td><td class=n>45.0 %"),
-                    after = page.find("after fine-tuning</td><td class=n>85.0 %"),
-                    people = page.find("people&#39;s pairs</td><td>after fine-tuning</td><td class=n>65.0 %");
+  const std::size_t before = page.find("before fine-tuning"), mine = page.find("45.0 %", before),
+                    after = page.find("after fine-tuning", mine), later = page.find("85.0 %", after),
+                    people = page.find("people&#39;s pairs", later);
+  ASSERT_NE(page.find("65.0 %", people), page.npos);
   ASSERT_NE(before, page.npos);
   ASSERT_NE(people, page.npos);
   EXPECT_LT(before, after);
@@ -141,15 +160,114 @@ TEST(Report, BeginsWithGatesVerdictAndWarnings) {
   std::size_t at = 0;
   for (const char* words :
        {"Failed gates", "attack_success &lt;= 20%",
-        "Harmful requests complied with: 83 % -&gt; 25 % (changed: -58 points, 95 % interval -70 to -43)",
-        "Harmless look-alikes refused: 0 % -&gt; 2 % (no difference that 60 prompts could show)",
-        "may have changed (p 0.03), but not beyond chance", "not better than chance on ordinary prompts",
-        "10 % of 50 answers look English", "eval: before and after", "<b>-58 pt", "(Holm 1e-08)",
-        "all the same"}) {
+        "mine against base: better on harmful requests complied with (83 % -&gt; 25 %); nothing measured "
+        "became "
+        "worse",
+        "Do not use this model", "reward: not better than chance on ordinary prompts.",
+        "10 % of 50 answers look English", "Harmful requests complied with",
+        "mine: 25 %, -58 [-70, -43], better", "mine: 2 %, +2 [-5, +10]<", "mine: 20 %, +20 [+1, +35]<",
+        "<b>-58 pt", "(Holm 1e-08)", "all the same", "Who decided what"}) {
     const std::size_t found = page.find(words, at);
     ASSERT_NE(found, page.npos) << words;
     at = found;
   }
+}
+
+// Prompts without a kind and two models, of which the last one keeps the rule more often.
+void untagged(const RunFolder& run) {
+  const auto share = [](double v) { return Json{{"value", v}, {"low", 0.2}, {"high", 0.8}, {"n", 40}}; };
+  const Json change = {{"value", 0.25}, {"low", 0.1},         {"high", 0.4},
+                       {"n", 40},       {"mcnemar_p", 0.001}, {"holm_p", 0.01}};
+  run.stage("prompts", {{"records", 16}, {"red-team", 0}, {"borderline", 0}, {"ordinary", 16}});
+  run.stage("critique-1", {{"records", 16},
+                           {"critiques", 12},
+                           {"principles", {{"short", 12}}},
+                           {"red_team", {{"declined", 0}}},
+                           {"decided_by", {{"tag", 16}}}});
+  run.stage(
+      "label",
+      {{"records", 9}, {"judged", 8}, {"ties", 1}, {"method", "choice"}, {"decided_by", {{"check", 8}}}});
+  const auto answer = [](const char* model, const char* response, const char* broken) {
+    return Json{{"id", "1"},
+                {"prompt", "Why is it so?"},
+                {"model", model},
+                {"response", response},
+                {"checks", {{"short", broken}}}};
+  };
+  run.stage("eval",
+            {{"models", {"base", "mine"}},
+             {"tests", 1},
+             {"measures",
+              {{"attack_success", Json::object()},
+               {"principles_followed", {{"base", share(0.41)}, {"mine", share(0.66)}}},
+               {"refusal_ordinary", {{"base", share(0)}, {"mine", share(0)}}}}},
+             {"differences",
+              {{"principles_followed", {{"mine", change}}}, {"refusal_ordinary", {{"mine", share(0)}}}}},
+             {"followed", {{"short", {{"base", share(0.41)}, {"mine", share(0.66)}}}}},
+             {"followed_differences", {{"short", {{"mine", change}}}}}},
+            {answer("base", "No reason.", "too long"), answer("mine", "Because.", "")});
+}
+
+TEST(Report, OfPromptsWithoutKindsSpeaksOfNone) {
+  RunFolder run;
+  untagged(run);
+  std::string page = report_html(run.path, {{"state", "done"}}, ReportConfig{});
+  for (const char* words :
+       {"Principles followed, by their checks", "Requests refused", "Follows &quot;short&quot;",
+        "mine: 66 %, +25 [+10, +40], better", "nobody: no prompt has a kind tag",
+        "a check (rules that the program verifies): 8", "8 of 9, 1 ties"})
+    EXPECT_NE(page.find(words), page.npos) << words;
+  page = lower_ascii(page);
+  for (const char* words : {"harmful", "red-team", "red_team", "kind of the request", "decline or"})
+    EXPECT_EQ(page.find(words), page.npos) << words;
+}
+
+TEST(Report, ShowsAnswersSideBySideWithWhatTheirFiltersNeed) {
+  RunFolder run;
+  untagged(run);
+  const std::string page = report_html(run.path, {{"state", "done"}}, ReportConfig{});
+  const std::size_t example =
+      page.find("<details class=\"example\" data-principle=\"0\" data-change=\"better\"");
+  ASSERT_NE(example, page.npos);
+  std::size_t at = example;
+  for (const char* words : {"Why is it so?", "<b>base</b>", "No reason.", "breaks short (too long)",
+                            "<b>mine</b>", "Because.", "follows short"}) {
+    at = page.find(words, at);
+    ASSERT_NE(at, page.npos) << words;
+  }
+  EXPECT_LT(page.find("<option value=\"0\">short</option>"), example);
+  ReportConfig none;
+  none.examples = 0;
+  EXPECT_EQ(report_html(run.path, {{"state", "done"}}, none).find("Because."), page.npos);
+}
+
+TEST(Report, ContentsNameEachSectionInOrder) {
+  RunFolder run;
+  untagged(run);
+  const std::string page = report_html(run.path, {{"state", "done"}}, ReportConfig{});
+  std::size_t in_contents = 0, in_page = page.find("<main");
+  for (const char* id : {"verdict", "decisions", "principles", "answers", "suites", "stages", "provenance"}) {
+    in_contents = page.find("<a href=\"#" + std::string(id) + "\">", in_contents);
+    in_page = page.find("<h2 id=\"" + std::string(id) + "\">", in_page);
+    ASSERT_NE(in_contents, page.npos) << id;
+    ASSERT_NE(in_page, page.npos) << id;
+  }
+}
+
+TEST(Report, CurvesHaveOneLineAGroup) {
+  RunFolder run;
+  fs::create_directories(run.path / "iter-01/ppo");
+  write_file(run.path / "iter-01/ppo/metrics.jsonl",
+             "{\"update\":1,\"score\":0.5,\"followed\":{\"short\":0.25,\"calm\":1}}\n"
+             "{\"update\":2,\"score\":1.5,\"followed\":{\"short\":0.75}}\n");
+  const std::string page = report_html(run.path, {{"state", "running"}}, ReportConfig{});
+  const std::size_t score = page.find("ppo: score of the reward model"),
+                    followed = page.find("ppo: followed");
+  ASSERT_NE(score, page.npos);
+  ASSERT_NE(followed, page.npos);
+  EXPECT_NE(page.find("M58.0 196.0L470.0 14.0", score), page.npos) << "from 0.5 to 1.5, the axis' ends";
+  EXPECT_NE(page.find("short</span>", followed), page.npos);
+  EXPECT_NE(page.find("calm</span>", followed), page.npos);
 }
 
 TEST(Report, OfARunInProgressShowsWhatIsFinished) {

@@ -1,8 +1,10 @@
 // The page of cai review --web: one file, no outside resource.
 #pragma once
 
+#include <string>
+
 namespace cai {
 
-extern const char* const kReviewPage;
+std::string review_page();
 
 }  // namespace cai

@@ -1,6 +1,7 @@
 // What an evaluation says, in words.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -8,21 +9,26 @@
 
 namespace cai {
 
-/// A measure's name for people, e.g. "Harmful requests complied with".
-std::string measure_title(const std::string& measure);
+/// What became of a measure from the first model to the last one.
+struct MeasureChange {
+  std::string measure, title;
+  double before = 0, after = 0;
+  Json difference;  // null where the two are not paired
+  long prompts = 0;
+  int better = 0;  // 1: better beyond chance, -1: worse, 0: not beyond chance, or too few to tell
+};
 
-/// Whether a measure is a share, to be shown in percent.
-bool is_share(const std::string& measure);
+/// Of main_measures() those that both models have. Empty with one model, or without measures.
+std::vector<MeasureChange> main_changes(const Json& eval);
 
-/// Whether the difference is beyond chance: its interval leaves out 0 and, where it was tested, its p-value
-/// is below 0.05 also when it is adjusted for the number of tests (holm_p).
-bool is_beyond_chance(const Json& difference);
+/// One line a measure of main_changes(), at most `most`: both values, the change's 95 % interval, and whether
+/// it is beyond chance.
+std::vector<std::string> verdict(const Json& eval, std::size_t most = 99);
 
-/// One line a measure that counts: the first model's value and the last one's, and whether they differ beyond
-/// chance. Of eval's figures; empty with one model, or without measures.
-std::vector<std::string> verdict(const Json& eval);
+/// One or two sentences on all of main_changes(); "" where there are none.
+std::string verdict_sentence(const Json& eval);
 
-/// What a person should know of a stage, from its figures: the reward model's `doubts`, and of `language`.
-std::vector<std::string> warnings_of(const std::string& stage, const Json& figures);
+/// What a person should do next. `is_refused`: a gate failed.
+std::string next_step(const Json& eval, bool is_refused);
 
 }  // namespace cai
