@@ -180,8 +180,17 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
       ->type_name("N");
   sub->add_option("--reward", a.reward, "Reward model for --best-of: its folder")->type_name("DIR");
   sub->get_option("--model")->description(std::string("NAME=MODEL (repeatable). A model is ") + kModel);
-  sub = command("report", "Rewrite a run's report.html", "  cai report runs/harmless-01");
+  sub =
+      command("report", "Write a run's report.html anew, or a page that compares two runs",
+              "  cai report runs/first\n  cai report runs/first runs/second --out compare.html\n  cai report "
+              "runs/first --tensorboard events/first");
   sub->add_option("run", a.run, "Run folder")->type_name("RUN")->required();
+  sub->add_option("other", a.other, "Compare with this run: differences are from RUN to OTHER")
+      ->type_name("OTHER");
+  sub->add_option("--out", a.out, "Write the page here; without it RUN/report.html")->type_name("FILE");
+  sub->add_option("--tensorboard", a.tensorboard,
+                  "Also write the training metrics as event files for TensorBoard into this folder")
+      ->type_name("DIR");
   settings(sub);
 
   sub = command("score", "Score pairs with a reward model",

@@ -5,23 +5,36 @@
 #include <cstdio>
 #include <iostream>
 #include <memory>
-#include <optional>
 
 #include "cai/base/error.hpp"
-#include "cai/base/hash.hpp"
 #include "cai/base/log.hpp"
 #include "cai/base/text.hpp"
 #include "cai/cli/progress_line.hpp"
-#include "cai/io/file.hpp"
 #include "cai/io/interval.hpp"
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/plan.hpp"
 #include "cai/pipeline/run.hpp"
-#include "cai/stages/report.hpp"
 #include "cai/stages/verdict.hpp"
 
 namespace cai {
 namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t kFiguresThatMatter = 3;
+
+void print_verdict(const Json& figures, std::size_t most) {
+  const std::vector<std::string> lines = verdict(figures, most);
+  if (lines.empty()) return;
+  std::printf("%s to %s, with 95 %% intervals of the change in points:\n",
+              printable(figures["models"].front().get<std::string>()).c_str(),
+              printable(figures["models"].back().get<std::string>()).c_str());
+  for (const std::string& line : lines)
+    std::printf("  %s\n", printable(line).c_str());
+  std::fflush(stdout);
+}
+
+}  // namespace
 
 void print_measures(const Json& figures) {
   if (!figures.is_object() || !figures.contains("measures") || !figures.contains("models")) return;
@@ -38,13 +51,8 @@ void print_measures(const Json& figures) {
     }
     std::printf("\n");
   }
-  const std::vector<std::string> lines = verdict(figures);
-  if (!lines.empty())
-    std::printf("\n%s to %s:\n", printable(figures["models"].front().get<std::string>()).c_str(),
-                printable(figures["models"].back().get<std::string>()).c_str());
-  for (const std::string& line : lines)
-    std::printf("  %s\n", printable(line).c_str());
-  std::fflush(stdout);
+  std::printf("\n");
+  print_verdict(figures, 99);
 }
 
 namespace {
@@ -72,7 +80,7 @@ int run_train(const Arguments& a) {
     return kStopped;
   }
   if (!a.json) {
-    print_measures(result.figures);
+    print_verdict(result.figures, kFiguresThatMatter);
     print_next_steps(result.folder);
     return result.exit_code;
   }
@@ -131,27 +139,6 @@ int run_verify(const Arguments& a) {
     std::cout << (a.other.empty() ? "every file matches its checksum\n"
                                   : "every file matches its checksum; the two are identical\n");
   return lines.empty() ? kDone : kFailed;
-}
-
-int run_report(const Arguments& a) {
-  fs::path run = a.run;
-  if (!fs::exists(run / "run.json")) throw InputError(a.run + ": not a run folder (no run.json)");
-  const fs::path page = run / "report.html";
-  std::optional<FolderLock> lock;
-  try {
-    lock.emplace(run);
-  } catch (const EnvironmentError& held) {  // a run in progress: its run.json is its own
-    log_info(std::string(held.what()) + "; the report shows finished stages only");
-  }
-  Json facts = read_run_json(run);
-  const std::string text = report_html(run, facts, config_of(a).report);
-  write_file(page, text);
-  if (lock) {
-    facts["report_sha256"] = sha256(text);
-    write_sealed(run / "run.json", facts);
-  }
-  print_figures({{"report", page.string()}}, a.json);
-  return kDone;
 }
 
 }  // namespace

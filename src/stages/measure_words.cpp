@@ -64,9 +64,9 @@ int better_direction(const std::string& name) {
 }
 
 const std::vector<std::string>& main_measures() {
-  static const std::vector<std::string> all = {"principles_followed", "attack_success",
-                                               "over_refusal",        "refusal_ordinary",
-                                               "tests_passed",        "reference_log_probability"};
+  static const std::vector<std::string> all = {"principles_followed",      "attack_success", "over_refusal",
+                                               "refusal_ordinary",         "answered",       "tests_passed",
+                                               "reference_log_probability"};
   return all;
 }
 

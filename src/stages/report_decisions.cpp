@@ -16,7 +16,10 @@ std::string judge_words(const std::string& by) {
       {"the kind of the request", "the prompt's kind tag"},
       {"score", "the prompt's kind tag and the model's own answer"},
       {"check", "a check (rules that the program verifies)"},
-      {"judge", "the judge"},
+      {"answer", "a rule: one does not answer the request"},
+      {"principle", "the principle that one was written under"},
+      {"model", "the critic, asked which principle the answer violates"},
+      {"draw", "chance, by the principles' weights"},
       {"people", "people"},
       {"human", "people"}};
   const auto found = words.find(by);
@@ -24,12 +27,13 @@ std::string judge_words(const std::string& by) {
 }
 
 // "the prompt's kind tag 48, people 2"
-std::string by_whom(const Json& counts) {
+std::string by_whom(const Json& counts, const std::string& judge = "the judge") {
   std::string text;
   if (!counts.is_object()) return text;
   for (const auto& [by, n] : counts.items())
     if (n.is_number() && n.get<double>() > 0 && !by.empty())
-      text += (text.empty() ? "" : ", ") + judge_words(by) + ": " + number(n.get<double>(), 7);
+      text += (text.empty() ? "" : ", ") + (by == "judge" ? judge : judge_words(by)) + ": " +
+              number(n.get<double>(), 7);
   return text;
 }
 
@@ -88,8 +92,9 @@ void revision_rows(Decisions& rows, const fs::path& round) {
   for (const fs::path& stage : rounds_of(round, "critique")) {
     const Json f = figures_of(stage);
     const std::string name = stage.filename().string();
-    rows.add(name, "which answers are criticised", of(field(f, "critiques"), field(f, "records")),
-             f.contains("criticised_by") ? by_whom(f["criticised_by"]) : "");
+    rows.add(name, "which answers are criticised, under which principle",
+             of(field(f, "critiques"), field(f, "records")),
+             f.contains("principle_by") ? by_whom(f["principle_by"]) : "");
     if (has_kinds(round) && f.contains("decided_by"))
       rows.add(name, "whether the answer should decline", number(field(f, "records"), 7),
                by_whom(f["decided_by"]));
@@ -106,7 +111,7 @@ void label_rows(Decisions& rows, const ReportRun& run, const fs::path& round) {
   const Json f = figures_of(round / "label");
   if (!f.is_object()) return;
   const std::string judge = judge_name(run, round);
-  std::string by = f.contains("decided_by") ? by_whom(f["decided_by"]) : "";
+  std::string by = f.contains("decided_by") ? by_whom(f["decided_by"], judge) : "";
   if (by.empty() && f.contains("decisions") && f["decisions"].is_object()) {
     double by_tag = 0, by_judge = 0;
     for (const auto& [principle, n] : f["decisions"].items())

@@ -23,9 +23,9 @@ std::string part(const char* title, const std::string& text) {
 }
 
 std::string revision_example(const Json& r) {
-  const std::string problem = optional_text(r, "revision_problem"), by = optional_text(r, "decided_by");
+  const std::string problem = optional_text(r, "revision_problem"), by = optional_text(r, "principle_by");
   std::string about = "principle " + optional_text(r, "principle");
-  if (!by.empty()) about += ", decided by " + by;
+  if (!by.empty()) about += ", chosen by " + by;
   if (const double tries = optional_number(r, "tries"); tries > 1) about += ", " + number(tries) + " tries";
   if (!problem.empty()) about += ", left out: " + problem;
   return "<details><summary>" + escape(optional_text(r, "prompt")) + "<span class=\"soft\">" +
@@ -61,7 +61,7 @@ void report_answers(Page& page, const ReportRun& run) {
     page.note(std::to_string(chosen.size()) + " of " + std::to_string(all.size()) +
               " held-out prompts and tests, chosen by seed, not by their answers." +
               (has_kinds(run.rounds.back())
-                   ? " Red-team prompts are folded: they and the answers to them can be unpleasant."
+                   ? " Answers to red-team prompts are folded: they can be unpleasant."
                    : ""));
     show_answers(page, chosen, models);
   }

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "cai/io/interval.hpp"
+#include "cai/stages/report_eval.hpp"
 #include "cai/stages/report_page.hpp"
 #include "cai/stages/measure_words.hpp"
 
@@ -116,20 +117,25 @@ std::string forest_plot(const std::vector<ForestRow>& rows) {
 
 std::vector<ForestRow> forest_rows(const Json& eval) {
   std::vector<ForestRow> rows;
+  const std::vector<std::string> models = models_of(eval);
   const auto add = [&](const char* values, const char* differences, const std::string& name,
-                       const std::string& title, int direction) {
+                       const std::string& title, int direction, const char* last_step) {
     if (!eval.contains(values) || !eval[values].contains(name) || !eval[values][name].is_object()) return;
     const Json changes = eval.value(differences, Json::object());
     ForestRow row =
         row_of(title, direction, eval[values][name], changes.value(name, Json::object()), eval.at("models"));
+    const Json step = eval.value(last_step, Json::object()).value(name, Json());
+    if (step.is_object() && models.size() > 2) row.lanes.push_back({models[1] + " to " + models[2], step});
     if (!row.lanes.empty()) rows.push_back(std::move(row));
   };
   for (const std::string& measure : main_measures())
     if (is_share(measure))
-      add("measures", "differences", measure, shown_title(eval, measure), better_direction(measure));
+      add("measures", "differences", measure, shown_title(eval, measure), better_direction(measure),
+          "last_step");
   if (eval.contains("followed"))
     for (const auto& [principle, by_model] : eval["followed"].items())
-      add("followed", "followed_differences", principle, "Follows \"" + principle + "\"", 1);
+      add("followed", "followed_differences", principle, "Follows \"" + principle + "\"", 1,
+          "followed_last_step");
   return rows;
 }
 

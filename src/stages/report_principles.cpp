@@ -30,7 +30,8 @@ Counts counts_of(const fs::path& round) {
   }
   const Json labels = figures_of(round / "label");
   if (labels.is_object() && labels.contains("decisions")) add_counts(counts.decided, labels["decisions"]);
-  counts.decided.erase("the kind of the request");
+  for (const char* other : {"the kind of the request", "no answer to the request"})
+    counts.decided.erase(other);
   return counts;
 }
 

@@ -70,7 +70,8 @@ std::string few_prompts(const Json& figures) {
       for (const Json& one : by_model)
         if (one.is_object()) most = std::max(most, number_in(one, "n"));
   if (most == 0 || most >= kFewPrompts) return "";
-  return whole(most) + " held-out prompts are too few for a conclusion";
+  return whole(most) + (most == 1 ? " held-out prompt is" : " held-out prompts are") +
+         " too few for a conclusion";
 }
 
 std::vector<std::string> language_warnings(const Json& figures) {

@@ -125,7 +125,7 @@ class Finished(unittest.TestCase):
         self.assertFalse((self.folder / "never").exists())
 
     def test_its_end_is_a_verdict_in_words(self):
-        for words in ("base to rl-cai:", "Harmful requests complied with:", "too few for a conclusion", f"chat --model {self.whole}", f"{self.whole}/report.html"):
+        for words in ("base to rl-cai, with 95 % intervals", "Harmful requests complied with:", "too few for a conclusion", f"chat --model {self.whole}", f"{self.whole}/report.html"):
             self.assertIn(words, self.result.stdout)
         self.assertIn("[4/11] iter-01/revise-1", self.result.stderr)
 

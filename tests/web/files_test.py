@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 import unittest
 
 WEB = pathlib.Path(__file__).resolve().parents[2] / "web"
@@ -102,4 +103,4 @@ class WebFiles(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(argv=sys.argv[:1])  # ctest gives the binary too

@@ -20,7 +20,8 @@ struct Arguments {
   std::string
       input;  // the records that a stage reads: --responses, --critiques, --revisions, --pairs, --labels
   std::string reward, initial, round = "1", format = "hf", dtype, system, prompt, shell, topic, most_pairs,
-                               principles, against, scores, port, failures, best_of, towards, share;
+                               principles, against, scores, port, failures, best_of, towards, share,
+                               tensorboard;
   bool contrast = false, include_train = false, web = false, all = false, force = false;
   std::string run, other;  // the run, file or folder that a command is about; a second one
 

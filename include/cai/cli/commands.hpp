@@ -29,6 +29,9 @@ int run_model_command(const Arguments& arguments);
 int run_stage_command(const Arguments& arguments);
 bool is_stage_command(const std::string& name);
 
+/// report: the page of a run, or of two. Returns the exit code.
+int run_report(const Arguments& arguments);
+
 /// A whole number from 1. Throws UsageError naming the flag.
 long positive_integer(const std::string& text, const std::string& flag);
 
