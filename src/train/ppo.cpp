@@ -225,8 +225,10 @@ void Ppo::score(Rollouts& r, const AnswerText& text, const std::vector<std::vect
   }
   for (std::size_t i = 0; i < r.rollouts.size(); ++i) {
     Rollout& one = r.rollouts[i];
+    // A check looks at what is there: without this, answers that never end would follow most rules.
+    const double penalty = config_.missing_stop_penalty + r.checked[i] * kCutPenalty;
     one.score = std::clamp(r.raw_scores[i], -config_.reward_clip, config_.reward_clip) -
-                (one.is_finished ? 0 : config_.missing_stop_penalty);
+                (one.is_finished ? 0 : penalty);
   }
 }
 

@@ -16,6 +16,9 @@ class Engine;
 /// A reward model's scores have a spread of 1.
 constexpr double kCheckReward = 2;
 
+/// Taken off the checked part of the reward of an answer that was cut, beside ppo.missing_stop_penalty.
+constexpr double kCutPenalty = 1;
+
 /// The reward where checks give the part `checked` of it: `followed` as in Followed::score, `score` of the
 /// reward model.
 inline double mixed_reward(double checked, double followed, double score) {
