@@ -369,9 +369,7 @@ const std::string& judge_of(const Config& config) {
 std::string section_text(const Config& config, const std::string& section) {
   std::string out;
   for (const Field& f : config_fields())
-    if (f.section == section && f.name != "checkpoint_seconds" &&
-        f.name != "max_sequences")  // neither changes a result
-      out += full_name(f) + " = " + yaml_value(f, config) + "\n";
+    if (f.section == section && f.affects_result) out += full_name(f) + " = " + yaml_value(f, config) + "\n";
   return out;
 }
 

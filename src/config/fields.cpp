@@ -85,19 +85,25 @@ Accepts yes_no() {
   return anything("true or false");
 }
 
+// Of fields whose value is no part of keys: how fast, from where, at what price; names of files whose content
+// counts instead.
+constexpr bool kNoEffect = false;
+
 struct Declared {
   std::vector<Field> fields;
   std::string section;
 
   // `member` gives a reference to the value inside a Config; its default is the struct's own initialiser.
   template <class Member>
-  void add(const std::string& name, Member member, Accepts accepts, const std::string& help) {
+  void add(const std::string& name, Member member, Accepts accepts, const std::string& help,
+           bool affects_result = true) {
     using T = std::remove_reference_t<decltype(member(std::declval<Config&>()))>;
     Config defaults;
     fields.push_back({section, name, help, accepts.words, FieldValue(member(defaults)),
                       [member](Config& c, const FieldValue& v) { member(c) = std::get<T>(v); },
                       [member](const Config& c) { return FieldValue(member(const_cast<Config&>(c))); },
                       accepts.check});
+    fields.back().affects_result = affects_result;
   }
 
   template <class Optimiser>
@@ -124,7 +130,8 @@ struct Declared {
         "checkpoint_seconds", [of](Config& c) -> double& { return of(c).checkpoint_seconds; },
         from_to(0, 86400),
         "Longest time between two saves of the training state; 0: after every step. Does not change the "
-        "result.");
+        "result.",
+        kNoEffect);
   }
 };
 
@@ -155,11 +162,11 @@ std::vector<Field> declare() {
         "weights that it represents exactly (Q4_0, Q4_1, Q8_0), else bfloat16, else float32. Training never "
         "uses int8.");
   d.add("max_sequences", AT(engine.max_sequences), from_to(1, 4096),
-        "Sequences generated at once; does not change their text.");
-  d.add("threads", AT(engine.threads), from_to(0, 1024), "Threads; 0: all cores.");
+        "Sequences generated at once; does not change their text.", kNoEffect);
+  d.add("threads", AT(engine.threads), from_to(0, 1024), "Threads; 0: all cores.", kNoEffect);
   d.section = "prompts";
   d.add("files", AT(prompts.files), anything("a list of files"),
-        "Prompt files (JSON, JSONL, CSV, TSV, text, Parquet); empty: the shipped sets.");
+        "Prompt files (JSON, JSONL, CSV, TSV, text, Parquet); empty: the shipped sets.", kNoEffect);
   d.add("red_team", AT(prompts.red_team), from_to(0, 1e7), "Most red-team training prompts to use.");
   d.add("ordinary", AT(prompts.ordinary), from_to(0, 1e7), "Most ordinary training prompts to use.");
   d.add("borderline", AT(prompts.borderline), from_to(0, 1e7),
@@ -251,30 +258,35 @@ std::vector<Field> declare() {
   d.add("exam_margin", AT(label.exam_margin), from_to(0, 0.5),
         "auto takes choice only if the lower bound of each part of the exam is this far above chance.");
   d.section = "endpoint";
-  d.add("url", AT(endpoint.url), url(), "Base URL of an OpenAI-compatible endpoint.");
+  d.add("url", AT(endpoint.url), url(), "Base URL of an OpenAI-compatible endpoint.", kNoEffect);
   d.add("urls", AT(endpoint.urls), urls(),
-        "Base URLs of more servers of the same model; requests are spread over all.");
+        "Base URLs of more servers of the same model; requests are spread over all.", kNoEffect);
   d.add("model", AT(endpoint.model), text(), "Model name to ask for.");
   d.add("key_variable", AT(endpoint.key_variable), variable_name(),
-        "Environment variable that holds the key.");
-  d.add("key_file", AT(endpoint.key_file), text(), "File that holds the key; overrides key_variable.");
+        "Environment variable that holds the key.", kNoEffect);
+  d.add("key_file", AT(endpoint.key_file), text(), "File that holds the key; overrides key_variable.",
+        kNoEffect);
   d.add("ca_file", AT(endpoint.ca_file), text(),
-        "Certificate of the authority that signed the server's; empty: those of the system.");
-  d.add("concurrency", AT(endpoint.concurrency), from_to(1, 256), "Requests in flight at once.");
-  d.add("timeout_seconds", AT(endpoint.timeout_seconds), from_to(0.1, 3600), "Longest wait for one answer.");
-  d.add("retries", AT(endpoint.retries), from_to(0, 100), "Tries after the first one.");
+        "Certificate of the authority that signed the server's; empty: those of the system.", kNoEffect);
+  d.add("concurrency", AT(endpoint.concurrency), from_to(1, 256), "Requests in flight at once.", kNoEffect);
+  d.add("timeout_seconds", AT(endpoint.timeout_seconds), from_to(0.1, 3600), "Longest wait for one answer.",
+        kNoEffect);
+  d.add("retries", AT(endpoint.retries), from_to(0, 100), "Tries after the first one.", kNoEffect);
   d.add("first_wait_seconds", AT(endpoint.first_wait_seconds), from_to(0, 3600),
-        "Longest wait before the second try; doubles with each further one.");
+        "Longest wait before the second try; doubles with each further one.", kNoEffect);
   d.add("longest_wait_seconds", AT(endpoint.longest_wait_seconds), from_to(0, 3600),
-        "Longest wait between two tries, even if the server asks for more.");
+        "Longest wait between two tries, even if the server asks for more.", kNoEffect);
   d.add("max_tokens_total", AT(endpoint.max_tokens_total), from_to(0, 1e12),
-        "Token budget of one call of the program; it stops with code 75 when spent. 0: no limit.");
+        "Token budget of one call of the program; it stops with code 75 when spent. 0: no limit.", kNoEffect);
   d.add("max_cost", AT(endpoint.max_cost), from_to(0, 1e12),
-        "Money budget of one call, by the prices below; it stops with code 75 when spent. 0: no limit.");
-  d.add("price_prompt", AT(endpoint.price_prompt), from_to(0, 1e6), "Price of a million tokens sent.");
-  d.add("price_answer", AT(endpoint.price_answer), from_to(0, 1e6), "Price of a million tokens answered.");
+        "Money budget of one call, by the prices below; it stops with code 75 when spent. 0: no limit.",
+        kNoEffect);
+  d.add("price_prompt", AT(endpoint.price_prompt), from_to(0, 1e6), "Price of a million tokens sent.",
+        kNoEffect);
+  d.add("price_answer", AT(endpoint.price_answer), from_to(0, 1e6), "Price of a million tokens answered.",
+        kNoEffect);
   d.add("max_seconds", AT(endpoint.max_seconds), from_to(0, 1e9),
-        "Time budget of one call; it stops with code 75 when spent. 0: no limit.");
+        "Time budget of one call; it stops with code 75 when spent. 0: no limit.", kNoEffect);
   d.add("prefill", AT(endpoint.prefill), one_of({"auto", "yes", "no"}),
         "Send the first words of the answer as an unfinished message (vLLM, llama.cpp). auto: until the "
         "server shows that it cannot.");
@@ -289,7 +301,8 @@ std::vector<Field> declare() {
         "Replies sampled per verdict where the server gives no log-probabilities.");
   d.add("failed", AT(endpoint.failed), one_of({"again", "skip"}),
         "Questions without an answer after all tries. again: stop, and ask them again next time. skip: leave "
-        "them out.");
+        "them out.",
+        kNoEffect);
   d.section = "reward";
   d.optimiser(AT(reward.optimiser));
   d.add("head_learning_rate", AT(reward.head_learning_rate), from_to(0, 1),
@@ -380,14 +393,15 @@ std::vector<Field> declare() {
   d.add("bootstrap_samples", AT(eval.bootstrap_samples), from_to(100, 1e6),
         "Bootstrap resamples per interval.");
   d.add("suites", AT(eval.suites), anything("a list of adversarial, framing, capability and JSONL files"),
-        "Extra tests beside plain prompts (docs/concepts/metrics-and-statistics.md).");
+        "Extra tests beside plain prompts (docs/concepts/metrics-and-statistics.md).", kNoEffect);
   d.add("suite_prompts", AT(eval.suite_prompts), from_to(0, 1e6),
         "Most prompts of a kind for each attack and framing.");
   d.add("judge", AT(eval.judge), url(),
         "Who compares held-out answers with the first model's, under each principle without a check and for "
         "helpfulness: a model, or an endpoint's URL; best one that gave no feedback. Empty: nobody.");
   d.add("gates", AT(eval.gates), anything("a list of conditions"),
-        "Conditions on the last model, e.g. over_refusal <= base + 5pt; exit code 100 when one fails.");
+        "Conditions on the last model, e.g. over_refusal <= base + 5pt; exit code 100 when one fails.",
+        kNoEffect);
   d.section = "report";
   d.add("examples", AT(report.examples), from_to(0, 1000), "Examples shown in the report.");
   return d.fields;

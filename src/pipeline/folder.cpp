@@ -209,26 +209,9 @@ std::string hash_of(const std::vector<Json>& records) {
   return hash.hex();
 }
 
-// Of the settings of an endpoint; the others say how it is reached and what it may cost.
-static bool decides_answers(const std::string& line) {
-  for (const char* name : {"model", "prefill", "extra", "thinking", "thinking_tokens", "samples"})
-    if (line.starts_with("endpoint." + std::string(name) + " ")) return true;
-  return false;
-}
-
 std::vector<std::string> key_lines(const Config& config, const std::string& section) {
-  std::vector<std::string> lines;
-  for (const std::string& line : split(section_text(config, section), '\n')) {
-    auto names = [&](const char* word) { return line.find(word) != std::string::npos; };
-    bool is_about_speed = section == "engine" && !names("dtype");
-    if (line.empty() || is_about_speed || names("checkpoint_seconds") ||
-        (section == "eval" && names("gates")))
-      continue;
-    if ((section == "prompts" && names("files")) || (section == "eval" && names("suites")))
-      continue;  // their content counts, not their names
-    if (section == "endpoint" && !decides_answers(line)) continue;
-    lines.push_back(line);
-  }
+  std::vector<std::string> lines = split(section_text(config, section), '\n');
+  std::erase(lines, "");
   return lines;
 }
 

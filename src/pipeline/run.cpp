@@ -17,8 +17,8 @@
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/plan.hpp"
+#include "cai/pipeline/provenance.hpp"
 #include "cai/pipeline/stage_kinds.hpp"
-#include "cai/pipeline/version.hpp"
 #include "cai/stages/gates.hpp"
 #include "cai/stages/report.hpp"
 
@@ -32,6 +32,7 @@ class Runner {
       : inputs_(std::move(inputs)),
         config_(inputs_.config),
         out_(std::move(out)),
+        provenance_(inputs_, out_),
         stages_(stages_of(inputs_)),
         reuse_(std::move(reuse)),
         report_(progress),
@@ -40,7 +41,10 @@ class Runner {
   RunResult run() {
     create_folders(out_);
     FolderLock lock(out_);
-    begin();
+    provenance_.begin();
+    log_to_file(out_ / "log.jsonl");
+    log_info(std::to_string(stages_.size()) + " stages, seed " + std::to_string(config_.seed) +
+             ", constitution " + inputs_.constitution.name + " " + inputs_.constitution.version);
     try {
       look_at_endpoints();
       for (const Stage& stage : stages_)
@@ -64,104 +68,15 @@ class Runner {
     current_ = "report";
     const Json figures = read_manifest(out_ / stages_.back().folder)->figures;
     const std::vector<std::string> failed = failed_gates(config_.eval.gates, figures);
-    run_json_["failed_gates"] = failed;
-    run_json_["state"] = "done";
-    const std::string page = report_html(out_, run_json_, config_.report);
+    provenance_.set("failed_gates", failed);
+    provenance_.set("state", "done");
+    const std::string page = report_html(out_, provenance_.facts(), config_.report);
     write_file(out_ / "report.html", page);
-    run_json_["report_sha256"] = sha256(page);
-    save();  // last: until then the same command goes on with this run
+    provenance_.set("report_sha256", sha256(page));
+    provenance_.save();  // last: until then the same command goes on with this run
     for (const std::string& gate : failed)
       log_error("gate failed: " + gate);
     return {failed.empty() ? kDone : kGateFailed, out_, figures};
-  }
-
-  void begin() {
-    try {
-      run_json_ = read_run_json(out_);
-    } catch (const InputError& damaged) {  // it holds nothing that decides a result
-      log_warning(std::string(damaged.what()) + "; rewriting it, without the wall times of earlier starts");
-      run_json_ = Json::object();
-    }
-    Json model = {
-        {"name", config_.model}, {"sha256", inputs_.model_sha256}, {"parameters", inputs_.parameters}};
-    Json constitution = {{"name", inputs_.constitution.name},
-                         {"version", inputs_.constitution.version},
-                         {"sha256", inputs_.constitution.sha256}};
-    Json prompts = Json::array();
-    for (const PromptFile& file : inputs_.prompt_files) {
-      prompts.push_back(
-          {{"file", file.path.filename().string()}, {"sha256", file.sha256}, {"prompts", file.prompts}});
-    }
-    Json torch = build_facts();
-    torch["torch"] = torch_version();
-    remove_unpublished(out_);
-    tell_changed_inputs(model, constitution, prompts);
-    Json earlier = run_json_.contains("stages") && run_json_["stages"].is_object() ? run_json_["stages"]
-                                                                                   : Json::object();
-    run_json_ = {{"state", "running"},
-                 {"cai", torch},
-                 {"machine", machine_facts()},
-                 {"seed", config_.seed},
-                 {"threads", config_.engine.threads},
-                 {"config_sha256", config_fingerprint(config_)},
-                 {"model", model},
-                 {"constitution", constitution},
-                 {"prompts", prompts},
-                 {"stages", earlier}};
-    if (!inputs_.brought.left_out.empty()) run_json_["left_out"] = inputs_.brought.left_out;
-    save();  // first: it marks the folder as a run
-    log_to_file(out_ / "log.jsonl");
-    log_info(std::to_string(stages_.size()) + " stages, seed " + std::to_string(config_.seed) +
-             ", constitution " + inputs_.constitution.name + " " + inputs_.constitution.version);
-    Config repeatable = config_;
-    repeatable.out.clear();  // running this file again makes another run
-    if (!holds_config(repeatable)) {
-      keep_earlier(out_ / "config.yaml", "");
-      write_file(out_ / "config.yaml", to_sealed_yaml(repeatable));
-    }
-    keep_earlier(out_ / "constitution.yaml", inputs_.constitution.source);
-    write_file(out_ / "constitution.yaml", inputs_.constitution.source);
-  }
-
-  /// What stages that are set aside were made from is kept beside them: config.yaml as config.stale-1.yaml.
-  static void keep_earlier(const fs::path& file, const std::string& now) {
-    if (!fs::exists(file) || read_file(file) == now) return;
-    for (int n = 1;; ++n) {
-      const fs::path aside = file.parent_path() / (file.stem().string() + ".stale-" + std::to_string(n) +
-                                                   file.extension().string());
-      if (fs::exists(aside) && read_file(aside) != read_file(file)) continue;
-      rename_durably(file, aside);
-      return;
-    }
-  }
-
-  /// Whether config.yaml says the same already: then it keeps where its values first came from.
-  bool holds_config(const Config& config) const {
-    const fs::path file = out_ / "config.yaml";
-    if (!fs::exists(file)) return false;
-    try {
-      return to_yaml(load_config(file, {}), false) == to_yaml(config, false);
-    } catch (const InputError&) {
-      return false;
-    }
-  }
-
-  /// An input that is not what it was when this run began: by intention or by damage, the person should know
-  /// why stages run again.
-  void tell_changed_inputs(const Json& model, const Json& constitution, const Json& prompts) const {
-    auto tell = [](const std::string& what, const Json& before, const Json& now) {
-      if (!before.is_object() || !before.contains("sha256") || before["sha256"] == now["sha256"]) return;
-      log_warning(what + " changed since this run began (SHA-256 " + before["sha256"].dump().substr(1, 12) +
-                  "... -> " + now["sha256"].dump().substr(1, 12) +
-                  "...); stages that depend on it run again");
-    };
-    tell("the model " + inputs_.model.string(), run_json_.value("model", Json()), model);
-    tell("the constitution " + config_.constitution, run_json_.value("constitution", Json()), constitution);
-    const Json before = run_json_.value("prompts", Json::array());
-    for (const Json& file : before)
-      for (const Json& now : prompts)
-        if (file.is_object() && file.value("file", "") == now["file"])
-          tell("the prompt file " + now["file"].get<std::string>(), file, now);
   }
 
   /// The checkpoint of a finished training stage, every file of it checked against the stage's manifest, once
@@ -178,41 +93,15 @@ class Runner {
 
   void make_stage(const Stage& stage) {
     current_ = stage.folder;
-    fs::path folder = out_ / stage.folder;
-    Json& entry = run_json_["stages"][stage.folder];
-    bool same_work =
-        entry.is_object() && entry.contains("ingredients") && entry["ingredients"] == stage.ingredients;
-    double spent = same_work && entry.contains("seconds") && entry["seconds"].is_number()
-                       ? entry["seconds"].get<double>()
-                       : 0;
-    const std::int64_t tokens = same_work && entry.contains("tokens") && entry["tokens"].is_number()
-                                    ? entry["tokens"].get<std::int64_t>()
-                                    : 0;
-    if (!same_work) entry = {{"state", "running"}, {"seconds", 0.0}, {"tokens", 0}, {"records", 0}};
-    entry["ingredients"] = stage.ingredients;
-
-    auto begin = std::chrono::steady_clock::now(), saved = begin;
-    progress_ = [&, this](const Progress& progress) {
-      auto now = std::chrono::steady_clock::now();
-      entry["seconds"] = spent + std::chrono::duration<double>(now - begin).count();
-      entry["tokens"] = tokens + progress.tokens;
-      entry["records"] = progress.done;
-      if (now - saved > std::chrono::seconds(5)) {
-        saved = now;
-        save();
-      }
+    Json& entry = provenance_.begin_stage(stage);
+    const double spent = entry["seconds"].get<double>();
+    progress_ = [this, &stage, count = counter_of(entry)](const Progress& progress) {
+      count(progress);
       Progress shown = progress;
       shown.stage = stage.folder;
       if (report_) report_(shown);
     };
-    std::vector<fs::path> others = set_aside_before(folder, stage.key);
-    if (!others.empty() && fs::exists(folder))
-      log_info(folder.string() + " is kept as " + move_aside(folder).filename().string());
-    for (const fs::path& run : reuse_)
-      others.push_back(run / stage.folder);
-    if (!others.empty()) create_folders(folder.parent_path());
-    if (const fs::path from = take_over(others, folder, stage.key); !from.empty())
-      log_info(stage.folder + ": reused from " + from.string());
+    take_finished(stage);
     StageJob job = job_of(stage);
     const StageResult result = run_stage(stage_kind(stage.name), job, stage.key, spent);
     records_.clear();
@@ -222,8 +111,38 @@ class Runner {
     if (result.was_done && entry.value("state", "") == "done") return;
     entry["state"] = "done";
     entry["seconds"] = result.seconds;
-    save();
+    provenance_.save();
     stop_if_requested();
+  }
+
+  /// Counts a stage's progress into its entry of run.json, on top of what earlier attempts counted.
+  ProgressFn counter_of(Json& entry) {
+    using Clock = std::chrono::steady_clock;
+    const double spent = entry["seconds"].get<double>();
+    const std::int64_t tokens = entry["tokens"].get<std::int64_t>();
+    return [this, &entry, spent, tokens, begin = Clock::now(),
+            saved = Clock::now()](const Progress& progress) mutable {
+      const Clock::time_point now = Clock::now();
+      entry["seconds"] = spent + std::chrono::duration<double>(now - begin).count();
+      entry["tokens"] = tokens + progress.tokens;
+      entry["records"] = progress.done;
+      if (now - saved <= std::chrono::seconds(5)) return;
+      saved = now;
+      provenance_.save();
+    };
+  }
+
+  /// Takes the stage over from where it is finished already: what this run set aside, or a run to reuse.
+  void take_finished(const Stage& stage) {
+    const fs::path folder = out_ / stage.folder;
+    std::vector<fs::path> others = set_aside_before(folder, stage.key);
+    if (!others.empty() && fs::exists(folder))
+      log_info(folder.string() + " is kept as " + move_aside(folder).filename().string());
+    for (const fs::path& run : reuse_)
+      others.push_back(run / stage.folder);
+    if (!others.empty()) create_folders(folder.parent_path());
+    if (const fs::path from = take_over(others, folder, stage.key); !from.empty())
+      log_info(stage.folder + ": reused from " + from.string());
   }
 
   /// What a stage works with: the results of earlier ones.
@@ -339,60 +258,22 @@ class Runner {
   }
 
   void set_state(const std::string& state) {
-    run_json_["state"] = state;
-    save();
+    provenance_.set("state", state);
+    provenance_.save();
   }
-  void save() const { write_sealed(out_ / "run.json", run_json_); }
 
   RunInputs inputs_;
   const Config& config_;
   fs::path out_;
+  Provenance provenance_;
   std::vector<Stage> stages_;
   std::vector<fs::path> reuse_;
   ProgressFn report_, progress_;
   Speakers speakers_;
   std::vector<Json> records_;  // that the stage reads which runs
-  Json run_json_;
   std::string current_;
   std::set<fs::path> checked_;  // stages whose checkpoint was compared with its manifest
 };
-
-}  // namespace
-
-namespace {
-
-/// A finished run stays as it is: what would make a stage of it again is another experiment.
-void refuse_to_change(const RunInputs& inputs, const fs::path& out) {
-  Json facts;
-  try {
-    facts = read_run_json(out);
-  } catch (const InputError&) {  // told by what follows
-    return;
-  }
-  if (facts.value("state", "") != "done") return;
-  for (const PlanStep& step : plan_of(inputs, out).steps) {
-    if (step.state != "changed") continue;
-    throw UsageError(out.string() + ": this run is finished, and " + step.folder + " would run again (" +
-                     step.why + "). Use --out NEW with --reuse " + out.string() +
-                     " to keep it, or --force to change it");
-  }
-}
-
-}  // namespace
-
-namespace {
-
-/// Who verifies and judges the principles, said before the first stage.
-void tell_who_decides(const RunInputs& inputs) {
-  const long all = static_cast<long>(inputs.constitution.principles.size());
-  const long judged = judged_principles(inputs.constitution);
-  const std::string& feedback = inputs.config.feedback;
-  const std::string model = feedback == "self" ? "the model itself" : feedback;
-  std::string line =
-      std::to_string(all - judged) + " of " + std::to_string(all) + " principles are verified by a program";
-  if (judged > 0) line += ", " + std::to_string(judged) + " are judged by " + model;
-  log_info(line + "; answers are criticised and revised by " + model);
-}
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "cai/base/error.hpp"
 #include "cai/config/field.hpp"
@@ -111,6 +112,58 @@ TEST(Config, EachDefaultIsWithinItsOwnRange) {
     EXPECT_TRUE(field.get(Config()) == field.initial)
         << field.name << ": the struct and the declaration differ";
   }
+}
+
+FieldValue another(const FieldValue& value) {
+  if (const bool* v = std::get_if<bool>(&value)) return !*v;
+  if (const long* v = std::get_if<long>(&value)) return *v + 1;
+  if (const double* v = std::get_if<double>(&value)) return *v + 1;
+  // Its words are names of fields: a value must not decide which lines there are.
+  if (std::holds_alternative<std::string>(value)) return std::string("checkpoint_seconds files gates dtype");
+  return std::vector<std::string>{"checkpoint_seconds", "files"};
+}
+
+TEST(Config, KeysChangeWithTheFieldsThatAffectResultsAndWithNoOthers) {
+  const Config before;
+  for (const Field& field : config_fields()) {
+    Config after;
+    field.set(after, another(field.initial));
+    EXPECT_EQ(section_text(before, field.section) != section_text(after, field.section), field.affects_result)
+        << field.section << "." << field.name;
+  }
+}
+
+// Who declares another one says here too that no result depends on it.
+TEST(Config, TheseFieldsAffectNoResult) {
+  const std::set<std::string> expected = {"engine.max_sequences",
+                                          "engine.threads",
+                                          "prompts.files",
+                                          "sft.checkpoint_seconds",
+                                          "reward.checkpoint_seconds",
+                                          "ppo.checkpoint_seconds",
+                                          "dpo.checkpoint_seconds",
+                                          "eval.suites",
+                                          "eval.gates",
+                                          "endpoint.url",
+                                          "endpoint.urls",
+                                          "endpoint.key_variable",
+                                          "endpoint.key_file",
+                                          "endpoint.ca_file",
+                                          "endpoint.concurrency",
+                                          "endpoint.timeout_seconds",
+                                          "endpoint.retries",
+                                          "endpoint.first_wait_seconds",
+                                          "endpoint.longest_wait_seconds",
+                                          "endpoint.max_tokens_total",
+                                          "endpoint.max_cost",
+                                          "endpoint.price_prompt",
+                                          "endpoint.price_answer",
+                                          "endpoint.max_seconds",
+                                          "endpoint.failed"};
+  std::set<std::string> found;
+  for (const Field& field : config_fields())
+    if (!field.affects_result) found.insert(field.section + "." + field.name);
+  EXPECT_EQ(found, expected);
 }
 
 TEST(Config, TheShippedFilesLoad) {
