@@ -25,7 +25,8 @@ TEST_P(Architecture, HasTheLogitsOfTransformers) {
   const Json golden = parse_json(read_file(folder / "golden.json"), "golden.json");
   const auto model = load_llama(folder);
   const auto sequences = golden["sequences"].get<std::vector<std::vector<int>>>();
-  // All sequences in one pass; then each beside a neighbour that differs at the end only, so that most of it is there once.
+  // All sequences in one pass; then each beside a neighbour that differs at the end only, so that most of it
+  // is there once.
   std::vector<std::vector<int>> beside;
   for (const auto& sequence : sequences) {
     beside.push_back(sequence);
@@ -42,7 +43,8 @@ TEST_P(Architecture, HasTheLogitsOfTransformers) {
       for (std::size_t r = 0; r < rows.size(); ++r) {
         const at::Tensor ours = all[own[own.size() - rows.size() + r]];
         for (std::size_t v = 0; v < rows[r].size(); ++v)
-          EXPECT_NEAR(ours[static_cast<std::int64_t>(v)].item<double>(), rows[r][v].get<double>(), 2e-4) << GetParam() << " sequence " << s << " token " << v;
+          EXPECT_NEAR(ours[static_cast<std::int64_t>(v)].item<double>(), rows[r][v].get<double>(), 2e-4)
+              << GetParam() << " sequence " << s << " token " << v;
       }
     }
   }
@@ -55,12 +57,15 @@ TEST_P(Architecture, IsTheSameAfterSaving) {
   const auto again = load_llama(folder);
   const auto a = model->named_weights(), b = again->named_weights();
   ASSERT_EQ(a.size(), b.size());
-  for (std::size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(a[i].first == b[i].first && at::equal(a[i].second, b[i].second)) << a[i].first;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    EXPECT_TRUE(a[i].first == b[i].first && at::equal(a[i].second, b[i].second)) << a[i].first;
   EXPECT_EQ(save_llama(*again, folder), hash);
   fs::remove_all(folder);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Architecture, testing::Values("llama-tied", "llama3-scaled", "llama-bfloat16-sharded", "mistral-window", "qwen2-bias", "qwen3-norm"),
+INSTANTIATE_TEST_SUITE_P(All, Architecture,
+                         testing::Values("llama-tied", "llama3-scaled", "llama-bfloat16-sharded",
+                                         "mistral-window", "qwen2-bias", "qwen3-norm"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -78,14 +83,18 @@ TEST(Load, NamesWhatIsWrongWithAFile) {
     try {
       load_llama(folder);
     } catch (const InputError& e) {
-      return std::string(e.what()).find(named) != std::string::npos && std::string(e.what()).find(folder.string()) != std::string::npos;
+      return std::string(e.what()).find(named) != std::string::npos &&
+             std::string(e.what()).find(folder.string()) != std::string::npos;
     }
     return false;
   };
-  for (std::size_t length : {std::size_t{0}, std::size_t{7}, std::size_t{8}, std::size_t{100}, weights.size() - 1}) EXPECT_TRUE(refused(weights.substr(0, length))) << length;
+  for (std::size_t length :
+       {std::size_t{0}, std::size_t{7}, std::size_t{8}, std::size_t{100}, weights.size() - 1})
+    EXPECT_TRUE(refused(weights.substr(0, length))) << length;
   EXPECT_TRUE(refused(weights + "x"));
   std::string nan = weights;
-  for (std::size_t i = nan.size() - 4; i < nan.size(); ++i) nan[i] = static_cast<char>(0xff);
+  for (std::size_t i = nan.size() - 4; i < nan.size(); ++i)
+    nan[i] = static_cast<char>(0xff);
   EXPECT_TRUE(refused(nan, "model.norm.weight"));
   std::string renamed = weights;
   renamed.replace(renamed.find("model.norm.weight"), 17, "model.norm.weighz");

@@ -31,11 +31,11 @@ struct TestQuestion {
 };
 
 struct Suites {
-  std::vector<Attack> attacks;      // suite "adversarial"
-  std::vector<Framing> framings;    // suite "framing"
-  std::vector<std::string> texts;   // suite "capability": neutral texts whose log-probability is measured,
+  std::vector<Attack> attacks;     // suite "adversarial"
+  std::vector<Framing> framings;   // suite "framing"
+  std::vector<std::string> texts;  // suite "capability": neutral texts whose log-probability is measured,
   std::vector<TestQuestion> questions;  // and questions with one right option
-  std::vector<std::string> sha256;  // of each file, in order
+  std::vector<std::string> sha256;      // of each file, in order
 };
 
 /// Reads files of suites. A line is one of
