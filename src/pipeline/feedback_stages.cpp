@@ -81,7 +81,7 @@ StageKind exam_stage() {
 }
 
 StageKind candidates_stage() {
-  StageKind kind{.name = "candidates"};
+  StageKind kind{.name = "candidates", .format = kFormat + 1};  // principles of the most specific tag
   kind.is_in_run = has_labels;
   kind.sections = [](const Config&) { return Names{"candidates", "engine"}; };
   kind.inputs = [](const Config&, int) { return Names{"prompts", "sft", "exam"}; };

@@ -101,6 +101,7 @@ Json candidates(const CandidatesConfig& config, const Constitution& constitution
       std::vector<const Principle*> known =
           principles_for(constitution, record, true);  // those made for this kind first
       if (known.empty()) known = principles_for(constitution, record, false);
+      known = most_specific(known, record);
       const Principle& principle = *draw_principle(known, pair.derive("principle"));
       const Contrast words = contrast_of(constitution, principle, declines[i].should);
       Random opening = pair.derive("opening");
