@@ -186,7 +186,7 @@ std::vector<Json> ask_in_windows(
     model.say(asks, [&](std::size_t a, Reply reply) {
       replies[place[a].first][place[a].second] = std::move(reply);
     });
-    for (Json& record : finish(which, std::move(replies))) {
+    for (Json& record : finish(which, replies)) {
       out.write(all.size(), record);
       all.push_back(std::move(record));
     }

@@ -67,8 +67,10 @@ Json check_label(const CheckViews& checks, const Pair& pair) {
   record["decided_by"] = is_even ? "" : by_fault ? "answer" : "check";
   record["problem"] = "";
   record["principle"] = is_even || by_fault ? "" : preference.decisive->id;
-  record["reason"] = is_even ? "No difference: both answers follow the principles alike."
-                             : checks.reason(*preference.decisive, preference.log_odds > 0);
+  record["reason"] = !is_even ? checks.reason(*preference.decisive, preference.log_odds > 0)
+                     : checks.decide()
+                         ? "No preference: the principles for answer A and those for answer B weigh the same."
+                         : "No difference: both answers follow the principles alike.";
   record["first"] = pair.is_swapped ? "b" : "a";
   if (pair.human) record["human"] = *pair.human;
   return record;

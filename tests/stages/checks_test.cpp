@@ -220,10 +220,26 @@ TEST_F(Checks, LabelsAreDecidedByTheChecksAndSayWhy) {
   EXPECT_EQ(labels[0]["decided_by"], "check");
   EXPECT_NE(labels[0]["reason"].get<std::string>().find("breaks the check"), std::string::npos);
   EXPECT_TRUE(labels[1]["tie"]);
+  EXPECT_EQ(labels[1]["reason"], "No difference: both answers follow the principles alike.");
   EXPECT_TRUE(first_wins(labels[2]));  // the other is no answer to the request, whatever its form
   EXPECT_EQ(labels[2]["decided_by"], "answer");
   EXPECT_EQ(labels[2]["principle"], "");
   EXPECT_EQ(figures_["decided_by"]["check"], 1);
+}
+
+TEST_F(Checks, ATieOfPrinciplesThatPullApartIsNotCalledADifferenceOfNone) {
+  const Constitution c = constitution("- Answer in at most two sentences.\n- End with a question.\n");
+  Scripted nobody;
+  const Json pair = {{"id", "1"},
+                     {"prompt", "What is a tree?"},
+                     {"candidates",
+                      {{{"text", "A tree is a plant. It is tall. Which tree?"}},
+                       {{"text", "A tree is a plant. It is tall."}}}}};
+  const Json made = records("label", [&](RecordWriter& out) {
+    return label({}, c, false, {pair}, People(), out, nobody, Random(1), {});
+  })[0];
+  EXPECT_TRUE(made["tie"]);
+  EXPECT_NE(made["reason"].get<std::string>().find("weigh the same"), std::string::npos);
 }
 
 TEST_F(Checks, ALaterRoundThatFailsLeavesTheEarlierRevision) {
