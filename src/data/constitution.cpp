@@ -135,8 +135,8 @@ Constitution read_constitution(const std::filesystem::path& path) {
     if (p.id.empty()) p.id = "p" + std::to_string(c.principles.size() + 1);
     p.line = at.Mark().line + 1;
     if (!ids.insert(p.id).second)
-      problems.push_back(c.file + ":" + std::to_string(p.line) + ": the principle id " + in_quotes(p.id) +
-                         " stands twice");
+      problems.push_back(c.file + ":" + std::to_string(p.line) + ": duplicate principle id " +
+                         in_quotes(p.id));
     if (p.check.empty() && !p.has_no_check) derive_check(p, c.file);
     c.principles.push_back(with_wordings(std::move(p)));
   };

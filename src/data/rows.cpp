@@ -182,7 +182,7 @@ bool take_header(Rows& rows, const TableRow& header) {
     if (!is_utf8(name))
       problem = "not valid UTF-8";
     else if (is_twice)
-      problem = "the column " + in_quotes(name) + " stands twice in the header";
+      problem = "duplicate column " + in_quotes(name) + " in the header";
     if (problem.empty()) continue;
     rows.problems.push_back(rows.place(header.line) + ": " + problem);
     return false;

@@ -100,7 +100,7 @@ struct Line {
       q.options.push_back(option.get<std::string>());
     }
     if (std::set<std::string>(q.options.begin(), q.options.end()).size() != q.options.size())
-      problem("an option stands twice");
+      problem("duplicate option");
     if (std::find(q.options.begin(), q.options.end(), q.answer) == q.options.end())
       problem("the answer is none of the options");
     return q;

@@ -164,7 +164,8 @@ Json TrainingState::restore(const std::vector<std::pair<std::string, AdamW*>>& g
     saved = read_sealed(note);
     const fs::path file = folder_ / "state" / saved.at("file").get<std::string>();
     if (!fs::exists(file) || sha256_file(file) != saved.at("sha256").get<std::string>())
-      throw InputError(file.string(), 0, "is damaged: it has not the hash that position.json notes");
+      throw InputError(file.string(), 0,
+                       "checksum mismatch with position.json: the file is corrupt or was edited");
     for (const SafeTensor& t : read_safetensors(file).tensors) {
       at::Tensor copy = at::empty(t.shape, at::kFloat);
       std::memcpy(copy.data_ptr(), t.bytes.data(), t.bytes.size());
@@ -173,7 +174,8 @@ Json TrainingState::restore(const std::vector<std::pair<std::string, AdamW*>>& g
     lines =
         fs::exists(metrics) ? read_file(metrics).substr(0, saved.at("metrics_bytes").get<std::size_t>()) : "";
     if (sha256(lines) != saved.at("metrics_sha256").get<std::string>())
-      throw InputError(metrics.string(), 0, "is damaged: it has not the hash that position.json notes");
+      throw InputError(metrics.string(), 0,
+                       "checksum mismatch with position.json: the file is corrupt or was edited");
   } catch (const InputError& damaged) {
     log_warning(std::string(damaged.what()) + "; training begins again");  // which ends the same
     return from_the_start();
