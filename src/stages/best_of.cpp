@@ -5,7 +5,7 @@
 #include "cai/engine/engine.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
-#include "cai/stages/clean.hpp"
+#include "cai/stages/sentences.hpp"
 #include "cai/stages/training.hpp"
 #include "cai/train/train.hpp"
 

@@ -6,6 +6,7 @@
 #include "cai/base/error.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
+#include "cai/stages/sentences.hpp"
 #include "cai/stages/principles.hpp"
 #include "cai/data/refusal.hpp"
 

@@ -7,6 +7,8 @@
 #include "cai/base/text.hpp"
 #include "cai/data/refusal.hpp"
 #include "cai/stages/clean.hpp"
+#include "cai/stages/overlap.hpp"
+#include "cai/stages/sentences.hpp"
 
 namespace cai {
 std::vector<Checked> check_principles(const Constitution& constitution, const std::vector<std::string>& tags,

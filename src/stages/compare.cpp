@@ -5,7 +5,7 @@
 
 #include "cai/base/text.hpp"
 #include "cai/stages/asking.hpp"
-#include "cai/stages/clean.hpp"
+#include "cai/stages/sentences.hpp"
 
 namespace cai {
 namespace {

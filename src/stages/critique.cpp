@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <set>
 
+#include "cai/base/text.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/checking.hpp"
 #include "cai/stages/clean.hpp"
+#include "cai/stages/sentences.hpp"
 #include "cai/stages/principles.hpp"
 
 namespace cai {

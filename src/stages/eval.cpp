@@ -11,7 +11,7 @@
 #include "cai/stages/asking.hpp"
 #include "cai/stages/best_of.hpp"
 #include "cai/stages/checking.hpp"
-#include "cai/stages/clean.hpp"
+#include "cai/stages/overlap.hpp"
 #include "cai/stages/eval_against_first.hpp"
 #include "cai/stages/eval_figures.hpp"
 #include "cai/stages/eval_judge.hpp"

@@ -10,7 +10,6 @@
 #include "cai/base/text.hpp"
 #include "cai/io/interval.hpp"
 #include "cai/stages/asking.hpp"
-#include "cai/stages/clean.hpp"
 #include "cai/stages/compare.hpp"
 #include "cai/stages/pairs.hpp"
 #include "cai/stages/principles.hpp"

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 
+#include "cai/base/text.hpp"
 #include "cai/base/log.hpp"
 #include "cai/stages/asking.hpp"
-#include "cai/stages/clean.hpp"
+#include "cai/stages/overlap.hpp"
 #include "cai/stages/language.hpp"
 
 namespace cai {

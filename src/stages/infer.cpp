@@ -10,7 +10,8 @@
 #include "cai/data/similarity.hpp"
 #include "cai/io/interval.hpp"
 #include "cai/stages/asking.hpp"
-#include "cai/stages/clean.hpp"
+#include "cai/stages/overlap.hpp"
+#include "cai/stages/sentences.hpp"
 #include "cai/stages/compare.hpp"
 #include "cai/stages/pairs.hpp"
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cai/base/text.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
 #include "cai/stages/compare.hpp"

@@ -3,7 +3,7 @@
 #include <map>
 
 #include "cai/base/text.hpp"
-#include "cai/stages/clean.hpp"
+#include "cai/stages/overlap.hpp"
 
 namespace cai {
 

@@ -10,6 +10,7 @@
 #include "cai/data/tags.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
+#include "cai/stages/overlap.hpp"
 #include "cai/stages/near_duplicates.hpp"
 
 namespace cai {

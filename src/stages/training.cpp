@@ -6,7 +6,7 @@
 
 #include "cai/base/random.hpp"
 #include "cai/io/file.hpp"
-#include "cai/stages/clean.hpp"
+#include "cai/stages/sentences.hpp"
 #include "cai/data/refusal.hpp"
 
 namespace cai {

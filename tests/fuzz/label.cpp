@@ -3,6 +3,8 @@
 #include "cai/base/log.hpp"
 #include "cai/data/constitution.hpp"
 #include "cai/stages/clean.hpp"
+#include "cai/stages/overlap.hpp"
+#include "cai/stages/sentences.hpp"
 #include "cai/data/refusal.hpp"
 #include "fuzz.hpp"
 

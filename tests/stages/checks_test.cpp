@@ -155,25 +155,42 @@ TEST_F(Checks, TheMostSpecificTagDecidesElseTheModelIsAsked) {
             "none-violated");
 }
 
-TEST_F(Checks, TheTryThatFollowsMostIsKeptAndOneThatIsNotBetterIsNot) {
+TEST_F(Checks, ARevisionIsMendedUntilItFollowsTheChecks) {
   const Constitution c = constitution(kStyle);
   Scripted model;
   const std::vector<Json> critiques = criticised(
       c, {response("1", "What is a tree?", "A tree is a plant. It is tall. It has leaves.")}, model);
-  const std::vector<std::string> tries = {"A tree is a tall plant with many leaves.",
-                                          "The assistant should say that a tree is tall. Is it?",
-                                          "A tree is a tall plant with leaves. Which tree do you mean?"};
-  model.says = [&](const Ask&, std::size_t n) { return tries[n % tries.size()]; };
+  // The revision is short enough. Then a question is begun behind it, and the model ends it.
+  const std::string first = "A tree is a tall plant with many leaves.";
+  std::vector<std::string> openings;
+  model.says = [&](const Ask& ask, std::size_t) {
+    openings.push_back(ask.opening);
+    return ask.opening.empty() ? first : ask.opening + " of this? I can tell more.";
+  };
   ReviseConfig config;
   config.tries = 3;
   const Json kept = revised(c, critiques, model, config)[0];
-  EXPECT_EQ(kept["revision"], tries[2]);
+  EXPECT_TRUE(kept["revision"].get<std::string>().starts_with(first + " ")) << kept["revision"];
+  EXPECT_TRUE(kept["revision"].get<std::string>().ends_with(" of this?")) << kept["revision"];
   EXPECT_EQ(kept["revision_problem"], "");
-  EXPECT_EQ(kept["tries"], 3);
+  EXPECT_EQ(kept["mended"], true);
+  EXPECT_EQ(kept["tries"], 2);
   EXPECT_EQ(kept["followed"]["before"], 0);
   EXPECT_EQ(kept["followed"]["after"], 1);
+  EXPECT_EQ(openings[0], "");
+  EXPECT_TRUE(openings[1].starts_with(first + " "));
+}
+
+TEST_F(Checks, ARevisionThatIsNotBetterOrTalksOfTheAnswerIsNotKept) {
+  const Constitution c =
+      constitution("principles:\n  - {id: german, text: Answer in German., check: [{language: de}]}\n");
+  Scripted model;
+  const std::vector<Json> critiques =
+      criticised(c, {response("1", "What is a tree?", "A tree is a plant. It is tall.")}, model);
+  ReviseConfig config;
+  config.tries = 2;
   model.says = [](const Ask&, std::size_t) {
-    return "A tree is tall. A tree is green. A tree is old and good.";
+    return "A tree is tall. A tree is green and it is old and good.";
   };
   EXPECT_EQ(revised(c, critiques, model, config)[0]["revision_problem"], "not-better");
   model.says = [](const Ask&, std::size_t) { return "Is the assistant a tall tree?"; };

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "cai/stages/sentences.hpp"
 #include "cai/stages/language.hpp"
 
 namespace cai {

@@ -1,3 +1,4 @@
+#include "cai/base/text.hpp"
 #include "cai/stages/training.hpp"
 
 #include <gtest/gtest.h>
@@ -6,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "cai/stages/clean.hpp"
+#include "cai/stages/sentences.hpp"
 
 namespace cai {
 namespace {

@@ -9,9 +9,10 @@
 
 namespace cai {
 
-/// Reads critiques, writes them with {opening, revision, revision_problem, tries, followed: {before, after}}.
-/// An answer is revised again, config.tries times at most, until a revision passes every filter and follows
-/// every check, each time from the best text so far and under the next rule that this breaks. Of all of them
+/// Reads critiques, writes them with {opening, revision, revision_problem, tries, mended, followed: {before,
+/// after}}. An answer is revised again, config.tries times at most, until a revision passes every filter and
+/// follows every check, each time from the best text so far and under the next rule that this breaks: where a
+/// small change may do it the text is mended (mending.hpp), else written anew. Of all of them
 /// the one is kept that no filter refuses and that follows the principles with a check best (check_score).
 /// `followed` has the scores of the answer and of the revision where such principles apply. revision_problem
 /// is "" when the revision is fit to learn from; else empty, cut, copy, meta, repeated, off-topic, complies,
