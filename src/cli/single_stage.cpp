@@ -83,6 +83,7 @@ SingleStage::SingleStage(const Arguments& a, const StageKind& kind)
           .constitution = constitution,
           .brought = brought,
           .prompts = prompts,
+          .wrappers = wrappers,
           .speakers = speakers,
           .folder = a.out,
           .random = random_of_stage(config, kind.name, 1, 0)},

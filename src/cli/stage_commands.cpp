@@ -27,6 +27,9 @@ namespace {
 void prepare_prompts(SingleStage& s) {
   s.use_prompts();
   s.prompts = prompts_of(s.records, "--prompts");
+  const Suites wrappers = wrappers_of(s.config.prompts, suites_of(s.config.eval));
+  s.wrappers = wrappers.attacks;
+  if (!wrappers.sha256.empty()) s.facts["wrappers"] = wrappers.sha256;
   if (s.config.prompts.expand > 0) s.use_model();
 }
 

@@ -174,6 +174,11 @@ std::vector<Field> declare() {
   d.add("expand", AT(prompts.expand), from_to(0, 1e7), "Prompts to add by few-shot generation.");
   d.add("near_duplicate", AT(prompts.near_duplicate), from_to(0, 1),
         "Jaccard similarity of word 3-grams above which a prompt is dropped as a duplicate.");
+  d.add("wrapped", AT(prompts.wrapped), from_to(0, 1),
+        "Share of the training prompts of each kind that are asked a second time in the words of a wrapper "
+        "(a story, a quiz, a second question): what is to be declined stays so however it is asked.");
+  d.add("wrappers", AT(prompts.wrappers), anything("a list of names of suites and JSONL files"),
+        "The wrappers: files of attacks with {request}, none of which evaluation may use.", kNoEffect);
   d.section = "generate";
   d.add("max_new_tokens", AT(generate.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");
   d.add("temperature", AT(generate.temperature), from_to(0, 10), "Sampling temperature; 0: greedy.");

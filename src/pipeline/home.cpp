@@ -45,14 +45,17 @@ std::vector<fs::path> shipped_prompts() {
   return found;
 }
 
-Suites suites_of(const EvalConfig& config) {
+namespace {
+
+// The files that the setting `key` names.
+Suites read_named_suites(const std::vector<std::string>& names, const std::string& key) {
   std::error_code ignored;
   std::vector<std::string> shipped, problems;
   for (const auto& entry : fs::directory_iterator(home() / "suites", ignored))
     if (entry.path().extension() == ".jsonl") shipped.push_back(entry.path().stem());
   std::sort(shipped.begin(), shipped.end());
   std::vector<fs::path> files;
-  for (const std::string& name : config.suites) {
+  for (const std::string& name : names) {
     if (std::find(shipped.begin(), shipped.end(), name) != shipped.end()) {
       files.push_back(home() / "suites" / (name + ".jsonl"));
     } else if (const fs::path file = find_shipped(name); fs::is_regular_file(file, ignored)) {
@@ -61,13 +64,37 @@ Suites suites_of(const EvalConfig& config) {
       std::string accepted, near = nearest(name, shipped);
       for (const std::string& one : shipped)
         accepted += one + ", ";
-      problems.push_back("eval.suites: no suite " + in_quotes(name) +
+      problems.push_back(key + ": no suite " + in_quotes(name) +
                          (near.empty() ? "" : "; did you mean \"" + near + "\"?") +
                          "; accepted: " + accepted + "a JSONL file");
     }
   }
   throw_problems(problems);
   return read_suites(files);
+}
+
+}  // namespace
+
+Suites suites_of(const EvalConfig& config) {
+  return read_named_suites(config.suites, "eval.suites");
+}
+
+Suites wrappers_of(const PromptsConfig& config, const Suites& evaluated) {
+  if (config.wrapped == 0) return {};
+  Suites wrappers = read_named_suites(config.wrappers, "prompts.wrappers");
+  std::vector<std::string> problems;
+  if (wrappers.attacks.empty()) problems.push_back("prompts.wrappers: no attack in these files");
+  for (const Attack& wrapper : wrappers.attacks) {
+    if (!wrapper.turns.empty() || !wrapper.prompt_id.empty())
+      problems.push_back("prompts.wrappers: " + in_quotes(wrapper.name) +
+                         " has turns or a prompt of its own; accepted: one prompt with {request}");
+    for (const Attack& attack : evaluated.attacks)
+      if (attack.name == wrapper.name || attack.prompt == wrapper.prompt)
+        problems.push_back("prompts.wrappers: " + in_quotes(wrapper.name) +
+                           " is among eval.suites: what is asked in evaluation must not be trained on");
+  }
+  throw_problems(problems);
+  return wrappers;
 }
 
 std::string program_name() {

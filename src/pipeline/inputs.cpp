@@ -10,6 +10,7 @@
 #include "cai/base/log.hpp"
 #include "cai/base/text.hpp"
 #include "cai/data/tags.hpp"
+#include "cai/stages/prompts.hpp"
 #include "cai/feedback/speaker.hpp"
 #include "cai/io/gguf.hpp"
 #include "cai/model/checkpoint.hpp"
@@ -279,8 +280,11 @@ long prompt_count(const RunInputs& inputs) {
     const std::string kind = kind_of_tags(prompt.tags);
     ++(kind == "red-team" ? red_team : kind == "borderline" ? borderline : ordinary);
   }
-  return std::min(red_team, config.red_team) + std::min(borderline, config.borderline) +
-         std::min(ordinary, config.ordinary) + config.expand;
+  long drawn = 0, wrapped = 0;
+  for (const long kind : {std::min(red_team, config.red_team), std::min(borderline, config.borderline),
+                          std::min(ordinary, config.ordinary)})
+    drawn += kind, wrapped += wrapped_count(config, kind);
+  return drawn + wrapped + config.expand;
 }
 
 bool labels_by_choice_only(const RunInputs& inputs) {
@@ -309,6 +313,7 @@ RunInputs check_inputs(const Config& config) {
   problems.attempt([&] { check_judge(inputs); });
   bool has_suites = false;  // without them nobody knows which measures there are
   problems.attempt([&] { inputs.suites = suites_of(config.eval), has_suites = true; });
+  if (has_suites) problems.attempt([&] { inputs.wrappers = wrappers_of(config.prompts, inputs.suites); });
   std::vector<Json> held_out;
   for (const Prompt& prompt : inputs.prompts)
     if (prompt.split == "held-out") held_out.push_back(to_json(prompt));

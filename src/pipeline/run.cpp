@@ -152,6 +152,7 @@ class Runner {
             .constitution = inputs_.constitution,
             .brought = inputs_.brought,
             .prompts = inputs_.prompts,
+            .wrappers = inputs_.wrappers.attacks,
             .speakers = speakers_,
             .folder = out_ / stage.folder,
             .random = random_of_stage(config_, stage.name, stage.iteration, stage.round),

@@ -49,6 +49,7 @@ StageKind prompts_stage() {
       facts["prompt_files"].push_back(file.sha256);
     if (const Names tests = test_prompts(run.inputs.constitution); !tests.empty())
       facts["tests"] = hash_of(std::vector<Json>(tests.begin(), tests.end()));
+    if (!run.inputs.wrappers.sha256.empty()) facts["wrappers"] = run.inputs.wrappers.sha256;
     if (run.inputs.config.prompts.expand > 0) facts.update(run.model);
     return facts;
   };
@@ -59,8 +60,8 @@ StageKind prompts_stage() {
   };
   kind.run = [](StageJob& job) {
     Speaker* const model = job.config.prompts.expand > 0 ? &job.policy() : nullptr;
-    return prompts(job.config.prompts, job.prompts, test_prompts(job.constitution), *job.out, model,
-                   job.random, job.progress);
+    return prompts(job.config.prompts, job.prompts, test_prompts(job.constitution), job.wrappers, *job.out,
+                   model, job.random, job.progress);
   };
   return kind;
 }

@@ -1,6 +1,7 @@
 #include "cai/stages/prompts.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -112,11 +113,36 @@ struct Expansion {
   }
 };
 
+// Some of one kind's prompts in the words of wrappers, each drawn by seed.
+std::vector<Json> in_wrappers(const PromptsConfig& config, const Kind& kind,
+                              const std::vector<Attack>& wrappers, const Random& random) {
+  std::vector<std::size_t> chosen = random.derive(kind.name).permutation(kind.drawn.size());
+  chosen.resize(static_cast<std::size_t>(wrapped_count(config, static_cast<long>(chosen.size()))));
+  std::sort(chosen.begin(), chosen.end());
+  std::vector<Json> records;
+  for (const std::size_t i : chosen) {
+    const Prompt& prompt = *kind.drawn[i];
+    const Attack& wrapper = wrappers[random.derive(prompt.id).below(wrappers.size())];
+    Json record = to_json(prompt);
+    record["id"] = prompt.id + "/" + wrapper.name;
+    record["prompt"] = attacked(wrapper, prompt.text);
+    record["split"] = "train";
+    record["wrapper"] = wrapper.name;
+    record["request"] = prompt.text;
+    records.push_back(std::move(record));
+  }
+  return records;
+}
+
 }  // namespace
 
+long wrapped_count(const PromptsConfig& config, long drawn) {
+  return std::lround(config.wrapped * static_cast<double>(drawn));
+}
+
 Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all,
-             const std::vector<std::string>& asked_elsewhere, RecordWriter& out, Speaker* model,
-             Random random, const ProgressFn& progress) {
+             const std::vector<std::string>& asked_elsewhere, const std::vector<Attack>& wrappers,
+             RecordWriter& out, Speaker* model, Random random, const ProgressFn& progress) {
   NearDuplicates known(config.near_duplicate), held_out(config.near_duplicate);
   std::vector<std::string> evaluated = asked_elsewhere;
   for (const Prompt& p : all)
@@ -152,7 +178,14 @@ Json prompts(const PromptsConfig& config, const std::vector<Prompt>& all,
       records.push_back(std::move(record));
     }
   }
+  const std::size_t plain = records.size();
+  if (!wrappers.empty()) {
+    for (const Kind& kind : kinds)
+      for (Json& record : in_wrappers(config, kind, wrappers, random.derive("wrap")))
+        if (ids.insert(record["id"].get<std::string>()).second) records.push_back(std::move(record));
+  }
   Json figures = {{"records", 0},
+                  {"wrapped", records.size() - plain},
                   {"red-team", kinds[0].drawn.size()},
                   {"borderline", kinds[1].drawn.size()},
                   {"ordinary", kinds[2].drawn.size()}};

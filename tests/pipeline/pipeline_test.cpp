@@ -115,6 +115,26 @@ TEST(Stages, WhatSuitesHoldTouchesEvalAloneAndTheirNamesTouchNothing) {
   EXPECT_THROW(suites_of(config), InputError);
 }
 
+TEST(Stages, WhatWrappersHoldTouchesPromptsAndTheirNamesTouchNothing) {
+  RunInputs inputs = small_inputs(), other = inputs;
+  other.config.prompts.wrappers = {"a/copy.jsonl"};
+  EXPECT_EQ(folders_that_differ(inputs, other), std::vector<std::string>{});
+  other.wrappers.sha256 = {sha256("another wrapper")};
+  EXPECT_EQ(folders_that_differ(inputs, other).front(), "iter-01/prompts");
+}
+
+TEST(Stages, NoWrapperIsAskedInEvaluation) {
+  PromptsConfig config;
+  const Suites evaluated = suites_of(EvalConfig{});
+  EXPECT_TRUE(wrappers_of(config, evaluated).attacks.empty()) << "none without prompts.wrapped";
+  config.wrapped = 0.2;
+  EXPECT_GE(wrappers_of(config, evaluated).attacks.size(), 10u);
+  config.wrappers = {"adversarial"};
+  EXPECT_THROW(wrappers_of(config, evaluated), InputError);
+  config.wrappers = {"capability"};
+  EXPECT_THROW(wrappers_of(config, evaluated), InputError) << "no attack in it";
+}
+
 TEST(Stages, WhatTheJudgeIsTaughtDependsOnHowItIsAsked) {
   RunInputs inputs = small_inputs(), other = inputs;
   other.config.label.examples = 1;

@@ -28,6 +28,7 @@ class SingleStage {
   Constitution constitution;    // after use_constitution()
   Brought brought;
   std::vector<Prompt> prompts;
+  std::vector<Attack> wrappers;  // of the stage prompts
   std::vector<Json> records;
   Json facts = Json::object();  // what the key names beside the config
   Speakers speakers;

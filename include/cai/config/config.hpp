@@ -21,6 +21,8 @@ struct PromptsConfig {
   long red_team = 200, ordinary = 200, borderline = 140;  // training prompts drawn of each kind, at most
   long expand = 0;              // prompts to add by few-shot generation (stage `prompts`)
   double near_duplicate = 0.7;  // Jaccard of word 3-grams above which a new prompt is dropped
+  double wrapped = 0;           // share of the drawn prompts that are asked a second time, in a wrapper
+  std::vector<std::string> wrappers = {"wrappers"};  // files of attacks, as in eval.suites
 };
 
 struct GenerateConfig {

@@ -26,6 +26,10 @@ std::vector<std::filesystem::path> shipped_prompts();
 /// problems.
 Suites suites_of(const EvalConfig& config);
 
+/// What prompts.wrappers names, in the same way; nothing where prompts.wrapped is 0. Throws InputError where
+/// an attack is among `evaluated`, or is more than one prompt with {request}.
+Suites wrappers_of(const PromptsConfig& config, const Suites& evaluated);
+
 /// What a person types to call this program again ("cai", "scripts/cai"), for messages.
 std::string program_name();
 

@@ -35,6 +35,7 @@ struct RunInputs {
   std::vector<Prompt> prompts;  // of all files, each once; every one has a split
   Brought brought;              // what people brought, clear of what eval asks
   Suites suites;                // of eval
+  Suites wrappers;              // of prompts; none where prompts.wrapped is 0
 };
 
 /// The settings of the section endpoint for the server at `url`.

@@ -36,6 +36,7 @@ struct StageJob {
   const Constitution& constitution;
   const Brought& brought;
   const std::vector<Prompt>& prompts;  // all that there are
+  const std::vector<Attack>& wrappers;
   Speakers& speakers;
   std::filesystem::path folder;
   Random random;
