@@ -2,14 +2,22 @@
 
 #include <ATen/ATen.h>
 
+#include <initializer_list>
+#include <vector>
+
 #include "cai/model/fused.hpp"
 #include "cai/model/linear.hpp"
 
 namespace cai {
 namespace {
 
-std::shared_ptr<RoundedWeights> rounded_of(const Llama& model) {
-  return model.bfloat16 ? model.rounded : nullptr;
+// What the layer's adapter adds to the products of some of its matrices.
+std::vector<LowRank> added_to(const LlamaLayer& l, std::initializer_list<LowRank LayerAdapter::*> matrices) {
+  std::vector<LowRank> low_ranks;
+  if (!l.adapter) return low_ranks;
+  for (LowRank LayerAdapter::*const matrix : matrices)
+    low_ranks.push_back((*l.adapter).*matrix);
+  return low_ranks;
 }
 
 // x + what a half of the layer makes of it.
@@ -37,21 +45,23 @@ at::Tensor heads_of(const ModelConfig& c, const at::Tensor& products, std::int64
 at::Tensor attention(const Llama& model, const LlamaLayer& l, const at::Tensor& y,
                      const RowPositions& positions) {
   const ModelConfig& c = model.config;
-  const at::Tensor products = linear(y, {l.q, l.k, l.v}, rounded_of(model));
+  using A = LayerAdapter;
+  const at::Tensor products = linear(model, y, {l.q, l.k, l.v}, added_to(l, {&A::q, &A::k, &A::v}));
   const at::Tensor q = heads_of(c, products, 0, c.heads, l.q_bias, l.q_norm, &positions),
                    k = heads_of(c, products, c.heads, c.kv_heads, l.k_bias, l.k_norm, &positions),
                    v = heads_of(c, products, c.heads + c.kv_heads, c.kv_heads, l.v_bias, {}, nullptr);
   const at::Tensor projected =
-      linear(packed_attention(q, k, v, positions.layout, positions.rule), {l.o}, rounded_of(model));
+      linear(model, packed_attention(q, k, v, positions.layout, positions.rule), {l.o}, added_to(l, {&A::o}));
   return l.o_bias.defined() ? projected + l.o_bias : projected;
 }
 
 at::Tensor feed_forward(const Llama& model, const LlamaLayer& l, const at::Tensor& y) {
   const std::int64_t ffn = model.config.ffn_width;
-  const at::Tensor both = linear(y, {l.gate, l.up}, rounded_of(model)), gate = both.narrow(1, 0, ffn),
-                   up = both.narrow(1, ffn, ffn);
-  return linear((model.config.gelu ? at::gelu(gate, "tanh") : at::silu(gate)) * up, {l.down},
-                rounded_of(model));
+  using A = LayerAdapter;
+  const at::Tensor both = linear(model, y, {l.gate, l.up}, added_to(l, {&A::gate, &A::up}));
+  const at::Tensor gate = both.narrow(1, 0, ffn), up = both.narrow(1, ffn, ffn);
+  return linear(model, (model.config.gelu ? at::gelu(gate, "tanh") : at::silu(gate)) * up, {l.down},
+                added_to(l, {&A::down}));
 }
 
 }  // namespace

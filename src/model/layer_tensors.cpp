@@ -56,6 +56,7 @@ bool is_norm(std::string_view name) {
 }
 
 bool is_same(const LlamaLayer& a, const LlamaLayer& b) {
+  if (a.adapter != b.adapter) return false;
   std::vector<const at::Tensor*> others;
   for_each_tensor(b, [&](const at::Tensor& t) { others.push_back(&t); });
   std::size_t i = 0;

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "cai/model/half_products.hpp"
+#include "cai/model/llama.hpp"
 
 namespace cai {
 namespace {
@@ -80,6 +81,30 @@ at::Tensor linear(const at::Tensor& x, const std::vector<at::Tensor>& weights,
   for (const at::Tensor& w : weights)
     parts.push_back(at::linear(x, w));
   return at::cat(parts, 1);
+}
+
+at::Tensor linear(const Llama& model, const at::Tensor& x, const std::vector<at::Tensor>& weights,
+                  const std::vector<LowRank>& low_ranks) {
+  const std::shared_ptr<RoundedWeights> rounded = model.bfloat16 ? model.rounded : nullptr;
+  const at::Tensor products = linear(x, weights, rounded);
+  std::vector<at::Tensor> downs;      // each once: matrices that files hold in one share theirs
+  std::vector<std::int64_t> columns;  // of each weight's in their products
+  std::int64_t width = 0;
+  for (const LowRank& low_rank : low_ranks) {
+    const at::Tensor& a = low_rank.a;
+    const bool is_new = a.defined() && (downs.empty() || !a.is_same(downs.back()));
+    if (is_new) downs.push_back(a), width += a.size(0);
+    columns.push_back(a.defined() ? width - a.size(0) : 0);
+  }
+  if (downs.empty()) return products;
+  const at::Tensor thin = linear(x, downs, rounded);
+  std::vector<at::Tensor> parts;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const auto& [a, b, scale] = low_ranks[i];
+    parts.push_back(a.defined() ? linear(thin.narrow(1, columns[i], a.size(0)) * scale, {b}, rounded)
+                                : at::zeros({x.size(0), weights[i].size(0)}, products.options()));
+  }
+  return products + at::cat(parts, 1);
 }
 
 }  // namespace cai

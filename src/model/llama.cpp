@@ -143,7 +143,7 @@ at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed
     const RowPositions positions{
         at->second.cosines, at->second.sines, layout, {c.window_of(i), c.attention_scale, c.attention_cap}};
     const LlamaLayer& l = model.layers[static_cast<std::size_t>(i)];
-    if (model.bfloat16 && has_half_layers(c))
+    if (model.bfloat16 && has_half_layers(c) && !l.adapter)
       x = add_feed_forward(add_attention(x, l, c, positions, model.rounded), l, c, model.rounded);
     else
       x = any_layer(model, l, x, positions);

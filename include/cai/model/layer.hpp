@@ -17,6 +17,8 @@
 
 namespace cai {
 
+struct LayerAdapter;
+
 /// The matrices are float32, or bfloat16 where round_matrices made them so.
 struct LlamaLayer {
   at::Tensor attention_norm;                  // [width]; undefined unless norms_before
@@ -28,6 +30,7 @@ struct LlamaLayer {
   at::Tensor ffn_norm;                        // [width]; undefined unless norms_before
   at::Tensor gate, up, down;                  // [ffn, width], [ffn, width], [width, ffn]
   at::Tensor ffn_post_norm;                   // [width]; undefined unless norms_after
+  std::shared_ptr<const LayerAdapter> adapter;  // what is added to the products; nullptr: nothing
 };
 
 /// What attention in a layer goes by: the angles of the rows' positions and which rows see which.

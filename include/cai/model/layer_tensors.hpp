@@ -44,7 +44,7 @@ void for_each_tensor(Layer& layer, const Body& body) {
     body(layer.*tensor);
 }
 
-/// Whether two layers have the same tensors with the same values.
+/// Whether two layers have the same tensors with the same values, and the same adapter or none.
 bool is_same(const LlamaLayer& a, const LlamaLayer& b);
 
 }  // namespace cai
