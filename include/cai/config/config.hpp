@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "cai/config/lora.hpp"
+
 namespace cai {
 
 struct EngineConfig {
@@ -58,6 +60,7 @@ struct OptimiserConfig {  // shared by the training sections, each with its own 
   std::string schedule = "linear";  // linear | constant | cosine
   long trainable_layers = 0;        // top layers that learn; 0: all, embedding included
   double checkpoint_seconds = 120;  // state is saved at least this often; does not change the result
+  LoraConfig lora;                  // in place of trainable_layers where its rank is above 0
 };
 
 struct SftConfig {

@@ -21,6 +21,7 @@ struct Field {
   std::function<FieldValue(const struct Config&)> get;
   std::function<std::string(const FieldValue&)> check;  // "" or what is wrong
   bool is_map = false;                                  // a text that holds a JSON object: in YAML a map
+  std::function<bool(const struct Config&)> matters;    // empty: always; where not, keys leave it out
   bool affects_result = true;  // then its value is part of keys; of files the content counts, not the name
 };
 
