@@ -119,6 +119,11 @@ need_reference() {
     sentencepiece numpy "llama-cpp-python[server]==0.3.36"
 }
 
+# Debian 12's clang-format, two megabytes from the package index: tests/setup/format_test.py runs it.
+need_format() {
+  [ -f .deps/format/complete ] || timed format make_venv .deps/format clang-format==14.0.6
+}
+
 # What cai is measured against. TRL 0.23.1 is the last line with PPO, and needs the transformers of its time.
 need_peers() {
   if ! [ -f .deps/peers/complete ]; then

@@ -1,5 +1,6 @@
 "use strict";
-// The page is complete without this script: it sorts tables, filters answers and marks the place in the contents.
+// The page is complete without this script: it sorts tables, filters answers and marks the place in the
+// contents.
 
 function sortTable(table, column, button) {
   const header = button.closest("th");
@@ -40,9 +41,10 @@ function makeFilters(filters) {
   const show = () => {
     let shown = 0;
     for (const example of examples) {
-      example.hidden = selects.some(
-        (select) => select.value !== "" && !(example.dataset[select.name] || "").split(" ").includes(select.value),
-      );
+      example.hidden = selects.some((select) => {
+        const values = (example.dataset[select.name] || "").split(" ");
+        return select.value !== "" && !values.includes(select.value);
+      });
       shown += example.hidden ? 0 : 1;
     }
     count.textContent = `${shown} of ${examples.length} shown`;
