@@ -88,6 +88,137 @@ Json record_of(const Constitution& constitution, const EvalItem& asked, const st
   return r;
 }
 
+// The models answer one after the other. Records stand by model and then by item; those that an interrupted
+// evaluation wrote are there already.
+class Questioning {
+ public:
+  Questioning(const EvalConfig& config, const Constitution& constitution, const std::vector<EvalItem>& items,
+              const std::vector<EvalModel>& models, RecordWriter& out, Random random,
+              const ProgressFn& progress)
+      : config_(config),
+        constitution_(constitution),
+        items_(items),
+        models_(models),
+        out_(out),
+        random_(random),
+        progress_(progress),
+        asked_(static_cast<std::size_t>(std::count_if(
+            items.begin(), items.end(), [](const EvalItem& i) { return !i.messages.empty(); }))),
+        already_(out.already_written().size()),
+        records_(out.already_written()) {
+    records_.resize(items.size() * models.size());
+  }
+
+  const std::vector<Json>& records() const { return records_; }
+
+  /// Whether an interrupted evaluation asked this model all that there is.
+  bool is_done(std::size_t model) const { return already_ >= (model + 1) * items_.size(); }
+
+  /// Asks a model what is missing of its items, and its samples with it. Returns the samples' replies.
+  std::vector<Reply> ask(std::size_t number, Speaker& model, std::span<const Ask> samples) {
+    const std::size_t first = number * items_.size(), begin = std::max(already_, first),
+                      scored = std::max(begin, first + asked_);  // what is scored comes last
+    std::vector<Reply> sampled = answers(number, model, begin, scored, samples);
+    out_.flush();
+    score_items(model, models_[number].name, std::span(items_).subspan(scored - first),
+                [&](std::size_t i, Json record) { keep(number, model, scored + i, std::move(record)); });
+    out_.flush();
+    tell(number, model);
+    return sampled;
+  }
+
+ private:
+  // Log-probabilities of the references of the records from `begin` to `end`, by record.
+  std::map<std::size_t, LogProbability> references(Speaker& model, std::size_t first, std::size_t begin,
+                                                   std::size_t end) const {
+    std::vector<Scored> scored;
+    std::vector<std::size_t> record;
+    for (std::size_t k = begin; k < end; ++k) {
+      const EvalItem& item = items_[k - first];
+      const std::string reference = optional_text(item.record, "reference");
+      if (reference.empty()) continue;
+      scored.push_back({.messages = item.messages, .opening = "", .answer = reference});
+      record.push_back(k);
+    }
+    const std::vector<LogProbability> scores = model.score(scored);
+    std::map<std::size_t, LogProbability> found;
+    for (std::size_t s = 0; s < scores.size(); ++s)
+      found[record[s]] = scores[s];
+    return found;
+  }
+
+  std::vector<Reply> answers(std::size_t number, Speaker& model, std::size_t begin, std::size_t end,
+                             std::span<const Ask> samples) {
+    const std::size_t first = number * items_.size();
+    const std::map<std::size_t, LogProbability> known = references(model, first, begin, end);
+    std::vector<Ask> asks;
+    for (std::size_t k = begin; k < end; ++k) {
+      const EvalItem& item = items_[k - first];
+      // The same stream for every model.
+      asks.push_back({.messages = item.messages,
+                      .max_new_tokens = static_cast<int>(config_.max_new_tokens),
+                      .temperature = config_.temperature,
+                      .random = random_.derive("answer").derive(record_id(item.record, k - first))});
+    }
+    const std::size_t recorded = asks.size();
+    // Samples go with the others: a pass of few sequences takes as long.
+    asks.insert(asks.end(), samples.begin(), samples.end());
+    std::vector<Reply> sampled(samples.size());
+    model.say(asks, [&](std::size_t a, Reply reply) {
+      if (a >= recorded) {
+        sampled[a - recorded] = std::move(reply);
+        return;
+      }
+      const auto reference = known.find(begin + a);
+      keep(number, model, begin + a,
+           record_of(
+               constitution_, items_[begin + a - first], models_[number].name, reply,
+               reference == known.end() ? std::nullopt : std::optional<LogProbability>(reference->second)));
+    });
+    return sampled;
+  }
+
+  void keep(std::size_t number, Speaker& model, std::size_t k, Json record) {
+    records_[k] = std::move(record);
+    out_.write(k, records_[k]);
+    tell(number, model);
+  }
+
+  void tell(std::size_t number, const Speaker& model) const {
+    const Usage usage = model.usage();
+    if (progress_)
+      progress_({"eval", static_cast<long>(out_.durable()), static_cast<long>(records_.size()),
+                 usage.prompt_tokens + usage.tokens, models_[number].name});
+  }
+
+  const EvalConfig& config_;
+  const Constitution& constitution_;
+  const std::vector<EvalItem>& items_;
+  const std::vector<EvalModel>& models_;
+  RecordWriter& out_;
+  const Random random_;
+  const ProgressFn& progress_;
+  const std::size_t asked_, already_;  // items that are answered; records that were there
+  std::vector<Json> records_;
+};
+
+// Plain items first, then those of suites.
+std::vector<EvalItem> all_items(const EvalConfig& config, const Suites& suites, std::vector<EvalItem> plain,
+                                const Random& random) {
+  std::vector<EvalItem> items = plain;
+  for (EvalItem& item : suite_items(config, suites, plain, random))
+    items.push_back(std::move(item));
+  return items;
+}
+
+// A model of its own where one is needed; the first one is there already.
+std::unique_ptr<Speaker> load(const std::vector<EvalModel>& models, std::size_t number,
+                              const EngineConfig& engine) {
+  const EvalModel& model = models[number];
+  if (model.best_of > 1) return best_of_speaker(model.path, model.reward, model.best_of, engine);
+  return number > 0 ? local_speaker(model.path, engine) : nullptr;
+}
+
 }  // namespace
 
 Json eval(const EvalConfig& config, const Constitution& constitution, const std::vector<Json>& prompts,
@@ -99,94 +230,29 @@ Json eval(const EvalConfig& config, const Constitution& constitution, const std:
   std::set<std::string> trained = trained_topics;
   for (const Json& p : prompts)
     if (optional_text(p, "split") == "train" && !topic_of(p).empty()) trained.insert(topic_of(p));
-  std::vector<EvalItem> items = plain_items(config, constitution, prompts, random);
-  if (items.empty()) throw InputError("eval: no held-out prompts and no tests");
-  const std::size_t plain = items.size();
-  for (EvalItem& item : suite_items(config, suites, items, random))
-    items.push_back(std::move(item));
-  const std::size_t n = items.size(),
-                    asked = static_cast<std::size_t>(std::count_if(
-                        items.begin(), items.end(), [](const EvalItem&i) { return !i.messages.empty(); }));
-  std::vector<Json> records = out.already_written();
-  const std::size_t already = records.size();
-  records.resize(n * models.size());
-  Progress at{"eval", static_cast<long>(already), static_cast<long>(records.size()), 0, ""};
-
+  const std::vector<EvalItem> plain_only = plain_items(config, constitution, prompts, random);
+  if (plain_only.empty()) throw InputError("eval: no held-out prompts and no tests");
+  const std::size_t plain = plain_only.size();
+  const std::vector<EvalItem> items = all_items(config, suites, plain_only, random);
   std::vector<const Json*> plain_prompts;
   for (std::size_t i = 0; i < plain; ++i)
     if (!items[i].record.contains("must")) plain_prompts.push_back(&items[i].record);
-  AgainstFirst against(models, plain_prompts, config, engine, random);
 
+  AgainstFirst against(models, plain_prompts, config, engine, random);
+  Questioning questioning(config, constitution, items, models, out, random, progress);
   for (std::size_t m = 0; m < models.size(); ++m) {
-    const std::size_t begin = std::max(already, m * n), end = (m + 1) * n,
-                      scored_from = std::max(begin, m * n + asked);  // what is scored comes last
-    if (begin >= end) continue;
-    std::unique_ptr<Speaker> loaded;
-    if (models[m].best_of > 1)
-      loaded = best_of_speaker(models[m].path, models[m].reward, models[m].best_of, engine);
-    else if (m > 0)
-      loaded = local_speaker(models[m].path, engine);
-    Speaker* const model = loaded ? loaded.get() : &against.first();
-    const auto keep = [&](std::size_t k, Json record) {
-      records[k] = std::move(record);
-      out.write(k, records[k]);
-      at.done = static_cast<long>(out.durable());
-      at.tokens = model->usage().prompt_tokens + model->usage().tokens;
-      at.note = models[m].name;
-      if (progress) progress(at);
-    };
-    std::vector<Scored> scored;
-    std::vector<std::size_t> scored_of;
-    std::vector<Ask> asks;
-    for (std::size_t k = begin; k < scored_from; ++k) {
-      const EvalItem& item = items[k - m * n];
-      Ask ask;
-      ask.messages = item.messages;
-      ask.max_new_tokens = static_cast<int>(config.max_new_tokens);
-      ask.temperature = config.temperature;
-      ask.random = random.derive("answer").derive(
-          record_id(item.record, k - m * n));  // the same stream for every model
-      asks.push_back(std::move(ask));
-      if (const std::string reference = optional_text(item.record, "reference"); !reference.empty()) {
-        Scored s;
-        s.messages = item.messages;
-        s.answer = reference;
-        scored.push_back(std::move(s));
-        scored_of.push_back(k);
-      }
-    }
-    std::map<std::size_t, LogProbability> references;
-    const std::vector<LogProbability> scores = model->score(scored);
-    for (std::size_t s = 0; s < scores.size(); ++s)
-      references[scored_of[s]] = scores[s];
-    const std::size_t recorded = asks.size();
-    for (const Ask& ask : against.sampled_asks(m))
-      asks.push_back(ask);  // with the others: a pass of few sequences takes as long
-    std::vector<Reply> sampled(asks.size() - recorded);
-    model->say(asks, [&](std::size_t a, Reply reply) {
-      if (a >= recorded) {
-        sampled[a - recorded] = std::move(reply);
-        return;
-      }
-      const std::size_t k = begin + a;
-      const auto reference = references.find(k);
-      keep(k, record_of(constitution, items[k - m * n], models[m].name, reply,
-                        reference == references.end() ? std::nullopt
-                                                      : std::optional<LogProbability>(reference->second)));
-    });
-    out.flush();
-    score_items(*model, models[m].name, std::span(items).subspan(scored_from - m * n),
-                [&](std::size_t i, Json record) { keep(scored_from + i, std::move(record)); });
-    out.flush();
-    at.done = static_cast<long>(out.durable());
-    if (progress) progress(at);
-    against.measure_divergence(m, *model, sampled);
+    if (questioning.is_done(m)) continue;
+    const std::unique_ptr<Speaker> loaded = load(models, m, engine);
+    Speaker& model = loaded ? *loaded : against.first();
+    const std::vector<Reply> sampled = questioning.ask(m, model, against.sampled_asks(m));
+    against.measure_divergence(m, model, sampled);
   }
 
   // Always from all records, so that a resumed run has the same.
-  const EvalRecords all{models, records, n, plain};
+  const std::vector<Json>& records = questioning.records();
+  const EvalRecords all{models, records, items.size(), plain};
   Json figures = eval_figures(config, constitution, trained, all, random.derive("bootstrap").key());
-  if (models.size() > 1) against.add_figures(figures, records, n, plain);
+  if (models.size() > 1) against.add_figures(figures, records, items.size(), plain);
   if (judge && models.size() > 1) {
     figures["judged"] = judged_figures(all, constitution, judge(), random.derive("judge"));
     figures["judged"]["by"] = config.judge;

@@ -12,6 +12,7 @@
 #include "cai/stages/figures.hpp"
 #include "cai/stages/followed.hpp"
 #include "cai/stages/language.hpp"
+#include "cai/stages/suite_figures.hpp"
 
 namespace cai {
 namespace {

@@ -9,6 +9,7 @@
 #include "cai/stages/eval.hpp"
 #include "cai/stages/figures.hpp"
 #include "cai/stages/gates.hpp"
+#include "cai/stages/suite_figures.hpp"
 #include "cai/stages/suites.hpp"
 
 namespace cai {

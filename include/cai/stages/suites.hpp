@@ -33,13 +33,7 @@ std::vector<EvalItem> suite_items(const EvalConfig& config, const Suites& suites
 void score_items(Speaker& model, const std::string& name, std::span<const EvalItem> items,
                  const std::function<void(std::size_t, Json)>& done);
 
-/// From the records of all models, `items` a model in the same order, plain ones included: by suite
-/// {measures: by name and model, differences: to the first model}; adversarial: against_plain; framing: the
-/// gaps are measures.
-Json suite_figures(const EvalConfig& config, const std::vector<std::string>& models,
-                   const std::vector<Json>& records, std::size_t items, std::uint64_t seed);
-
-/// The names that suite_figures may give.
+/// The names that suite_figures (suite_figures.hpp) may give.
 std::vector<std::string> suite_measures(const Suites& suites);
 
 /// A prompt's topic: its first tag that is no kind, or "".
