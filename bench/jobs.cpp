@@ -16,6 +16,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
+#include "cai/engine/devices.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/engine/threads.hpp"
 #include "cai/io/file.hpp"
@@ -184,8 +185,7 @@ int run(const std::string& file) {
       ready();
       d = job == "generate" ? generate(engine, work) : labels(engine, work);
     } else {
-      std::shared_ptr<Llama> model =
-          load_llama(work.at("model").get<std::string>(), trains_in_bfloat16(engine_config.dtype));
+      std::shared_ptr<Llama> model = load_llama(work.at("model").get<std::string>(), place_of(engine_config));
       const auto judge = job == "ppo" ? new_reward_model(model->clone(), 1)
                                       : nullptr;  // the peer's models are loaded before its clock starts
       if (judge) round_matrices(judge->trunk);    // as train_ppo does

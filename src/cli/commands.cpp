@@ -111,7 +111,8 @@ int run_plan(const Arguments& a) {
                            {"tokens", std::round(tokens)},
                            {"seconds", std::round(seconds)},
                            {"disk_bytes", std::round(plan.disk_bytes)},
-                           {"memory_bytes", std::round(plan.memory_bytes)}});
+                           {"memory_bytes", std::round(plan.memory_bytes)},
+                           {"device_bytes", std::round(plan.device_bytes)}});
     return kDone;
   }
   std::printf("%-24s %-8s %8s %10s %12s  %s\n", "stage", "state", "records", "tokens", "about", "why");
@@ -122,8 +123,10 @@ int run_plan(const Arguments& a) {
                 runs ? std::to_string(std::lround(step.tokens)).c_str() : "",
                 runs ? duration_text(step.seconds).c_str() : "", printable(step.why).c_str());
   }
-  std::printf("total (estimate): %.2g million tokens, %s, up to %.1f GB of disk, %.1f GB of memory\n",
+  std::printf("total (estimate): %.2g million tokens, %s, up to %.1f GB of disk, %.1f GB of memory",
               tokens / 1e6, duration_text(seconds).c_str(), plan.disk_bytes / 1e9, plan.memory_bytes / 1e9);
+  if (plan.device_bytes > 0) std::printf(", %.1f GB of GPU memory", plan.device_bytes / 1e9);
+  std::printf("\n");
   std::fflush(stdout);
   return kDone;
 }

@@ -8,6 +8,7 @@
 #include "cai/base/text.hpp"
 #include "cai/data/pair_import.hpp"
 #include "cai/data/prompt.hpp"
+#include "cai/engine/devices.hpp"
 #include "cai/engine/threads.hpp"
 #include "cai/io/file.hpp"
 #include "cai/io/manifest.hpp"
@@ -95,6 +96,7 @@ SingleStage::SingleStage(const Arguments& a, const StageKind& kind)
   job.critic = [this]() -> Speaker& { return critic(); };
   job.judge = [this](bool contrast) -> Speaker& { return judge(contrast); };
   check_out(a.out);
+  place_of(config.engine);
   set_threads(config.engine.threads);
 }
 

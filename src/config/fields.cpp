@@ -47,6 +47,16 @@ Accepts anything(const std::string& words) {
 Accepts text() {
   return anything("a text");
 }
+Accepts device() {
+  return {"auto, cpu, cuda or cuda:N", [](const FieldValue& v) {
+            const std::string& name = std::get<std::string>(v);
+            const bool is_numbered = name.starts_with("cuda:") && name.size() > 5 && name.size() < 8 &&
+                                     name.find_first_not_of("0123456789", 5) == name.npos;
+            return name == "auto" || name == "cpu" || name == "cuda" || is_numbered
+                       ? std::string()
+                       : std::string("not known");
+          }};
+}
 // A key that was typed here by mistake must not reach config.yaml; most hold a dash or small letters only.
 Accepts variable_name() {
   return {"the name of an environment variable (capitals, digits, _), not the key itself",
@@ -157,6 +167,10 @@ std::vector<Field> declare() {
         "How the policy learns from the labels: ppo (a reward model, then reinforcement learning) or dpo "
         "(directly).");
   d.section = "engine";
+  d.add("device", AT(engine.device), device(),
+        "Where models compute. auto is the first CUDA device where torch finds one, else the CPU. Stages of "
+        "one device are not taken over by another.",
+        kNoEffect);
   d.add("dtype", AT(engine.dtype), one_of({"auto", "float32", "bfloat16", "int8"}),
         "Arithmetic of generation and scoring. auto picks what the CPU has instructions for: int8 for "
         "weights that it represents exactly (Q4_0, Q4_1, Q8_0), else bfloat16, else float32. Training never "

@@ -5,12 +5,15 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/stop.hpp"
-#include "cai/engine/kernels.hpp"
+#include "cai/engine/devices.hpp"
+#include "cai/engine/device_model.hpp"
 #include "cai/engine/packed_model.hpp"
 #include "cai/engine/products.hpp"
 #include "cai/engine/sampling.hpp"
 #include "cai/engine/sharing.hpp"
 #include "cai/model/checkpoint.hpp"
+#include "cai/model/llama.hpp"
+#include "cai/model/tensors.hpp"
 
 namespace cai {
 namespace {
@@ -27,6 +30,22 @@ std::vector<int> shared_lengths_of(std::span<const Requested> requests) {
   for (const Requested& request : requests)
     prompts.emplace_back(request.prompt);
   return shared_lengths(prompts);
+}
+
+// The CPU's own where it computes, else that of any device.
+std::unique_ptr<SpeakingModel> speaking_model(const Llama& model, const EngineOptions& options) {
+  if (!has_own_code(model.embedding)) return device_model(model, options.max_sequences);
+  auto packed = std::make_unique<PackedModel>(options.dtype);
+  packed->load(model);
+  return packed;
+}
+
+std::unique_ptr<SpeakingModel> speaking_model(LlamaReader reader, const EngineOptions& options) {
+  if (!options.place.is_cpu() || is_plain_arithmetic())
+    return device_model(reader.all(options.place), options.max_sequences);
+  auto packed = std::make_unique<PackedModel>(options.dtype);
+  packed->load(std::move(reader));
+  return packed;
 }
 
 }  // namespace
@@ -47,7 +66,9 @@ bool trains_in_bfloat16(const std::string& dtype) {
   return dtype == "bfloat16" || (dtype != "float32" && has_bfloat16_products());
 }
 
-std::string engine_arithmetic(const std::string& dtype) {
+std::string engine_arithmetic(const std::string& dtype, const Place& place) {
+  if (!place.is_cpu())
+    return std::string(place.bfloat16 ? "bfloat16" : "float32") + " (" + device_name(place) + ")";
   const auto named = [](Precision p) {
     const char* name = p == Precision::kFloat32  ? "float32"
                        : p == Precision::kInt8   ? "int8"
@@ -68,10 +89,10 @@ std::string engine_arithmetic(const std::string& dtype) {
 }
 
 struct Engine::Impl {
-  explicit Impl(EngineOptions o) : options(std::move(o)), model(options.dtype) {}
+  explicit Impl(EngineOptions o) : options(std::move(o)) {}
 
   EngineOptions options;
-  PackedModel model;
+  std::unique_ptr<SpeakingModel> model;
   std::list<std::shared_ptr<Prefix>> prefixes;  // most recently used first
   Counts counts;
 
@@ -79,13 +100,13 @@ struct Engine::Impl {
   std::shared_ptr<Prefix> shared_prefix(const std::vector<int>& prompt, int length);
   std::unique_ptr<Sequence> start(std::size_t index, const std::vector<int>& prompt, int shared,
                                   std::int64_t more);
-  template <class List, class Visit>
-  void read(std::span<const int> shared, const List& list, const Visit& visit,
+  template <class List, class Tokens, class Take>
+  void read(std::span<const int> shared, const List& list, const Tokens& tokens, const Take& take,
             const std::function<void(std::size_t)>& progress);
 };
 
 void Engine::Impl::check_token(int token) const {
-  if (token < 0 || token >= model.config().vocabulary)
+  if (token < 0 || token >= model->config().vocabulary)
     throw Bug("token " + std::to_string(token) + " outside the vocabulary");
 }
 
@@ -102,16 +123,16 @@ std::shared_ptr<Prefix> Engine::Impl::shared_prefix(const std::vector<int>& prom
   }
   Sequence s;
   s.tokens.assign(prompt.begin(), prompt.begin() + n);
-  s.cache.emplace(model.config(), model.cached(), n);
+  model->open(s, n);
   while (s.computed < n) {
     std::vector<Row> rows;
-    for (; s.computed < n && static_cast<std::int64_t>(rows.size()) < kMaxRows; ++s.computed)
+    for (; s.computed < n && static_cast<std::int64_t>(rows.size()) < model->max_rows(); ++s.computed)
       rows.push_back({&s, s.computed});
-    model.forward(rows, {});
+    model->forward(rows, {});
     if (stop_requested()) throw Stopped();
   }
   counts.prompt_tokens += n;
-  prefixes.push_front(std::make_shared<Prefix>(Prefix{s.tokens, std::move(*s.cache)}));
+  prefixes.push_front(std::make_shared<Prefix>(Prefix{s.tokens, std::move(s.cache)}));
   if (prefixes.size() > kKeptPrefixes) prefixes.pop_back();
   return prefixes.front();
 }
@@ -127,22 +148,19 @@ std::unique_ptr<Sequence> Engine::Impl::start(std::size_t index, const std::vect
   s->tokens = prompt;
   s->prompt = static_cast<std::int64_t>(prompt.size());
   s->prefix = shared > 0 ? shared_prefix(prompt, shared) : nullptr;
-  s->cache.emplace(model.config(), model.cached(), s->prompt - s->shared() + more);
-  if (s->prefix) {
-    s->computed = static_cast<std::int64_t>(s->prefix->tokens.size());
-    s->cache->copy(s->prefix->cache, s->shared());
-  }
+  model->open(*s, s->prompt + more);
+  if (s->prefix) s->computed = static_cast<std::int64_t>(s->prefix->tokens.size());
   return s;
 }
 
 Engine::Engine(const Llama& model, EngineOptions options)
     : impl_(std::make_unique<Impl>(std::move(options))) {
-  impl_->model.load(model);
+  impl_->model = speaking_model(model, impl_->options);
 }
 
 Engine::Engine(LlamaReader reader, EngineOptions options)
     : impl_(std::make_unique<Impl>(std::move(options))) {
-  impl_->model.load(std::move(reader));
+  impl_->model = speaking_model(std::move(reader), impl_->options);
 }
 
 Engine::~Engine() = default;
@@ -150,7 +168,7 @@ Engine::Engine(Engine&&) noexcept = default;
 
 void Engine::refresh(const Llama& model, std::int64_t unchanged) {
   impl_->prefixes.clear();
-  impl_->model.refresh(model, unchanged);
+  impl_->model->refresh(model, unchanged);
 }
 
 Engine::Counts Engine::counts() const {
@@ -158,11 +176,11 @@ Engine::Counts Engine::counts() const {
 }
 
 std::int64_t Engine::context() const {
-  return impl_->model.config().context;
+  return impl_->model->config().context;
 }
 
 std::string Engine::arithmetic() const {
-  return engine_arithmetic(impl_->options.dtype);
+  return engine_arithmetic(impl_->options.dtype, impl_->options.place);
 }
 
 void Engine::generate(std::span<const Request> requests,
@@ -180,7 +198,7 @@ void Engine::generate(std::span<const Request> requests,
     if (stop_requested()) throw Stopped();
     while (next < requests.size() && static_cast<long>(running.size()) < m.options.max_sequences) {
       const Request& request = requests[next];
-      const std::int64_t room = m.model.config().context - static_cast<std::int64_t>(request.prompt.size());
+      const std::int64_t room = m.model->config().context - static_cast<std::int64_t>(request.prompt.size());
       if (room <= 0 || request.max_new_tokens <= 0) {
         done(next++, Completion{.finish = room <= 0 ? Finish::kContext : Finish::kLength});
         continue;
@@ -195,6 +213,7 @@ void Engine::generate(std::span<const Request> requests,
     }
     if (running.empty()) continue;
 
+    const std::int64_t most = m.model->max_rows();
     // Sequences that decode come first, one row each; prompts fill the rest of the pass.
     std::vector<Row> rows;
     std::vector<std::int64_t> sampled;    // rows whose logits are wanted
@@ -204,26 +223,22 @@ void Engine::generate(std::span<const Request> requests,
         Sequence& s = *running[i].sequence;
         const std::int64_t length = static_cast<std::int64_t>(s.tokens.size());
         if ((length > s.prompt) != (decoding == 1)) continue;
-        for (; s.computed < length && static_cast<std::int64_t>(rows.size()) < kMaxRows; ++s.computed) {
+        for (; s.computed < length && static_cast<std::int64_t>(rows.size()) < most; ++s.computed) {
           if (s.computed == length - 1)
             sampled.push_back(static_cast<std::int64_t>(rows.size())), sampled_of.push_back(i);
-          rows.push_back({&s, s.computed});
+          rows.push_back({&s, s.computed, decoding == 1});
         }
       }
     }
-    const std::int64_t count = static_cast<std::int64_t>(sampled.size()),
-                       vocabulary = m.model.config().vocabulary;
-    m.model.forward(rows, sampled);
-    const float* const logits = m.model.head_logits(0, count);
-    std::vector<Sampled> drawn(sampled.size());
-#pragma omp parallel for schedule(dynamic, 1)
-    for (std::int64_t i = 0; i < count; ++i) {
-      Running& one = running[sampled_of[static_cast<std::size_t>(i)]];
+    m.model->forward(rows, sampled);
+    std::vector<Drawing> drawings;
+    for (std::size_t i = 0; i < sampled.size(); ++i) {
+      Running& one = running[sampled_of[i]];
       const Request& request = requests[one.sequence->index];
-      drawn[static_cast<std::size_t>(i)] =
-          sample(std::span<const float>(logits + i * vocabulary, static_cast<std::size_t>(vocabulary)),
-                 request.temperature, request.top_p, one.random);
+      drawings.push_back({static_cast<std::int64_t>(i), request.temperature, request.top_p, &one.random});
     }
+    std::vector<Sampled> drawn(drawings.size());
+    m.model->draw(drawings, drawn);
     std::vector<std::size_t> finished;
     for (std::size_t i = 0; i < drawn.size(); ++i) {
       Running& one = running[sampled_of[i]];
@@ -234,7 +249,7 @@ void Engine::generate(std::span<const Request> requests,
       ++m.counts.generated_tokens;
       const bool stopped =
           std::find(request.stops.begin(), request.stops.end(), drawn[i].token) != request.stops.end();
-      const bool full = static_cast<std::int64_t>(one.sequence->tokens.size()) >= m.model.config().context;
+      const bool full = static_cast<std::int64_t>(one.sequence->tokens.size()) >= m.model->config().context;
       if (!stopped && !full && static_cast<int>(one.completion.tokens.size()) < request.max_new_tokens)
         continue;
       one.completion.finish = stopped ? Finish::kStop
@@ -252,51 +267,53 @@ void Engine::generate(std::span<const Request> requests,
 }
 
 // Reads a token list for each of `shared`, its tokens of a shared prefix, in passes that are always full, and
-// shows the logits of each position from `first_wanted` on. list(index) gives what to read; visit(index,
-// position, logits) is called from several threads, once a position.
-template <class List, class Visit>
-void Engine::Impl::read(std::span<const int> shared, const List& list, const Visit& visit,
+// asks for log-probabilities behind each position from `first_wanted` on. list(index) gives what to read;
+// tokens(index, position) those that are asked for there; take(index, position, found) gets them.
+template <class List, class Tokens, class Take>
+void Engine::Impl::read(std::span<const int> shared, const List& list, const Tokens& tokens, const Take& take,
                         const std::function<void(std::size_t)>& progress) {
-  constexpr std::size_t kHeadRows = 64;  // bounds the memory of the logits
-  std::unique_ptr<Sequence> open;        // begun in an earlier pass
-  const std::size_t count = shared.size();
+  std::unique_ptr<Sequence> open;  // begun in an earlier pass
+  const std::size_t count = shared.size(), most = static_cast<std::size_t>(model->max_rows());
   std::size_t next = 0, finished = 0;
   while (finished < count) {
     if (stop_requested()) throw Stopped();
     std::vector<Row> rows;
     std::vector<std::int64_t> wanted;
     std::vector<std::unique_ptr<Sequence>> complete;
-    while (static_cast<std::int64_t>(rows.size()) < kMaxRows && (open || next < count)) {
+    while (rows.size() < most && (open || next < count)) {
       if (!open) {
         const Reading reading = list(next);
-        if (static_cast<std::int64_t>(reading.tokens.size()) > model.config().context)
+        if (static_cast<std::int64_t>(reading.tokens.size()) > model->config().context)
           throw InputError("a text of " + std::to_string(reading.tokens.size()) +
                            " tokens exceeds the model's context of " +
-                           std::to_string(model.config().context));
+                           std::to_string(model->config().context));
         open = start(next, reading.tokens, shared[next], 0);
         ++next;
         open->prompt = reading.first_wanted + 1;
         counts.prompt_tokens += static_cast<std::int64_t>(reading.tokens.size()) - open->computed;
       }
       const std::int64_t length = static_cast<std::int64_t>(open->tokens.size());
-      for (; open->computed < length && static_cast<std::int64_t>(rows.size()) < kMaxRows; ++open->computed) {
+      for (; open->computed < length && rows.size() < most; ++open->computed) {
         if (open->computed + 1 >= open->prompt) wanted.push_back(static_cast<std::int64_t>(rows.size()));
         rows.push_back({open.get(), open->computed});
       }
       if (open->computed == length) complete.push_back(std::move(open));
     }
-    model.forward(rows, wanted);
-    for (std::size_t first = 0; first < wanted.size(); first += kHeadRows) {
-      const std::span<const std::int64_t> part(wanted.data() + first,
-                                               std::min(kHeadRows, wanted.size() - first));
-      const float* const logits =
-          model.head_logits(static_cast<std::int64_t>(first), static_cast<std::int64_t>(part.size()));
-#pragma omp parallel for schedule(dynamic, 1)
-      for (std::size_t i = 0; i < part.size(); ++i) {
-        const Row& row = rows[static_cast<std::size_t>(part[i])];
-        visit(row.sequence->index, row.position,
-              logits + static_cast<std::int64_t>(i) * model.config().vocabulary);
-      }
+    model->forward(rows, wanted);
+    std::vector<Asked> asked;
+    std::vector<std::size_t> begins{0};
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      const Row& row = rows[static_cast<std::size_t>(wanted[i])];
+      for (int token : tokens(row.sequence->index, row.position))
+        asked.push_back({static_cast<std::int64_t>(i), token});
+      begins.push_back(asked.size());
+    }
+    std::vector<float> found(asked.size());
+    model->log_probabilities(asked, found);
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      const Row& row = rows[static_cast<std::size_t>(wanted[i])];
+      take(row.sequence->index, row.position,
+           std::span<const float>(found).subspan(begins[i], begins[i + 1] - begins[i]));
     }
     finished += complete.size();
     if (progress && !complete.empty()) progress(finished);
@@ -318,12 +335,16 @@ std::vector<std::vector<float>> Engine::score(std::span<const ScoreRequest> requ
     reading.tokens.insert(reading.tokens.end(), request.continuation.begin(), request.continuation.end() - 1);
     return reading;
   };
-  const auto visit = [&](std::size_t i, std::int64_t position, const float* logits) {
-    const std::size_t at = static_cast<std::size_t>(position) + 1 - requests[i].prompt.size();
-    results[i][at] = static_cast<float>(logits[requests[i].continuation[at]] -
-                                        log_sum_exp(logits, m.model.config().vocabulary));
+  const auto place = [&](std::size_t i, std::int64_t position) {
+    return static_cast<std::size_t>(position) + 1 - requests[i].prompt.size();
   };
-  m.read(shared_lengths_of(requests), list, visit, progress);
+  const auto tokens = [&](std::size_t i, std::int64_t position) {
+    return std::span<const int>(requests[i].continuation).subspan(place(i, position), 1);
+  };
+  const auto take = [&](std::size_t i, std::int64_t position, std::span<const float> found) {
+    results[i][place(i, position)] = found[0];
+  };
+  m.read(shared_lengths_of(requests), list, tokens, take, progress);
   return results;
 }
 
@@ -337,12 +358,11 @@ std::vector<std::vector<float>> Engine::choose(std::span<const ChoiceRequest> re
       m.check_token(token);
     return Reading{requests[i].prompt, static_cast<std::int64_t>(requests[i].prompt.size()) - 1};
   };
-  const auto visit = [&](std::size_t i, std::int64_t, const float* logits) {
-    const double total = log_sum_exp(logits, m.model.config().vocabulary);
-    for (int option : requests[i].options)
-      results[i].push_back(static_cast<float>(logits[option] - total));
+  const auto tokens = [&](std::size_t i, std::int64_t) { return std::span<const int>(requests[i].options); };
+  const auto take = [&](std::size_t i, std::int64_t, std::span<const float> found) {
+    results[i].assign(found.begin(), found.end());
   };
-  m.read(shared_lengths_of(requests), list, visit, progress);
+  m.read(shared_lengths_of(requests), list, tokens, take, progress);
   return results;
 }
 

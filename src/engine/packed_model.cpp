@@ -23,6 +23,12 @@ const float* data_of(const std::vector<float>& bias) {
   return bias.empty() ? nullptr : bias.data();
 }
 
+/// Of a sequence or a prefix, which the model itself has opened.
+template <class Text>
+KeyValues& cache_of(Text& text) {
+  return static_cast<KeyValues&>(*text.cache);
+}
+
 void make_room(std::vector<float>& v, std::int64_t n) {
   if (static_cast<std::int64_t>(v.size()) < n) v.resize(static_cast<std::size_t>(n));
 }
@@ -119,11 +125,11 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
     float* row = qkv.data() + r * stride;
     turn_heads(weights, turning, config, r, row);
     Sequence& s = *rows[static_cast<std::size_t>(r)].sequence;
-    const std::int64_t at = rows[static_cast<std::size_t>(r)].position - s.shared();
+    const std::int64_t at = rows[static_cast<std::size_t>(r)].position - shared_positions(s);
     for (std::int64_t h = 0; h < config.kv_heads; ++h) {
-      put_key(cached, row + (config.heads + h) * width, at, width, s.cache->keys_of(layer, h));
+      put_key(cached, row + (config.heads + h) * width, at, width, cache_of(s).keys_of(layer, h));
       put_value(cached, row + (config.heads + config.kv_heads + h) * width, at, width,
-                s.cache->values_of(layer, h));
+                cache_of(s).values_of(layer, h));
     }
   }
 
@@ -153,16 +159,17 @@ void PackedModel::Impl::attention(std::span<const Row> rows, std::int64_t layer)
                          h = task % config.kv_heads;
       const Row& last = rows[static_cast<std::size_t>(after - 1)];
       Sequence& s = *last.sequence;
-      const std::int64_t end = last.position + 1, shared = s.shared();
+      const std::int64_t end = last.position + 1, shared = shared_positions(s);
       const std::int64_t begin = sliding > 0 ? std::max<std::int64_t>(0, end - sliding) : 0;
       AttentionBlock blocks[2];
       std::size_t n = 0;
       if (begin < shared)
-        blocks[n++] = {s.prefix->cache.keys_of(layer, h), s.prefix->cache.values_of(layer, h), begin,
+        blocks[n++] = {cache_of(*s.prefix).keys_of(layer, h), cache_of(*s.prefix).values_of(layer, h), begin,
                        std::min(end, shared) - begin};
       const std::int64_t own = std::max(begin, shared);
       if (own < end)
-        blocks[n++] = {s.cache->keys_of(layer, h), s.cache->values_of(layer, h), own - shared, end - own};
+        blocks[n++] = {cache_of(s).keys_of(layer, h), cache_of(s).values_of(layer, h), own - shared,
+                       end - own};
       room.resize(static_cast<std::size_t>(kQueries * end));
       attend(cached, {qkv.data() + first * stride + h * group * width, after - first, group, stride},
              std::span<const AttentionBlock>(blocks, n), width, rule, room.data(), mixed, first,
@@ -309,7 +316,6 @@ PackedModel::PackedModel(std::string dtype) : impl_(std::make_unique<Impl>()) {
   impl_->dtype = std::move(dtype);
 }
 PackedModel::~PackedModel() = default;
-PackedModel::PackedModel(PackedModel&&) noexcept = default;
 
 void PackedModel::load(const Llama& model) {
   impl_->load(model);
@@ -324,16 +330,51 @@ void PackedModel::forward(std::span<const Row> rows, std::span<const std::int64_
   impl_->forward(rows, wanted);
 }
 
-const float* PackedModel::head_logits(std::int64_t first, std::int64_t count) {
-  impl_->head_logits(first, count);
-  return impl_->logits.data();
-}
-
 const ModelConfig& PackedModel::config() const {
   return impl_->config;
 }
-Cached PackedModel::cached() const {
-  return impl_->cached;
+
+void PackedModel::open(Sequence& s, std::int64_t positions) {
+  auto cache = std::make_unique<KeyValues>(impl_->config, impl_->cached, positions - shared_positions(s));
+  if (s.prefix) cache->copy(cache_of(*s.prefix), shared_positions(s));
+  s.cache = std::move(cache);
+}
+
+void PackedModel::draw(std::span<const Drawing> drawings, std::span<Sampled> drawn) {
+  if (drawings.empty()) return;
+  const std::int64_t vocabulary = impl_->config.vocabulary,
+                     count = static_cast<std::int64_t>(drawings.size());
+  impl_->head_logits(0, drawings.back().wanted + 1);
+#pragma omp parallel for schedule(dynamic, 1)
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Drawing& d = drawings[static_cast<std::size_t>(i)];
+    drawn[static_cast<std::size_t>(i)] =
+        sample(std::span(impl_->logits.data() + d.wanted * vocabulary, static_cast<std::size_t>(vocabulary)),
+               d.temperature, d.top_p, *d.random);
+  }
+}
+
+void PackedModel::log_probabilities(std::span<const Asked> asked, std::span<float> found) {
+  constexpr std::int64_t kHeadRows = 64;  // bounds the memory of the logits
+  const std::int64_t vocabulary = impl_->config.vocabulary;
+  for (std::size_t from = 0; from < asked.size();) {
+    const std::int64_t first = asked[from].wanted;
+    std::vector<std::size_t> begins;  // of each row's
+    std::size_t to = from;
+    for (; to < asked.size() && asked[to].wanted < first + kHeadRows; ++to)
+      if (to == from || asked[to].wanted != asked[to - 1].wanted) begins.push_back(to);
+    const std::size_t rows = begins.size();
+    begins.push_back(to);
+    impl_->head_logits(first, asked[to - 1].wanted + 1 - first);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (std::size_t r = 0; r < rows; ++r) {
+      const float* const logits = impl_->logits.data() + (asked[begins[r]].wanted - first) * vocabulary;
+      const double total = log_sum_exp(logits, vocabulary);
+      for (std::size_t i = begins[r]; i < begins[r + 1]; ++i)
+        found[i] = static_cast<float>(logits[asked[i].token] - total);
+    }
+    from = to;
+  }
 }
 
 }  // namespace cai

@@ -3,6 +3,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/log.hpp"
 #include "cai/base/text.hpp"
+#include "cai/engine/devices.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/feedback/speaker.hpp"
 #include "cai/model/checkpoint.hpp"
@@ -17,8 +18,9 @@ class LocalSpeaker : public Speaker {
  public:
   LocalSpeaker(const std::filesystem::path& path, const EngineConfig& engine)
       : chat_(load_chat(path, read_model_config(path).vocabulary)),
-        engine_(LlamaReader(path),
-                {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)}) {
+        engine_(LlamaReader(path), {.dtype = engine.dtype,
+                                    .max_sequences = static_cast<int>(engine.max_sequences),
+                                    .place = place_of(engine)}) {
     log_debug(path.string() + ": " + engine_.arithmetic());
   }
 

@@ -43,15 +43,14 @@ at::Tensor heads_of(const ModelConfig& c, const at::Tensor& products, std::int64
 }
 
 at::Tensor attention(const Llama& model, const LlamaLayer& l, const at::Tensor& y,
-                     const RowPositions& positions) {
+                     const RowPositions& positions, const AttentionStep& attend) {
   const ModelConfig& c = model.config;
   using A = LayerAdapter;
   const at::Tensor products = linear(model, y, {l.q, l.k, l.v}, added_to(l, {&A::q, &A::k, &A::v}));
   const at::Tensor q = heads_of(c, products, 0, c.heads, l.q_bias, l.q_norm, &positions),
                    k = heads_of(c, products, c.heads, c.kv_heads, l.k_bias, l.k_norm, &positions),
                    v = heads_of(c, products, c.heads + c.kv_heads, c.kv_heads, l.v_bias, {}, nullptr);
-  const at::Tensor projected =
-      linear(model, packed_attention(q, k, v, positions.layout, positions.rule), {l.o}, added_to(l, {&A::o}));
+  const at::Tensor projected = linear(model, attend(q, k, v), {l.o}, added_to(l, {&A::o}));
   return l.o_bias.defined() ? projected + l.o_bias : projected;
 }
 
@@ -68,9 +67,18 @@ at::Tensor feed_forward(const Llama& model, const LlamaLayer& l, const at::Tenso
 
 at::Tensor any_layer(const Llama& model, const LlamaLayer& l, const at::Tensor& hidden,
                      const RowPositions& positions) {
+  return any_layer(model, l, hidden, positions,
+                   [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+                     return packed_attention(q, k, v, positions.layout, positions.rule);
+                   });
+}
+
+at::Tensor any_layer(const Llama& model, const LlamaLayer& l, const at::Tensor& hidden,
+                     const RowPositions& positions, const AttentionStep& attend) {
   const ModelConfig& c = model.config;
-  const at::Tensor x = added(c, hidden, attention(model, l, taken(c, hidden, l.attention_norm), positions),
-                             l.attention_post_norm);
+  const at::Tensor x =
+      added(c, hidden, attention(model, l, taken(c, hidden, l.attention_norm), positions, attend),
+            l.attention_post_norm);
   return added(c, x, feed_forward(model, l, taken(c, x, l.ffn_norm)), l.ffn_post_norm);
 }
 

@@ -9,6 +9,8 @@
 #include <cstring>
 
 #include "cai/base/lanes.hpp"
+#include "cai/model/tensors.hpp"
+#include "cai/model/varlen.hpp"
 
 // Compiled for each width of vector registers, chosen at load time.
 #define CAI_WIDE __attribute__((target_clones("avx512f", "avx2,fma", "default")))
@@ -402,6 +404,7 @@ struct Attention : torch::autograd::Function<Attention> {
 
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             std::shared_ptr<const AttentionLayout> layout, const AttentionRule& rule) {
+  if (!has_own_code(q)) return varlen_attention(q, k, v, *layout->on_device, rule);
   return Attention::apply(q, k, v, layout, rule);
 }
 

@@ -17,6 +17,7 @@
 #include "cai/model/dequantise.hpp"
 #include "cai/model/layer_tensors.hpp"
 #include "cai/model/reward_model.hpp"
+#include "cai/model/tensors.hpp"
 
 namespace cai {
 namespace {
@@ -178,14 +179,18 @@ at::Tensor take_embedding(Weights& weights, const ModelConfig& c) {
 }
 
 // All of the model; what is missing, of another shape, not finite or too much is named.
-Llama take_llama(Weights& weights, const ModelConfig& c) {
+Llama take_llama(Weights& weights, const ModelConfig& c, const Place& place = {}) {
+  const at::Device device = device_of(place);
   Llama m;
   m.config = c;
-  m.embedding = take_embedding(weights, c);
-  for (std::int64_t i = 0; i < c.layers; ++i)
+  m.place = place;
+  m.embedding = take_embedding(weights, c).to(device);
+  for (std::int64_t i = 0; i < c.layers; ++i) {
     m.layers.push_back(take_layer(weights, c, i));
-  m.norm = weights.take("model.norm.weight", {c.width});
-  m.head = c.tied_head ? m.embedding : weights.take("lm_head.weight", {c.vocabulary, c.width});
+    if (!place.is_cpu()) move_to(m.layers.back(), place);
+  }
+  m.norm = weights.take("model.norm.weight", {c.width}).to(device);
+  m.head = c.tied_head ? m.embedding : weights.take("lm_head.weight", {c.vocabulary, c.width}).to(device);
   weights.nothing_left();
   return m;
 }
@@ -235,7 +240,7 @@ std::string save_weights(const Llama& model, const at::Tensor& score, const fs::
   std::vector<at::Tensor> kept;
   std::vector<SafeTensor> tensors;
   const auto add = [&](const std::string& name, const at::Tensor& t) {
-    kept.push_back(t.detach().to(dtype == "float32" ? at::kFloat : at::kBFloat16).contiguous());
+    kept.push_back(t.detach().cpu().to(dtype == "float32" ? at::kFloat : at::kBFloat16).contiguous());
     const at::Tensor& k = kept.back();
     tensors.push_back({name,
                        dtype == "float32" ? "F32" : "BF16",
@@ -291,17 +296,15 @@ at::Tensor LlamaReader::head() {
 void LlamaReader::nothing_left() const {
   impl_->weights.nothing_left();
 }
-Llama LlamaReader::all() {
-  return take_llama(impl_->weights, impl_->config);
+Llama LlamaReader::all(const Place& place) {
+  return take_llama(impl_->weights, impl_->config, place);
 }
 
-std::shared_ptr<Llama> load_llama(const fs::path& path, bool bfloat16) {
-  auto model = std::make_shared<Llama>(LlamaReader(path).all());
-  model->bfloat16 = bfloat16;
-  return model;
+std::shared_ptr<Llama> load_llama(const fs::path& path, const Place& place) {
+  return std::make_shared<Llama>(LlamaReader(path).all(place));
 }
 
-std::shared_ptr<Llama> between(const Llama& a, const Llama& b, double share, bool bfloat16) {
+std::shared_ptr<Llama> between(const Llama& a, const Llama& b, double share, const Place& place) {
   const auto x = a.named_weights(), y = b.named_weights();
   if (!std::equal(x.begin(), x.end(), y.begin(), y.end(), [](const auto& one, const auto& other) {
         return one.first == other.first && one.second.sizes() == other.second.sizes();
@@ -309,7 +312,7 @@ std::shared_ptr<Llama> between(const Llama& a, const Llama& b, double share, boo
     throw InputError("two models with weights of other names or shapes have none between them");
   auto model = std::make_shared<Llama>(a.clone());
   move_towards(*model, b, share);
-  model->bfloat16 = bfloat16;
+  move_to(*model, place);
   return model;
 }
 
@@ -334,7 +337,7 @@ std::string model_fingerprint(const fs::path& path) {
   return sha256(all);
 }
 
-std::shared_ptr<RewardModel> load_reward_model(const fs::path& path, bool bfloat16) {
+std::shared_ptr<RewardModel> load_reward_model(const fs::path& path, const Place& place) {
   const fs::path file = path / "config.json";
   if (!fs::exists(file)) throw InputError(path.string(), 0, "not a reward checkpoint: no config.json");
   const Json json = read_config(path);
@@ -343,13 +346,12 @@ std::shared_ptr<RewardModel> load_reward_model(const fs::path& path, bool bfloat
   if (!weights.stored.contains("score.weight"))
     throw InputError(path.string(), 0, "not a reward checkpoint: no tensor \"score.weight\"");
   auto model = std::make_shared<RewardModel>();
-  model->score = weights.take("score.weight", {1, config.width});
+  model->score = weights.take("score.weight", {1, config.width}).to(device_of(place));
   // The trunk has no head of its own; the tied embedding stands in, and nothing reads it.
   ModelConfig trunk = config;
   trunk.tied_head = true;
-  model->trunk = take_llama(weights, trunk);
+  model->trunk = take_llama(weights, trunk, place);
   model->trunk.config.tied_head = config.tied_head;
-  model->trunk.bfloat16 = bfloat16;
   if (const auto scale = json.find("cai_reward"); scale != json.end() && scale->is_object()) {
     model->mean = scale->value("mean", 0.0);
     model->std = scale->value("std", 1.0);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "cai/model/rows.hpp"
+#include "cai/model/tensors.hpp"
 
 namespace cai {
 namespace {
@@ -88,6 +89,10 @@ struct Embed : torch::autograd::Function<Embed> {
     at::Tensor& gradient = weight.mutable_grad();
     if (!gradient.defined()) gradient = at::zeros_like(weight);
     const at::Tensor tokens = saved[1], slopes = gradients[0].contiguous();
+    if (!has_own_code(weight)) {
+      gradient.index_add_(0, tokens, slopes);
+      return {at::Tensor(), at::Tensor()};
+    }
     const std::int64_t width = weight.size(1);
     for (std::int64_t r = 0; r < tokens.size(0); ++r)
       add_floats(slopes.data_ptr<float>() + r * width, width,
@@ -103,10 +108,17 @@ at::Tensor embed_rows(const at::Tensor& weight, const at::Tensor& tokens) {
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
+  if (!has_own_code(x)) return at::rms_norm(x, {x.size(-1)}, weight, epsilon);
   return RmsNorm::apply(x, weight, epsilon);
 }
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosines, const at::Tensor& sines) {
+  if (!has_own_code(x)) {
+    const std::int64_t half = cosines.size(1), rest = x.size(2) - 2 * half;
+    const at::Tensor a = x.narrow(2, 0, half), b = x.narrow(2, half, half), c = cosines.unsqueeze(1),
+                     s = sines.unsqueeze(1);
+    return at::cat({a * c - b * s, b * c + a * s, x.narrow(2, 2 * half, rest)}, 2);
+  }
   return Rotate::apply(x, cosines.contiguous(), sines.contiguous());
 }
 

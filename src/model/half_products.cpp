@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "cai/model/tensors.hpp"
+
 namespace cai {
 namespace {
 
@@ -20,6 +22,7 @@ at::Tensor half_rows(std::int64_t n, std::int64_t width) {
 }
 
 at::Tensor rounded_rows(const at::Tensor& x) {
+  if (!has_own_code(x)) return x.to(at::kBFloat16);
   const std::int64_t width = x.size(1);
   const at::Tensor t = half_rows(x.size(0), width);
   by_row(x.size(0), [&](std::int64_t r) { to_halves(floats(x) + r * width, width, halves(t) + r * width); });
@@ -27,6 +30,7 @@ at::Tensor rounded_rows(const at::Tensor& x) {
 }
 
 at::Tensor float_rows(const at::Tensor& x, std::int64_t n) {
+  if (!has_own_code(x)) return x.narrow(0, 0, n).to(at::kFloat);
   const std::int64_t width = x.size(1);
   const at::Tensor t = at::empty({n, width}, at::kFloat);
   by_row(n, [&](std::int64_t r) { to_floats(halves(x) + r * width, width, floats(t) + r * width); });
@@ -34,6 +38,8 @@ at::Tensor float_rows(const at::Tensor& x, std::int64_t n) {
 }
 
 at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
+  if (a.is_cuda()) return at::mm(a, b, at::kFloat);
+  if (!has_own_code(a)) return at::mm(a.to(at::kFloat), b.to(at::kFloat));
   const std::int64_t n = a.size(0), threads = omp_get_max_threads(), run = (n / threads + 31) / 32 * 32;
   if (threads > 4 || run == 0) return at::mm(a, b);
   const at::Tensor all = at::empty({n, b.size(1)}, a.options());
@@ -47,6 +53,10 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
 }
 
 void add_halves_to(const at::Tensor& to, const at::Tensor& part) {
+  if (!has_own_code(to)) {
+    at::Tensor(to).add_(part.narrow(0, 0, to.size(0)));
+    return;
+  }
   constexpr std::int64_t kRun = 1 << 14;
   const std::int64_t n = to.numel();
   by_row((n + kRun - 1) / kRun, [&](std::int64_t r) {

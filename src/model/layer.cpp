@@ -12,6 +12,7 @@
 #include "cai/model/half_products.hpp"
 #include "cai/model/linear.hpp"
 #include "cai/model/rows.hpp"
+#include "cai/model/tensors.hpp"
 
 namespace cai {
 namespace {
@@ -313,8 +314,15 @@ at::Tensor rounded(const std::vector<at::Tensor>& weights, at::Tensor last = {})
   for (const at::Tensor& w : weights)
     rows += w.size(0);
   const std::vector<std::int64_t> shape = {rows, weights.front().size(1)};
-  const at::Tensor all = last.defined() && last.sizes() == shape ? last : at::empty(shape, at::kBFloat16);
+  const at::Tensor all = last.defined() && last.sizes() == shape
+                             ? last
+                             : at::empty(shape, weights.front().options().dtype(at::kBFloat16));
   for (const at::Tensor& w : weights) {
+    if (!has_own_code(w)) {
+      all.narrow(0, from, w.size(0)).copy_(w);
+      from += w.size(0);
+      continue;
+    }
     const at::Tensor plain = w.contiguous();
     by_row(w.size(0), [&](std::int64_t r) {
       to_halves(floats(plain) + r * w.size(1), w.size(1), halves(all) + (from + r) * w.size(1));
@@ -324,12 +332,16 @@ at::Tensor rounded(const std::vector<at::Tensor>& weights, at::Tensor last = {})
   return all;
 }
 
-// Weights that lie one below the other already, as one.
+// Weights as one: in place where they lie one below the other already.
 at::Tensor stacked(const std::vector<at::Tensor>& weights) {
   std::int64_t rows = 0;
-  for (const at::Tensor& w : weights)
-    rows += w.size(0);
   const at::Tensor& first = weights.front();
+  for (const at::Tensor& w : weights) {
+    if (w.storage().data() != first.storage().data() || !w.is_contiguous() ||
+        w.storage_offset() != first.storage_offset() + rows * first.size(1))
+      return at::cat(weights);  // of a clone
+    rows += w.size(0);
+  }
   return first.as_strided({rows, first.size(1)}, first.strides());
 }
 

@@ -17,7 +17,7 @@ namespace {
 void add_to_gradient(at::Tensor weight, const at::Tensor& part) {
   at::Tensor& gradient = weight.mutable_grad();
   if (!gradient.defined()) {
-    gradient = part.to(at::kFloat);
+    gradient = part.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
     return;
   }
   add_halves_to(gradient, part);
@@ -76,16 +76,17 @@ at::Tensor linear(const at::Tensor& x, const std::vector<at::Tensor>& weights,
     return HalfLinear::apply(x.contiguous(), learning == weights.end() ? weights.front() : *learning,
                              c10::make_intrusive<KeptWeights>(weights, rounded));
   }
-  if (weights.size() == 1) return at::linear(x, weights.front());
+  // A model on a device may hold matrices in bfloat16 that are multiplied in float32 here.
+  if (weights.size() == 1) return at::linear(x, weights.front().to(x.scalar_type()));
   std::vector<at::Tensor> parts;
   for (const at::Tensor& w : weights)
-    parts.push_back(at::linear(x, w));
+    parts.push_back(at::linear(x, w.to(x.scalar_type())));
   return at::cat(parts, 1);
 }
 
 at::Tensor linear(const Llama& model, const at::Tensor& x, const std::vector<at::Tensor>& weights,
                   const std::vector<LowRank>& low_ranks) {
-  const std::shared_ptr<RoundedWeights> rounded = model.bfloat16 ? model.rounded : nullptr;
+  const std::shared_ptr<RoundedWeights> rounded = model.place.bfloat16 ? model.rounded : nullptr;
   const at::Tensor products = linear(x, weights, rounded);
   std::vector<at::Tensor> downs;      // each once: matrices that files hold in one share theirs
   std::vector<std::int64_t> columns;  // of each weight's in their products

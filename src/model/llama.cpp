@@ -12,7 +12,11 @@
 #include "cai/model/any_layer.hpp"
 #include "cai/model/fused.hpp"
 #include "cai/model/layer_tensors.hpp"
+#include "cai/model/low_rank.hpp"
+#include "cai/model/recompute.hpp"
 #include "cai/model/rotary.hpp"
+#include "cai/model/tensors.hpp"
+#include "cai/model/varlen.hpp"
 
 namespace cai {
 std::vector<std::pair<std::string, at::Tensor>> Llama::named_weights() const {
@@ -30,11 +34,12 @@ void move_towards(const Llama& model, const Llama& to, double share) {
   const at::NoGradGuard no_gradients;
   const auto weights = model.named_weights(), others = to.named_weights();
   for (std::size_t i = 0; i < weights.size(); ++i)
-    if (at::Tensor w = weights[i].second; !w.is_same(others[i].second)) w.lerp_(others[i].second, share);
+    if (at::Tensor w = weights[i].second; !w.is_same(others[i].second))
+      w.lerp_(others[i].second.to(w.scalar_type()), share);
 }
 
 void round_matrices(Llama& model, std::int64_t first) {
-  if (!model.bfloat16) return;
+  if (!model.place.bfloat16) return;
   for (std::int64_t i = first; i < model.config.layers; ++i)
     round_matrices(model.layers[static_cast<std::size_t>(i)]);
 }
@@ -52,7 +57,7 @@ Llama Llama::clone() const {
   return copy;
 }
 
-Packed pack(const std::vector<std::vector<int>>& sequences) {
+Packed pack(const std::vector<std::vector<int>>& sequences, const at::Device& device) {
   constexpr std::size_t kLeastShared = 8;  // tokens: a segment less is worth that many
   Packed p;
   std::vector<std::int64_t> tokens, positions;
@@ -93,7 +98,7 @@ Packed pack(const std::vector<std::vector<int>>& sequences) {
   for (const auto& s : sequences)
     if (s.empty()) throw Bug("an empty sequence in a pack");
   lay_out(0, sequences.size(), 0, -1);
-  p.tokens = at::tensor(tokens, at::kLong), p.positions = at::tensor(positions, at::kLong);
+  p.tokens = on(device, tokens), p.positions = on(device, positions);
   return p;
 }
 
@@ -125,6 +130,19 @@ at::Tensor packed_states(const Packed& p, const std::vector<at::Tensor>& of_sequ
   return at::cat(parts);
 }
 
+namespace {
+
+bool learns(const LlamaLayer& layer) {
+  bool found = false;
+  const auto look = [&](const at::Tensor& t) { found = found || (t.defined() && t.requires_grad()); };
+  for_each_tensor(layer, look);
+  if (layer.adapter)
+    for_each_low_rank(*layer.adapter, [&](const LowRank& low_rank) { look(low_rank.a), look(low_rank.b); });
+  return found;
+}
+
+}  // namespace
+
 at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed& packed,
                       std::int64_t first_layer, std::int64_t last_layer) {
   const ModelConfig& c = model.config;
@@ -136,6 +154,11 @@ at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed
       layout->segments.back().pieces.push_back(
           {packed.segments[before].begin, packed.segments[before].length});
   }
+  const bool own_code = has_own_code(x);
+  const auto kept = own_code ? nullptr : std::make_shared<const Llama>(model);  // until the backward pass
+  if (!own_code)
+    layout->on_device =
+        std::make_shared<VarlenLayout>(varlen_layout(*layout, x.device(), model.place.bfloat16));
   std::map<std::pair<bool, bool>, Rotation> rotations;  // by kinds of layers
   for (auto i = first_layer; i < last_layer; ++i) {
     const auto [at, is_new] = rotations.try_emplace({c.rotates(i), c.is_windowed(i)});
@@ -143,10 +166,14 @@ at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed
     const RowPositions positions{
         at->second.cosines, at->second.sines, layout, {c.window_of(i), c.attention_scale, c.attention_cap}};
     const LlamaLayer& l = model.layers[static_cast<std::size_t>(i)];
-    if (model.bfloat16 && has_half_layers(c) && !l.adapter)
+    if (own_code && model.place.bfloat16 && has_half_layers(c) && !l.adapter)
       x = add_feed_forward(add_attention(x, l, c, positions, model.rounded), l, c, model.rounded);
-    else
+    else if (own_code)
       x = any_layer(model, l, x, positions);
+    else
+      x = recomputed([kept, &l = kept->layers[static_cast<std::size_t>(i)],
+                      positions](const at::Tensor& y) { return any_layer(*kept, l, y, positions); },
+                     x, learns(l));
   }
   return x;
 }

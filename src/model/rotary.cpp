@@ -65,7 +65,8 @@ RotaryFrequencies rotary_frequencies(const ModelConfig& c, std::int64_t layer) {
 
 Rotation rotation_of(const RotaryFrequencies& of, const at::Tensor& positions) {
   if (!of.frequencies.defined()) return {};
-  const at::Tensor angles = positions.to(at::kFloat).unsqueeze(1) * of.frequencies.unsqueeze(0);
+  const at::Tensor angles =
+      positions.to(at::kFloat).unsqueeze(1) * of.frequencies.to(positions.device()).unsqueeze(0);
   Rotation r{angles.cos(), angles.sin()};
   if (of.scale != 1) r.cosines.mul_(of.scale), r.sines.mul_(of.scale);
   return r;

@@ -10,6 +10,7 @@
 #include "cai/base/log.hpp"
 #include "cai/base/text.hpp"
 #include "cai/data/tags.hpp"
+#include "cai/engine/devices.hpp"
 #include "cai/stages/prompts.hpp"
 #include "cai/feedback/speaker.hpp"
 #include "cai/io/gguf.hpp"
@@ -295,6 +296,7 @@ RunInputs check_inputs(const Config& config) {
   RunInputs inputs{.config = config};
   Problems problems;
   std::vector<std::string> notes;
+  problems.attempt([&] { place_of(config.engine); });
   problems.attempt([&] { inputs.constitution = read_constitution(find_shipped(config.constitution)); });
   problems.attempt([&] {
     inputs.model = find_model(config.model);

@@ -223,7 +223,10 @@ Plan plan_of(const RunInputs& inputs, const fs::path& out) {
     log_warning(damaged.what());
   }
   const Workload work(inputs);
-  Plan plan{.steps = {}, .disk_bytes = disk_estimate(inputs), .memory_bytes = memory_estimate(inputs)};
+  Plan plan{.steps = {},
+            .disk_bytes = disk_estimate(inputs),
+            .memory_bytes = memory_estimate(inputs),
+            .device_bytes = device_estimate(inputs)};
   for (const Stage& stage : stages_of(inputs)) {
     PlanStep step{.stage = stage.name, .folder = stage.folder, .state = "run", .why = "not run yet"};
     Json before = earlier.contains("stages") && earlier["stages"].contains(stage.folder)

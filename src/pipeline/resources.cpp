@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "cai/engine/devices.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/engine/packed_model.hpp"
 #include "cai/pipeline/workload.hpp"
@@ -64,17 +65,62 @@ double disk_estimate(const RunInputs& inputs) {
          2 * 3 * 4 * learns + 50e6;
 }
 
+namespace {
+
+// Positions of the longest text that an engine is asked for, about.
+std::int64_t longest_text(const Config& c) {
+  return std::max({c.generate.max_new_tokens, c.critique.max_new_tokens, c.revise.max_new_tokens,
+                   c.candidates.max_new_tokens, c.eval.max_new_tokens}) +
+         512;
+}
+
+// Of a run on a device: one copy of all weights in float32 while a checkpoint is written, and torch with
+// CUDA.
+double host_estimate(const RunInputs& inputs) {
+  return 4 * inputs.parameters + 3e9;
+}
+
+}  // namespace
+
+double device_estimate(const RunInputs& inputs) {
+  const Config& c = inputs.config;
+  const ModelConfig& m = inputs.architecture;
+  const Place place = place_of(c.engine);
+  if (place.is_cpu()) return 0;
+  const double width = static_cast<double>(m.width), vocabulary = static_cast<double>(m.vocabulary),
+               layers = static_cast<double>(m.layers), bytes = place.bfloat16 ? 2 : 4;
+  // The embedding and the head are in float32, the head in bfloat16 too; the other weights as they come.
+  const double weights = bytes * inputs.parameters + vocabulary * width * (m.tied_head ? 6 : 12);
+  const double slots = static_cast<double>(c.engine.max_sequences + 16);
+  const double kept = 2 * layers * static_cast<double>(m.kv_heads * m.head_width) * bytes *
+                      static_cast<double>(longest_text(c)) * slots *
+                      1.5;  // half as much again while it grows
+  // Of what learns only the states between the layers are kept, and all of one layer.
+  const double tokens = static_cast<double>(micro_batch_tokens(at::kCUDA));
+  const double activations =
+      4 * tokens * (layers * width + 16 * width + 7 * static_cast<double>(m.ffn_width)) +
+      3 * 4 * 1024 * vocabulary;
+  const auto trains = [&](const OptimiserConfig& o, double models) {
+    return (14 * models + 4) * learning_weights(inputs, o) + activations + 1.1e9;
+  };
+  double most = std::max(weights + kept, weights + trains(c.sft.optimiser, 1));
+  if (policy_stage(c) == "dpo") most = std::max(most, weights + trains(c.dpo.optimiser, 1));
+  if (policy_stage(c) == "ppo")
+    most = std::max({most, weights + trains(c.reward.optimiser, 1),
+                     weights + kept + trains(c.ppo.optimiser, c.ppo.advantage == "gae" ? 2 : 1) +
+                         4 * learning_weights(inputs, c.reward.optimiser)});
+  return most + 1e9;
+}
+
 double memory_estimate(const RunInputs& inputs) {
   const Config& c = inputs.config;
+  if (!place_of(c.engine).is_cpu()) return host_estimate(inputs);
   const ModelConfig& m = inputs.architecture;
   const double weights = 4 * inputs.parameters, width = static_cast<double>(m.width),
                layers = static_cast<double>(m.layers);
   // An engine keeps weights in its own order and the keys and values of all sequences at once; torch itself
   // takes 0.4 GB.
-  const std::int64_t longest =
-      std::max({c.generate.max_new_tokens, c.critique.max_new_tokens, c.revise.max_new_tokens,
-                c.candidates.max_new_tokens, c.eval.max_new_tokens}) +
-      512;
+  const std::int64_t longest = longest_text(c);
   const double kept =
       2 * layers *
       static_cast<double>(m.kv_heads * cache_bytes(cached_of(m, c.engine.dtype), longest, m.head_width)) *
@@ -130,7 +176,12 @@ std::string memory_problem(const RunInputs& inputs) {
   struct rlimit limit {};
   if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
     have = std::min(have, static_cast<double>(limit.rlim_cur));
-  const double need = memory_estimate(inputs);
+  const double need = memory_estimate(inputs), device = device_estimate(inputs),
+               free = device > 0 ? device_memory(place_of(inputs.config.engine)).free : 0;
+  if (device > free)
+    return "the run needs about " + gigabytes(device) + " of GPU memory, but only " + gigabytes(free) +
+           " is free; use a smaller model, fewer trainable_layers, a lower engine.max_sequences or "
+           "engine.device: cpu";
   return have < need ? "the run needs about " + gigabytes(need) + " of memory, but only " + gigabytes(have) +
                            " is available; use a smaller model, fewer trainable_layers or a lower "
                            "engine.max_sequences"

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cai/base/error.hpp"
+#include "cai/engine/devices.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/pipeline/plan.hpp"
 
@@ -18,10 +19,18 @@ void add_config(Json& ingredients, const StageKind& kind, const Config& config) 
   ingredients["config"] = lines;
 }
 
+// On a device products have as many rows as there are sequences at once, and round by that.
+std::string arithmetic_of(const EngineConfig& engine) {
+  const Place place = place_of(engine);
+  const std::string arithmetic = engine_arithmetic(engine.dtype, place);
+  return place.is_cpu() ? arithmetic
+                        : arithmetic + ", " + std::to_string(engine.max_sequences) + " sequences";
+}
+
 void add_arithmetic(Json& ingredients, const StageKind& kind, const Config& config) {
   const std::vector<std::string> sections = kind.sections(config);
   if (std::find(sections.begin(), sections.end(), "engine") != sections.end())
-    ingredients["arithmetic"] = engine_arithmetic(config.engine.dtype);
+    ingredients["arithmetic"] = arithmetic_of(config.engine);
 }
 
 }  // namespace

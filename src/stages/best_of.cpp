@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "cai/engine/engine.hpp"
+#include "cai/engine/devices.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
 #include "cai/stages/sentences.hpp"
@@ -17,7 +17,7 @@ class BestOf : public Speaker {
   BestOf(const std::filesystem::path& policy, const std::filesystem::path& reward_model, int n,
          const EngineConfig& engine)
       : policy_(local_speaker(policy, engine)),
-        reward_(load_reward_model(reward_model, trains_in_bfloat16(engine.dtype))),
+        reward_(load_reward_model(reward_model, place_of(engine))),
         chat_(load_chat(reward_model, read_model_config(reward_model).vocabulary)),
         n_(static_cast<std::size_t>(n)) {}
 

@@ -1,7 +1,7 @@
 #include "cai/stages/dpo.hpp"
 
 #include "cai/base/log.hpp"
-#include "cai/engine/engine.hpp"
+#include "cai/engine/devices.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
 #include "cai/stages/training.hpp"
@@ -15,7 +15,7 @@ Json dpo(const DpoConfig& config, const EngineConfig& engine, const std::vector<
          const ProgressFn& progress) {
   const TrainingPairs pairs =
       training_pairs("dpo", labels, hybrid, human_pairs, people, model, config.held_out, folder, seed);
-  const std::shared_ptr<Llama> policy = load_llama(model, trains_in_bfloat16(engine.dtype));
+  const std::shared_ptr<Llama> policy = load_llama(model, place_of(engine));
   log_info("dpo: the reference is asked about " +
            std::to_string(2 * (pairs.train.size() + pairs.held_out.size())) +
            " answers before the first step");

@@ -6,7 +6,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/statistics.hpp"
-#include "cai/engine/engine.hpp"
+#include "cai/engine/devices.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
 #include "cai/stages/asking.hpp"
@@ -67,8 +67,7 @@ Json explain_training(const FineTuning& run, const Constitution& constitution, c
     };
     f.push_back(means[0] * tokens(towards) - means[1] * tokens(away));
   }
-  const std::shared_ptr<Llama> half_way =
-      between(*models[1], *models[0], 0.5, trains_in_bfloat16(run.engine.dtype));
+  const std::shared_ptr<Llama> half_way = between(*models[1], *models[0], 0.5, place_of(run.engine));
   const std::vector<double> influence = influences(*half_way, examples, towards, away, config);
 
   const auto record = [&](const TrainExample& e) -> const Json& {

@@ -5,7 +5,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
-#include "cai/engine/engine.hpp"
+#include "cai/engine/devices.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
 #include "cai/stages/asking.hpp"
@@ -76,11 +76,11 @@ Json ppo(const PpoConfig& config, const EngineConfig& engine, const Constitution
                        " reads text by other tokens than the policy " + model.string());
     ++kinds[kind.empty() ? "untagged" : kind];
   }
-  const std::shared_ptr<Llama> policy = load_llama(model, trains_in_bfloat16(engine.dtype));
+  const std::shared_ptr<Llama> policy = load_llama(model, place_of(engine));
   AnswerText text = answer_text(chat);
   text.follows = Follower(constitution, prompts, chat);
-  const Json trained = train_ppo(*policy, load_reward_model(reward_model, trains_in_bfloat16(engine.dtype)),
-                                 list, text, config, engine, seed, folder, step_progress("ppo", progress));
+  const Json trained = train_ppo(*policy, load_reward_model(reward_model, place_of(engine)), list, text,
+                                 config, engine, seed, folder, step_progress("ppo", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
   chat.save(checkpoint);

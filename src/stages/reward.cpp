@@ -3,7 +3,7 @@
 #include <cstdio>
 
 #include "cai/base/log.hpp"
-#include "cai/engine/engine.hpp"
+#include "cai/engine/devices.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
 #include "cai/stages/training.hpp"
@@ -41,7 +41,7 @@ Json reward(const RewardConfig& config, const EngineConfig& engine, const std::v
   for (std::size_t i = 0; i < pairs.train.size() && samples.size() < 64; ++i)
     samples.push_back(pairs.train[i].a), samples.push_back(pairs.train[i].b);
   std::shared_ptr<RewardModel> reward_model =
-      new_reward_model(*load_llama(model, trains_in_bfloat16(engine.dtype)), seed, config.layers);
+      new_reward_model(*load_llama(model, place_of(engine)), seed, config.layers);
   const Json trained = train_reward(*reward_model, pairs.train, pairs.held_out, config, seed, folder,
                                     step_progress("reward", progress));
   normalise_rewards(*reward_model, samples);

@@ -6,7 +6,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/log.hpp"
-#include "cai/engine/engine.hpp"
+#include "cai/engine/devices.hpp"
 #include "cai/io/file.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
@@ -259,7 +259,7 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   for (const Json& use : made.uses)
     lines += to_line(use) + "\n";
   write_file(folder / "examples.jsonl", lines);
-  const std::shared_ptr<Llama> policy = load_llama(model, trains_in_bfloat16(engine.dtype));
+  const std::shared_ptr<Llama> policy = load_llama(model, place_of(engine));
   SftConfig settings = with_weight_of_one_decision(config, train);
   // Going back restores answers that a model learned to decline; where none declines there is nothing to
   // restore.

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 
+#include "cai/model/tensors.hpp"
+
 namespace cai {
 
-AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples) {
+AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples, const at::Device& device) {
   AnswerBatch b;
   std::vector<std::vector<int>> sequences;
   std::vector<std::int64_t> rows, targets;
@@ -15,7 +17,7 @@ AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples) {
   for (const TrainExample* e : examples)
     sequences.emplace_back(e->tokens.begin(),
                            e->tokens.end() - 1);  // the last token is predicted, never read
-  b.packed = pack(sequences);
+  b.packed = pack(sequences, device);
   for (std::size_t k = 0; k < examples.size(); ++k) {
     const TrainExample& e = *examples[k];
     const std::vector<std::int64_t> own = rows_of(b.packed, k);
@@ -25,8 +27,7 @@ AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples) {
       weights.push_back(static_cast<float>(e.weight));
     }
   }
-  b.rows = at::tensor(rows, at::kLong), b.targets = at::tensor(targets, at::kLong),
-  b.weights = at::tensor(weights, at::kFloat);
+  b.rows = on(device, rows), b.targets = on(device, targets), b.weights = on(device, weights);
   return b;
 }
 

@@ -11,6 +11,7 @@
 
 #include "cai/engine/kernels.hpp"
 #include "cai/model/half_products.hpp"
+#include "cai/model/tensors.hpp"
 
 namespace cai {
 namespace {
@@ -40,8 +41,28 @@ float to_slopes(float* row, std::int64_t width, const std::vector<int>& set) {
   return static_cast<float>(of_set - of_others);
 }
 
-// The same of some rows: their log-odds go to `odds`.
-void to_slopes(at::Tensor& logits, std::span<const std::vector<int>> sets, float* odds) {
+// The same of some rows on a device: their log-odds become `odds` [rows].
+void to_slopes_on_device(at::Tensor& logits, std::span<const std::vector<int>> sets, at::Tensor odds) {
+  std::vector<std::int64_t> places;
+  for (std::int64_t r = 0; r < logits.size(0); ++r)
+    for (int token : sets[static_cast<std::size_t>(r)])
+      places.push_back(r * logits.size(1) + token);
+  const at::Tensor in_set = at::zeros({logits.numel()}, logits.options().dtype(at::kBool))
+                                .index_fill_(0, on(logits.device(), places), 1)
+                                .view_as(logits);
+  constexpr float kNone = std::numeric_limits<float>::lowest();
+  const at::Tensor inside = logits.masked_fill(in_set.logical_not(), kNone),
+                   outside = logits.masked_fill(in_set, kNone), of_set = at::logsumexp(inside, 1),
+                   of_others = at::logsumexp(outside, 1);
+  odds.copy_(of_set - of_others);
+  logits.copy_(at::exp(inside - of_set.unsqueeze(1)).sub_(at::exp(outside - of_others.unsqueeze(1))));
+}
+
+// The same of some rows: their log-odds go to `all`, from the row `from` on.
+void to_slopes(at::Tensor& logits, std::span<const std::vector<int>> sets, const at::Tensor& all,
+               std::int64_t from) {
+  if (!has_own_code(logits)) return to_slopes_on_device(logits, sets, all.narrow(0, from, logits.size(0)));
+  float* const odds = floats(all) + from;
   const std::int64_t width = logits.size(1);
   by_row(logits.size(0), [&](std::int64_t r) {
     odds[r] = to_slopes(floats(logits) + r * width, width, sets[static_cast<std::size_t>(r)]);
@@ -65,7 +86,7 @@ struct LogOddsFunction : torch::autograd::Function<LogOddsFunction> {
     at::Tensor odds = at::empty({hidden.size(0)}, hidden.options()), slopes = at::empty_like(hidden);
     by_logits(hidden, head, [&](std::int64_t from, at::Tensor& logits) {
       const at::Tensor through = head.cap() > 0 ? head.slopes_of_cap(logits) : at::Tensor();
-      to_slopes(logits, std::span(sets).subspan(static_cast<std::size_t>(from)), floats(odds) + from);
+      to_slopes(logits, std::span(sets).subspan(static_cast<std::size_t>(from)), odds, from);
       if (through.defined()) logits.mul_(through);
       slopes.narrow(0, from, logits.size(0)).copy_(head.to_hidden(logits));
     });
@@ -86,7 +107,7 @@ struct LogOddsFunction : torch::autograd::Function<LogOddsFunction> {
       at::Tensor odds = at::empty({hidden.size(0)}, hidden.options());
       by_logits(hidden, head, [&](std::int64_t from, at::Tensor& logits) {
         const at::Tensor through = head.cap() > 0 ? head.slopes_of_cap(logits) : at::Tensor();
-        to_slopes(logits, std::span(kept_sets->sets).subspan(static_cast<std::size_t>(from)), floats(odds));
+        to_slopes(logits, std::span(kept_sets->sets).subspan(static_cast<std::size_t>(from)), odds, from);
         const std::int64_t rows = logits.size(0);
         if (through.defined()) logits.mul_(through);
         head.learn(logits.mul_(slope.narrow(0, from, rows)), hidden.narrow(0, from, rows).contiguous(), 0);
@@ -108,7 +129,7 @@ std::vector<const Decision*> add_decisions(AnswerBatch& b, const std::vector<con
       rows.push_back(own[static_cast<std::size_t>(std::max(1, examples[k]->prompt_tokens) - 1 + d.at)]);
     }
   }
-  b.rows = at::cat({b.rows, at::tensor(rows, at::kLong)});
+  b.rows = at::cat({b.rows, on(b.rows.device(), rows)});
   return decisions;
 }
 
@@ -116,7 +137,7 @@ at::Tensor log_odds(const at::Tensor& hidden, const LmHead& head, const Sets& se
   if (at::GradMode::is_enabled()) return LogOddsFunction::apply(hidden, head.weight(), head, sets);
   at::Tensor odds = at::empty({hidden.size(0)}, hidden.options());
   by_logits(hidden, head, [&](std::int64_t from, at::Tensor& logits) {
-    to_slopes(logits, std::span(sets).subspan(static_cast<std::size_t>(from)), floats(odds) + from);
+    to_slopes(logits, std::span(sets).subspan(static_cast<std::size_t>(from)), odds, from);
   });
   return odds;
 }
@@ -131,9 +152,9 @@ at::Tensor decision_losses(const at::Tensor& hidden, const LmHead& head,
     weights.push_back(!d->declines && d->at == 0 ? static_cast<float>(answering_weight) : 1.0F);
   }
   const at::Tensor wrong =
-      log_odds(hidden, head, openings) * at::tensor(signs, at::kFloat);  // of what the example does not do
+      log_odds(hidden, head, openings) * on(hidden.device(), signs);  // of what the example does not do
   // softplus gives way to the identity above its threshold: by then they agree in float32
-  return at::softplus(wrong, 1, 30) * at::tensor(weights, at::kFloat);
+  return at::softplus(wrong, 1, 30) * on(hidden.device(), weights);
 }
 
 }  // namespace cai

@@ -7,6 +7,7 @@
 #include "cai/base/random.hpp"
 #include "cai/base/statistics.hpp"
 #include "cai/io/interval.hpp"
+#include "cai/model/tensors.hpp"
 #include "cai/train/answers.hpp"
 #include "cai/train/loss.hpp"
 #include "cai/train/preference.hpp"
@@ -33,33 +34,33 @@ std::vector<TrainExample> sides_of(const std::vector<PreferencePair>& pairs) {
 at::Tensor answer_sums(const Llama& model, const LmHead& head,
                        const std::vector<const TrainExample*>& answers, std::int64_t first,
                        const std::vector<at::Tensor>& frozen) {
-  const AnswerBatch batch = answer_batch(answers);
+  const AnswerBatch batch = answer_batch(answers, model.device());
   std::vector<std::int64_t> owners;
   for (std::size_t i = 0; i < answers.size(); ++i)
     owners.insert(
         owners.end(),
         answers[i]->tokens.size() - static_cast<std::size_t>(std::max(1, answers[i]->prompt_tokens)),
         static_cast<std::int64_t>(i));
-  return at::zeros({static_cast<std::int64_t>(answers.size())}, at::kFloat)
-      .index_add(0, at::tensor(owners, at::kLong),
-                 answer_log_probabilities(model, head, batch, first, frozen));
+  return at::zeros({static_cast<std::int64_t>(answers.size())},
+                   at::TensorOptions(at::kFloat).device(model.device()))
+      .index_add(0, on(model.device(), owners), answer_log_probabilities(model, head, batch, first, frozen));
 }
 
 // The same of all answers, without gradients. `states`: of each, below layer `first`, or empty.
 std::vector<float> reference_sums(const Llama& model, const std::vector<TrainExample>& sides,
                                   std::int64_t first, const std::vector<at::Tensor>& states) {
   const at::NoGradGuard no_gradients;
-  const LmHead head(model.head, model.bfloat16, model.config.logit_cap);
+  const LmHead head(model.head, model.place.bfloat16, model.config.logit_cap);
   std::vector<const TrainExample*> all;
   for (const TrainExample& side : sides)
     all.push_back(&side);
   std::vector<float> sums;
-  for (const auto& [from, to] : micro_batches(lengths_of(all), kMicroBatchTokens)) {
+  for (const auto& [from, to] : micro_batches(lengths_of(all), micro_batch_tokens(model.device()))) {
     const auto b = static_cast<std::ptrdiff_t>(from), e = static_cast<std::ptrdiff_t>(to);
     const std::vector<at::Tensor> below =
         states.empty() ? states : std::vector<at::Tensor>(states.begin() + b, states.begin() + e);
     const at::Tensor part =
-        answer_sums(model, head, {all.begin() + b, all.begin() + e}, first, below).contiguous();
+        answer_sums(model, head, {all.begin() + b, all.begin() + e}, first, below).cpu().contiguous();
     sums.insert(sums.end(), part.data_ptr<float>(), part.data_ptr<float>() + part.numel());
   }
   return sums;
@@ -106,7 +107,7 @@ Json train_dpo(Llama& policy, const std::vector<PreferencePair>& train,
   TrainingState state(folder, o.checkpoint_seconds);
   const Json position = state.restore({{"dpo", &optimiser}});
   long step = position.is_null() ? 0 : position.at("step").get<long>();
-  LmHead head(policy.head, policy.bfloat16, policy.config.logit_cap);
+  LmHead head(policy.head, policy.place.bfloat16, policy.config.logit_cap);
 
   for (; step < steps; ++step) {
     state.maybe_save({{"step", step}}, {{"dpo", &optimiser}});
@@ -124,7 +125,7 @@ Json train_dpo(Llama& policy, const std::vector<PreferencePair>& train,
     }
     double loss = 0, preferred = 0, other = 0;
     long right = 0;
-    for (const auto& [from, to] : micro_batches(lengths, kMicroBatchTokens)) {
+    for (const auto& [from, to] : micro_batches(lengths, micro_batch_tokens(policy.device()))) {
       std::vector<const TrainExample*> answers;
       std::vector<at::Tensor> below;
       std::vector<float> p, w, before;
@@ -137,12 +138,12 @@ Json train_dpo(Llama& policy, const std::vector<PreferencePair>& train,
             w.push_back(static_cast<float>(train[order[i]].weight));
       }
       const at::Tensor ratios =
-          (answer_sums(policy, head, answers, first, below) - at::tensor(before, at::kFloat))
+          (answer_sums(policy, head, answers, first, below) - on(policy.device(), before))
               .view({-1, 2});  // [pairs, 2]
       const at::Tensor margin = config.beta * (ratios.select(1, 0) - ratios.select(1, 1)),
-                       soft = at::tensor(p, at::kFloat);
+                       soft = on(policy.device(), p);
       const at::Tensor part = (at::softplus(-margin) * soft + at::softplus(margin) * (1 - soft))
-                                  .mul(at::tensor(w, at::kFloat))
+                                  .mul(on(policy.device(), w))
                                   .sum() /
                               weight;
       part.backward();

@@ -19,7 +19,7 @@ constexpr double kStep =
 double log_probability_with_gradient(const Llama& model, const TrainExample& answer, std::int64_t first,
                                      double sign) {
   const at::Tensor sum = answer_log_probabilities(model, LmHead(model.head, false, model.config.logit_cap),
-                                                  answer_batch({&answer}), first)
+                                                  answer_batch({&answer}, model.device()), first)
                              .sum();
   (sign * sum).backward();
   return sum.item<double>();
@@ -35,24 +35,25 @@ std::vector<double> losses(const Llama& model, const std::vector<TrainExample>& 
   for (const TrainExample& e : examples)
     all.push_back(&e);
   std::vector<double> result;
-  for (const auto& [from, to] : micro_batches(lengths_of(all), kMicroBatchTokens)) {
+  for (const auto& [from, to] : micro_batches(lengths_of(all), micro_batch_tokens(model.device()))) {
     const std::vector<const TrainExample*> part(all.begin() + static_cast<std::ptrdiff_t>(from),
                                                 all.begin() + static_cast<std::ptrdiff_t>(to));
     std::vector<at::Tensor> below;
     for (std::size_t i = from; i < to && !states.empty(); ++i)
       below.push_back(states[i]);
-    AnswerBatch b = answer_batch(part);
+    AnswerBatch b = answer_batch(part, model.device());
     const std::int64_t tokens = b.rows.size(0);
     const std::vector<const Decision*> decisions =
         config.decision_weight > 0 ? add_decisions(b, part) : std::vector<const Decision*>();
     const at::Tensor hidden = answer_states(model, b, first, below);
     const at::Tensor logs =
         token_log_probabilities(hidden.narrow(0, 0, tokens), head, b.targets).log_probabilities;
-    const at::Tensor words = (-logs * b.weights).contiguous();
+    const at::Tensor words = (-logs * b.weights).cpu().contiguous();
     const at::Tensor before = hidden.narrow(0, tokens, hidden.size(0) - tokens);  // each decision
     const at::Tensor deciding =
-        decisions.empty() ? at::Tensor()
-                          : decision_losses(before, head, decisions, config.answering_weight).contiguous();
+        decisions.empty()
+            ? at::Tensor()
+            : decision_losses(before, head, decisions, config.answering_weight).cpu().contiguous();
     const float* word = words.data_ptr<float>();
     const float* decision = decisions.empty() ? nullptr : deciding.data_ptr<float>();
     for (const TrainExample* e : part) {
@@ -73,7 +74,7 @@ std::vector<double> influences(const Llama& given, const std::vector<TrainExampl
                                const TrainExample& towards, const TrainExample& away,
                                const SftConfig& config) {
   Llama model = given;
-  model.bfloat16 = false;  // a small step would be lost in rounding
+  model.place.bfloat16 = false;  // a small step would be lost in rounding
   const NamedTensors weights = make_trainable(model, config.optimiser.trainable_layers);
   const std::int64_t first = first_trainable_layer(model.config, config.optimiser.trainable_layers);
   log_probability_with_gradient(model, towards, first, 1);

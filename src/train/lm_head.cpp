@@ -6,6 +6,7 @@
 #include "cai/engine/kernels.hpp"
 #include "cai/engine/products.hpp"
 #include "cai/model/half_products.hpp"
+#include "cai/model/tensors.hpp"
 
 namespace cai {
 
@@ -28,7 +29,9 @@ at::Tensor in_halves(const at::Tensor& x) {
 
 LmHead::LmHead(const at::Tensor& weight, bool bfloat16, double cap) {
   auto state = std::make_shared<State>(State{weight, bfloat16, cap, {}, {}});
-  if (bfloat16) {
+  if (bfloat16 && !has_own_code(weight)) {
+    state->rounded = weight.detach().to(at::kBFloat16);
+  } else if (bfloat16) {
     const at::Tensor plain = weight.detach().contiguous();
     const float* data = plain.data_ptr<float>();
     const std::int64_t out = weight.size(0);
@@ -61,6 +64,8 @@ at::Tensor LmHead::logits(const at::Tensor& hidden, std::int64_t first, std::int
   if (count < 0) count = state_->weight.size(0) - first;
   const auto capped = [&](at::Tensor y) { return cap() > 0 ? y.div_(cap()).tanh_().mul_(cap()) : y; };
   if (!is_bfloat16()) return capped(at::mm(hidden, state_->weight.narrow(0, first, count).t()));
+  if (!has_own_code(hidden))
+    return capped(product(in_halves(hidden), state_->rounded.narrow(0, first, count).t()));
   const at::Tensor x = hidden.contiguous();
   at::Tensor y = at::empty({x.size(0), count}, x.options());
   state_->packed.multiply(x.data_ptr<float>(), x.size(0), first, count, y.data_ptr<float>());
@@ -99,6 +104,7 @@ at::Tensor LmHead::rows(const at::Tensor& tokens) const {
 
 at::Tensor log_sums(const at::Tensor& logits) {
   at::Tensor totals = at::empty({logits.size(0)}, logits.options());
+  if (!has_own_code(logits)) return at::logsumexp(logits, 1);
   const auto width = logits.size(1);
   const float* const from = logits.data_ptr<float>();
   float* const to = totals.data_ptr<float>();
@@ -109,6 +115,7 @@ at::Tensor log_sums(const at::Tensor& logits) {
 }
 
 at::Tensor& exponentiate(at::Tensor& logits, const at::Tensor& totals) {
+  if (!has_own_code(logits)) return logits.sub_(totals.unsqueeze(1)).exp_();
   const auto width = logits.size(1);
   const float* const total = totals.data_ptr<float>();
   float* const rows = logits.data_ptr<float>();

@@ -5,9 +5,15 @@
 
 #include "cai/engine/kernels.hpp"
 #include "cai/model/half_products.hpp"
+#include "cai/model/tensors.hpp"
 
 namespace cai {
 namespace {
+
+// Rows of logits at a time: a device is kept at work by more.
+std::int64_t logit_rows(const at::Tensor& hidden) {
+  return hidden.is_cpu() ? kLogitRows : 8 * kLogitRows;
+}
 
 // W^T p of each row's next token in two parts: its target's share is left out of the product, whose result is
 // rounded to what it is. Where the target is nearly certain, what is left between W(target) and the whole
@@ -48,8 +54,8 @@ struct FrozenHeadFunction : torch::autograd::Function<FrozenHeadFunction> {
                slopes = at::empty_like(hidden);  // slopes: d log p(target) / d hidden
     at::Tensor divergences = at::empty({before ? n : 0}, hidden.options()),
                divergence_slopes = at::empty({before ? n : 0, hidden.size(1)}, hidden.options());
-    for (std::int64_t from = 0; from < n; from += kLogitRows) {
-      const auto rows = std::min(kLogitRows, n - from);
+    for (std::int64_t from = 0; from < n; from += logit_rows(hidden)) {
+      const auto rows = std::min(logit_rows(hidden), n - from);
       const at::Tensor h = hidden.narrow(0, from, rows), target = targets.narrow(0, from, rows);
       at::Tensor logits = head.logits(h);  // [rows, vocabulary]
       if (temperature != 1) logits.div_(temperature);
@@ -81,6 +87,25 @@ struct FrozenHeadFunction : torch::autograd::Function<FrozenHeadFunction> {
   }
 };
 
+// [n, width] bfloat16 on the device of `like`.
+at::Tensor room_for(const at::Tensor& like, std::int64_t n, std::int64_t width) {
+  return has_own_code(like) ? half_rows(n, width)
+                            : at::empty({n, width}, like.options().dtype(at::kBFloat16));
+}
+
+// On a device: softmax - onehot of rows of logits, which are used up, go into the blocks of `errors`.
+void put_errors(at::Tensor& logits, const at::Tensor& totals, const at::Tensor& targets,
+                const at::Tensor& through, std::int64_t from, const std::vector<at::Tensor>& errors) {
+  const at::Tensor places = targets.unsqueeze(1);
+  exponentiate(logits, totals);
+  logits.scatter_(1, places, logits.gather(1, places) - 1);
+  if (through.defined()) logits.mul_(through);
+  for (std::size_t b = 0; b < errors.size(); ++b)
+    errors[b]
+        .narrow(0, from, logits.size(0))
+        .copy_(logits.narrow(1, static_cast<std::int64_t>(b) * kLogitTokens, errors[b].size(1)));
+}
+
 // A learning head, or one that caps. In bfloat16 what each logit's slope is made of waits for the backward
 // pass, rounded as its products take it; in float32 that would be too much, and logits are made again.
 // `weight` is the head's: autograd sees through it that the head learns.
@@ -93,9 +118,9 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
     std::vector<at::Tensor> errors;  // softmax - onehot, by blocks of the vocabulary: one tensor would need a
                                      // large hole in memory
     for (std::int64_t first = 0; head.is_bfloat16() && first < vocabulary; first += kLogitTokens)
-      errors.push_back(half_rows(n, std::min(kLogitTokens, vocabulary - first)));
-    for (std::int64_t from = 0; from < n; from += kLogitRows) {
-      const auto rows = std::min(kLogitRows, n - from);
+      errors.push_back(room_for(hidden, n, std::min(kLogitTokens, vocabulary - first)));
+    for (std::int64_t from = 0; from < n; from += logit_rows(hidden)) {
+      const auto rows = std::min(logit_rows(hidden), n - from);
       at::Tensor logits = head.logits(hidden.narrow(0, from, rows));
       const at::Tensor through = head.cap() > 0 ? head.slopes_of_cap(logits) : at::Tensor();
       if (temperature != 1) logits.div_(temperature);
@@ -103,6 +128,10 @@ struct LearningHeadFunction : torch::autograd::Function<LearningHeadFunction> {
       totals.narrow(0, from, rows).copy_(total);
       chosen.narrow(0, from, rows).copy_(chosen_of(logits, target, total));
       if (errors.empty()) continue;
+      if (!has_own_code(logits)) {
+        put_errors(logits, total, target, through, from, errors);
+        continue;
+      }
       by_row(rows, [&](std::int64_t r) {
         float* const row = floats(logits) + r * vocabulary;
         exp_shifted(row, vocabulary, floats(total)[r], 1, row);
@@ -166,8 +195,8 @@ struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
     const auto n = hidden.size(0);
     at::Tensor divergences = at::empty({n}, hidden.options()), totals = at::empty({n}, hidden.options()),
                before_totals = at::empty({n}, hidden.options());
-    for (std::int64_t from = 0; from < n; from += kLogitRows) {
-      const auto rows = std::min(kLogitRows, n - from);
+    for (std::int64_t from = 0; from < n; from += logit_rows(hidden)) {
+      const auto rows = std::min(logit_rows(hidden), n - from);
       at::Tensor now = head.logits(hidden.narrow(0, from, rows)).div_(temperature),
                  then = before->head.logits(before->hidden.narrow(0, from, rows)).div_(temperature);
       totals.narrow(0, from, rows).copy_(normalise(now));
@@ -236,12 +265,17 @@ TokenLogProbabilities measured(const at::Tensor& hidden, const LmHead& head, con
                                double temperature) {
   const auto n = hidden.size(0);
   TokenLogProbabilities t{at::empty({n}, hidden.options()), at::empty({n}, hidden.options()), {}};
-  for (std::int64_t from = 0; from < n; from += kLogitRows) {
-    const auto rows = std::min(kLogitRows, n - from);
+  for (std::int64_t from = 0; from < n; from += logit_rows(hidden)) {
+    const auto rows = std::min(logit_rows(hidden), n - from);
     at::Tensor logits = head.logits(hidden.narrow(0, from, rows));
     if (temperature != 1) logits.div_(temperature);
     const at::Tensor total = log_sums(logits);
     t.log_probabilities.narrow(0, from, rows).copy_(chosen_of(logits, targets.narrow(0, from, rows), total));
+    if (!has_own_code(logits)) {
+      const at::Tensor apart = total.unsqueeze(1) - logits;
+      t.entropies.narrow(0, from, rows).copy_((at::exp(-apart) * apart).sum(1));
+      continue;
+    }
     const auto width = logits.size(1);
     const float *const x = logits.data_ptr<float>(), *const totals = total.data_ptr<float>();
     float* const entropies = t.entropies.data_ptr<float>() + from;
@@ -259,8 +293,8 @@ NextTokens next_tokens(const at::Tensor& hidden, const LmHead& head, const at::T
   if (head_learns || reverse || head.cap() > 0) return {head, hidden, {}, {}, reverse};
   const at::NoGradGuard no_gradients;
   NextTokens t{head, {}, at::empty_like(hidden), at::empty({hidden.size(0)}, hidden.options())};
-  for (std::int64_t from = 0; from < hidden.size(0); from += kLogitRows) {
-    const auto rows = std::min(kLogitRows, hidden.size(0) - from);
+  for (std::int64_t from = 0; from < hidden.size(0); from += logit_rows(hidden)) {
+    const auto rows = std::min(logit_rows(hidden), hidden.size(0) - from);
     const at::Tensor h = hidden.narrow(0, from, rows);
     at::Tensor logits = head.logits(h);
     if (temperature != 1) logits.div_(temperature);

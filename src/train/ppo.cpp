@@ -8,6 +8,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
 #include "cai/engine/engine.hpp"
+#include "cai/model/tensors.hpp"
 #include "cai/train/guards.hpp"
 #include "cai/train/ppo_run.hpp"
 
@@ -17,7 +18,7 @@ namespace {
 // Spreads one pass's values over its sequences.
 template <class Put>
 void scatter(const Rollouts& r, const std::vector<std::size_t>& which, const at::Tensor& values, Put put) {
-  const at::Tensor v = values.detach().contiguous();
+  const at::Tensor v = values.detach().cpu().contiguous();
   const float* next = v.data_ptr<float>();
   for (std::size_t i : which)
     for (std::size_t t = 0; t < r.sequences[i].size() - static_cast<std::size_t>(r.prompt_tokens[i]); ++t)
@@ -71,9 +72,10 @@ Ppo::Ppo(Llama& policy, RewardModel start_value, const Scorer& score, const PpoC
           &policy_optimiser_),
       state_(folder, config.optimiser.checkpoint_seconds),
       position_(state_.restore(groups())),
-      reference_head_(reference_.head, reference_.bfloat16, reference_.config.logit_cap),
-      policy_head_(policy.head.requires_grad() ? LmHead(policy.head, policy.bfloat16, policy.config.logit_cap)
-                                               : reference_head_),  // frozen: the same tensor
+      reference_head_(reference_.head, reference_.place.bfloat16, reference_.config.logit_cap),
+      policy_head_(policy.head.requires_grad()
+                       ? LmHead(policy.head, policy.place.bfloat16, policy.config.logit_cap)
+                       : reference_head_),  // frozen: the same tensor
       engine_(engine),
       history_(state_.history()),
       kl_coefficient_(position_.is_null() ? config.kl_coefficient
@@ -137,13 +139,14 @@ std::vector<at::Tensor> Ppo::keep_trunk(Rollouts& r, const std::vector<std::vect
     for (std::size_t i : which)
       sequences.push_back(r.sequences[i]),
           sequences.push_back(ended[i]);  // side by side: a pass reads what is the same once
-    const Packed packed = pack(sequences);
+    const Packed packed = pack(sequences, reference_.device());
     const at::Tensor scored = run_layers(reference_, embed(reference_, packed.tokens), packed, 0, scored_),
                      hidden = run_layers(reference_, scored, packed, scored_, shared_);
     for (std::size_t k = 0; k < which.size(); ++k) {
       const std::size_t i = which[k];
-      r.trunk[i] = hidden.index_select(0, at::tensor(rows_of(packed, 2 * k), at::kLong));
-      if (scored_ > 0) states[i] = scored.index_select(0, at::tensor(rows_of(packed, 2 * k + 1), at::kLong));
+      r.trunk[i] = hidden.index_select(0, on(reference_.device(), rows_of(packed, 2 * k)));
+      if (scored_ > 0)
+        states[i] = scored.index_select(0, on(reference_.device(), rows_of(packed, 2 * k + 1)));
     }
   }
   return scored_ > 0 ? states : std::vector<at::Tensor>();
@@ -155,9 +158,8 @@ Part Ppo::part(const Rollouts& r, const Indices& which, const Llama& model) cons
                        .prompt_tokens = r.prompt_tokens,
                        .trunk = std::vector<at::Tensor>(r.sequences.size())};
   for (std::size_t i : which)
-    embedded.trunk[i] =
-        embed(model,
-              at::tensor(std::vector<std::int64_t>(r.sequences[i].begin(), r.sequences[i].end()), at::kLong));
+    embedded.trunk[i] = embed(
+        model, on(model.device(), std::vector<std::int64_t>(r.sequences[i].begin(), r.sequences[i].end())));
   return part_of(embedded, which);
 }
 

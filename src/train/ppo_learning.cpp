@@ -6,17 +6,19 @@
 #include <optional>
 
 #include "cai/base/error.hpp"
+#include "cai/model/tensors.hpp"
 #include "cai/train/ppo_run.hpp"
 
 namespace cai {
 namespace {
 
-at::Tensor gather(const std::vector<std::vector<double>>& values, const std::vector<std::size_t>& which) {
+at::Tensor gather(const std::vector<std::vector<double>>& values, const std::vector<std::size_t>& which,
+                  const at::Device& device) {
   std::vector<float> all;
   for (std::size_t i : which)
     for (double v : values[i])
       all.push_back(static_cast<float>(v));
-  return at::tensor(all, at::kFloat);
+  return on(device, all);
 }
 
 }  // namespace
@@ -64,11 +66,12 @@ void Ppo::add_policy_gradients(const Rollouts& r, const Estimates& e, const Indi
     const TokenLogProbabilities now =
         token_log_probabilities(answer_states(policy_, p, shared_), policy_head_, p.targets,
                                 config_.temperature, before ? &*before : nullptr);
-    at::Tensor objective = at::zeros({}, at::kFloat);
+    at::Tensor objective = at::zeros({}, now.log_probabilities.options().requires_grad(false));
     if (terms != Terms::kReference) {
-      const at::Tensor log_old = gather(e.old_logs, which);
-      const PpoLosses losses = ppo_losses(now.log_probabilities, log_old, gather(e.advantages, which), {}, {},
-                                          {}, config_.clip_ratio, config_.clip_value);
+      const at::Tensor log_old = gather(e.old_logs, which, policy_.device());
+      const PpoLosses losses =
+          ppo_losses(now.log_probabilities, log_old, gather(e.advantages, which, policy_.device()), {}, {},
+                     {}, config_.clip_ratio, config_.clip_value);
       step.first_log_ratio = std::max(step.first_log_ratio,
                                       (now.log_probabilities.detach() - log_old).abs().max().item<double>());
       step.policy += losses.policy.item<double>() / tokens,
@@ -80,11 +83,12 @@ void Ppo::add_policy_gradients(const Rollouts& r, const Estimates& e, const Indi
       for (std::size_t i : which)
         token_weights.insert(token_weights.end(), e.old_logs[i].size(), static_cast<float>(weights[i]));
       step.divergence += now.divergences.sum().item<double>() / tokens;
-      objective = objective + (now.divergences * at::tensor(token_weights, at::kFloat)).sum();
+      objective = objective + (now.divergences * on(policy_.device(), token_weights)).sum();
     }
     if (config_.advantage == "grpo" && terms != Terms::kReward)
-      objective = objective + kl_coefficient_ / tokens *
-                                  sampled_kl(now.log_probabilities, gather(e.reference_logs, which));
+      objective = objective +
+                  kl_coefficient_ / tokens *
+                      sampled_kl(now.log_probabilities, gather(e.reference_logs, which, policy_.device()));
     if (objective.requires_grad()) objective.backward();
   }
 }
@@ -94,9 +98,10 @@ void Ppo::add_value_gradients(const Rollouts& r, const Estimates& e, const Indic
   for (std::size_t i : batch)
     tokens += static_cast<double>(e.old_logs[i].size());
   for (const Indices& which : parts(r, batch)) {
-    const PpoLosses losses = ppo_losses(
-        {}, {}, {}, token_values(value_, part(r, which, value_.trunk), shared_), gather(e.old_values, which),
-        gather(e.returns, which), config_.clip_ratio, config_.clip_value);
+    const PpoLosses losses =
+        ppo_losses({}, {}, {}, token_values(value_, part(r, which, value_.trunk), shared_),
+                   gather(e.old_values, which, policy_.device()), gather(e.returns, which, policy_.device()),
+                   config_.clip_ratio, config_.clip_value);
     (losses.value / tokens).backward();
     step.value += losses.value.item<double>() / tokens, step.value_clipped += losses.value_clipped / tokens;
   }

@@ -10,6 +10,7 @@
 #include "cai/base/random.hpp"
 #include "cai/base/statistics.hpp"
 #include "cai/io/interval.hpp"
+#include "cai/engine/devices.hpp"
 #include "cai/engine/engine.hpp"
 #include "cai/train/ppo.hpp"
 #include "cai/train/rollouts.hpp"
@@ -35,7 +36,9 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward,
   // The same prompts and random streams before and after: the reward's mean and spread become those of the
   // policy that comes in, whatever answers its labels were made of, and the difference says what PPO has
   // gained.
-  Engine sampler(policy, {.dtype = engine.dtype, .max_sequences = static_cast<int>(engine.max_sequences)});
+  Engine sampler(policy, {.dtype = engine.dtype,
+                          .max_sequences = static_cast<int>(engine.max_sequences),
+                          .place = place_of(engine)});
   const auto answers = [&] {
     const std::vector<std::size_t> order = Random(seed).derive("sampled prompts").permutation(prompts.size());
     std::vector<Request> requests;

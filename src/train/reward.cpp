@@ -9,6 +9,7 @@
 #include "cai/base/random.hpp"
 #include "cai/base/statistics.hpp"
 #include "cai/io/interval.hpp"
+#include "cai/model/tensors.hpp"
 #include "cai/model/reward_model.hpp"
 #include "cai/train/ppo.hpp"
 #include "cai/train/preference.hpp"
@@ -22,7 +23,7 @@ namespace {
 // their states.
 at::Tensor end_scores(const RewardModel& model, const std::vector<std::vector<int>>& sequences,
                       std::int64_t first, const std::vector<at::Tensor>& frozen = {}) {
-  const Packed packed = pack(sequences);
+  const Packed packed = pack(sequences, model.trunk.device());
   at::Tensor hidden;
   if (!frozen.empty()) {
     hidden = packed_states(packed, frozen);
@@ -35,7 +36,8 @@ at::Tensor end_scores(const RewardModel& model, const std::vector<std::vector<in
   std::vector<std::int64_t> last;
   for (std::size_t s = 0; s < sequences.size(); ++s)
     last.push_back(rows_of(packed, s).back());
-  return at::linear(final_norm(model.trunk, hidden.index_select(0, at::tensor(last, at::kLong))), model.score)
+  return at::linear(final_norm(model.trunk, hidden.index_select(0, on(model.trunk.device(), last))),
+                    model.score)
       .squeeze(-1);
 }
 
@@ -46,12 +48,12 @@ std::vector<double> raw_scores_of(const RewardModel& model, const std::vector<st
   for (const auto& s : sequences)
     lengths.push_back(static_cast<std::int64_t>(s.size()));
   std::vector<double> scores;
-  for (const auto& [from, to] : micro_batches(lengths, kMicroBatchTokens)) {
+  for (const auto& [from, to] : micro_batches(lengths, micro_batch_tokens(model.trunk.device()))) {
     const auto b = static_cast<std::ptrdiff_t>(from), e = static_cast<std::ptrdiff_t>(to);
     const std::vector<at::Tensor> below =
         states.empty() ? states : std::vector<at::Tensor>(states.begin() + b, states.begin() + e);
     const at::Tensor part =
-        end_scores(model, {sequences.begin() + b, sequences.begin() + e}, layers, below).contiguous();
+        end_scores(model, {sequences.begin() + b, sequences.begin() + e}, layers, below).cpu().contiguous();
     for (std::int64_t i = 0; i < part.numel(); ++i)
       scores.push_back(part.data_ptr<float>()[i]);
   }
@@ -117,6 +119,7 @@ std::shared_ptr<RewardModel> new_reward_model(const Llama& trunk, std::uint64_t 
   for (std::int64_t i = 0; i < model->score.numel(); ++i)
     model->score.data_ptr<float>()[i] =
         static_cast<float>(random.normal() / std::sqrt(static_cast<double>(trunk.config.width) + 1));
+  model->score = model->score.to(trunk.device());
   return model;
 }
 
@@ -185,7 +188,7 @@ Json train_reward(RewardModel& model, const std::vector<PreferencePair>& train,
       lengths.push_back(static_cast<std::int64_t>(p->a.size() + p->b.size()));
     double loss = 0;
     long right = 0;
-    for (const auto& [from, to] : micro_batches(lengths, kMicroBatchTokens)) {
+    for (const auto& [from, to] : micro_batches(lengths, micro_batch_tokens(model.trunk.device()))) {
       std::vector<std::vector<int>> sequences;
       std::vector<at::Tensor> below;
       std::vector<float> p, w;
@@ -196,9 +199,9 @@ Json train_reward(RewardModel& model, const std::vector<PreferencePair>& train,
         p.push_back(static_cast<float>(pairs[i]->p)), w.push_back(static_cast<float>(pairs[i]->weight));
       }
       const at::Tensor scores = end_scores(model, sequences, first, below).view({-1, 2});  // [pairs, 2]
-      const at::Tensor margin = scores.select(1, 0) - scores.select(1, 1), soft = at::tensor(p, at::kFloat);
+      const at::Tensor margin = scores.select(1, 0) - scores.select(1, 1), soft = on(model.trunk.device(), p);
       const at::Tensor part = (at::softplus(-margin) * soft + at::softplus(margin) * (1 - soft))
-                                  .mul(at::tensor(w, at::kFloat))
+                                  .mul(on(model.trunk.device(), w))
                                   .sum() /
                               weight;
       part.backward();

@@ -9,6 +9,7 @@
 
 #include "cai/base/random.hpp"
 #include "cai/model/layer_tensors.hpp"
+#include "cai/model/tensors.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
@@ -59,25 +60,26 @@ Part part_of(const Rollouts& r, const std::vector<std::size_t>& which) {
   std::vector<std::int64_t> rows, targets;
   for (std::size_t i : which)
     sequences.push_back(r.sequences[i]), hidden.push_back(r.trunk[i]);
-  p.packed = pack(sequences);
+  p.packed = pack(sequences, hidden.front().device());
   p.hidden = packed_states(p.packed, hidden);
   for (std::size_t k = 0; k < which.size(); ++k) {
     const std::vector<std::int64_t> own = rows_of(p.packed, k);
     for (std::size_t t = static_cast<std::size_t>(r.prompt_tokens[which[k]]); t < sequences[k].size(); ++t)
       rows.push_back(own[t - 1]), targets.push_back(sequences[k][t]);
   }
-  p.rows = at::tensor(rows, at::kLong), p.targets = at::tensor(targets, at::kLong);
+  p.rows = on(p.hidden.device(), rows), p.targets = on(p.hidden.device(), targets);
   return p;
 }
 
 std::vector<std::vector<std::size_t>> parts_of(const Rollouts& r, const std::vector<std::size_t>& order,
-                                               std::int64_t shared, std::int64_t layers) {
+                                               std::int64_t shared, std::int64_t layers,
+                                               const at::Device& device) {
   std::vector<std::int64_t> lengths;
   for (std::size_t i : order)
     lengths.push_back(static_cast<std::int64_t>(r.sequences[i].size()));
+  const std::int64_t tokens = micro_batch_tokens(device);
   std::vector<std::vector<std::size_t>> parts;
-  for (const auto& [from, to] :
-       micro_batches(lengths, 2 * shared >= layers ? 2 * kMicroBatchTokens : kMicroBatchTokens))
+  for (const auto& [from, to] : micro_batches(lengths, 2 * shared >= layers ? 2 * tokens : tokens))
     parts.emplace_back(order.begin() + static_cast<std::ptrdiff_t>(from),
                        order.begin() + static_cast<std::ptrdiff_t>(to));
   return parts;

@@ -7,6 +7,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
+#include "cai/model/tensors.hpp"
 #include "cai/train/answers.hpp"
 #include "cai/train/decision_loss.hpp"
 #include "cai/train/loss.hpp"
@@ -53,12 +54,13 @@ std::vector<std::optional<NextTokens>> said_before(const Llama& model, const LmH
       kept.push_back(&examples[i]), places.push_back(i), tokens += answer_length(examples[i]);
   std::vector<std::optional<NextTokens>> before(examples.size());
   if (epochs < 2 || tokens * model.config.width * 4 > (std::int64_t{1} << 30)) return before;
-  for (const auto& [from, to] : micro_batches(lengths_of(kept), kMicroBatchTokens)) {
+  for (const auto& [from, to] : micro_batches(lengths_of(kept), micro_batch_tokens(model.device()))) {
     std::vector<at::Tensor> below;
     for (std::size_t k = from; k < to && !states.empty(); ++k)
       below.push_back(states[places[k]]);
     const AnswerBatch batch = answer_batch(
-        {kept.begin() + static_cast<std::ptrdiff_t>(from), kept.begin() + static_cast<std::ptrdiff_t>(to)});
+        {kept.begin() + static_cast<std::ptrdiff_t>(from), kept.begin() + static_cast<std::ptrdiff_t>(to)},
+        model.device());
     const at::Tensor hidden = answer_states(model, batch, first, below);
     const NextTokens all = next_tokens(hidden, head, batch.targets, 1, head_learns);
     std::int64_t row = 0;
@@ -102,7 +104,7 @@ NextTokens before_of(const Speaking& before, const std::vector<Item>& items, std
   }
   if (!known.empty()) return joined(known);
   const at::NoGradGuard no_gradients;
-  const AnswerBatch batch = answer_batch(examples);
+  const AnswerBatch batch = answer_batch(examples, before.model.device());
   return next_tokens(answer_states(before.model, batch, first, below), before.head, batch.targets, 1,
                      head_learns);
 }
@@ -121,13 +123,13 @@ void add_gradients(const Speaking& now, const Speaking& before, const std::vecto
     for (std::int64_t i = 0; i < answer_length(*item.example); ++i)
       (item.example->as_before ? kept : learned).push_back(row++);
   }
-  AnswerBatch b = answer_batch(examples);
+  AnswerBatch b = answer_batch(examples, now.model.device());
   const std::vector<const Decision*> decisions =
       config.decision_weight > 0 ? add_decisions(b, examples) : std::vector<const Decision*>();
   const at::Tensor hidden = answer_states(now.model, b, first, below);
-  at::Tensor total = at::zeros({}, at::kFloat);
+  at::Tensor total = at::zeros({}, hidden.options().requires_grad(false));
   if (!learned.empty()) {
-    const at::Tensor rows = at::tensor(learned, at::kLong);
+    const at::Tensor rows = on(now.model.device(), learned);
     const at::Tensor logs =
         token_log_probabilities(hidden.index_select(0, rows), now.head, b.targets.index_select(0, rows))
             .log_probabilities;
@@ -135,7 +137,7 @@ void add_gradients(const Speaking& now, const Speaking& before, const std::vecto
     loss.tokens += part.item<double>(), total = total + part;
   }
   if (!kept.empty()) {
-    const at::Tensor rows = at::tensor(kept, at::kLong);
+    const at::Tensor rows = on(now.model.device(), kept);
     const NextTokens then = before_of(before, items, first, now.head.weight().requires_grad());
     const at::Tensor part = (token_log_probabilities(hidden.index_select(0, rows), now.head,
                                                      b.targets.index_select(0, rows), 1, &then)
@@ -162,12 +164,13 @@ std::vector<double> example_log_probabilities(const Llama& model, const std::vec
   std::vector<const TrainExample*> all;
   for (const TrainExample& e : examples)
     all.push_back(&e);
-  const LmHead head(model.head, model.bfloat16, model.config.logit_cap);
+  const LmHead head(model.head, model.place.bfloat16, model.config.logit_cap);
   std::vector<double> means;
-  for (const auto& [from, to] : micro_batches(lengths_of(all), kMicroBatchTokens)) {
+  for (const auto& [from, to] : micro_batches(lengths_of(all), micro_batch_tokens(model.device()))) {
     const std::vector<const TrainExample*> part(all.begin() + static_cast<std::ptrdiff_t>(from),
                                                 all.begin() + static_cast<std::ptrdiff_t>(to));
-    const at::Tensor logs = answer_log_probabilities(model, head, answer_batch(part), 0).contiguous();
+    const at::Tensor logs =
+        answer_log_probabilities(model, head, answer_batch(part, model.device()), 0).cpu().contiguous();
     const float* p = logs.data_ptr<float>();
     for (const TrainExample* e : part) {
       const std::int64_t n = answer_length(*e);
@@ -200,7 +203,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train,
   std::optional<Llama> first_model;
   std::vector<std::optional<NextTokens>> before(train.size());
   if (std::any_of(train.begin(), train.end(), [](const TrainExample& e) { return e.as_before; })) {
-    first_head.emplace(model.head, model.bfloat16, model.config.logit_cap);
+    first_head.emplace(model.head, model.place.bfloat16, model.config.logit_cap);
     before = said_before(model, *first_head, train, first, states, config.epochs, o.trainable_layers <= 0);
     if (std::none_of(before.begin(), before.end(), [](const auto& b) { return b.has_value(); }))
       first_model = model;
@@ -215,7 +218,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train,
   double held_out_before =
       position.is_null() ? mean_loss(model, held_out) : position.at("held_out_before").get<double>();
   double tokens_seen = position.is_null() ? 0 : position.at("tokens").get<double>();
-  LmHead head(model.head, model.bfloat16, model.config.logit_cap);
+  LmHead head(model.head, model.place.bfloat16, model.config.logit_cap);
 
   for (; step < steps; ++step) {
     state.maybe_save({{"step", step}, {"held_out_before", held_out_before}, {"tokens", tokens_seen}},
@@ -238,7 +241,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train,
       tokens += n, weight += e.weight * n, kept_weight += e.as_before ? e.weight * n : 0;
     }
     StepLoss loss;
-    for (const auto& [from, to] : micro_batches(lengths, kMicroBatchTokens))
+    for (const auto& [from, to] : micro_batches(lengths, micro_batch_tokens(model.device())))
       add_gradients({model, head}, {first_model ? *first_model : model, first_head ? *first_head : head},
                     {items.begin() + static_cast<std::ptrdiff_t>(from),
                      items.begin() + static_cast<std::ptrdiff_t>(to)},

@@ -15,6 +15,7 @@
 #include "cai/base/text.hpp"
 #include "cai/io/safetensors.hpp"
 #include "cai/model/layer_tensors.hpp"
+#include "cai/model/tensors.hpp"
 
 namespace cai {
 
@@ -26,7 +27,8 @@ std::int64_t first_trainable_layer(const ModelConfig& config, long trainable_lay
 
 NamedTensors make_trainable(Llama& model, long trainable_layers, bool with_head) {
   const auto own = [](at::Tensor& t) {
-    if (t.defined()) t = t.detach().clone().requires_grad_(true);
+    if (t.defined())
+      t = t.detach().to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_(true);
   };
   if (trainable_layers <= 0) {
     own(model.embedding);
@@ -66,7 +68,7 @@ AdamW::AdamW(NamedTensors weights, double epsilon, double weight_decay, double b
         other != lent.end() && other->second.sizes() == w.sizes() ? other->second.grad() : at::zeros_like(w);
     first_.push_back(at::zeros_like(w));
     second_.push_back(at::zeros_like(w));
-    steps_.push_back(at::zeros({}, at::kFloat));
+    steps_.push_back(at::zeros({}, w.options().requires_grad(false)));
   }
 }
 
@@ -92,7 +94,8 @@ double AdamW::step(double rate, double max_norm) {
   const double norm = this->norm();
   if (std::isfinite(norm)) {
     std::optional<at::Tensor> divisor;  // of gradients that are too long
-    if (max_norm > 0 && norm > max_norm) divisor = at::full({}, (norm + 1e-6) / max_norm, at::kFloat);
+    if (max_norm > 0 && norm > max_norm)
+      divisor = at::full({}, (norm + 1e-6) / max_norm, steps_.front().options());
     for (at::Tensor& t : steps_)
       t.add_(1);  // the fused kernel reads the count, it does not raise it
     for (const bool decays : {true, false}) {
@@ -203,7 +206,7 @@ void TrainingState::maybe_save(const Json& position,
   std::vector<SafeTensor> tensors;
   std::vector<at::Tensor> kept;
   for (const auto& [name, t] : all) {
-    kept.push_back(t.contiguous());
+    kept.push_back(t.cpu().contiguous());
     tensors.push_back(
         {name,
          "F32",
@@ -253,18 +256,24 @@ std::vector<at::Tensor> frozen_states(const Llama& model, const std::vector<std:
   if (first == 0 || epochs < 2 || tokens * model.config.width * 4 > (std::int64_t{1} << 30)) return {};
   const at::NoGradGuard frozen;
   std::vector<at::Tensor> states;
-  for (const auto& [from, to] : micro_batches(lengths, kMicroBatchTokens)) {
+  for (const auto& [from, to] : micro_batches(lengths, micro_batch_tokens(model.device()))) {
     stop_if_requested();
     const Packed packed = pack({sequences.begin() + static_cast<std::ptrdiff_t>(from),
-                                sequences.begin() + static_cast<std::ptrdiff_t>(to)});
+                                sequences.begin() + static_cast<std::ptrdiff_t>(to)},
+                               model.device());
     const at::Tensor hidden = run_layers(model, embed(model, packed.tokens), packed, 0, first);
     for (std::size_t k = 0; k < to - from; ++k)
-      states.push_back(hidden.index_select(0, at::tensor(rows_of(packed, k), at::kLong)));
+      states.push_back(hidden.index_select(0, on(model.device(), rows_of(packed, k))));
   }
   std::vector<at::Tensor> of_all;
   for (const auto& s : all)
     of_all.push_back(states[number_of.at(s)]);
   return of_all;
+}
+
+std::int64_t micro_batch_tokens(const at::Device& device) {
+  constexpr std::int64_t kDeviceTokens = 8192;
+  return device.is_cpu() ? kMicroBatchTokens : kDeviceTokens;
 }
 
 std::vector<std::pair<std::size_t, std::size_t>> micro_batches(const std::vector<std::int64_t>& lengths,

@@ -82,7 +82,7 @@ TEST_P(Family, HasTheGradientsOfTransformers) {
 TEST_P(Family, HasTheSameGradientsInBfloat16) {
   std::vector<std::vector<at::Tensor>> gradients;
   for (const bool bfloat16 : {false, true}) {
-    const auto model = load_llama(folder, bfloat16);
+    const auto model = load_llama(folder, {.bfloat16 = bfloat16});
     gradients.emplace_back();
     const auto weights = model->named_weights();
     for (const auto& [name, w] : weights)

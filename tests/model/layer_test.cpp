@@ -79,7 +79,7 @@ std::vector<Variant> variants() {
 // Weights of a size that makes each of the layer's parts matter. `learns`: from this layer on.
 Llama model_of(const ModelConfig& c, bool bfloat16, std::int64_t learns = 0) {
   Llama m = random_llama(c, 5);
-  m.bfloat16 = bfloat16;
+  m.place.bfloat16 = bfloat16;
   for (auto& [name, t] : m.named_weights()) {
     if (name.find("bias") != std::string::npos)
       t.add_(0.3);

@@ -38,7 +38,7 @@ Case random_case() {
 // Result and gradients of x and of each low-rank matrix.
 std::vector<at::Tensor> results_of(Case& c, bool bfloat16, bool merged, const at::Tensor& slopes) {
   Llama model;
-  model.bfloat16 = bfloat16;
+  model.place.bfloat16 = bfloat16;
   at::Tensor y;
   if (merged) {
     std::vector<at::Tensor> weights;
@@ -78,7 +78,7 @@ TEST(Linear, WithoutAnyAdditionTheBitsAreThoseOfTheWeights) {
   const at::NoGradGuard no_gradients;
   for (const bool bfloat16 : {false, true}) {
     Llama model;
-    model.bfloat16 = bfloat16;
+    model.place.bfloat16 = bfloat16;
     const at::Tensor plain = linear(c.x, c.weights, bfloat16 ? model.rounded : nullptr);
     EXPECT_TRUE(at::equal(linear(model, c.x, c.weights), plain));
     EXPECT_TRUE(at::equal(linear(model, c.x, c.weights, std::vector<LowRank>(3)), plain));

@@ -145,7 +145,7 @@ TEST(Sft, AnswersThatStayAsBeforeHoldTheModel) {
     std::vector<const TrainExample*> which;
     for (const TrainExample& e : kept)
       which.push_back(&e);
-    const AnswerBatch batch = answer_batch(which);
+    const AnswerBatch batch = answer_batch(which, at::kCPU);
     const auto logs = [&](const Llama& m) {
       return at::log_softmax(at::mm(answer_states(m, batch, 0), m.head.t()), -1);
     };

@@ -13,7 +13,8 @@
 namespace cai {
 
 struct EngineConfig {
-  std::string dtype = "auto";  // auto | float32 | bfloat16
+  std::string device = "auto";  // auto | cpu | cuda | cuda:N
+  std::string dtype = "auto";   // auto | float32 | bfloat16 | int8
   long max_sequences = 128;
   long threads = 0;  // 0: all cores
 };

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cai/base/random.hpp"
+#include "cai/model/place.hpp"
 
 namespace cai {
 
@@ -50,6 +51,7 @@ struct ChoiceRequest {
 struct EngineOptions {
   std::string dtype = "auto";  // of the matrix products: see engine_arithmetic()
   int max_sequences = 128;     // at once
+  Place place{};               // where the model is; of the CPU: what dtype means there
 };
 
 /// What `dtype` ("auto", "float32", "bfloat16", "int8") means for the engine's products. Throws InputError on
@@ -60,8 +62,9 @@ Precision engine_precision(const std::string& dtype);
 /// the CPU multiplies it.
 bool trains_in_bfloat16(const std::string& dtype);
 
-/// Both in words with the kernels' names, e.g. "bfloat16 (avx512-bf16); training in bfloat16".
-std::string engine_arithmetic(const std::string& dtype);
+/// Both in words with the kernels' names, e.g. "bfloat16 (avx512-bf16); training in bfloat16"; on a CUDA
+/// device with its name.
+std::string engine_arithmetic(const std::string& dtype, const Place& place = {});
 
 class Engine {
  public:

@@ -1,21 +1,20 @@
-// A model's weights in the engine's order, and one pass of rows through them. No torch here.
+// A model on the CPU: its weights in the engine's order, and one pass of rows through them. No torch here.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <new>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "cai/engine/attention.hpp"
+#include "cai/engine/speaking_model.hpp"
 #include "cai/model/config.hpp"
 
 namespace cai {
 
-struct Llama;
 class LlamaReader;
 
 /// Rows of one pass through the layers, at most. Weights are read from memory once a pass: below about 64
@@ -25,7 +24,7 @@ constexpr std::int64_t kMaxRows = 384;
 
 /// Keys and values of consecutive positions, for all layers: a block of `capacity` positions for each layer
 /// and head, laid out as attend() reads them.
-class KeyValues {
+class KeyValues : public SequenceCache {
  public:
   KeyValues(const ModelConfig& c, Cached kind, std::int64_t capacity)
       : kv_heads_(c.kv_heads),
@@ -53,59 +52,31 @@ class KeyValues {
   std::unique_ptr<std::byte[], Free> bytes_;
 };
 
-/// A prefix that several requests share, computed once.
-struct Prefix {
-  std::vector<int> tokens;
-  KeyValues cache;
-};
-
-/// A text that is read, or written and read.
-struct Sequence {
-  std::size_t index = 0;           // of the request
-  std::vector<int> tokens;         // all of it, the shared prefix included; grows while generating
-  std::shared_ptr<Prefix> prefix;  // covers tokens[0, prefix->tokens.size())
-  std::optional<KeyValues> cache;  // of the positions after shared()
-  std::int64_t computed = 0;       // positions whose keys and values are in the caches
-  std::int64_t prompt = 0;         // length of the prompt
-
-  /// Positions that are read in the prefix' cache; of those behind, up to the prefix' end, there is a copy:
-  /// caches are split where attend() allows it.
-  std::int64_t shared() const {
-    return prefix ? static_cast<std::int64_t>(prefix->tokens.size()) / kSplit * kSplit : 0;
-  }
-};
-
-/// One position of one sequence.
-struct Row {
-  Sequence* sequence;
-  std::int64_t position;
-};
+/// Positions that are read in the prefix' cache; of those behind, up to the prefix' end, there is a copy:
+/// caches are split where attend() allows it.
+inline std::int64_t shared_positions(const Sequence& s) {
+  return s.prefix ? static_cast<std::int64_t>(s.prefix->tokens.size()) / kSplit * kSplit : 0;
+}
 
 /// What an engine with products of `dtype` keeps a model's keys and values as. Throws InputError on an
 /// unknown dtype.
 Cached cached_of(const ModelConfig& config, const std::string& dtype);
 
-class PackedModel {
+class PackedModel : public SpeakingModel {
  public:
   explicit PackedModel(std::string dtype);  ///< as EngineOptions has it
-  ~PackedModel();
-  PackedModel(PackedModel&&) noexcept;
+  ~PackedModel() override;
 
   void load(const Llama& model);
   void load(LlamaReader reader);  ///< with no more than a layer in float32 at a time
-  void refresh(const Llama& model, std::int64_t unchanged);  ///< as Engine has it
 
-  /// One pass of these rows through all layers; puts their keys and values into the sequences' caches.
-  /// `wanted`: the rows whose logits may be asked for, ascending; nothing else is computed of the last
-  /// layer's result.
-  void forward(std::span<const Row> rows, std::span<const std::int64_t> wanted);
-
-  /// Logits [count, vocabulary] of the wanted rows of the last pass from the `first` of them on; valid until
-  /// the next call of either.
-  const float* head_logits(std::int64_t first, std::int64_t count);
-
-  const ModelConfig& config() const;
-  Cached cached() const;  ///< what sequences keep their keys and values as
+  const ModelConfig& config() const override;
+  std::int64_t max_rows() const override { return kMaxRows; }
+  void refresh(const Llama& model, std::int64_t unchanged) override;
+  void open(Sequence& sequence, std::int64_t positions) override;
+  void forward(std::span<const Row> rows, std::span<const std::int64_t> wanted) override;
+  void draw(std::span<const Drawing> drawings, std::span<Sampled> drawn) override;
+  void log_probabilities(std::span<const Asked> asked, std::span<float> found) override;
 
  private:
   struct Impl;

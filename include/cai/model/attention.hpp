@@ -11,6 +11,8 @@
 
 namespace cai {
 
+struct VarlenLayout;
+
 /// Which rows of a pack see which: each segment's rows see the rows of its pieces up to themselves. The
 /// pieces are the segments before it in its sequences and itself, in the order of positions.
 struct AttentionLayout {
@@ -36,6 +38,7 @@ struct AttentionLayout {
     }
   };
   std::vector<Segment> segments;
+  std::shared_ptr<const VarlenLayout> on_device;  // the same for a device (varlen.hpp)
 };
 
 /// What is done with products of queries and keys before the softmax.
@@ -95,7 +98,7 @@ void attend_tiles_backward(const float* q, const float* k, const float* v, const
                            const AttentionShape& shape, float* d_q, float* d_k, float* d_v,
                            EarlierSlopes& earlier);
 
-/// attend() without rounding, differentiable in q, k and v.
+/// attend() without rounding, differentiable in q, k and v; on a device varlen_attention() (varlen.hpp).
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             std::shared_ptr<const AttentionLayout> layout, const AttentionRule& rule);
 

@@ -9,6 +9,8 @@
 #include <memory>
 #include <string>
 
+#include "cai/model/place.hpp"
+
 namespace cai {
 
 struct GgufVocabulary;
@@ -32,7 +34,7 @@ class LlamaReader {
   at::Tensor norm();
   at::Tensor head();          ///< not of a model whose head is tied to the embedding
   void nothing_left() const;  ///< Throws InputError naming a tensor that is not one of this architecture.
-  Llama all();                ///< every weight, and nothing left
+  Llama all(const Place& place = {});  ///< every weight, at `place`, and nothing left
 
  private:
   struct Impl;
@@ -40,12 +42,12 @@ class LlamaReader {
 };
 
 /// All of a model. Every tensor of the file must be known and of the right shape, every weight present and
-/// finite. `bfloat16`: see Llama.
-std::shared_ptr<Llama> load_llama(const std::filesystem::path& path, bool bfloat16 = false);
+/// finite. On a device one layer is in main memory at a time.
+std::shared_ptr<Llama> load_llama(const std::filesystem::path& path, const Place& place = {});
 
-/// The model between two: each weight is the mean of both, `b`'s weighing `share`. `bfloat16`: see Llama.
+/// The model between two: each weight is the mean of both, `b`'s weighing `share`.
 /// Throws InputError unless both have the same weights by name and shape.
-std::shared_ptr<Llama> between(const Llama& a, const Llama& b, double share, bool bfloat16 = false);
+std::shared_ptr<Llama> between(const Llama& a, const Llama& b, double share, const Place& place = {});
 
 /// Writes config.json and model.safetensors (dtype "float32" or "bfloat16"); the tokenizer's files are the
 /// caller's. Durable, deterministic bytes. Returns the SHA-256 of model.safetensors.
@@ -66,7 +68,7 @@ std::string model_fingerprint(const std::filesystem::path& path);
 
 /// A reward checkpoint: trunk as LlamaForSequenceClassification (num_labels 1, score.weight) plus cai_reward
 /// {mean, std} in config.json.
-std::shared_ptr<RewardModel> load_reward_model(const std::filesystem::path& path, bool bfloat16 = false);
+std::shared_ptr<RewardModel> load_reward_model(const std::filesystem::path& path, const Place& place = {});
 std::string save_reward_model(const RewardModel& model, const std::filesystem::path& folder);
 
 }  // namespace cai

@@ -1,4 +1,5 @@
-// Products of training in bfloat16: ATen's, on rows that are made and filled up for its library.
+// Products of training in bfloat16: ATen's, on rows that are made and filled up for its library. On a device
+// the same functions leave rows as they are, and products come in float32, as they are summed.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -35,12 +36,12 @@ at::Tensor rounded_rows(const at::Tensor& x);
 /// The first n rows of x in float32.
 at::Tensor float_rows(const at::Tensor& x, std::int64_t n);
 
-/// a b in bfloat16, by as many runs of a's rows as there are threads: the library gives half of a layer's
-/// products to one thread of two. With many threads each would copy b into its own order, so then the library
-/// has its way.
+/// a b of two in bfloat16: on the CPU in bfloat16, by as many runs of a's rows as there are threads: the
+/// library gives half of a layer's products to one thread of two. With many threads each would copy b into
+/// its own order, so then the library has its way.
 at::Tensor product(const at::Tensor& a, const at::Tensor& b);
 
-/// to += the first rows of `part`, bfloat16, as many as `to` [n, width] float32 has; both contiguous.
+/// to += the first rows of `part`, a product, as many as `to` [n, width] float32 has; both contiguous.
 void add_halves_to(const at::Tensor& to, const at::Tensor& part);
 
 }  // namespace cai

@@ -12,23 +12,26 @@
 
 #include "cai/model/config.hpp"
 #include "cai/model/layer.hpp"
+#include "cai/model/place.hpp"
 
 namespace cai {
 
-/// Weights are float32 on the CPU (master weights); rotary embedding is HF's half-split layout.
+/// Weights are float32 (master weights), on one device; rotary embedding is HF's half-split layout.
 struct Llama {
   ModelConfig config;
   at::Tensor embedding;  // [vocabulary, width]
   std::vector<LlamaLayer> layers;
-  at::Tensor norm;        // [width]
-  at::Tensor head;        // [vocabulary, width]; the same tensor as embedding when tied
-  bool bfloat16 = false;  // run_layers takes its products in bfloat16 (layer.hpp)
+  at::Tensor norm;  // [width]
+  at::Tensor head;  // [vocabulary, width]; the same tensor as embedding when tied
+  Place place;      // where they are, and whether run_layers takes its products in bfloat16 (layer.hpp)
   std::shared_ptr<RoundedWeights> rounded =
       std::make_shared<RoundedWeights>();  // for those products; empty until then
 
   /// All weights under their HF names ("model.layers.0.self_attn.q_proj.weight", ...), head left out when
   /// tied.
   std::vector<std::pair<std::string, at::Tensor>> named_weights() const;
+
+  at::Device device() const { return embedding.device(); }
 
   /// A deep copy.
   Llama clone() const;
@@ -58,8 +61,8 @@ struct Packed {
   std::vector<std::int64_t> ends;  // [sequences] the segment that each ends in; no other ends there
 };
 
-/// Throws Bug when a sequence is empty.
-Packed pack(const std::vector<std::vector<int>>& sequences);
+/// With its tensors on `device`. Throws Bug when a sequence is empty.
+Packed pack(const std::vector<std::vector<int>>& sequences, const at::Device& device = at::kCPU);
 
 /// The rows of one sequence's tokens, in order.
 std::vector<std::int64_t> rows_of(const Packed& packed, std::size_t sequence);

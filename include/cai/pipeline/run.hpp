@@ -25,6 +25,7 @@ struct PlanStep {
 struct Plan {
   std::vector<PlanStep> steps;
   double disk_bytes = 0, memory_bytes = 0;  // of the whole run at most, estimates
+  double device_bytes = 0;                  // of a device's own memory; 0 on the CPU
 };
 
 /// Checks config, constitution, model, prompts, disk: all problems together in one InputError, before

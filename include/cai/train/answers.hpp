@@ -18,7 +18,8 @@ struct AnswerBatch {
   at::Tensor rows, targets, weights;  // [answer tokens] int64, int64, float32
 };
 
-AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples);
+/// With its tensors on `device`, the model's.
+AnswerBatch answer_batch(const std::vector<const TrainExample*>& examples, const at::Device& device);
 
 /// [answer tokens, width] final normed states of the batch's rows, in the examples' order. Layers below
 /// `first` run without gradients, or not at all when `frozen` holds their states, one [length, width] an

@@ -44,7 +44,7 @@ class Ppo {
 
   Part part(const Rollouts& r, const Indices& which, const Llama& model) const;
   std::vector<Indices> parts(const Rollouts& r, const Indices& order) const {
-    return parts_of(r, order, shared_, policy_.config.layers);
+    return parts_of(r, order, shared_, policy_.config.layers, policy_.device());
   }
   std::vector<std::pair<std::string, AdamW*>> groups() {
     return {{"policy", &policy_optimiser_}, {"value", &value_optimiser_}};

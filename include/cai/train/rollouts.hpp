@@ -70,7 +70,7 @@ Part part_of(const Rollouts& rollouts, const std::vector<std::size_t>& which);
 /// activations take the room of twice as many tokens.
 std::vector<std::vector<std::size_t>> parts_of(const Rollouts& rollouts,
                                                const std::vector<std::size_t>& order, std::int64_t shared,
-                                               std::int64_t layers);
+                                               std::int64_t layers, const at::Device& device);
 
 /// [answer tokens, width] final normed states of the rows that predict answer tokens.
 at::Tensor answer_states(const Llama& model, const Part& part, std::int64_t shared);

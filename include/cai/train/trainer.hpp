@@ -99,6 +99,9 @@ std::vector<std::pair<std::size_t, std::size_t>> micro_batches(const std::vector
 
 constexpr std::int64_t kMicroBatchTokens = 1024;
 
+/// Tokens of a micro-batch: kMicroBatchTokens, or enough to keep a device at work.
+std::int64_t micro_batch_tokens(const at::Device& device);
+
 /// Hidden states below layer `first`, one [length, width] a sequence, when that layer and those above learn
 /// and training passes over the sequences more than once: computed once, in the order given. Empty when
 /// nothing is frozen, epochs is 1, or they would take over 1 GiB.
