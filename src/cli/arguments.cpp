@@ -183,7 +183,8 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   sub =
       command("report", "Write a run's report.html anew, or a page that compares two runs",
               "  cai report runs/first\n  cai report runs/first runs/second --out compare.html\n  cai report "
-              "runs/first --tensorboard events/first");
+              "runs/first --also constitutions/house-style.yaml --also shuffled\n  cai report runs/first "
+              "--tensorboard events/first");
   sub->add_option("run", a.run, "Run folder")->type_name("RUN")->required();
   sub->add_option("other", a.other, "Compare with this run: differences are from RUN to OTHER")
       ->type_name("OTHER");
@@ -191,6 +192,12 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   sub->add_option("--tensorboard", a.tensorboard,
                   "Also write the training metrics as event files for TensorBoard into this folder")
       ->type_name("DIR");
+  sub->add_option(
+         "--also", a.constitution,
+         "Also score the held-out answers by the checks of this constitution (YAML), or of the run's "
+         "own with its principles applied to each other's prompts: shuffled (repeatable)")
+      ->type_name("FILE|shuffled")
+      ->multi_option_policy(CLI::MultiOptionPolicy::Join);  // one a line
   settings(sub);
 
   sub = command("score", "Score pairs with a reward model",
@@ -271,8 +278,10 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
         command(name,
                 name == std::string("show") ? "Show principles as they will be used, with derived wordings"
                                             : "Find duplicates, vague wording, missing tests, texts too long",
-                std::string("  cai constitution ") + name + " constitutions/harmless.yaml");
+                std::string("  cai constitution ") + name + " constitutions/medical.yaml" +
+                    (name == std::string("lint") ? " --prompts prompts/domains/medical.jsonl" : ""));
     sub->add_option("file", a.run, "Constitution (YAML)")->type_name("FILE")->required();
+    if (name == std::string("lint")) prompts(sub, "Also count the prompts that meet each principle");
   }
   sub = command("diff", "Show what changed between two versions, and suggest a version number",
                 "  cai constitution diff runs/first/constitution.yaml constitutions/harmless.yaml");

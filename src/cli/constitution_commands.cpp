@@ -1,4 +1,5 @@
 // cai constitution show | lint | diff | conflicts: what needs no model.
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 
@@ -8,6 +9,7 @@
 #include "cai/cli/commands.hpp"
 #include "cai/data/constitution.hpp"
 #include "cai/data/constitution_diff.hpp"
+#include "cai/data/coverage.hpp"
 #include "cai/data/lint.hpp"
 #include "cai/data/preference.hpp"
 #include "cai/data/run_folder.hpp"
@@ -43,11 +45,64 @@ int show(const Arguments& a) {
   return kDone;
 }
 
+// The prompts of these files, each with the split that a run would give it.
+std::vector<Prompt> prompts_in(const std::vector<std::string>& files) {
+  std::vector<Prompt> all;
+  for (const std::string& file : files)
+    for (Prompt& prompt : read_prompts(find_shipped(file)))
+      all.push_back(std::move(prompt));
+  draw_splits(all);
+  return all;
+}
+
+// What the prompts cannot train or show.
+void add_coverage_remarks(std::vector<Remark>& remarks, const std::vector<Coverage>& principles) {
+  constexpr long kFew = 12;  // held-out prompts: 6 must change before a change is beyond chance
+  for (const Coverage& one : principles) {
+    const Principle& p = *one.principle;
+    if (one.train == 0)
+      remarks.push_back({p.line, p.id, "no-prompts", true,
+                         "is met by no training prompt; see applies_to, and the prompts' tags"});
+    else if (one.held_out < kFew)
+      remarks.push_back(
+          {p.line, p.id, "few-prompts", false,
+           "is met by " + std::to_string(one.held_out) +
+               " held-out prompts: a change of its answers will hardly be beyond chance. Give it " +
+               std::to_string(kFew) + " or more"});
+  }
+}
+
+void print_coverage(const std::vector<Coverage>& principles, const std::vector<Prompt>& prompts) {
+  std::size_t width = std::string("principle").size();
+  for (const Coverage& one : principles)
+    width = std::max(width, one.principle->id.size());
+  std::printf("\n%-*s  decided by   train  held out\n", static_cast<int>(width), "principle");
+  for (const Coverage& one : principles)
+    std::printf("%-*s  %-10s  %6ld  %8ld\n", static_cast<int>(width), printable(one.principle->id).c_str(),
+                one.decided_by().c_str(), one.train, one.held_out);
+  const long train = std::count_if(prompts.begin(), prompts.end(),
+                                   [](const Prompt& prompt) { return prompt.split != "held-out"; });
+  std::printf("%-*s  %-10s  %6ld  %8ld\n", static_cast<int>(width), "all prompts", "", train,
+              static_cast<long>(prompts.size()) - train);
+  std::fflush(stdout);
+}
+
+Json coverage_json(const Coverage& one) {
+  return {{"principle", one.principle->id},
+          {"decided_by", one.decided_by()},
+          {"train", one.train},
+          {"held_out", one.held_out}};
+}
+
 /// A file that cannot be loaded is an error (exit 2); what can be better is told, one line each, and exits 0.
 int lint_constitution(const Arguments& a) {
   fs::path file = find_shipped(a.run);
   Constitution constitution = read_constitution(file);
   std::vector<Remark> remarks = lint(constitution);
+  const std::vector<Prompt> prompts = prompts_in(a.prompts);
+  const std::vector<Coverage> covered =
+      prompts.empty() ? std::vector<Coverage>() : coverage(constitution, prompts);
+  add_coverage_remarks(remarks, covered);
   long problems = 0;
   Json list = Json::array();
   for (const Remark& r : remarks) {
@@ -59,7 +114,13 @@ int lint_constitution(const Arguments& a) {
                     {"level", r.is_problem ? "problem" : "note"},
                     {"remark", r.text}});
   }
-  if (a.json) return print_json(list), kDone;
+  if (a.json && prompts.empty()) return print_json(list), kDone;
+  if (a.json) {
+    Json principles = Json::array();
+    for (const Coverage& one : covered)
+      principles.push_back(coverage_json(one));
+    return print_json({{"remarks", list}, {"principles", principles}}), kDone;
+  }
   for (const Remark& r : remarks)
     std::cout << printable(file.string()) << ":" << r.line << ": " << (r.is_problem ? "problem" : "note")
               << " [" << r.kind << "] "
@@ -67,6 +128,7 @@ int lint_constitution(const Arguments& a) {
   std::cout << constitution.principles.size() << " principles, " << problems
             << (problems == 1 ? " problem, " : " problems, ") << static_cast<long>(remarks.size()) - problems
             << " notes\n";
+  if (!covered.empty()) print_coverage(covered, prompts);
   return kDone;
 }
 

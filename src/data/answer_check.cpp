@@ -6,6 +6,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
 #include "cai/data/answer_text.hpp"
+#include "cai/data/check_scope.hpp"
 #include "cai/data/refusal.hpp"
 #include "cai/io/json.hpp"
 
@@ -169,6 +170,24 @@ std::string broken_rule(const AnswerRule& rule, std::string_view request, std::s
 }
 
 }  // namespace
+
+bool bears_on(const AnswerCheck& check, std::string_view request) {
+  const auto is_out = [&](const AnswerRule& rule) {
+    if (rule.kind != AnswerRuleKind::kIf || rule.request.empty()) return false;
+    try {
+      return !all_hold(rule.request, request, request);
+    } catch (const InputError&) {  // a pattern that takes too many steps: apply_check says so
+      return false;
+    }
+  };
+  return check.rules.empty() || !std::all_of(check.rules.begin(), check.rules.end(), is_out);
+}
+
+bool wants_refusal(const AnswerCheck& check) {
+  return std::any_of(check.rules.begin(), check.rules.end(), [](const AnswerRule& rule) {
+    return rule.kind == AnswerRuleKind::kRefuses && rule.wanted;
+  });
+}
 
 Regex phrase_pattern(const std::string& phrase, AnswerRuleKind kind) {
   const std::vector<std::string_view> characters = characters_of(phrase);

@@ -189,18 +189,17 @@ std::vector<Remark> lint(const Constitution& c) {
       add("one-sided-tests", false,
           "a model that refuses everything passes all of its tests; add a harmless look-alike with must: "
           "help");
-    if (const std::string second = second_duty(p.text); !second.empty())
+    if (const std::string second = second_duty(p.text); !second.empty() && p.check.empty())
       add("two-duties", false,
           "asks for two things (the second: \"" + second +
               "\"): a verdict cannot say which one failed. Split it, unless the second only says how to do "
               "the first");
-    if (is_for_harmless_only(p))
+    if (is_for_harmless_only(p) && p.check.empty())
       add("trains-nothing", false,
-          "with critique.harmless=false and labels by contrast (the defaults; contrast where the judge fails "
-          "its exam) this principle trains nothing: it applies to "
-          "harmless requests only, whose answers are not criticised and whose labels say only which answer "
-          "does not decline. Set critique.harmless=true, or label.method=choice with a judge that passes");
-    if (is_negative(p.text))
+          "has no check and is for harmless requests only: it trains nothing unless a model that can judge "
+          "is "
+          "named (--feedback MODEL, with critique.harmless=true). A check would train it with any model");
+    if (is_negative(p.text) && p.check.empty())
       add("negative", false,
           "is a prohibition: a clear line, which refusing everything keeps too. Positive wordings match "
           "people's preferences better, negative ones are learned better (Kyrychenko et al. 2025)");

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "cai/base/text.hpp"
+#include "cai/data/check_scope.hpp"
 #include "cai/data/refusal.hpp"
 #include "cai/stages/clean.hpp"
 #include "cai/stages/overlap.hpp"
@@ -16,6 +17,7 @@ std::vector<Checked> check_principles(const Constitution& constitution, const st
   std::vector<Checked> all;
   for (const Principle& principle : constitution.principles) {
     if (principle.check.empty() || !principle.applies(tags)) continue;
+    if (!bears_on(principle.check, request)) continue;
     const CheckResult result = apply_check(principle.check, request, answer);
     std::string broken;
     for (const std::string& one : result.broken)

@@ -92,9 +92,10 @@ Mends with_end(const AnswerRule& rule, const std::vector<std::string>& pieces, R
   return all;
 }
 
-// A sentence that begins with what the rule misses.
+// A sentence that begins as it should, or with what the rule misses.
 Mends with_phrase(const AnswerRule& rule, std::string_view request, const std::vector<std::string>& pieces,
-                  Random random) {
+                  Random random, const std::vector<std::string>& beginnings) {
+  if (!beginnings.empty()) return with_sentence(pieces, beginnings[random.below(beginnings.size())], "");
   std::vector<std::string> missing;
   for (std::size_t i = 0; i < rule.texts.size(); ++i) {
     AnswerRule one = rule;
@@ -118,7 +119,7 @@ bool counts(AnswerRuleKind kind) {
 }
 
 Mends mends_of(const AnswerRule& rule, std::string_view request, const std::vector<std::string>& pieces,
-               Random random) {
+               Random random, const std::vector<std::string>& beginnings) {
   if (counts(rule.kind)) {
     const Mends shorter = shortened(rule, request, pieces);
     const bool is_short = shorter.empty() && rule.at_least > 0 && rule.kind != AnswerRuleKind::kLines &&
@@ -128,11 +129,11 @@ Mends mends_of(const AnswerRule& rule, std::string_view request, const std::vect
   if (rule.kind == AnswerRuleKind::kAvoids) return without_broken(rule, request, pieces);
   if (rule.kind == AnswerRuleKind::kEndsWith) return with_end(rule, pieces, random);
   if (rule.kind == AnswerRuleKind::kContains || rule.kind == AnswerRuleKind::kContainsAll)
-    return with_phrase(rule, request, pieces, random);
+    return with_phrase(rule, request, pieces, random, beginnings);
   if (rule.kind != AnswerRuleKind::kAny && rule.kind != AnswerRuleKind::kIf) return {};
   for (const AnswerRule& inner : rule.rules) {
     if (holds(inner, request, joined(pieces, pieces.size()))) continue;
-    if (Mends found = mends_of(inner, request, pieces, random); !found.empty()) return found;
+    if (Mends found = mends_of(inner, request, pieces, random, beginnings); !found.empty()) return found;
   }
   return {};
 }
@@ -140,12 +141,12 @@ Mends mends_of(const AnswerRule& rule, std::string_view request, const std::vect
 }  // namespace
 
 std::vector<Mend> mends(const AnswerCheck& check, std::string_view request, std::string_view answer,
-                        Random random) {
+                        Random random, const std::vector<std::string>& beginnings) {
   const std::vector<std::string> pieces = pieces_of(answer);
   if (pieces.empty()) return {};
   for (const AnswerRule& rule : check.rules) {
     if (holds(rule, request, std::string(answer))) continue;
-    if (Mends found = mends_of(rule, request, pieces, random); !found.empty()) return found;
+    if (Mends found = mends_of(rule, request, pieces, random, beginnings); !found.empty()) return found;
   }
   return {};
 }

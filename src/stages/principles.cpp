@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cai/data/check_scope.hpp"
 #include "cai/stages/asking.hpp"
 
 namespace cai {
@@ -19,6 +20,11 @@ bool is_for_harmless_only(const Principle& principle) {
   return !principle.applies_to.empty() &&
          std::all_of(principle.applies_to.begin(), principle.applies_to.end(),
                      [](const std::string& t) { return t == "ordinary" || t == "borderline"; });
+}
+
+// Whether a program verifies what it asks of answers, and that is not to decline.
+bool is_verified_help(const Principle& principle) {
+  return !principle.check.empty() && !wants_refusal(principle.check);
 }
 
 // The principles with a letter each; the last letter stands for none of them. What all questions share comes
@@ -147,7 +153,8 @@ std::vector<std::string> decline_openings(const Constitution& constitution) {
     if (std::find(all.begin(), all.end(), opening) == all.end()) all.push_back(opening);
   };
   for (const Principle& p : constitution.principles)
-    if (!is_for_harmless_only(p)) std::for_each(p.revision_openings.begin(), p.revision_openings.end(), add);
+    if (!is_for_harmless_only(p) && !is_verified_help(p))
+      std::for_each(p.revision_openings.begin(), p.revision_openings.end(), add);
   if (all.size() >= 6) return all;
   for (const char* opening :
        {"I can't help with that, because", "I won't help with this, since",
@@ -239,7 +246,8 @@ std::vector<Decline> decide_declines(const std::vector<Json>& records, Speaker& 
 Contrast contrast_of(const Constitution& constitution, const Principle& principle, bool decline) {
   if (decline) return {constitution.system, principle.opposite};
   // Where the request is fine, the wanted side helps and the other one is overcautious.
-  return {is_for_harmless_only(principle) ? "You are a helpful assistant. " + principle.text : "",
+  const bool is_said = is_for_harmless_only(principle) || is_verified_help(principle);
+  return {is_said ? "You are a helpful assistant. " + principle.text : "",
           "You are an overcautious assistant. You decline, in one or two polite sentences, whatever could be "
           "misunderstood, and you never explain how anything is done."};
 }

@@ -4,6 +4,7 @@
 #include "cai/data/run_folder.hpp"
 #include "cai/io/manifest.hpp"
 #include "cai/stages/report_eval.hpp"
+#include "cai/stages/report_other_rules.hpp"
 #include "cai/stages/report_run.hpp"
 
 namespace cai {
@@ -48,6 +49,7 @@ static std::string page_of(const ReportRun& run) {
   report_verdict(page, run);
   report_decisions(page, run);
   report_principles(page, run);
+  report_other_rules(page, run);
   report_answers(page, run);
   report_curves(page, run);
   if (!run.rounds.empty()) report_suites(page, figures_of(run.rounds.back() / "eval"));

@@ -8,61 +8,19 @@
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
 #include "cai/stages/principles.hpp"
+#include "cai/stages/revise_words.hpp"
 #include "cai/stages/sentences.hpp"
 
 namespace cai {
 namespace {
 
-// The words that a check wants at the beginning, whichever principle has it, one drawn by seed; or "".
-std::string checked_opening(const Constitution& constitution, const Json& record, Random random) {
-  for (const Principle& principle : constitution.principles) {
-    if (!principle.applies(tags_of(record))) continue;
-    for (const AnswerRule& rule : principle.check.rules) {
-      if (rule.kind != AnswerRuleKind::kBeginsWith) continue;
-      std::string opening = rule.texts[random.below(rule.texts.size())];
-      if (opening[0] >= 'a' && opening[0] <= 'z') opening[0] = static_cast<char>(opening[0] - 'a' + 'A');
-      return opening;
-    }
-  }
-  return "";
-}
-
-// The words that commit the revision, or "". A request to decline gets one of the principle's openings (ours
-// where it has none); a principle made for ordinary prompts uses its own.
-std::string draw_opening(const ReviseConfig& config, const Constitution& constitution,
-                         const Principle& principle, const Json& record, Random random) {
-  if (!config.openings) return "";
-  if (!principle.check.empty()) return checked_opening(constitution, record, random);
-  const std::string kind = kind_of(record);
-  const bool is_harmless = kind == "ordinary" || kind == "borderline";
-  if (!is_harmless && !optional_flag(record, "decline")) return "";
-  const std::vector<std::string> openings = principle.revision_openings.empty() && !is_harmless
-                                                ? decline_openings(constitution)
-                                                : principle.revision_openings;
-  return openings.empty() ? "" : openings[random.below(openings.size())];
-}
-
-// The rules that a program verifies, for the system message: the same text for every record of these tags, so
-// that it is computed once.
-std::string rules_of(const Constitution& constitution, const std::vector<std::string>& tags) {
-  std::string rules = "You rewrite answers so that they follow these rules:";
-  for (const Principle& p : constitution.principles)
-    if (!p.check.empty() && p.applies(tags)) rules += "\n- " + p.text;
-  return rules + "\nA new answer answers the request, and says nothing about the rules.";
-}
-
-// The request stands in it again: after a poor answer a small model takes the conversation for lost.
-std::string request_of(const Principle& principle, const std::string& prompt) {
-  if (principle.check.empty()) return principle.revision;
-  return "Write a better answer to this request:\n" + quoted_lines(prompt) +
-         "\nYour answer must follow this rule: " + principle.text + " Write the answer only.";
-}
-
 // Behind the opening: talk about the answer or the rule, words of the critique or the principle.
 std::string talk(const Json& record, const Principle& principle, const std::string& opening,
                  const std::string& text) {
   const std::string rest = text.starts_with(opening) ? text.substr(opening.size()) : text;
-  if (talks_of_answers(rest)) return "meta";
+  const bool declines = optional_flag(record, "decline");  // to say no, nothing has to be said of an answer
+  if (talks_of_answers(rest) || (declines && lower_ascii(rest).find("the answer") != rest.npos))
+    return "meta";
   const bool is_echo = echoes(optional_text(record, "critique"), rest) || echoes(principle.text, rest);
   return is_echo ? "echo" : "";
 }
@@ -105,7 +63,8 @@ std::vector<Ask> Revisions::asks(std::size_t i) const {
 
 NextRevision Revisions::next(std::size_t i, const Json& best, long attempt) const {
   const Principle* principle = this->principle(i);
-  if (principle->check.empty()) return {ask(i, *principle, optional_text(best, "answer"), attempt), {}};
+  if (!is_by_rule(*principle, critiques_[i]))
+    return {ask(i, *principle, optional_text(best, "answer"), attempt), {}};
   const bool is_kept = optional_text(best, "revision_problem").empty();
   const std::string text = optional_text(best, is_kept ? "revision" : "answer");
   std::vector<const Principle*> broken;
@@ -150,7 +109,9 @@ std::optional<Mend> Revisions::mend_of(std::size_t i, const Principle& principle
                                        std::size_t round) const {
   const std::string request = optional_text(critiques_[i], "prompt");
   if (!answer_fault(request, text).empty()) return std::nullopt;
-  const std::vector<Mend> all = mends(principle.check, request, text, random(i).derive("mend").derive(round));
+  const std::vector<Mend> all =
+      mends(principle.check, request, text, random(i).derive("mend").derive(round),
+            config_.openings ? principle.revision_openings : std::vector<std::string>());
   if (all.empty()) return std::nullopt;
   return all[round % all.size()];
 }
@@ -169,10 +130,10 @@ Ask Revisions::ask(std::size_t i, const Principle& principle, const std::string&
   Ask ask{.opening = opening(i),
           .max_new_tokens = static_cast<int>(config_.max_new_tokens),
           .temperature = config_.temperature};
-  if (principle.check.empty())
-    ask.messages = exemplars_;
-  else
+  if (is_by_rule(principle, record))
     ask.messages.push_back({"system", rules_of(constitution_, tags_of(record))});
+  else
+    ask.messages = exemplars_;
   ask.messages.push_back({"user", optional_text(record, "prompt")});
   ask.messages.push_back({"assistant", answer});
   const bool is_said = optional_text(record, "critique_problem").empty() && principle.check.empty();
@@ -180,7 +141,7 @@ Ask Revisions::ask(std::size_t i, const Principle& principle, const std::string&
     ask.messages.push_back({"user", principle.critique});
     ask.messages.push_back({"assistant", optional_text(record, "critique")});
   }
-  ask.messages.push_back({"user", request_of(principle, optional_text(record, "prompt"))});
+  ask.messages.push_back({"user", revision_request(principle, record)});
   ask.random = attempt == 0 ? random(i) : random(i).derive(static_cast<std::uint64_t>(attempt));
   return ask;
 }
@@ -205,7 +166,7 @@ std::string Revisions::problem_of(std::size_t i, const std::string& text, const 
   if (!problem.empty()) return problem;
   if (!opening.empty() && words_of(text).size() < words_of(opening).size() + 2) return "empty";
   if (declines && complies_after_all(text)) return "complies";
-  if (has_check && evades(text)) return "evades";
+  if (is_by_rule(principle, record) && evades(text)) return "evades";
   if (const std::string told = talk(record, principle, opening, text); !told.empty()) return told;
   return has_check ? answer_fault(prompt, text) : "";
 }

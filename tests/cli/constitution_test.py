@@ -51,6 +51,22 @@ class Case(unittest.TestCase):
         self.assertEqual([(r["line"], r["kind"], r["level"]) for r in remarks], [(7, "no-tests", "problem")])
         self.assertEqual(cai("constitution", "lint", self.file("bad.yaml", "principles: 3")).returncode, 2)
 
+    def test_lint_counts_the_prompts_that_meet_each_principle(self):
+        file = self.file("c.yaml", "principles:\n  - {id: calm, text: Write without exclamation marks.}\n"
+                                   "  - {id: theft, text: Decline to help with theft., applies_to: [theft], tests: [{prompt: Steal?, must: refuse}, {prompt: Lend?, must: help}]}\n"
+                                   "  - {id: idle, text: Explain how money works., applies_to: [money], tests: [{prompt: Why?, must: help}]}\n")
+        lines = [{"prompt": f"How do I steal {i}?", "tags": ["red-team", "theft"], "split": "train" if i < 3 else "held-out"} for i in range(5)]
+        prompts = self.file("p.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        text = self.done(cai("constitution", "lint", file, "--prompts", prompts)).stdout
+        self.assertIn("problem [no-prompts] idle is met by no training prompt", text)
+        self.assertIn("note [few-prompts] theft is met by 2 held-out prompts", text)
+        self.assertEqual([line.split() for line in text.splitlines()[-5:]],
+                         [["principle", "decided", "by", "train", "held", "out"], ["calm", "check", "3", "2"], ["theft", "kind", "3", "2"],
+                          ["idle", "judge", "0", "0"], ["all", "prompts", "3", "2"]])
+        found = json.loads(self.done(cai("constitution", "lint", "--json", file, "--prompts", prompts)).stdout)
+        self.assertEqual(found["principles"][1], {"principle": "theft", "decided_by": "kind", "train": 3, "held_out": 2})
+        self.assertIn("no-prompts", [r["kind"] for r in found["remarks"]])
+
     def test_diff_suggests_a_version_and_exits_0(self):
         before = self.file("a.yaml", BEFORE)
         after = self.file("b.yaml", BEFORE.replace("everyone", "anybody").replace("1.0.0", "1.0.1"))

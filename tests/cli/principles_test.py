@@ -94,6 +94,25 @@ class Principles(unittest.TestCase):
         self.assertIn("answered", e["measures"])
         self.assertIn("principles_followed", e["last_step"])
 
+    def test_the_same_answers_are_scored_by_other_constitutions(self):
+        other = self.folder / "other-rules.yaml"
+        other.write_text("- Write without exclamation marks.\n- Answer in at most three sentences.\n")
+        page = self.folder / "also.html"
+        result = self.setup.cai("report", self.run_folder, "--also", other, "--out", page, "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        own, also = json.loads(result.stdout)["also"]
+        e = figures(self.run_folder, "eval")
+        for principle, by_model in e["followed"].items():
+            for model, share in by_model.items():
+                self.assertEqual(own["followed"][principle][model], share)
+        for model, mean in e["measures"]["principles_followed"].items():
+            self.assertAlmostEqual(own["mean"][model]["value"], mean["value"])
+        self.assertEqual(set(also["followed"]), {"p1", "p2"})
+        self.assertIn("By other constitutions", page.read_text())
+        shuffled = self.setup.cai("report", self.run_folder, "--also", "shuffled", "--out", page)
+        self.assertEqual(shuffled.returncode, 2)
+        self.assertIn("there is nothing to shuffle", shuffled.stderr)
+
     def test_another_model_gives_feedback(self):
         other = tiny.write_model(self.folder / "other", seed=9)
         run = self.folder / "by-other"

@@ -3,8 +3,11 @@
 #include <rapidcheck/gtest.h>
 
 #include <filesystem>
+#include <set>
+#include <tuple>
 
 #include "cai/data/constitution_diff.hpp"
+#include "cai/data/coverage.hpp"
 #include "cai/data/lint.hpp"
 #include "cai/data/preference.hpp"
 
@@ -70,6 +73,39 @@ TEST(Lint, FindsEachKindOfProblemOnItsLineAndNothingInSoundPrinciples) {
   EXPECT_EQ(lines("no-tests"), std::vector<int>{7});
   EXPECT_EQ(lines("too-short"), std::vector<int>{7});
   EXPECT_EQ(lines("too-long"), std::vector<int>{8});
+}
+
+TEST(Lint, WhatAProgramVerifiesNeedsNoJudge) {
+  Principle p{
+      .text = "Do not use commas, and keep the answer calm.", .applies_to = {"ordinary"}, .tests = kTests};
+  std::set<std::string> kinds;
+  for (const Remark& r : lint(of({p})))
+    kinds.insert(r.kind);
+  EXPECT_EQ(kinds, (std::set<std::string>{"negative", "trains-nothing", "two-duties"}));
+  p.check.rules.push_back({.kind = AnswerRuleKind::kWords});
+  EXPECT_TRUE(lint(of({p})).empty());
+}
+
+TEST(Coverage, CountsThePromptsThatMeetEachPrinciple) {
+  const Constitution c =
+      of({{.text = "Decline fraud.", .applies_to = {"fraud"}},
+          {.text = "Be of use.", .applies_to = {"ordinary"}},
+          {.text = "Be brief here.", .check = {.rules = {{.kind = AnswerRuleKind::kWords}}}},
+          {.text = "Meets nobody.", .applies_to = {"nothing"}}});
+  const std::vector<Coverage> all =
+      coverage(c, {{.text = "a", .tags = {"red-team", "fraud"}, .split = "train"},
+                   {.text = "b", .tags = {"ordinary"}, .split = "held-out"},
+                   {.text = "c", .split = "train"}});
+  ASSERT_EQ(all.size(), 4u);
+  const auto row = [&](std::size_t i) {
+    return std::tuple(all[i].decided_by(), all[i].train, all[i].held_out);
+  };
+  EXPECT_EQ(row(0), std::tuple("judge", 2L, 0L));  // an untagged prompt meets every principle that is judged
+  EXPECT_EQ(row(1), std::tuple("judge", 1L, 1L));
+  EXPECT_EQ(row(2), std::tuple("check", 2L, 1L));
+  EXPECT_EQ(row(3), std::tuple("judge", 1L, 0L));
+  EXPECT_EQ(coverage(c, {{.text = "a", .tags = {"red-team", "fraud"}, .split = "train"}})[0].decided_by(),
+            "kind");
 }
 
 TEST(Lint, ExamplesThatFillTheContextAreAProblem) {

@@ -7,6 +7,7 @@
 
 #include "cai/base/hash.hpp"
 #include "cai/base/statistics.hpp"
+#include "cai/data/check_scope.hpp"
 #include "cai/data/constitution.hpp"
 #include "cai/io/records.hpp"
 
@@ -41,11 +42,13 @@ TEST(Refusal, IsSeenInTheOpeningsOfTheShippedConstitutions) {
   for (const char* name : {"harmless", "customer-service", "medical", "financial"})
     for (const Principle& principle :
          read_constitution(fs::path(CAI_SOURCE_DIR) / "constitutions" / (std::string(name) + ".yaml"))
-             .principles)
+             .principles) {
+      if (!principle.check.empty() && !wants_refusal(principle.check)) continue;  // openings of help
       for (const std::string& opening : principle.revision_openings) {
         EXPECT_TRUE(is_refusal(opening + " it would harm someone.")) << name << ": " << opening;
         ++openings;
       }
+    }
   EXPECT_GT(openings, 100);
 }
 

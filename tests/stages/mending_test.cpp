@@ -76,6 +76,17 @@ TEST(Mending, AddsTheWordsThatAreMissing) {
   EXPECT_TRUE(mends_of("{matches: '\\d{3}'}", "Water the plant.").empty()) << "a pattern is no phrase";
 }
 
+TEST(Mending, BeginsASentenceAsThePrincipleSays) {
+  const std::vector<std::string> beginnings = {"Say thanks to"};
+  for (const char* rules : {"{contains: thank}", "{matches: 'thanks?'}"}) {
+    const std::vector<Mend> all = mends(check_of(rules), kRequest, "Water the plant.", Random(1), beginnings);
+    ASSERT_FALSE(all.empty()) << rules;
+    EXPECT_EQ(all[0].opening(), "Water the plant. Say thanks to") << rules;
+  }
+  EXPECT_TRUE(
+      mends(check_of("{refuses: true}"), kRequest, "Water the plant.", Random(1), beginnings).empty());
+}
+
 TEST(Mending, LooksIntoConditionsAndAlternatives) {
   const std::string wished = "Water it. Good luck!";
   EXPECT_EQ(

@@ -21,9 +21,11 @@ struct Mend {
 };
 
 /// The changes that may make the first broken rule of `check` hold, best first. None where nothing is broken,
-/// or where the rule needs another answer (a language, JSON, a refusal, headings).
+/// or where the rule needs another answer (a language, JSON, a refusal, headings). `beginnings`: how a
+/// sentence may begin that makes a rule on phrases or patterns hold; without any it begins with the missing
+/// phrase.
 std::vector<Mend> mends(const AnswerCheck& check, std::string_view request, std::string_view answer,
-                        Random random);
+                        Random random, const std::vector<std::string>& beginnings = {});
 
 /// A model's reply to mend.opening(), up to the end of the sentence that was begun; "" where it ends
 /// otherwise or not at all.
