@@ -350,8 +350,10 @@ std::vector<Field> declare() {
         "Adam's epsilon of policy and value model; 0: 1e-5 below 100 million trainable weights, else 1e-8.");
   d.add("advantage", AT(ppo.advantage), one_of({"gae", "rloo", "grpo"}),
         "Advantage estimate; rloo and grpo need samples_per_prompt above 1.");
-  d.add("updates", AT(ppo.updates), from_to(0, 1e6),
-        "Updates: sample answers, then learn from them. 0: no reinforcement learning.");
+  d.add(
+      "updates", AT(ppo.updates), from_to(0, 1e6),
+      "Updates: sample answers, then learn from them. 0: no reinforcement learning. Where it is not set and "
+      "checks give the whole reward, 40.");
   d.add("prompts_per_update", AT(ppo.prompts_per_update), from_to(1, 1e5), "Prompts per update.");
   d.add("samples_per_prompt", AT(ppo.samples_per_prompt), from_to(1, 256), "Answers per prompt and update.");
   d.add("max_new_tokens", AT(ppo.max_new_tokens), from_to(1, 1e6), "Longest answer, in tokens.");

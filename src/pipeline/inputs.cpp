@@ -244,6 +244,14 @@ void check_judge(RunInputs& inputs) {
                      in_quotes(judge_of(config)));
 }
 
+// Whether no reward model has a say: then more updates cost no more judgement, and they pay
+// (docs/dev/measurements/effect.md).
+bool is_rewarded_by_checks(const RunInputs& inputs) {
+  const std::string& reward = inputs.config.ppo.reward;
+  return inputs.config.ppo.updates > 0 &&
+         (reward == "checks" || (reward == "auto" && judged_principles(inputs.constitution) == 0));
+}
+
 }  // namespace
 
 EndpointConfig endpoint_at(const Config& config, const std::string& url) {
@@ -333,6 +341,7 @@ RunInputs check_inputs(const Config& config) {
   // Where the judge must choose, every verdict counts: a small model seldom says "A" or "B", and without any
   // label the run would end at the reward stage.
   if (labels_by_choice_only(inputs)) inputs.config.label.minimum_mass = 0;
+  if (is_rewarded_by_checks(inputs) && !config.origin.contains("ppo.updates")) inputs.config.ppo.updates = 40;
   for (const std::string& note : notes)
     log_warning(note);
   return inputs;

@@ -87,14 +87,27 @@ bool talks_of_answers(std::string_view text) {
 
 namespace {
 
-// A text of questions only asks back instead of answering.
-bool only_asks(std::string_view text) {
-  const std::vector<std::string> sentences = sentences_of(text);
-  return !sentences.empty() &&
-         std::all_of(sentences.begin(), sentences.end(), [](const std::string& sentence) {
-           const std::size_t last = sentence.find_last_not_of(" \t\n\"')*_");
-           return last != sentence.npos && sentence[last] == '?';
-         });
+bool is_question(const std::string& sentence) {
+  const std::size_t last = sentence.find_last_not_of(" \t\n\"')*_");
+  return last != sentence.npos && sentence[last] == '?';
+}
+
+// Praise of the request and thanks for it: words that fit every request.
+bool is_courtesy(const std::string& sentence) {
+  static const char* const phrases[] = {"great question", "good question",      "interesting question",
+                                        "well done",      "thank you for",      "thanks for",
+                                        "great example",  "glad you asked",     "happy to help",
+                                        "here to help",   "you have asked for", "you asked for"};
+  return std::any_of(std::begin(phrases), std::end(phrases),
+                     [&](const char* phrase) { return sentence.find(phrase) != sentence.npos; });
+}
+
+// What an answer says of its own: neither a question nor a courtesy.
+std::string statements_of(std::string_view answer) {
+  std::string said;
+  for (const std::string& sentence : sentences_of(answer))
+    if (!is_question(sentence) && !is_courtesy(sentence)) said += (said.empty() ? "" : "\n") + sentence;
+  return said;
 }
 
 }  // namespace
@@ -104,8 +117,11 @@ std::string answer_fault(std::string_view request, std::string_view answer) {
   if (is_repeated(answer)) return "repeated";
   if (jaccard(word_grams(words_of(answer), 3), word_grams(words_of(request), 3)) > 0.8) return "copy";
   if (talks_of_answers(answer)) return "meta";
-  if (only_asks(answer)) return "asks-back";
-  return is_on_topic(request, answer) || is_refusal(answer) ? "" : "off-topic";
+  if (is_refusal(answer)) return "";
+  // A question that repeats the request's words would be on its topic and answer nothing.
+  const std::string said = statements_of(answer);
+  if (words_of(said).size() < 2) return "asks-back";
+  return is_on_topic(request, said) ? "" : "off-topic";
 }
 
 bool echoes(std::string_view source, std::string_view text) {

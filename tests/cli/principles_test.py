@@ -54,6 +54,20 @@ class Principles(unittest.TestCase):
     def test_who_decides_is_said_before_the_first_stage(self):
         self.assertIn("2 of 3 principles are verified by a program, 1 are judged by the model itself", self.result.stderr)
 
+    def test_reinforcement_is_longer_where_checks_give_the_whole_reward(self):
+        all_checked = self.folder / "checked.yaml"
+        all_checked.write_text("- Use at most four words.\n")
+
+        def rollouts(constitution, *more):
+            result = self.setup.cai("plan", "--json", "--model", self.setup.model, "--prompts", self.prompts, "--constitution", constitution, "--set",
+                                    "ppo.prompts_per_update=2", "--set", "ppo.samples_per_prompt=2", *more)
+            self.assertEqual(result.returncode, 0, result.stderr[-1000:])
+            return {step["stage"]: step for step in json.loads(result.stdout)["steps"]}["ppo"]["records"]
+
+        self.assertEqual(rollouts(all_checked), 40 * 4)
+        self.assertEqual(rollouts(self.constitution), 14 * 4)
+        self.assertEqual(rollouts(all_checked, "--set", "ppo.updates=3"), 3 * 4)
+
     def test_a_broken_rule_is_the_critique(self):
         by_check = [r for r in records(self.run_folder, "critique-1") if r["critique_by"] == "check"]
         self.assertGreater(len(by_check), 0)

@@ -148,7 +148,7 @@ struct PpoConfig {
   OptimiserConfig optimiser{.learning_rate = 2e-5, .warmup_ratio = 0.0};
   double value_learning_rate = 5e-5;
   std::string advantage = "gae";  // gae | rloo | grpo
-  long updates = 10;
+  long updates = 14;              // where none is set: 40 if checks give the whole reward
   long prompts_per_update = 16;
   long samples_per_prompt = 1;  // more than one is needed by rloo and grpo
   long max_new_tokens = 64;

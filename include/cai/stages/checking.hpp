@@ -39,7 +39,8 @@ double check_score(const std::vector<Checked>& checked);
 Json broken_by_principle(const std::vector<Checked>& checked);
 
 /// Why this is no answer to the request, or "": empty, repeated, off-topic, copy (of the request), asks-back
-/// (nothing but questions), meta (talks about an answer, a rule or "the assistant" instead of giving one).
+/// (nothing but questions and courtesies), meta (talks about an answer, a rule or "the assistant" instead of
+/// giving one).
 std::string answer_fault(std::string_view request, std::string_view answer);
 
 /// Whether the text declines, or says that the request is not clear or lacks something, instead of answering
