@@ -17,6 +17,7 @@ GROUPS = [
     ("Runs", "train plan report verify"),
     ("People and explanations", "explain review"),
     ("Models", "chat export eval score"),
+    ("Production", "check guard"),
     ("Single stages", "prompts generate critique revise sft exam candidates label reward dpo ppo"),
     ("Constitutions and settings", "init constitution config completion"),
 ]

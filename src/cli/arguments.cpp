@@ -207,6 +207,41 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
       ->required()
       ->allow_extra_args(false);
   input(sub, "--pairs", "Pairs: id, prompt, and candidates or chosen and rejected"), out(sub), settings(sub);
+  sub =
+      command("check", "Judge exchanges of any model under a constitution, principle by principle",
+              "  cai check --constitution desk/constitution.yaml --prompt 'Is it open?' --answer 'Yes, until "
+              "six.'\n  cai check --constitution desk/constitution.yaml --exchanges log.jsonl --out checked "
+              "--gate 'violates <= 2%'\n  zcat day.jsonl.gz | cai check --constitution "
+              "desk/constitution.yaml --judge http://127.0.0.1:8000/v1 --exchanges - --json");
+  constitution(sub), settings(sub), out(sub, false);
+  sub->add_option("--prompt", a.prompt, "One exchange: what was asked")->type_name("TEXT");
+  sub->add_option("--answer", a.answer, "One exchange: what was answered")->type_name("TEXT");
+  sub->add_option("--exchanges", a.exchanges,
+                  "A log: JSON, JSONL, CSV, Parquet, also .gz or .zst, a folder of records, or - for JSON "
+                  "lines on stdin")
+      ->type_name("FILE");
+  sub->add_option("--judge", a.judge,
+                  "Judge of the principles that have no check: a model or an endpoint's URL")
+      ->type_name("MODEL");
+  sub->add_option("--guard", a.guard,
+                  "Guard of cai guard train: it judges the principles that it has a head for; its "
+                  "constitution is the default")
+      ->type_name("DIR");
+  sub->add_option("--trunk", a.trunk, "The model that the guard was trained on, where it is elsewhere now")
+      ->type_name("MODEL");
+  sub->add_flag("--reasons", a.reasons, "Ask the judge for a reason in words where it finds a violation");
+  sub->add_option("--map", a.maps,
+                  "In a log of another form, the record's name for prompt, answer, id or tags; a.b for a "
+                  "field of a field (repeatable)")
+      ->type_name("FIELD=NAME")
+      ->take_all()
+      ->allow_extra_args(false);
+  sub->add_option("--gate", a.gates,
+                  "Exit with 100 unless this holds, e.g. \"violates <= 2% with 95%\", \"violates.PRINCIPLE "
+                  "<= 1%\", \"unjudged <= 10%\" (repeatable)")
+      ->type_name("GATE")
+      ->take_all()
+      ->allow_extra_args(false);
   sub = command("export", "Write a model as an HF folder or a GGUF file, or interpolate between two models",
                 "  cai export --model runs/first --format gguf --out exported\n  cai export --model "
                 "runs/first --towards smollm2 --share 0.3 --out softer");
@@ -305,6 +340,34 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
   sub->add_option("--out", a.out, "File to write (default: stdout)")->type_name("FILE");
   sub->add_option("--most-pairs", a.most_pairs, "Most pairs to use (default: 120)")->type_name("N");
   sub->add_option("--principles", a.principles, "Most principles to test (default: 6)")->type_name("N");
+  parent = app.get();
+  CLI::App* guard = command("guard", "Train a guard from a run's records, and measure it",
+                            "  cai guard train runs/first --out guards/first");
+  guard->require_subcommand(1);
+  parent = guard;
+  sub = command("train", "Train heads on a model's states from a finished run's records",
+                "  cai guard train runs/first --out guards/first\n  cai guard train runs/first --trunk "
+                "models/qwen3-0.6b --out guards/larger");
+  sub->add_option("run", a.run, "Run folder")->type_name("RUN")->required();
+  out(sub), settings(sub);
+  sub->add_option("--trunk", a.trunk, std::string("Model that reads (default: the run's last): ") + kModel)
+      ->type_name("MODEL");
+  sub->add_option("--false-positives", a.false_positives,
+                  "Harmless prompts that may be flagged, at most, with 95 % confidence (default: 0.02)")
+      ->type_name("SHARE");
+  sub = command("show", "Show what a guard judges, how well, and what it cannot see",
+                "  cai guard show guards/first");
+  sub->add_option("guard", a.guard, "Guard folder")->type_name("DIR")->required();
+  sub = command("exam", "Measure a guard on exchanges whose right verdict is known",
+                "  cai guard exam guards/first --exchanges labelled.jsonl");
+  sub->add_option("guard", a.guard, "Guard folder")->type_name("DIR")->required();
+  sub->add_option("--exchanges", a.exchanges,
+                  "Labelled requests and exchanges: a kind among the tags, and \"violates\" beside an answer")
+      ->type_name("FILE")
+      ->required();
+  sub->add_option("--trunk", a.trunk, "The model that the guard was trained on, where it is elsewhere now")
+      ->type_name("MODEL");
+  settings(sub);
   parent = app.get();
   sub = command("init", "Write a constitution and prompts to begin with", "  cai init desk");
   sub->add_option("folder", a.run, "Folder to write them to")->type_name("DIR")->required();

@@ -151,6 +151,8 @@ int run_command(const Arguments& a) {
   if (a.command == "plan") return run_plan(a);
   if (a.command == "verify") return run_verify(a);
   if (a.command == "report") return run_report(a);
+  if (a.command == "check") return run_check(a);
+  if (a.command.starts_with("guard ")) return run_guard(a);
   if (a.command == "export" || a.command == "chat" || a.command == "explain" ||
       a.command == "constitution infer")
     return run_model_command(a);

@@ -23,19 +23,6 @@ namespace cai {
 namespace fs = std::filesystem;
 namespace {
 
-/// --out may be new, empty, or a stage's folder: nothing else is ever moved aside.
-void check_out(const fs::path& out) {
-  if (!fs::exists(out)) return;
-  if (!fs::is_directory(out)) throw UsageError("--out " + out.string() + ": is a file; a folder is expected");
-  bool is_ours = false;
-  for (const char* marker :
-       {"manifest.json", "progress.json", "stage.json"})  // or stopped before its first file was published
-    is_ours = is_ours || fs::exists(out / marker) || fs::exists(out / (std::string(marker) + ".tmp"));
-  if (!is_ours && !fs::is_empty(out))
-    throw UsageError("--out " + out.string() +
-                     ": exists and is not a stage's folder; give a new name or an empty folder");
-}
-
 /// "answers/00000.jsonl (50 records)"; of a training stage its checkpoint.
 std::string outputs_in(const fs::path& folder) {
   const std::optional<Manifest> manifest = read_manifest(folder);
@@ -50,6 +37,18 @@ std::string outputs_in(const fs::path& folder) {
 }
 
 }  // namespace
+
+void check_out(const fs::path& out) {
+  if (!fs::exists(out)) return;
+  if (!fs::is_directory(out)) throw UsageError("--out " + out.string() + ": is a file; a folder is expected");
+  bool is_ours = false;
+  for (const char* marker :
+       {"manifest.json", "progress.json", "stage.json"})  // or stopped before its first file was published
+    is_ours = is_ours || fs::exists(out / marker) || fs::exists(out / (std::string(marker) + ".tmp"));
+  if (!is_ours && !fs::is_empty(out))
+    throw UsageError("--out " + out.string() +
+                     ": exists and is not a stage's folder; give a new name or an empty folder");
+}
 
 std::vector<Json> read_prompt_records(const Config& config) {
   std::vector<std::string> files = config.prompts.files;

@@ -226,6 +226,15 @@ char separator_of(std::string_view text) {
   return ',';
 }
 
+// Unpacked, as UTF-8 without a byte order mark.
+std::string text_of_bytes(std::string bytes, const std::string& file) {
+  std::string text = unpack(std::move(bytes), file);
+  if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff"))
+    throw InputError(file, 0, "is UTF-16; save it as UTF-8");
+  if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);  // the byte order mark that some editors write
+  return text;
+}
+
 void take_parquet(Rows& rows, const fs::path& path) {
   rows.are_lines = false;
   long number = 0;
@@ -243,15 +252,9 @@ std::string Rows::place(long number) const {
   return number == 0 ? file : file + (are_lines ? ":" : ": row ") + std::to_string(number);
 }
 
-Rows read_rows(const fs::path& path) {
-  Rows rows{.file = path.string()};
-  if (!fs::exists(path) || fs::is_directory(path)) throw InputError(rows.file, 0, "no such file");
-  const std::string ending = ending_of(path);
-  if (ending == ".parquet") return take_parquet(rows, path), rows;
-  std::string text = unpack(read_file(path), rows.file);
-  if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff"))
-    throw InputError(rows.file, 0, "is UTF-16; save it as UTF-8");
-  if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);  // the byte order mark that some editors write
+Rows rows_of_bytes(std::string bytes, const std::string& file, const std::string& ending) {
+  Rows rows{.file = file};
+  const std::string text = text_of_bytes(std::move(bytes), file);
   if (ending == ".jsonl" || ending == ".ndjson" || ending == ".json")
     read_json(rows, text, ending);
   else if (ending == ".csv")
@@ -261,9 +264,17 @@ Rows read_rows(const fs::path& path) {
   else if (ending == ".txt" || ending.empty())
     read_text(rows, text);
   else
-    throw InputError(rows.file, 0,
+    throw InputError(file, 0,
                      "files of the kind " + in_quotes(ending) + " are not read; accepted: " + kAccepted);
   return rows;
+}
+
+Rows read_rows(const fs::path& path) {
+  Rows rows{.file = path.string()};
+  if (!fs::exists(path) || fs::is_directory(path)) throw InputError(rows.file, 0, "no such file");
+  const std::string ending = ending_of(path);
+  if (ending == ".parquet") return take_parquet(rows, path), rows;
+  return rows_of_bytes(read_file(path), rows.file, ending);
 }
 
 std::string name_list(const std::vector<std::string>& names) {

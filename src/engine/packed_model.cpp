@@ -63,6 +63,9 @@ struct PackedModel::Impl {
            const std::vector<float>& norm);
   void attention(std::span<const Row> rows, std::int64_t layer);
   void feed_forward(const PackedLayer& layer, std::int64_t count);
+  void attend_rows(std::span<const Row> rows, std::int64_t l);      // leaves what attention mixed in `mixed`
+  void finish_layer(const PackedLayer& layer, std::int64_t count);  // takes it to the states after the layer
+  void states(std::span<const Row> rows, std::span<const std::int64_t> layers, float* out);
   void head_logits(std::int64_t first, std::int64_t count);  // into logits, [count, vocabulary]
 };
 
@@ -255,6 +258,24 @@ void PackedModel::Impl::feed_forward(const PackedLayer& layer, std::int64_t coun
   }
 }
 
+void PackedModel::Impl::attend_rows(std::span<const Row> rows, std::int64_t l) {
+  const PackedLayer& layer = layers[static_cast<std::size_t>(l)];
+  const std::int64_t count = static_cast<std::int64_t>(rows.size());
+  normed.start(count, config.width, layer.qkv.takes_tiles());
+  take(layer.attention_norm, count, normed);
+  layer.qkv.multiply(normed, count, qkv.data(), data_of(layer.qkv_bias));
+  mixed.start(count, config.heads * config.head_width, layer.o.takes_tiles());
+  attention(rows, l);
+}
+
+void PackedModel::Impl::finish_layer(const PackedLayer& layer, std::int64_t count) {
+  add(layer.o, mixed, count, layer.o_bias, layer.attention_post_norm);
+  normed.start(count, config.width, layer.gate_up.takes_tiles());
+  take(layer.ffn_norm, count, normed);
+  feed_forward(layer, count);
+  add(layer.down, activated, count, {}, layer.ffn_post_norm);
+}
+
 // Leaves the normed final states of the wanted rows in `hidden`.
 void PackedModel::Impl::forward(std::span<const Row> rows, std::span<const std::int64_t> wanted) {
   std::int64_t count = static_cast<std::int64_t>(rows.size());
@@ -262,12 +283,7 @@ void PackedModel::Impl::forward(std::span<const Row> rows, std::span<const std::
   make_room(qkv, count * (config.heads + 2 * config.kv_heads) * config.head_width);
   enter(rows);
   for (std::int64_t l = 0; l < config.layers; ++l) {
-    const PackedLayer& layer = layers[static_cast<std::size_t>(l)];
-    normed.start(count, width, layer.qkv.takes_tiles());
-    take(layer.attention_norm, count, normed);
-    layer.qkv.multiply(normed, count, qkv.data(), data_of(layer.qkv_bias));
-    mixed.start(count, config.heads * config.head_width, layer.o.takes_tiles());
-    attention(rows, l);
+    attend_rows(rows, l);
     if (l == config.layers - 1) {  // of the others no more is needed than their keys and values
       count = static_cast<std::int64_t>(wanted.size());
       for (std::int64_t i = 0; i < count; ++i) {
@@ -278,15 +294,27 @@ void PackedModel::Impl::forward(std::span<const Row> rows, std::span<const std::
       }
       if (count == 0) return;
     }
-    add(layer.o, mixed, count, layer.o_bias, layer.attention_post_norm);
-    normed.start(count, width, layer.gate_up.takes_tiles());
-    take(layer.ffn_norm, count, normed);
-    feed_forward(layer, count);
-    add(layer.down, activated, count, {}, layer.ffn_post_norm);
+    finish_layer(layers[static_cast<std::size_t>(l)], count);
   }
 #pragma omp parallel for schedule(static) if (count >= kFewRows)
   for (std::int64_t r = 0; r < count; ++r)
     rms_norm(hidden.data() + r * width, norm.data(), width, config.norm_epsilon, hidden.data() + r * width);
+}
+
+void PackedModel::Impl::states(std::span<const Row> rows, std::span<const std::int64_t> wanted, float* out) {
+  const std::int64_t count = static_cast<std::int64_t>(rows.size()), width = config.width,
+                     taps = static_cast<std::int64_t>(wanted.size());
+  make_room(qkv, count * (config.heads + 2 * config.kv_heads) * config.head_width);
+  enter(rows);
+  std::int64_t tap = 0;
+  for (std::int64_t l = 0; tap < taps; ++l) {
+    attend_rows(rows, l);
+    finish_layer(layers[static_cast<std::size_t>(l)], count);
+    if (wanted[static_cast<std::size_t>(tap)] != l + 1) continue;
+    for (std::int64_t r = 0; r < count; ++r)
+      std::copy_n(hidden.data() + r * width, width, out + (r * taps + tap) * width);
+    ++tap;
+  }
 }
 
 void PackedModel::Impl::head_logits(std::int64_t first, std::int64_t count) {
@@ -328,6 +356,10 @@ void PackedModel::refresh(const Llama& model, std::int64_t unchanged) {
 }
 void PackedModel::forward(std::span<const Row> rows, std::span<const std::int64_t> wanted) {
   impl_->forward(rows, wanted);
+}
+
+void PackedModel::states(std::span<const Row> rows, std::span<const std::int64_t> layers, float* out) {
+  impl_->states(rows, layers, out);
 }
 
 const ModelConfig& PackedModel::config() const {

@@ -59,9 +59,12 @@ class LocalSpeaker : public Speaker {
       }
       requests.push_back(std::move(request));
     }
-    std::vector<std::vector<double>> results;
-    for (const std::vector<float>& one : engine_.choose(requests))
-      results.emplace_back(one.begin(), one.end());
+    std::vector<std::vector<double>> results(requests.size());
+    const std::vector<std::size_t> fitting =
+        take_fitting(requests, [](const ChoiceRequest& r) { return r.prompt.size(); });
+    const std::vector<std::vector<float>> read = engine_.choose(requests);
+    for (std::size_t k = 0; k < fitting.size(); ++k)
+      results[fitting[k]].assign(read[k].begin(), read[k].end());
     requests_ += static_cast<std::int64_t>(choices.size());
     return results;
   }
@@ -90,13 +93,16 @@ class LocalSpeaker : public Speaker {
       if (request.continuation.empty()) throw Bug("an empty answer cannot be scored");
       requests.push_back(std::move(request));
     }
-    std::vector<LogProbability> results;
-    for (const std::vector<float>& one : engine_.score(requests)) {
-      LogProbability p;
-      for (float x : one)
+    std::vector<LogProbability> results(requests.size());
+    const std::vector<std::size_t> fitting = take_fitting(requests, [](const ScoreRequest& r) {
+      return r.prompt.size() + r.continuation.size() - 1;  // nothing is read behind the last token
+    });
+    const std::vector<std::vector<float>> read = engine_.score(requests);
+    for (std::size_t k = 0; k < fitting.size(); ++k) {
+      LogProbability& p = results[fitting[k]];
+      for (float x : read[k])
         p.sum += x;
-      p.tokens = static_cast<int>(one.size());
-      results.push_back(p);
+      p.tokens = static_cast<int>(read[k].size());
     }
     requests_ += static_cast<std::int64_t>(scored.size());
     return results;
@@ -111,6 +117,20 @@ class LocalSpeaker : public Speaker {
   ChatTemplate chat_;
   Engine engine_;
   std::int64_t requests_ = 0;
+
+  // Leaves the requests that fit into the context, and says which those are.
+  template <class Asked, class Length>
+  std::vector<std::size_t> take_fitting(std::vector<Asked>& requests, const Length& length) const {
+    std::vector<std::size_t> which;
+    std::vector<Asked> fitting;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      if (static_cast<std::int64_t>(length(requests[i])) > engine_.context()) continue;
+      which.push_back(i);
+      fitting.push_back(std::move(requests[i]));
+    }
+    requests = std::move(fitting);
+    return which;
+  }
 
   std::vector<int> prompt_of(const std::vector<Message>& messages, const std::string& opening) const {
     std::vector<int> tokens = chat_.encode(messages, true);

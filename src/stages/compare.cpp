@@ -5,6 +5,7 @@
 
 #include "cai/base/text.hpp"
 #include "cai/stages/asking.hpp"
+#include "cai/stages/choice_odds.hpp"
 #include "cai/stages/sentences.hpp"
 
 namespace cai {
@@ -20,19 +21,6 @@ std::string question(const std::string& prompt, const std::string& a, const std:
          (with_reason ? " Think step by step in a few sentences, then end with \"Better answer: A\" or "
                         "\"Better answer: B\"."
                       : " Reply with A or B.");
-}
-
-// One order's answer as log-odds of the first answer shown. Sets `problem` where it does not count.
-double odds_of(const Chosen& decision, double minimum_mass, std::string& problem) {
-  const std::vector<double>& x = decision.log_probabilities;
-  const bool is_whole = x.size() == 2 && (std::isfinite(x[0]) || std::isfinite(x[1]));
-  if (!decision.problem.empty())
-    problem = decision.problem;
-  else if (!is_whole)
-    problem = "no answer";
-  else if (decision.mass < minimum_mass)
-    problem = "off format";
-  return is_whole ? std::clamp(x[0] - x[1], -kMostOdds, kMostOdds) : 0;
 }
 
 // Asks for the reasoning of each question and puts it in front of its choice.
@@ -56,6 +44,18 @@ std::vector<std::string> reason_first(const LabelConfig& config, const std::vect
 }
 
 }  // namespace
+
+double choice_odds(const Chosen& decision, double minimum_mass, std::string& problem) {
+  const std::vector<double>& x = decision.log_probabilities;
+  const bool is_whole = x.size() == 2 && (std::isfinite(x[0]) || std::isfinite(x[1]));
+  if (!decision.problem.empty())
+    problem = decision.problem;
+  else if (!is_whole)
+    problem = "no answer";
+  else if (decision.mass < minimum_mass)
+    problem = "off format";
+  return is_whole ? std::clamp(x[0] - x[1], -kMostOdds, kMostOdds) : 0;
+}
 
 const Principle& no_principle() {
   static const Principle neutral{
@@ -97,8 +97,8 @@ std::vector<Verdict> compare(const LabelConfig& config, const std::vector<Messag
     Verdict& v = verdicts[i];
     const Chosen &one = decisions[2 * i], &two = decisions[2 * i + 1];
     std::string problem_two;
-    v.first = odds_of(one, config.minimum_mass, v.problem);
-    v.second = -odds_of(two, config.minimum_mass, problem_two);
+    v.first = choice_odds(one, config.minimum_mass, v.problem);
+    v.second = -choice_odds(two, config.minimum_mass, problem_two);
     if (v.problem.empty()) v.problem = problem_two;
     v.is_usable = v.problem.empty();
     if (!v.is_usable) v.first = v.second = 0;

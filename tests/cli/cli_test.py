@@ -13,7 +13,7 @@ import unittest
 BINARY = sys.argv.pop(1) if len(sys.argv) > 1 else "build/cai"
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 COMMANDS = ["train", "plan", "prompts", "generate", "critique", "revise", "sft", "exam", "candidates", "label", "reward", "ppo", "eval", "report",
-            "score", "export", "chat", "explain", "review", "verify", "config", "constitution", "completion"]
+            "score", "check", "guard", "export", "chat", "explain", "review", "verify", "config", "constitution", "completion"]
 
 
 def cai(*arguments, cwd=None, env=None, **more):

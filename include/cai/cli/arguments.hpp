@@ -23,6 +23,10 @@ struct Arguments {
                                principles, against, scores, port, failures, best_of, towards, share,
                                tensorboard;
   bool contrast = false, include_train = false, web = false, all = false, force = false;
+  // Of check and guard.
+  std::string exchanges, answer, judge, guard, trunk, false_positives;
+  std::vector<std::string> maps, gates;
+  bool reasons = false;
   std::string run, other;  // the run, file or folder that a command is about; a second one
 
   std::string feedback;  ///< who criticises, revises and labels

@@ -32,6 +32,12 @@ bool is_stage_command(const std::string& name);
 /// report: the page of a run, or of two. Returns the exit code.
 int run_report(const Arguments& arguments);
 
+/// check: exchanges under a constitution. Returns the exit code.
+int run_check(const Arguments& arguments);
+
+/// guard train | show | exam. Returns the exit code.
+int run_guard(const Arguments& arguments);
+
 /// A whole number from 1. Throws UsageError naming the flag.
 long positive_integer(const std::string& text, const std::string& flag);
 

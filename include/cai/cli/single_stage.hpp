@@ -63,6 +63,10 @@ class SingleStage {
 StageKind score_stage();  ///< score: what a reward model says of pairs.
 void prepare_score(SingleStage& stage);
 
+/// Throws UsageError where --out is something else than a new name, an empty folder or a stage's folder:
+/// nothing else is ever moved aside.
+void check_out(const std::filesystem::path& out);
+
 /// Prompts of files, or records of folders, as records; the shipped ones when the config names none.
 std::vector<Json> read_prompt_records(const Config& config);
 

@@ -35,6 +35,9 @@ struct Rows {
 /// cannot be read at all: no such file, another ending, UTF-16, damaged compression.
 Rows read_rows(const std::filesystem::path& path);
 
+/// The same of bytes that came another way: `ending` is the file's, `file` stands in messages. Not Parquet.
+Rows rows_of_bytes(std::string bytes, const std::string& file, const std::string& ending);
+
 /// The names in double quotes, with commas; at most twelve of them.
 std::string name_list(const std::vector<std::string>& names);
 

@@ -78,6 +78,10 @@ class PackedModel : public SpeakingModel {
   void draw(std::span<const Drawing> drawings, std::span<Sampled> drawn) override;
   void log_probabilities(std::span<const Asked> asked, std::span<float> found) override;
 
+  /// One pass of these rows through the layers up to the last of `layers` (numbers from 1, ascending): their
+  /// residual states behind each of those, without a norm, [rows, layers, width] float32 into `out`.
+  void states(std::span<const Row> rows, std::span<const std::int64_t> layers, float* out);
+
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;

@@ -37,6 +37,15 @@ FLAGS_OF_RUNS = {
     "eval twice": ["eval", "--model", "a=smollm2", "--model", "a=smollm2", "--out", "{x}"], "out is a file": ["generate", "--prompts", "{x}", "--out", "/dev/null"],
     "out too long": ["generate", "--prompts", "{x}", "--out", "/tmp/" + "a" * 300], "report of nothing": ["report", "{x}"], "verify of nothing": ["verify", "{x}"],
     "gate": ["plan", "--set", "eval.gates=over_refusal is low"], "judge": ["plan", "--set", "label.feedback={x}"], "judge address": ["plan", "--set", "label.feedback=http://h/v1?key=1"],
+    "check: nothing to check": ["check"], "check: two inputs": ["check", "--prompt", "x", "--answer", "y", "--exchanges", "{x}"], "check: no answer": ["check", "--prompt", "x"],
+    "check: nobody to judge": ["check", "--prompt", "x", "--answer", "y"], "check: out of one": ["check", "--prompt", "x", "--answer", "y", "--out", "{x}"],
+    "check: map": ["check", "--exchanges", "{x}", "--map", "question=q"], "check: map of one": ["check", "--prompt", "x", "--answer", "y", "--map", "prompt=q"],
+    "check: gate": ["check", "--exchanges", "{x}", "--gate", "violates is low"], "check: gate near": ["check", "--exchanges", "{x}", "--gate", "violates.privcy <= 1%"],
+    "check: gate relative": ["check", "--exchanges", "{x}", "--gate", "violates <= base"], "check: reasons": ["check", "--exchanges", "{x}", "--reasons"],
+    "check: trunk": ["check", "--exchanges", "{x}", "--trunk", "smollm2"], "check: guard": ["check", "--exchanges", "{x}", "--guard", "{x}"], "check: judge": ["check", "--exchanges", "{x}", "--judge", "{x}"],
+    "check: no log": ["check", "--exchanges", "{x}", "--judge", "http://127.0.0.1:1/v1"], "check: not UTF-8": ["check", "--prompt", b"\xff", "--answer", "y"],
+    "guard without verb": ["guard"], "guard: no run": ["guard", "train", "{x}", "--out", "{x}"], "guard: no out": ["guard", "train", "{x}"], "guard: share": ["guard", "train", "{x}", "--out", "{x}", "--false-positives", "2%"],
+    "guard: no guard": ["guard", "show", "{x}"], "guard: no exchanges": ["guard", "exam", "{x}"], "guard: exam of nothing": ["guard", "exam", "{x}", "--exchanges", "{x}"],
     "model with newline": ["chat", "--prompt", "x", "--model", "a\nforged: line\x1b[31m"], "prompt not UTF-8": ["chat", "--prompt", b"\xff"],
 }
 
