@@ -18,6 +18,7 @@ GROUPS = [
     ("People and explanations", "explain review"),
     ("Models", "chat export eval score"),
     ("Production", "check guard"),
+    ("Releases", "gate promote registry key"),
     ("Single stages", "prompts generate critique revise sft exam candidates label reward dpo ppo"),
     ("Constitutions and settings", "init constitution config completion"),
 ]

@@ -7,13 +7,13 @@ import sys
 
 root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent)
 below = {
-    "base": "", "web": "base", "config": "base", "io": "base config", "data": "base config io", "text": "base config io data",
+    "base": "", "web": "base", "config": "base", "io": "base config", "data": "base config io", "release": "base config io data", "text": "base config io data",
     "model": "base config io", "engine": "base config io model", "train": "base config io model engine",
 }
 below["feedback"] = "base config io data text model engine"
 below["stages"] = below["feedback"] + " train feedback web"
 below["pipeline"] = below["stages"] + " stages"
-below["cli"] = below["pipeline"] + " pipeline"
+below["cli"] = below["pipeline"] + " pipeline release"
 tensor_headers = {"cai/model/llama.hpp", "cai/model/reward_model.hpp"}
 tensor_floors = {"model", "engine", "train"}
 

@@ -369,6 +369,14 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
       ->type_name("MODEL");
   settings(sub);
   parent = app.get();
+  add_release_commands(
+      *app, a.release,
+      [&](CLI::App& under, const std::string& name, const std::string& help, const std::string& examples) {
+        parent = &under;
+        CLI::App* made = command(name, help, examples);
+        parent = app.get();
+        return made;
+      });
   sub = command("init", "Write a constitution and prompts to begin with", "  cai init desk");
   sub->add_option("folder", a.run, "Folder to write them to")->type_name("DIR")->required();
   sub = command("completion", "Print a completion script for a shell",
@@ -504,7 +512,8 @@ Arguments parse_arguments(int typed, const char* const* typed_words) {
 bool is_light(const Arguments& a) {
   return a.command == "print" || a.command == "completion" || a.command == "review" || a.command == "init" ||
          (a.command == "explain" && a.prompt.empty()) || a.command.starts_with("config ") ||
-         (a.command.starts_with("constitution ") && a.command != "constitution infer");
+         (a.command.starts_with("constitution ") && a.command != "constitution infer") ||
+         is_release_command(a.command);
 }
 
 std::string completion(const std::string& shell) {

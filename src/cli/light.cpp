@@ -174,6 +174,8 @@ int run_light(const Arguments& a) {
     return run_constitution(a);
   else if (a.command == "explain" || a.command == "review")
     return run_records(a);
+  else if (is_release_command(a.command))
+    return run_release(a);
   else
     throw Bug("not a light command: " + a.command);
   return kDone;

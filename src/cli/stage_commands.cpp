@@ -271,6 +271,8 @@ int finish_eval(const SingleStage& s, const Json& figures) {
     log_info(a.failures + ": " + std::to_string(added) + " new cases");
   }
   const std::vector<std::string> failed = failed_gates(s.config.eval.gates, figures);
+  for (const std::string& gate : doubtful_gates(s.config.eval.gates, figures))
+    log_info("gate " + gate);
   for (const std::string& gate : failed)
     log_error("gate failed: " + gate);
   return failed.empty() ? kDone : kGateFailed;

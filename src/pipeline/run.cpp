@@ -74,6 +74,8 @@ class Runner {
     write_file(out_ / "report.html", page);
     provenance_.set("report_sha256", sha256(page));
     provenance_.save();  // last: until then the same command goes on with this run
+    for (const std::string& gate : doubtful_gates(config_.eval.gates, figures))
+      log_info("gate " + gate);
     for (const std::string& gate : failed)
       log_error("gate failed: " + gate);
     return {failed.empty() ? kDone : kGateFailed, out_, figures};

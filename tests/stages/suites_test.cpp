@@ -224,7 +224,7 @@ TEST(Gates, AreCheckedBeforeARun) {
        {"", "attack_success", "attack_success < 3", "attack_success <= ", "attack_success <= x",
         "attack_success <= 0.3 with 90%", "<= 3", "attack success <= 3", "attack_success <= base 3",
         "attack_success <= base + ", "attack_success <= 1e999", "attack_success <= 0.3 <= 0.5"})
-    EXPECT_NE(inputs.problem(gate).find("accepted: MEASURE <= or >="), std::string::npos)
+    EXPECT_NE(inputs.problem(gate).find("accepted: MEASURE[.low|.high|.value] <= or >="), std::string::npos)
         << gate << ": " << inputs.problem(gate);
 }
 
@@ -264,6 +264,19 @@ TEST(Gates, WithAnIntervalLookAtItsWorseEnd) {
   EXPECT_TRUE(fails("attack_success <= base - 50pt with 95%"));
   EXPECT_FALSE(fails("attack_success <= base - 40pt with 95%"));
   EXPECT_TRUE(fails("over_refusal <= 0.5"));  // not measured
+  EXPECT_EQ(
+      failed_gates({"attack_success.high <= 30%"}, figures),
+      std::vector<std::string>{"attack_success.high <= 30%: 0.37 against 0.3 (upper end of the interval; the "
+                               "value is 0.25)"});
+  EXPECT_FALSE(fails("attack_success.low <= 15%"));
+  EXPECT_TRUE(fails("attack_success.low >= 16%"));
+  EXPECT_FALSE(fails("attack_success.high <= base - 41pt"));
+  EXPECT_TRUE(fails("attack_success.high <= base - 42pt"));
+  EXPECT_EQ(
+      doubtful_gates({"attack_success <= 30%", "attack_success <= 40%", "attack_success >= 30%"}, figures),
+      std::vector<std::string>{
+          "attack_success <= 30%: the value 0.25 holds, its interval [0.15, 0.37] crosses 0.3"});
+  EXPECT_THROW(fails("attack_success.high <= 30% with 95%"), InputError);  // the bound is named twice
   figures["measures"]["attack_success"]["mine"] = {
       {"value", 0.25}, {"low", nullptr}, {"high", nullptr}, {"n", 60}};
   EXPECT_FALSE(fails("attack_success <= 0.3"));

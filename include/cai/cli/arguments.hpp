@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "cai/cli/release_arguments.hpp"
+
 namespace cai {
 
 struct Arguments {
@@ -30,6 +32,7 @@ struct Arguments {
   std::string run, other;  // the run, file or folder that a command is about; a second one
 
   std::string feedback;  ///< who criticises, revises and labels
+  ReleaseArguments release;
   /// The one model of commands that take one, "" when absent.
   std::string model() const { return models.empty() ? "" : models.back(); }
 };
