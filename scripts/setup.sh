@@ -113,11 +113,11 @@ need_reference() {
   local packages
   packages=$(echo .deps/reference/lib/python3*/site-packages)
   [ -d "$packages/transformers-5.23.0.dist-info" ] &&
-    [ -d "$packages/llama_cpp_python-0.3.36.dist-info" ] &&
+    [ -d "$packages/llama_cpp_python-0.3.36.dist-info" ] && [ -d "$packages/peft-0.21.2.dist-info" ] &&
     [ -d "$packages/model_signing-1.1.1.dist-info" ] && return
   say "installing the reference implementations into .deps/reference (compiles llama.cpp: five minutes)"
   timed reference make_venv .deps/reference "torch==$torch_version" transformers==5.23.0 tokenizers gguf \
-    sentencepiece numpy "llama-cpp-python[server]==0.3.36" model-signing==1.1.1 pyopenssl
+    sentencepiece numpy "llama-cpp-python[server]==0.3.36" peft==0.21.2 model-signing==1.1.1 pyopenssl
 }
 
 # Debian 12's clang-format, two megabytes from the package index: tests/setup/format_test.py runs it.

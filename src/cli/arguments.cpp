@@ -13,7 +13,8 @@
 namespace cai {
 namespace {
 
-constexpr const char* kModel = "smollm2, an HF folder, a .gguf file, a run or a stage's folder";
+constexpr const char* kModel =
+    "smollm2, an HF folder, a .gguf file, a LoRA adapter's folder, a run or a stage's folder";
 
 /// The parser with every command, bound to `a`.
 std::unique_ptr<CLI::App> build_app(Arguments& a) {
@@ -242,11 +243,15 @@ std::unique_ptr<CLI::App> build_app(Arguments& a) {
       ->type_name("GATE")
       ->take_all()
       ->allow_extra_args(false);
-  sub = command("export", "Write a model as an HF folder or a GGUF file, or interpolate between two models",
-                "  cai export --model runs/first --format gguf --out exported\n  cai export --model "
-                "runs/first --towards smollm2 --share 0.3 --out softer");
+  sub = command(
+      "export",
+      "Write a model as an HF folder, a GGUF file or a LoRA adapter, or interpolate between two models",
+      "  cai export --model runs/first --format gguf --out exported\n  cai export --model "
+      "runs/first --towards smollm2 --share 0.3 --out softer");
   model(sub, true), out(sub);
-  sub->add_option("--format", a.format, "hf or gguf")->type_name("hf|gguf");
+  sub->add_option("--format", a.format,
+                  "hf, gguf, or adapter: the LoRA adapter that the model was trained with, as PEFT has it")
+      ->type_name("hf|gguf|adapter");
   sub->add_option("--dtype", a.dtype,
                   "hf: float32 or bfloat16; gguf: f32, f16 or bf16 (default: float32, f16)")
       ->type_name("DTYPE");

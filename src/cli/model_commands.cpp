@@ -22,6 +22,7 @@
 #include "cai/io/manifest.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
+#include "cai/pipeline/adapters.hpp"
 #include "cai/pipeline/fine_tuning.hpp"
 #include "cai/pipeline/folder.hpp"
 #include "cai/pipeline/home.hpp"
@@ -69,9 +70,22 @@ std::string model_name(const std::string& given) {
   return name.empty() || name == "." ? "model" : to_utf8(name);
 }
 
+/// PEFT's folder of the adapter that a checkpoint was trained with.
+int run_adapter_export(const Arguments& a, const fs::path& model) {
+  const ExportedAdapter adapter = export_adapter(model, a.out);
+  load_chat(model, read_model_config(model).vocabulary).save(a.out);
+  list_export(a.out, model, a.format, "float32", Json::object());
+  print_figures({{"out", a.out}, {"base", adapter.base}, {"sha256", adapter.sha256}}, a.json);
+  return kDone;
+}
+
 int run_export(const Arguments& a) {
-  if (a.format != "hf" && a.format != "gguf")
-    throw UsageError("invalid value " + in_quotes(a.format) + " for --format (expected hf or gguf)");
+  if (a.format != "hf" && a.format != "gguf" && a.format != "adapter")
+    throw UsageError("invalid value " + in_quotes(a.format) + " for --format (expected hf, gguf or adapter)");
+  for (const auto& [value, option] :
+       {std::pair(a.dtype, "--dtype"), std::pair(a.towards, "--towards"), std::pair(a.share, "--share")})
+    if (a.format == "adapter" && !value.empty())
+      throw UsageError(std::string(option) + " does not go with --format adapter");
   std::vector<std::string> dtypes = a.format == "hf" ? std::vector<std::string>{"float32", "bfloat16"}
                                                      : std::vector<std::string>{"f16", "f32", "bf16"};
   std::string dtype = a.dtype.empty() ? dtypes.front() : a.dtype;
@@ -83,6 +97,7 @@ int run_export(const Arguments& a) {
   fs::path out = a.out, model = find_model(a.model());
   if (fs::exists(out) && (!fs::is_directory(out) || !fs::is_empty(out)))
     throw UsageError("--out " + out.string() + ": exists and is not empty; give a new name");
+  if (a.format == "adapter") return run_adapter_export(a, model);
   if (a.towards.empty() != a.share.empty()) throw UsageError("--towards and --share: give both or neither");
   std::shared_ptr<Llama> weights = load_llama(model);
   const Json mixed = a.towards.empty() ? Json::object() : go_towards(weights, a);

@@ -144,6 +144,8 @@ struct Loader {
     std::set<std::string> sections;
     for (const Field& f : config_fields()) {
       if (f.section == section) names.push_back(f.name);
+      if (full_name(f).starts_with(section + ".") && f.section != section)  // of a group of fields
+        names.push_back(full_name(f).substr(section.size() + 1));
       if (!f.section.empty()) sections.insert(f.section);
     }
     if (section.empty())
@@ -218,6 +220,13 @@ struct Loader {
     assign(f, *read, text, where);
   }
 
+  // "sft.lora" of "sft.lora.rank": such fields may stand in a map of their own.
+  static bool is_group(const std::string& name) {
+    const std::vector<Field>& all = config_fields();
+    return std::any_of(all.begin(), all.end(),
+                       [&](const Field& f) { return full_name(f).starts_with(name + "."); });
+  }
+
   void section(const std::string& name, const YAML::Node& node, const std::string& file) {
     std::set<std::string> seen;
     for (const auto& entry : node) {
@@ -249,9 +258,12 @@ struct Loader {
           section(key, entry.second, file);
         continue;
       }
-      const Field* f = find_field(name.empty() ? key : name + "." + key);
+      const std::string full = name.empty() ? key : name + "." + key;
+      const Field* f = find_field(full);
       if (f)
         field(*f, entry.second, where);
+      else if (is_group(full) && entry.second.IsMap())
+        section(full, entry.second, file);
       else
         unknown(key, name, where, entry.second.IsMap());
     }
@@ -369,7 +381,8 @@ const std::string& judge_of(const Config& config) {
 std::string section_text(const Config& config, const std::string& section) {
   std::string out;
   for (const Field& f : config_fields())
-    if (f.section == section && f.affects_result) out += full_name(f) + " = " + yaml_value(f, config) + "\n";
+    if (f.section == section && f.affects_result && (!f.matters || f.matters(config)))
+      out += full_name(f) + " = " + yaml_value(f, config) + "\n";
   return out;
 }
 

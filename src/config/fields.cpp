@@ -142,6 +142,23 @@ struct Declared {
         "Longest time between two saves of the training state; 0: after every step. Does not change the "
         "result.",
         kNoEffect);
+    add(
+        "lora.rank", [of](Config& c) -> long& { return of(c).lora.rank; }, from_to(0, 4096),
+        "Rank of a LoRA adapter that is trained in place of the weights, merged into them at the end and "
+        "saved in adapter/ as PEFT has it. 0: none.");
+    add(
+        "lora.alpha", [of](Config& c) -> double& { return of(c).lora.alpha; }, from_to(0, 1e5),
+        "What the adapter adds is scaled by alpha / rank. 0: twice the rank.");
+    add(
+        "lora.layers", [of](Config& c) -> long& { return of(c).lora.layers; }, from_to(0, 1000),
+        "Top layers that get an adapter, instead of trainable_layers; 0: all.");
+    add(
+        "lora.targets", [of](Config& c) -> std::string& { return of(c).lora.targets; },
+        one_of({"all", "attention", "mlp"}),
+        "Matrices of a layer that get an adapter. attention: q, k, v, o. mlp: gate, up, down.");
+    for (Field& field : fields)
+      if (field.section == section && field.name.starts_with("lora."))
+        field.matters = [of](const Config& c) { return of(const_cast<Config&>(c)).lora.rank > 0; };
   }
 };
 

@@ -11,6 +11,7 @@
 #include "cai/engine/kernels.hpp"
 #include "cai/engine/packed_layer.hpp"
 #include "cai/model/checkpoint.hpp"
+#include "cai/model/adapter.hpp"
 #include "cai/model/llama.hpp"
 
 namespace cai {
@@ -98,7 +99,7 @@ void PackedModel::Impl::load(const Llama& model) {
 void PackedModel::Impl::refresh(const Llama& model, std::int64_t unchanged) {
   layers.erase(layers.begin() + unchanged, layers.end());
   for (std::size_t i = layers.size(); i < model.layers.size(); ++i)
-    layers.emplace_back(model.layers[i], config, precision);
+    layers.emplace_back(merged(model.layers[i]), config, precision);
   set_norm(model.norm);
   if (unchanged > 0) return;
   embedding = model.embedding.detach().clone();

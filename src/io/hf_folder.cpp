@@ -100,16 +100,6 @@ std::string without_wrappers(std::string name) {
   return name;
 }
 
-[[noreturn]] void refuse_adapter(const fs::path& folder) {
-  throw InputError(folder.string(), 0,
-                   "a LoRA adapter (adapter_config.json), which is not read; merge it into its base model:"
-                   " python -c \"import sys, peft, transformers as t;"
-                   " peft.AutoPeftModelForCausalLM.from_pretrained(sys.argv[1]).merge_and_unload().save_"
-                   "pretrained(sys.argv[2]);"
-                   " t.AutoTokenizer.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[2])\" " +
-                       folder.string() + " MERGED");
-}
-
 }  // namespace
 
 fs::path gguf_of_model(const fs::path& model) {
@@ -118,7 +108,6 @@ fs::path gguf_of_model(const fs::path& model) {
   const bool has_config = fs::exists(model / "config.json");
   if (has_config && (has_file(model, "model", ".safetensors") || has_file(model, kIndex, ""))) return {};
   if (has_file(model, "", ".gguf")) return gguf_in_folder(model);
-  if (!has_config && fs::exists(model / "adapter_config.json")) refuse_adapter(model);
   if (!has_config) throw InputError(model.string(), 0, "neither config.json nor a .gguf file here");
   return {};
 }

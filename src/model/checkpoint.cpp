@@ -10,10 +10,12 @@
 #include "cai/base/error.hpp"
 #include "cai/base/hash.hpp"
 #include "cai/base/text.hpp"
+#include "cai/io/adapter_folder.hpp"
 #include "cai/io/gguf.hpp"
 #include "cai/io/hf_folder.hpp"
 #include "cai/io/json.hpp"
 #include "cai/io/safetensors.hpp"
+#include "cai/model/adapter.hpp"
 #include "cai/model/dequantise.hpp"
 #include "cai/model/layer_tensors.hpp"
 #include "cai/model/reward_model.hpp"
@@ -233,6 +235,30 @@ std::vector<std::pair<std::string, at::Tensor>> hf_named_weights(const Llama& mo
   return weights;
 }
 
+// Whether two layers have the same weights but for rounding.
+bool is_near(const LlamaLayer& a, const LlamaLayer& b) {
+  std::vector<at::Tensor> others;
+  for_each_tensor(b, [&](const at::Tensor& t) { others.push_back(t); });
+  bool near = true;
+  std::size_t i = 0;
+  for_each_tensor(a, [&](const at::Tensor& t) {
+    const at::Tensor& other = others[i++];
+    near = near && t.defined() == other.defined() &&
+           (!t.defined() || (t.sizes() == other.sizes() && at::allclose(t, other, 1e-4, 1e-5)));
+  });
+  return near;
+}
+
+// What config.json says of the rewards' mean and spread.
+void read_scale(const Json& json, const fs::path& file, RewardModel& model) {
+  const auto scale = json.find("cai_reward");
+  if (scale == json.end() || !scale->is_object()) return;
+  model.mean = scale->value("mean", 0.0);
+  model.std = scale->value("std", 1.0);
+  if (!std::isfinite(model.mean) || !(model.std > 0))
+    throw InputError(file.string(), 0, "cai_reward needs a finite mean and a positive std");
+}
+
 std::string save_weights(const Llama& model, const at::Tensor& score, const fs::path& folder,
                          const std::string& dtype) {
   if (dtype != "float32" && dtype != "bfloat16")
@@ -247,7 +273,7 @@ std::string save_weights(const Llama& model, const at::Tensor& score, const fs::
                        k.sizes().vec(),
                        {static_cast<const std::byte*>(k.data_ptr()), static_cast<std::size_t>(k.nbytes())}});
   };
-  const auto weights = hf_named_weights(model);
+  const auto weights = hf_named_weights(merged(model));
   kept.reserve(weights.size() + 1);
   for (const auto& [name, t] : weights)
     if (!score.defined() || name != "lm_head.weight") add(name, t);
@@ -260,9 +286,18 @@ std::string save_weights(const Llama& model, const at::Tensor& score, const fs::
 struct LlamaReader::Impl {
   ModelConfig config;
   Weights weights;
+  std::vector<std::shared_ptr<const LayerAdapter>> adapters;  // of the layers; empty: none
+
+  // As the adapter has it.
+  LlamaLayer adapted(LlamaLayer layer, std::int64_t i) const {
+    if (adapters.empty()) return layer;
+    layer.adapter = adapters[static_cast<std::size_t>(i)];
+    return merged(layer);
+  }
 };
 
-LlamaReader::LlamaReader(const fs::path& path) {
+LlamaReader::LlamaReader(const fs::path& model) {
+  const auto& [path, adapter] = parts_of_model(model);
   if (const fs::path file = gguf_of_model(path); !file.empty()) {
     const GgufFile gguf = read_gguf(file);
     const ModelConfig config = parse_model_config(gguf, file.string());
@@ -273,6 +308,7 @@ LlamaReader::LlamaReader(const fs::path& path) {
     impl_->weights = hf_weights(path, impl_->config);
     if (has_own_head(impl_->weights, impl_->config)) impl_->config.tied_head = false;
   }
+  if (!adapter.empty()) impl_->adapters = read_text_adapter(adapter, impl_->config);
 }
 
 LlamaReader::~LlamaReader() = default;
@@ -285,7 +321,7 @@ at::Tensor LlamaReader::embedding() {
   return take_embedding(impl_->weights, impl_->config);
 }
 LlamaLayer LlamaReader::layer(std::int64_t i) {
-  return take_layer(impl_->weights, impl_->config, i);
+  return impl_->adapted(take_layer(impl_->weights, impl_->config, i), i);
 }
 at::Tensor LlamaReader::norm() {
   return impl_->weights.take("model.norm.weight", {impl_->config.width});
@@ -297,7 +333,10 @@ void LlamaReader::nothing_left() const {
   impl_->weights.nothing_left();
 }
 Llama LlamaReader::all(const Place& place) {
-  return take_llama(impl_->weights, impl_->config, place);
+  Llama model = take_llama(impl_->weights, impl_->config, place);
+  for (std::size_t i = 0; i < model.layers.size(); ++i)
+    model.layers[i] = impl_->adapted(model.layers[i], static_cast<std::int64_t>(i));
+  return model;
 }
 
 std::shared_ptr<Llama> load_llama(const fs::path& path, const Place& place) {
@@ -323,7 +362,13 @@ std::string save_llama(const Llama& model, const fs::path& folder, const std::st
   return hash;
 }
 
-std::string model_fingerprint(const fs::path& path) {
+std::string model_fingerprint(const fs::path& model) {
+  const auto& [path, adapter] = parts_of_model(model);
+  if (!adapter.empty()) {
+    read_text_adapter(adapter, read_model_config(path));  // what does not fit is said before any work
+    return sha256(model_fingerprint(path) + sha256_file(adapter / "adapter_config.json") +
+                  sha256_file(adapter / "adapter_model.safetensors"));
+  }
   if (const fs::path file = gguf_of_model(path); !file.empty()) return gguf_fingerprint(file);
   std::string all = sha256_file(path / "config.json");
   for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json",
@@ -352,12 +397,28 @@ std::shared_ptr<RewardModel> load_reward_model(const fs::path& path, const Place
   trunk.tied_head = true;
   model->trunk = take_llama(weights, trunk, place);
   model->trunk.config.tied_head = config.tied_head;
-  if (const auto scale = json.find("cai_reward"); scale != json.end() && scale->is_object()) {
-    model->mean = scale->value("mean", 0.0);
-    model->std = scale->value("std", 1.0);
-    if (!std::isfinite(model->mean) || !(model->std > 0))
-      throw InputError(file.string(), 0, "cai_reward needs a finite mean and a positive std");
+  read_scale(json, file, *model);
+  return model;
+}
+
+std::shared_ptr<RewardModel> reward_model_on(const Llama& trunk, const fs::path& path) {
+  const fs::path file = path / "config.json", adapter = path.parent_path() / "adapter";
+  const Json json = read_config(path);
+  auto model = std::make_shared<RewardModel>();
+  model->trunk = trunk;
+  const std::int64_t layers = parse_model_config(json, file.string()).layers;
+  if (layers < trunk.config.layers) {
+    model->trunk.config.layers = layers;
+    model->trunk.layers.resize(static_cast<std::size_t>(layers));
   }
+  model->score = load_adapter(model->trunk, adapter);
+  if (!model->score.defined())
+    throw InputError(adapter.string(), 0, "not a reward model's adapter: no tensor \"score.weight\"");
+  LlamaReader merged_weights(path);
+  for (const std::int64_t i : std::set<std::int64_t>{0, layers - 1})
+    if (!is_near(merged(model->trunk.layers[static_cast<std::size_t>(i)]), merged_weights.layer(i)))
+      return nullptr;
+  read_scale(json, file, *model);
   return model;
 }
 

@@ -5,6 +5,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/io/file.hpp"
+#include "cai/io/adapter_folder.hpp"
 #include "cai/io/hf_folder.hpp"
 
 namespace cai {
@@ -85,7 +86,8 @@ void check_model_config(const ModelConfig& c, const std::string& file) {
               "a soft cap is not between 0 and 1000000");
 }
 
-ModelConfig read_model_config(const std::filesystem::path& model) {
+ModelConfig read_model_config(const std::filesystem::path& path) {
+  const std::filesystem::path model = parts_of_model(path).base;
   if (const auto gguf = gguf_of_model(model); !gguf.empty())
     return parse_model_config(read_gguf(gguf), gguf.string());
   hf_shards(model);  // what is wrong with the files is said before any work

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cai/base/error.hpp"
+#include "cai/model/half_low_ranks.hpp"
 #include "cai/model/half_products.hpp"
 #include "cai/model/linear.hpp"
 #include "cai/model/rows.hpp"
@@ -105,10 +106,29 @@ struct Kept : torch::CustomClassHolder {
   at::Tensor gate_up() const { return rounded->of({layer.gate, layer.up}); }
   at::Tensor down() const { return rounded->of({layer.down}); }
 
+  // What the layer's adapter adds to each of these.
+  HalfLowRanks qkv_low_ranks() const {
+    return added({&LayerAdapter::q, &LayerAdapter::k, &LayerAdapter::v}, {&layer.q, &layer.k, &layer.v});
+  }
+  HalfLowRanks o_low_ranks() const { return added({&LayerAdapter::o}, {&layer.o}); }
+  HalfLowRanks gate_up_low_ranks() const {
+    return added({&LayerAdapter::gate, &LayerAdapter::up}, {&layer.gate, &layer.up});
+  }
+  HalfLowRanks down_low_ranks() const { return added({&LayerAdapter::down}, {&layer.down}); }
+
   LlamaLayer layer;
   ModelConfig config;
   std::shared_ptr<RoundedWeights> rounded;
   RowPositions positions;
+
+ private:
+  HalfLowRanks added(const std::vector<LowRank LayerAdapter::*>& matrices,
+                     const std::vector<const at::Tensor*>& weights) const {
+    std::vector<std::int64_t> rows;
+    for (const at::Tensor* weight : weights)
+      rows.push_back(weight->size(0));
+    return {layer.adapter.get(), matrices, rows, rounded};
+  }
 };
 
 c10::IValue kept(c10::intrusive_ptr<Kept> what) {
@@ -220,14 +240,17 @@ struct AddAttention : torch::autograd::Function<AddAttention> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm,
                             const c10::intrusive_ptr<Kept>& what) {
     const at::Tensor scales = at::empty({x.size(0)}, x.options()),
-                     products =
-                         product(normed(x, norm, what->config.norm_epsilon, scales, false), what->qkv().t());
+                     y = normed(x, norm, what->config.norm_epsilon, scales, false),
+                     products = product(y, what->qkv().t());
+    what->qkv_low_ranks().add(products, y);
     const QueryKeyValue heads(*what, x.size(0), products);
     const Attended attended = attend(heads.open(heads.q), heads.open(heads.k), heads.open(heads.v),
                                      *what->positions.layout, what->positions.rule, true);
     context->save_for_backward({x, norm, scales, products, attended.out, attended.totals});
     context->saved_data["kept"] = kept(what);
-    return sum_of(x, product(rounded_rows(attended.out), what->o().t()), what->layer.o_bias);
+    const at::Tensor out = rounded_rows(attended.out), projected = product(out, what->o().t());
+    what->o_low_ranks().add(projected, out);
+    return sum_of(x, projected, what->layer.o_bias);
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -239,9 +262,11 @@ struct AddAttention : torch::autograd::Function<AddAttention> {
     const LlamaLayer& l = what->layer;
     const at::Tensor to_products = half_rows(x.size(0), products.size(1));
     {
-      const at::Tensor rounded = rounded_rows(slopes),
-                       to_out = float_rows(product(rounded, what->o()), x.size(0));
-      learn_products({l.o}, rounded, rounded_rows(attended.out));
+      const at::Tensor rounded = rounded_rows(slopes), out = rounded_rows(attended.out),
+                       to_rounded_out = product(rounded, what->o());
+      learn_products({l.o}, rounded, out);
+      what->o_low_ranks().learn(rounded, out, to_rounded_out);
+      const at::Tensor to_out = float_rows(to_rounded_out, x.size(0));
       if (l.o_bias.defined() && l.o_bias.requires_grad()) learn(l.o_bias, slopes);
       const QueryKeyValue heads(*what, x.size(0), products);
       const AttentionSlopes d =
@@ -250,8 +275,10 @@ struct AddAttention : torch::autograd::Function<AddAttention> {
       heads.close(heads.q, d.q, to_products), heads.close(heads.k, d.k, to_products),
           heads.close(heads.v, d.v, to_products);
     }
-    learn_products({l.q, l.k, l.v}, to_products, normed(x, norm, 0, scales, true));
-    variable_list result{through_norm(x, norm, scales, slopes, product(to_products, what->qkv()))};
+    const at::Tensor y = normed(x, norm, 0, scales, true), to_y = product(to_products, what->qkv());
+    learn_products({l.q, l.k, l.v}, to_products, y);
+    what->qkv_low_ranks().learn(to_products, y, to_y);
+    variable_list result{through_norm(x, norm, scales, slopes, to_y)};
     result.resize(3);
     return result;
   }
@@ -262,15 +289,18 @@ struct AddFeedForward : torch::autograd::Function<AddFeedForward> {
                             const c10::intrusive_ptr<Kept>& what) {
     const std::int64_t n = x.size(0), ffn = what->layer.down.size(1);
     const at::Tensor scales = at::empty({n}, x.options()),
-                     both = product(normed(x, norm, what->config.norm_epsilon, scales, false),
-                                    what->gate_up().t());  // [n, 2 ffn]
+                     y = normed(x, norm, what->config.norm_epsilon, scales, false),
+                     both = product(y, what->gate_up().t());  // [n, 2 ffn]
+    what->gate_up_low_ranks().add(both, y);
     const at::Tensor mixed = half_rows(n, ffn);
     by_row(n, [&](std::int64_t r) {
       mix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, ffn, halves(mixed) + r * ffn);
     });
     context->save_for_backward({x, norm, scales, both});
     context->saved_data["kept"] = kept(what);
-    return sum_of(x, product(mixed, what->down().t()), {});
+    const at::Tensor projected = product(mixed, what->down().t());
+    what->down_low_ranks().add(projected, mixed);
+    return sum_of(x, projected, {});
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -284,6 +314,12 @@ struct AddFeedForward : torch::autograd::Function<AddFeedForward> {
     {
       const at::Tensor rounded = rounded_rows(slopes), to_mixed = product(rounded, what->down()),
                        mixed = half_rows(n, ffn);
+      if (l.adapter && l.adapter->down.a.defined()) {  // which needs mixed before the slopes towards it
+        by_row(n, [&](std::int64_t r) {
+          mix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, ffn, halves(mixed) + r * ffn);
+        });
+        what->down_low_ranks().learn(rounded, mixed, to_mixed);
+      }
       by_row(n, [&](std::int64_t r) {
         unmix_row(halves(both) + 2 * r * ffn, halves(both) + (2 * r + 1) * ffn, halves(to_mixed) + r * ffn,
                   ffn, halves(mixed) + r * ffn, halves(to_both) + 2 * r * ffn,
@@ -291,8 +327,10 @@ struct AddFeedForward : torch::autograd::Function<AddFeedForward> {
       });
       learn_products({l.down}, rounded, mixed);
     }
-    learn_products({l.gate, l.up}, to_both, normed(x, norm, 0, scales, true));
-    variable_list result{through_norm(x, norm, scales, slopes, product(to_both, what->gate_up()))};
+    const at::Tensor y = normed(x, norm, 0, scales, true), to_y = product(to_both, what->gate_up());
+    learn_products({l.gate, l.up}, to_both, y);
+    what->gate_up_low_ranks().learn(to_both, y, to_y);
+    variable_list result{through_norm(x, norm, scales, slopes, to_y)};
     result.resize(3);
     return result;
   }
@@ -304,6 +342,16 @@ void need_learning_input(const at::Tensor& x, const at::Tensor& norm,
   if (x.requires_grad() || norm.requires_grad()) return;
   for (const at::Tensor& w : weights)
     if (w.defined() && w.requires_grad()) throw Bug("a layer learns, and its norms do not");
+}
+
+// An input through which autograd sees that the layer's adapter learns, where no layer below does.
+at::Tensor learning_input(const at::Tensor& x, const LlamaLayer& l) {
+  bool learns = false;
+  if (l.adapter)
+    for_each_low_rank(*l.adapter, [&](const LowRank& low_rank) {
+      learns = learns || (low_rank.a.defined() && (low_rank.a.requires_grad() || low_rank.b.requires_grad()));
+    });
+  return learns && !x.requires_grad() ? x.detach().requires_grad_(true) : x;
 }
 
 // The weights [out_i, in] one below the other, [sum of out_i, in] bfloat16; in place of `last` where that has
@@ -394,14 +442,15 @@ at::Tensor add_attention(const at::Tensor& x, const LlamaLayer& l, const ModelCo
                          const RowPositions& positions, const std::shared_ptr<RoundedWeights>& rounded) {
   need_learning_input(x, l.attention_norm,
                       {l.q, l.k, l.v, l.q_bias, l.k_bias, l.v_bias, l.q_norm, l.k_norm, l.o, l.o_bias});
-  return AddAttention::apply(x.contiguous(), l.attention_norm,
+  return AddAttention::apply(learning_input(x, l).contiguous(), l.attention_norm,
                              c10::make_intrusive<Kept>(l, config, rounded, positions));
 }
 
 at::Tensor add_feed_forward(const at::Tensor& x, const LlamaLayer& l, const ModelConfig& config,
                             const std::shared_ptr<RoundedWeights>& rounded) {
   need_learning_input(x, l.ffn_norm, {l.gate, l.up, l.down});
-  return AddFeedForward::apply(x.contiguous(), l.ffn_norm, c10::make_intrusive<Kept>(l, config, rounded));
+  return AddFeedForward::apply(learning_input(x, l).contiguous(), l.ffn_norm,
+                               c10::make_intrusive<Kept>(l, config, rounded));
 }
 
 }  // namespace cai

@@ -9,6 +9,7 @@
 
 #include "cai/base/error.hpp"
 #include "cai/base/random.hpp"
+#include "cai/model/adapter.hpp"
 #include "cai/model/any_layer.hpp"
 #include "cai/model/fused.hpp"
 #include "cai/model/layer_tensors.hpp"
@@ -36,6 +37,14 @@ void move_towards(const Llama& model, const Llama& to, double share) {
   for (std::size_t i = 0; i < weights.size(); ++i)
     if (at::Tensor w = weights[i].second; !w.is_same(others[i].second))
       w.lerp_(others[i].second.to(w.scalar_type()), share);
+  for (std::size_t i = 0; i < model.layers.size(); ++i) {
+    const auto& adapter = model.layers[i].adapter;
+    if (!adapter || adapter == to.layers[i].adapter) continue;
+    if (to.layers[i].adapter) throw Bug("two models with adapters of their own have none between them");
+    for_each_low_rank(*adapter, [&](const LowRank& low_rank) {
+      if (at::Tensor b = low_rank.b; b.defined()) b.mul_(1 - share);
+    });
+  }
 }
 
 void round_matrices(Llama& model, std::int64_t first) {
@@ -54,6 +63,7 @@ Llama Llama::clone() const {
   copy.head = config.tied_head ? copy.embedding : head.detach().clone();
   for (LlamaLayer& l : copy.layers)
     for_each_tensor(l, own);
+  own_adapter(copy);
   return copy;
 }
 
@@ -166,7 +176,7 @@ at::Tensor run_layers(const Llama& model, const at::Tensor& hidden, const Packed
     const RowPositions positions{
         at->second.cosines, at->second.sines, layout, {c.window_of(i), c.attention_scale, c.attention_cap}};
     const LlamaLayer& l = model.layers[static_cast<std::size_t>(i)];
-    if (own_code && model.place.bfloat16 && has_half_layers(c) && !l.adapter)
+    if (own_code && model.place.bfloat16 && has_half_layers(c))
       x = add_feed_forward(add_attention(x, l, c, positions, model.rounded), l, c, model.rounded);
     else if (own_code)
       x = any_layer(model, l, x, positions);

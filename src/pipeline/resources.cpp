@@ -11,6 +11,7 @@
 #include "cai/engine/engine.hpp"
 #include "cai/engine/packed_model.hpp"
 #include "cai/pipeline/workload.hpp"
+#include "cai/train/trainable.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
@@ -129,7 +130,7 @@ double memory_estimate(const RunInputs& inputs) {
   // and token; logits of one part.
   const double tokens = static_cast<double>(kMicroBatchTokens);
   const auto activations = [&](const OptimiserConfig& o) {
-    const double learning_layers = layers - static_cast<double>(first_trainable_layer(m, o.trainable_layers));
+    const double learning_layers = layers - static_cast<double>(first_trainable_layer(m, o));
     return 4 * tokens * learning_layers * (16 * width + 3 * static_cast<double>(m.ffn_width)) +
            2 * 4 * tokens * static_cast<double>(m.vocabulary);
   };
@@ -138,7 +139,8 @@ double memory_estimate(const RunInputs& inputs) {
       2 * (weights + 4 * static_cast<double>(m.vocabulary) * width) +
       kept;  // with the embedding as it is; candidates have two engines, one after the other
   const auto trains = [&](const OptimiserConfig& o) {
-    return weights + 18 * learning_weights(inputs, o) + activations(o) + 1.1e9;
+    const double frozen = o.lora.rank > 0 ? 2 * inputs.parameters : 0;  // in bfloat16, under an adapter
+    return weights + frozen + 18 * learning_weights(inputs, o) + activations(o) + 1.1e9;
   };  // and states below the learning layers
   double most = std::max(speaks, trains(c.sft.optimiser));
   if (c.sft.unrevised == "distribution")  // the weights from before stay, and the states that they give
@@ -183,8 +185,8 @@ std::string memory_problem(const RunInputs& inputs) {
            " is free; use a smaller model, fewer trainable_layers, a lower engine.max_sequences or "
            "engine.device: cpu";
   return have < need ? "the run needs about " + gigabytes(need) + " of memory, but only " + gigabytes(have) +
-                           " is available; use a smaller model, fewer trainable_layers or a lower "
-                           "engine.max_sequences"
+                           " is available; use a smaller model, fewer trainable_layers, lora.rank or a "
+                           "lower engine.max_sequences"
                      : "";
 }
 

@@ -5,19 +5,34 @@
 #include <thread>
 
 #include "cai/data/tags.hpp"
+#include "cai/model/adapter.hpp"
+#include "cai/train/trainable.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
 namespace {
 
+double weights_of_a_layer(const ModelConfig& c) {
+  const double attention = static_cast<double>(c.width * c.head_width * (2 * c.heads + 2 * c.kv_heads));
+  return attention + 3.0 * static_cast<double>(c.width * c.ffn_width) + 2.0 * static_cast<double>(c.width);
+}
+
 /// Operations a token of an epoch of training: what learns goes forward and back (twice the forward pass),
-/// what lies below is passed once in all epochs.
+/// what lies below is passed once in all epochs. Weights under an adapter go back once, for they do not
+/// learn.
 double training_operations(const RunInputs& inputs, const OptimiserConfig& optimiser, long epochs,
                            bool with_head) {
-  if (first_trainable_layer(inputs.architecture, optimiser.trainable_layers) == 0)
-    return 6 * inputs.parameters;
+  const ModelConfig& c = inputs.architecture;
+  const std::int64_t first = first_trainable_layer(c, optimiser);
   const double learns = learning_weights(inputs, optimiser);
-  const double head = static_cast<double>(inputs.architecture.vocabulary * inputs.architecture.width);
+  const double head = static_cast<double>(c.vocabulary * c.width);
+  if (optimiser.lora.rank > 0) {
+    const double adapted = static_cast<double>(c.layers - first) * weights_of_a_layer(c);
+    const double below = static_cast<double>(first) * weights_of_a_layer(c);
+    return 2 * below / static_cast<double>(std::max(1L, epochs)) + 4 * adapted + 6 * learns +
+           (with_head ? 4 * head : 0);
+  }
+  if (first == 0) return 6 * inputs.parameters;
   const double below = std::max(0.0, inputs.parameters - learns - head);
   return 2 * below / static_cast<double>(std::max(1L, epochs)) + 6 * learns + (with_head ? 4 * head : 0);
 }
@@ -50,12 +65,16 @@ double candidates_of_a_prompt(const RunInputs& inputs) {
 
 double learning_weights(const RunInputs& inputs, const OptimiserConfig& optimiser) {
   const ModelConfig& c = inputs.architecture;
-  const std::int64_t first = first_trainable_layer(c, optimiser.trainable_layers);
+  const std::int64_t first = first_trainable_layer(c, optimiser);
+  const double layers = static_cast<double>(c.layers - first);
+  if (optimiser.lora.rank > 0) {
+    std::int64_t sides = 0;  // of the matrices with an adapter
+    for (const AdaptedModule& module : adapted_modules(c, optimiser.lora))
+      sides += module.in + module.rows();
+    return layers * static_cast<double>(optimiser.lora.rank * sides);
+  }
   if (first == 0) return inputs.parameters;
-  const double attention = static_cast<double>(c.width * c.head_width * (2 * c.heads + 2 * c.kv_heads));
-  const double layer =
-      attention + 3.0 * static_cast<double>(c.width * c.ffn_width) + 2.0 * static_cast<double>(c.width);
-  return static_cast<double>(c.layers - first) * layer + static_cast<double>(c.width);
+  return layers * weights_of_a_layer(c) + static_cast<double>(c.width);
 }
 
 Workload::Workload(const RunInputs& run) : inputs(run), config(run.config) {

@@ -4,6 +4,7 @@
 #include "cai/engine/devices.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
+#include "cai/stages/trained_adapter.hpp"
 #include "cai/stages/training.hpp"
 #include "cai/stages/training_pairs.hpp"
 
@@ -23,10 +24,12 @@ Json dpo(const DpoConfig& config, const EngineConfig& engine, const std::vector<
       train_dpo(*policy, pairs.train, pairs.held_out, config, seed, folder, step_progress("dpo", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
+  const Json adapter = keep_adapter(*policy, model, folder);
   load_chat(model, read_model_config(model).vocabulary).save(checkpoint);
 
   Json figures = pairs.figures;
   figures["weights_sha256"] = weights;
+  if (!adapter.is_null()) figures["adapter"] = adapter;
   figures.update(trained);
   return figures;
 }

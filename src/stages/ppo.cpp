@@ -6,11 +6,13 @@
 #include "cai/base/error.hpp"
 #include "cai/base/text.hpp"
 #include "cai/engine/devices.hpp"
+#include "cai/model/adapter.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
 #include "cai/stages/asking.hpp"
 #include "cai/stages/checking.hpp"
 #include "cai/stages/pairs.hpp"
+#include "cai/stages/trained_adapter.hpp"
 #include "cai/stages/training.hpp"
 
 namespace cai {
@@ -54,6 +56,17 @@ class Follower {
   const ChatTemplate& chat_;
 };
 
+// A reward model that is an adapter on this policy shares its weights: they are in memory once.
+std::shared_ptr<RewardModel> reward_model_for(const Llama& policy, const std::filesystem::path& model,
+                                              const std::filesystem::path& reward_model, const Place& place) {
+  const std::filesystem::path adapter = reward_model.parent_path() / "adapter";
+  const bool shares = std::filesystem::exists(adapter / "adapter_config.json") &&
+                      std::filesystem::weakly_canonical(adapter / read_adapter_base(adapter).model) ==
+                          std::filesystem::weakly_canonical(model);
+  std::shared_ptr<RewardModel> shared = shares ? reward_model_on(policy, reward_model) : nullptr;
+  return shared ? shared : load_reward_model(reward_model, place);
+}
+
 }  // namespace
 
 Json ppo(const PpoConfig& config, const EngineConfig& engine, const Constitution& constitution,
@@ -76,19 +89,22 @@ Json ppo(const PpoConfig& config, const EngineConfig& engine, const Constitution
                        " reads text by other tokens than the policy " + model.string());
     ++kinds[kind.empty() ? "untagged" : kind];
   }
-  const std::shared_ptr<Llama> policy = load_llama(model, place_of(engine));
+  const Place place = place_of(engine);
+  const std::shared_ptr<Llama> policy = load_llama(model, place);
   AnswerText text = answer_text(chat);
   text.follows = Follower(constitution, prompts, chat);
-  const Json trained = train_ppo(*policy, load_reward_model(reward_model, place_of(engine)), list, text,
+  const Json trained = train_ppo(*policy, reward_model_for(*policy, model, reward_model, place), list, text,
                                  config, engine, seed, folder, step_progress("ppo", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
+  const Json adapter = keep_adapter(*policy, model, folder);
   chat.save(checkpoint);
 
   Json figures = {{"prompts", prompts.size()},
                   {"kinds", kinds},
                   {"reward_by_checks", checked / static_cast<double>(prompts.size())},
                   {"weights_sha256", weights}};
+  if (!adapter.is_null()) figures["adapter"] = adapter;
   figures.update(trained);
   return figures;
 }

@@ -6,6 +6,7 @@
 #include "cai/engine/devices.hpp"
 #include "cai/model/checkpoint.hpp"
 #include "cai/model/config.hpp"
+#include "cai/stages/trained_adapter.hpp"
 #include "cai/stages/training.hpp"
 #include "cai/stages/training_pairs.hpp"
 
@@ -47,10 +48,12 @@ Json reward(const RewardConfig& config, const EngineConfig& engine, const std::v
   normalise_rewards(*reward_model, samples);
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_reward_model(*reward_model, checkpoint);
+  const Json adapter = keep_adapter(*reward_model, model, folder);
   load_chat(model, read_model_config(model).vocabulary).save(checkpoint);
 
   Json figures = pairs.figures;
   figures["weights_sha256"] = weights;
+  if (!adapter.is_null()) figures["adapter"] = adapter;
   figures.update(trained);
   figures["doubts"] = Json::array();
   if (figures.contains("held_out") && figures["held_out"].is_object())

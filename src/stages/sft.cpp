@@ -13,6 +13,7 @@
 #include "cai/stages/asking.hpp"
 #include "cai/stages/clean.hpp"
 #include "cai/data/refusal.hpp"
+#include "cai/stages/trained_adapter.hpp"
 #include "cai/stages/training.hpp"
 
 namespace cai {
@@ -268,6 +269,7 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
       train_sft(*policy, train, held_out, settings, seed, folder, step_progress("sft", progress));
   const std::filesystem::path checkpoint = fresh_checkpoint(folder);
   const std::string weights = save_llama(*policy, checkpoint);
+  const Json adapter = keep_adapter(*policy, model, folder);
   chat.save(checkpoint);
 
   Json figures = {{"records", records.size()}, {"train", answers},          {"held_out", held_out.size()},
@@ -276,6 +278,7 @@ Json sft(const SftConfig& config, const EngineConfig& engine, const std::vector<
   for (const std::vector<int>& opening : made.openings)
     figures["declining_openings"].push_back(chat.tokenizer().decode(opening));
   if (!turns.empty()) figures["judge_turns"] = judged;
+  if (!adapter.is_null()) figures["adapter"] = adapter;
   figures.update(trained);
   return figures;
 }

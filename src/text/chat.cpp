@@ -8,6 +8,7 @@
 #include "cai/base/error.hpp"
 #include "cai/base/log.hpp"
 #include "cai/base/text.hpp"
+#include "cai/io/adapter_folder.hpp"
 #include "cai/io/file.hpp"
 #include "cai/text/added_tokens.hpp"
 #include "cai/text/bpe.hpp"
@@ -243,8 +244,10 @@ Answered split_thinking(std::string_view text) {
   return {trim(text.substr(begin, std::max(begin, end) - begin)), trim(text.substr(end + close.size()))};
 }
 
-ChatTemplate load_chat(const fs::path& model, std::int64_t vocabulary) {
-  std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(model, vocabulary);
+ChatTemplate load_chat(const fs::path& path, std::int64_t vocabulary) {
+  const auto& [model, adapter] = parts_of_model(path);
+  const bool has_own = !adapter.empty() && fs::exists(adapter / "tokenizer.json");
+  std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(has_own ? adapter : model, vocabulary);
   if (tokenizer->vocabulary() > vocabulary)
     throw InputError(model.string(), 0,
                      "the tokenizer has " + std::to_string(tokenizer->vocabulary()) +

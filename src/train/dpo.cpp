@@ -12,6 +12,7 @@
 #include "cai/train/loss.hpp"
 #include "cai/train/preference.hpp"
 #include "cai/train/train.hpp"
+#include "cai/train/trainable.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
@@ -91,7 +92,7 @@ Json train_dpo(Llama& policy, const std::vector<PreferencePair>& train,
   const OptimiserConfig& o = config.optimiser;
   const std::size_t size = static_cast<std::size_t>(config.batch_size);
   const long batches = static_cast<long>((train.size() + size - 1) / size), steps = batches * config.epochs;
-  const std::int64_t first = first_trainable_layer(policy.config, o.trainable_layers);
+  const std::int64_t first = first_trainable_layer(policy.config, o);
   const std::vector<TrainExample> sides = sides_of(train), others = sides_of(held_out);
 
   // The reference is the policy as it comes in: what it says of each answer is computed once, before anything
@@ -103,7 +104,7 @@ Json train_dpo(Llama& policy, const std::vector<PreferencePair>& train,
   const std::vector<float> reference = reference_sums(policy, sides, first, states),
                            other_reference = reference_sums(policy, others, 0, {});
 
-  AdamW optimiser(make_trainable(policy, o.trainable_layers), 1e-8, o.weight_decay);
+  AdamW optimiser(make_trainable(policy, o, seed), 1e-8, o.weight_decay);
   TrainingState state(folder, o.checkpoint_seconds);
   const Json position = state.restore({{"dpo", &optimiser}});
   long step = position.is_null() ? 0 : position.at("step").get<long>();

@@ -8,6 +8,7 @@
 #include "cai/base/error.hpp"
 #include "cai/train/answers.hpp"
 #include "cai/train/decision_loss.hpp"
+#include "cai/train/trainable.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
@@ -75,8 +76,10 @@ std::vector<double> influences(const Llama& given, const std::vector<TrainExampl
                                const SftConfig& config) {
   Llama model = given;
   model.place.bfloat16 = false;  // a small step would be lost in rounding
-  const NamedTensors weights = make_trainable(model, config.optimiser.trainable_layers);
-  const std::int64_t first = first_trainable_layer(model.config, config.optimiser.trainable_layers);
+  const OptimiserConfig& o = config.optimiser;
+  // Of layers that learned by an adapter, which is merged by now, the weights.
+  const NamedTensors weights = make_trainable(model, o.lora.rank > 0 ? o.lora.layers : o.trainable_layers);
+  const std::int64_t first = first_trainable_layer(model.config, o);
   log_probability_with_gradient(model, towards, first, 1);
   log_probability_with_gradient(model, away, first, -1);
   double square = 0;

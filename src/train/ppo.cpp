@@ -11,6 +11,7 @@
 #include "cai/model/tensors.hpp"
 #include "cai/train/guards.hpp"
 #include "cai/train/ppo_run.hpp"
+#include "cai/train/trainable.hpp"
 
 namespace cai {
 namespace {
@@ -26,15 +27,16 @@ void scatter(const Rollouts& r, const std::vector<std::size_t>& which, const at:
 }
 
 // From here on the reference alone holds the weights that the policy came with, and needs no more of their
-// matrices than products do.
-NamedTensors part_ways(Llama& policy, Llama& reference, long layers) {
-  NamedTensors weights = make_trainable(policy, layers);
-  round_matrices(reference, first_trainable_layer(policy.config, layers));
+// matrices than products do. An adapter leaves both on the same weights.
+NamedTensors part_ways(Llama& policy, Llama& reference, const OptimiserConfig& optimiser,
+                       std::uint64_t seed) {
+  NamedTensors weights = make_trainable(policy, optimiser, seed);
+  if (optimiser.lora.rank == 0) round_matrices(reference, first_trainable_layer(policy.config, optimiser));
   return weights;
 }
 
-NamedTensors critic_weights(RewardModel& value, long layers) {
-  NamedTensors weights = make_trainable(value.trunk, layers, false);
+NamedTensors critic_weights(RewardModel& value, const OptimiserConfig& optimiser, std::uint64_t seed) {
+  NamedTensors weights = make_trainable(value.trunk, optimiser, Random(seed).derive("value").next(), false);
   value.score = value.score.detach().clone().requires_grad_(true);
   weights.emplace_back("score.weight", value.score);
   return weights;
@@ -59,17 +61,15 @@ Ppo::Ppo(Llama& policy, RewardModel start_value, const Scorer& score, const PpoC
       policy_(policy),
       reference_(policy),
       value_(std::move(start_value)),
-      scored_(std::min(first_trainable_layer(policy.config, config.optimiser.trainable_layers),
+      scored_(std::min(first_trainable_layer(policy.config, config.optimiser),
                        shared_layers(reference_, value_.trunk))),
-      shared_(with_critic_ ? scored_
-                           : first_trainable_layer(policy.config, config.optimiser.trainable_layers)),
-      policy_weights_(part_ways(policy, reference_, config.optimiser.trainable_layers)),
+      shared_(with_critic_ ? scored_ : first_trainable_layer(policy.config, config.optimiser)),
+      policy_weights_(part_ways(policy, reference_, config.optimiser, seed)),
       policy_optimiser_(policy_weights_, adam_epsilon(config, weight_count(policy_weights_)),
                         config.optimiser.weight_decay),
-      value_optimiser_(
-          with_critic_ ? critic_weights(value_, config.optimiser.trainable_layers) : NamedTensors(),
-          adam_epsilon(config, weight_count(policy_weights_)), config.optimiser.weight_decay, 0.999,
-          &policy_optimiser_),
+      value_optimiser_(with_critic_ ? critic_weights(value_, config.optimiser, seed) : NamedTensors(),
+                       adam_epsilon(config, weight_count(policy_weights_)), config.optimiser.weight_decay,
+                       0.999, &policy_optimiser_),
       state_(folder, config.optimiser.checkpoint_seconds),
       position_(state_.restore(groups())),
       reference_head_(reference_.head, reference_.place.bfloat16, reference_.config.logit_cap),
@@ -107,8 +107,7 @@ Rollouts Ppo::roll_out(const std::vector<PpoPrompt>& prompts, const std::vector<
                           .random = random(update).derive("rollout").derive(requests.size())});
     }
   }
-  if (update > 0)
-    engine_.refresh(policy_, first_trainable_layer(policy_.config, config_.optimiser.trainable_layers));
+  if (update > 0) engine_.refresh(policy_, first_trainable_layer(policy_.config, config_.optimiser));
   std::vector<Completion> completions(requests.size());
   engine_.generate(requests, [&](std::size_t i, Completion c) { completions[i] = std::move(c); });
   for (std::size_t i = 0; i < requests.size(); ++i) {

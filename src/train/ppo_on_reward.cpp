@@ -14,6 +14,7 @@
 #include "cai/engine/engine.hpp"
 #include "cai/train/ppo.hpp"
 #include "cai/train/rollouts.hpp"
+#include "cai/train/trainable.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
@@ -78,13 +79,14 @@ Json train_ppo(Llama& policy, const std::shared_ptr<RewardModel>& reward,
   RewardModel value = judge;
   value.score = at::zeros_like(judge.score);
   value.mean = 0, value.std = 1;
-  round_matrices(judge.trunk);  // it only reads from here on
+  // It only reads from here on. What it shares with the policy is rounded once for both.
+  if (!judge.trunk.embedding.is_same(policy.embedding)) round_matrices(judge.trunk);
   const auto score = [&](const std::vector<std::vector<int>>& sequences,
                          const std::vector<at::Tensor>& states,
                          std::int64_t layers) { return score_rewards(judge, sequences, states, layers); };
   Json figures =
       train_ppo_with(policy, std::move(value), score, prompts, text, config, sampler, seed, folder, observe);
-  sampler.refresh(policy, first_trainable_layer(policy.config, config.optimiser.trainable_layers));
+  sampler.refresh(policy, first_trainable_layer(policy.config, config.optimiser));
   const std::vector<std::vector<int>> after = answers();
   std::vector<double> last = score_rewards(judge, after);
   mix_checks(first, before);

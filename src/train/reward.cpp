@@ -14,6 +14,7 @@
 #include "cai/train/ppo.hpp"
 #include "cai/train/preference.hpp"
 #include "cai/train/train.hpp"
+#include "cai/train/trainable.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
@@ -157,8 +158,8 @@ Json train_reward(RewardModel& model, const std::vector<PreferencePair>& train,
   const OptimiserConfig& o = config.optimiser;
   const std::size_t size = static_cast<std::size_t>(config.batch_size);
   const long batches = static_cast<long>((train.size() + size - 1) / size), steps = batches * config.epochs;
-  const std::int64_t first = first_trainable_layer(model.trunk.config, o.trainable_layers);
-  AdamW trunk(make_trainable(model.trunk, o.trainable_layers, false), 1e-8, o.weight_decay);
+  const std::int64_t first = first_trainable_layer(model.trunk.config, o);
+  AdamW trunk(make_trainable(model.trunk, o, seed, false), 1e-8, o.weight_decay);
   model.score = model.score.detach().clone().requires_grad_(true);
   AdamW head({{"score.weight", model.score}}, 1e-8, 0);
   TrainingState state(folder, o.checkpoint_seconds);

@@ -12,6 +12,7 @@
 #include "cai/train/decision_loss.hpp"
 #include "cai/train/loss.hpp"
 #include "cai/train/train.hpp"
+#include "cai/train/trainable.hpp"
 #include "cai/train/trainer.hpp"
 
 namespace cai {
@@ -192,7 +193,7 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train,
   const long batches = static_cast<long>((train.size() + static_cast<std::size_t>(config.batch_size) - 1) /
                                          static_cast<std::size_t>(config.batch_size));
   const long steps = batches * config.epochs;
-  const std::int64_t first = first_trainable_layer(model.config, o.trainable_layers);
+  const std::int64_t first = first_trainable_layer(model.config, o);
   std::vector<std::vector<int>> read;
   for (const TrainExample& e : train)
     read.emplace_back(e.tokens.begin(), e.tokens.end() - 1);
@@ -204,14 +205,15 @@ Json train_sft(Llama& model, const std::vector<TrainExample>& train,
   std::vector<std::optional<NextTokens>> before(train.size());
   if (std::any_of(train.begin(), train.end(), [](const TrainExample& e) { return e.as_before; })) {
     first_head.emplace(model.head, model.place.bfloat16, model.config.logit_cap);
-    before = said_before(model, *first_head, train, first, states, config.epochs, o.trainable_layers <= 0);
+    const bool head_learns = o.lora.rank == 0 && o.trainable_layers <= 0;
+    before = said_before(model, *first_head, train, first, states, config.epochs, head_learns);
     if (std::none_of(before.begin(), before.end(), [](const auto& b) { return b.has_value(); }))
       first_model = model;
   }
 
   std::optional<Llama> start;  // its tensors stay as they are: make_trainable gives the model its own
   if (config.before_share > 0) start = model;
-  AdamW optimiser(make_trainable(model, o.trainable_layers), 1e-8, o.weight_decay);
+  AdamW optimiser(make_trainable(model, o, seed), 1e-8, o.weight_decay);
   TrainingState state(folder, o.checkpoint_seconds);
   const Json position = state.restore({{"sft", &optimiser}});
   long step = position.is_null() ? 0 : position.at("step").get<long>();

@@ -50,6 +50,32 @@ TEST(Config, AllProblemsComeTogetherWithTheirLines) {
     EXPECT_TRUE(has(all, piece)) << piece << "\n" << all;
 }
 
+TEST(Config, AGroupOfFieldsMayStandInAMapOfItsOwn) {
+  const Folder f;
+  const fs::path nested = f.write("nested.yaml", "sft:\n  lora: {rank: 8, targets: mlp}\n  epochs: 2\n"),
+                 flat = f.write("flat.yaml", "sft:\n  lora.rank: 8\n  lora.targets: mlp\n  epochs: 2\n");
+  const Config c = load_config(nested, {"ppo.lora.rank=4"});
+  EXPECT_EQ(c.sft.optimiser.lora.rank, 8);
+  EXPECT_EQ(c.sft.optimiser.lora.targets, "mlp");
+  EXPECT_EQ(c.ppo.optimiser.lora.rank, 4);
+  EXPECT_EQ(c.origin.at("sft.lora.rank"), nested.string() + ":2");
+  EXPECT_EQ(to_yaml(load_config(flat, {"ppo.lora.rank=4"}), false), to_yaml(c, false));
+  EXPECT_EQ(to_yaml(load_config(f.write("again.yaml", to_yaml(c, true)), {}), false), to_yaml(c, false));
+  const std::string all = problems(
+      f.write("bad.yaml",
+              "sft:\n  lora: {ranks: 8}\nppo:\n  lora: 3\ndpo:\n  lora: {rank: -1}\n  lroa: {rank: 1}\n"));
+  for (const char* piece : {"bad.yaml:2: unknown field \"sft.lora.ranks\"; did you mean \"sft.lora.rank\"?",
+                            "bad.yaml:4: unknown field \"ppo.lora\"", "bad.yaml:6: dpo.lora.rank",
+                            "bad.yaml:7: unknown field \"dpo.lroa\""})
+    EXPECT_TRUE(has(all, piece)) << piece << "\n" << all;
+}
+
+// Keys of runs from before adapters stay as they were.
+TEST(Config, AnAdaptersSettingsAreNoPartOfTheKeyWithoutOne) {
+  EXPECT_FALSE(has(section_text(load_config({}, {"sft.lora.alpha=3"}), "sft"), "lora"));
+  EXPECT_TRUE(has(section_text(load_config({}, {"sft.lora.rank=3"}), "sft"), "sft.lora.alpha = 0"));
+}
+
 TEST(Config, LaterPlacesWin) {
   const Folder f;
   f.write("base.yaml", "seed: 3\nppo: {updates: 7, epochs: 3}\n");

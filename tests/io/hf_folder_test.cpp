@@ -68,18 +68,6 @@ TEST_F(HfFolder, WithPytorchWeightsOnlySaysHowToConvertThem) {
   }
 }
 
-TEST_F(HfFolder, WithALoraAdapterSaysHowToMergeIt) {
-  put("adapter_config.json", "{}");
-  put_tensors("adapter_model.safetensors",
-              {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"});
-  expect_refused(
-      "a LoRA adapter (adapter_config.json), which is not read; merge it into its base model: python -c");
-  expect_refused("merge_and_unload");
-  put("config.json", "{}");  // a whole model with its adapter beside it
-  put_tensors("model.safetensors", {"a"});
-  EXPECT_EQ(refused(), "accepted");
-}
-
 TEST_F(HfFolder, WithQuantisedWeightsIsRefused) {
   put_tensors("model.safetensors", {"model.norm.weight"});
   for (const char* method : {"fp8", "gptq", "awq", "bitsandbytes", "compressed-tensors"}) {

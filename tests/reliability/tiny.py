@@ -121,9 +121,9 @@ def write_model(folder, seed=1):
     return folder
 
 
-def read_model(folder):
+def read_model(folder, file="model.safetensors"):
     """{name: values} of a float32 checkpoint."""
-    data = (pathlib.Path(folder) / "model.safetensors").read_bytes()
+    data = (pathlib.Path(folder) / file).read_bytes()
     size, = struct.unpack_from("<Q", data)
     header = json.loads(data[8:8 + size])
     header.pop("__metadata__", None)
