@@ -154,7 +154,9 @@ SigningKey read_signing_key(const fs::path& file, const AskPassphrase& ask) {
 PublicKey read_public_key(const fs::path& file) {
   const std::string pem = pem_file(file);
   const Bio bio = memory_of(pem);
-  return PublicKey(checked(PEM_read_bio_PUBKEY(bio.get(), nullptr, nullptr, nullptr), file, "public"));
+  std::string none;  // without a callback OpenSSL asks on the terminal where the file is an encrypted key
+  EVP_PKEY* key = PEM_read_bio_PUBKEY(bio.get(), nullptr, give_passphrase, &none);
+  return PublicKey(checked(key, file, "public"));
 }
 
 std::string to_base64(std::string_view bytes) {
