@@ -116,6 +116,7 @@ struct Loader {
   Config config;
   std::vector<std::string> problems;
   std::set<std::string> open_files;  // on the chain of `extends`
+  fs::path folder;                   // of the file that is read
 
   void problem(const std::string& where, const std::string& what) { problems.push_back(where + ": " + what); }
 
@@ -199,6 +200,14 @@ struct Loader {
     assign(*field, *read, value, where);
   }
 
+  // A file that lies beside the config file goes before one of the working folder: so a run's config.yaml
+  // names the run's own copies wherever it is read from.
+  std::string beside(const Field& f, const std::string& name) const {
+    std::error_code ignored;
+    const bool is_relative = f.is_path && !name.empty() && fs::path(name).is_relative();
+    return is_relative && fs::exists(folder / name, ignored) ? (folder / name).string() : name;
+  }
+
   void field(const Field& f, const YAML::Node& node, const std::string& where) {
     if (std::holds_alternative<std::vector<std::string>>(f.initial)) {
       std::vector<std::string> list;
@@ -206,7 +215,7 @@ struct Loader {
       for (const auto& entry : node) {
         if (!entry.IsScalar())
           return problem(where, full_name(f) + ": found a list in the list; accepted: " + f.accepts);
-        list.push_back(entry.Scalar());
+        list.push_back(beside(f, entry.Scalar()));
       }
       return assign(f, FieldValue(list), "the list", where);
     }
@@ -217,7 +226,7 @@ struct Loader {
     const auto read = read_value(f, text);
     if (!read)
       return problem(where, full_name(f) + ": found " + in_quotes(text) + "; accepted: " + f.accepts);
-    assign(f, *read, text, where);
+    assign(f, f.is_path ? FieldValue(beside(f, text)) : *read, text, where);
   }
 
   // "sft.lora" of "sft.lora.rank": such fields may stand in a map of their own.
@@ -297,6 +306,7 @@ struct Loader {
         else
           file(path.parent_path() / parent.Scalar(), where + ": extends " + in_quotes(parent.Scalar()));
       }
+      folder = path.parent_path();
       section("", root, path.string());
     } catch (const YAML::Exception& e) {
       problem(path.string() + ":" + std::to_string(std::max(e.mark.line + 1, 1)),
@@ -333,6 +343,14 @@ std::string yaml_value(const Field& field, const Config& config) {
   if (!field.is_map) return yaml_scalar(value);
   const std::string& object = std::get<std::string>(value);  // JSON is YAML
   return object.empty() ? "{}" : object;
+}
+
+// A field's value as keys have it.
+std::string key_value(const Field& field, const Config& config) {
+  const std::string value = yaml_value(field, config);
+  const bool is_local =
+      field.is_model && value != "\"\"" && value != "\"self\"" && value.find("://") == value.npos;
+  return is_local ? "a model" : value;
 }
 
 }  // namespace
@@ -382,7 +400,7 @@ std::string section_text(const Config& config, const std::string& section) {
   std::string out;
   for (const Field& f : config_fields())
     if (f.section == section && f.affects_result && (!f.matters || f.matters(config)))
-      out += full_name(f) + " = " + yaml_value(f, config) + "\n";
+      out += full_name(f) + " = " + key_value(f, config) + "\n";
   return out;
 }
 

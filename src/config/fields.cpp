@@ -171,6 +171,7 @@ std::vector<Field> declare() {
   Declared d;
   d.section = "";
   d.add("constitution", AT(constitution), text(), "Constitution file (YAML).");
+  d.fields.back().is_path = true;
   d.add("model", AT(model), text(),
         "A packaged model (smollm2, qwen2.5-coder-0.5b, qwen2.5-coder-1.5b), an HF folder, a GGUF file or a "
         "run.");
@@ -198,6 +199,7 @@ std::vector<Field> declare() {
   d.section = "prompts";
   d.add("files", AT(prompts.files), anything("a list of files"),
         "Prompt files (JSON, JSONL, CSV, TSV, text, Parquet); empty: the shipped sets.", kNoEffect);
+  d.fields.back().is_path = true;
   d.add("red_team", AT(prompts.red_team), from_to(0, 1e7), "Most red-team training prompts to use.");
   d.add("ordinary", AT(prompts.ordinary), from_to(0, 1e7), "Most ordinary training prompts to use.");
   d.add("borderline", AT(prompts.borderline), from_to(0, 1e7),
@@ -272,6 +274,7 @@ std::vector<Field> declare() {
   d.add("feedback", AT(label.feedback), url(),
         "Judge that labels, whatever its exam says: self, a model or a server's URL. Empty: the run's "
         "`feedback`, as label.method decides.");
+  d.fields.back().is_model = true;
   d.add("method", AT(label.method), one_of({"auto", "choice", "contrast"}),
         "choice: the judge chooses (A) or (B), by log-probability. contrast: by the prompt's kind and how "
         "the answers were asked for. auto: choice if label.feedback names a judge, if the judge passes its "
@@ -290,7 +293,9 @@ std::vector<Field> declare() {
   d.add("minimum_mass", AT(label.minimum_mass), from_to(0, 1),
         "A verdict with less probability than this on A and B together is discarded (\"off format\").");
   d.add("exam_pairs", AT(label.exam_pairs), anything("a list of files"),
-        "Files of human preference pairs that the exam asks too, at most 200 (docs/guides/judges.md).");
+        "Files of human preference pairs that the exam asks too, at most 200 (docs/guides/judges.md).",
+        kNoEffect);
+  d.fields.back().is_path = true;
   d.add("exam_margin", AT(label.exam_margin), from_to(0, 0.5),
         "auto takes choice only if the lower bound of each part of the exam is this far above chance.");
   d.section = "endpoint";
@@ -337,8 +342,7 @@ std::vector<Field> declare() {
         "Replies sampled per verdict where the server gives no log-probabilities.");
   d.add("failed", AT(endpoint.failed), one_of({"again", "skip"}),
         "Questions without an answer after all tries. again: stop, and ask them again next time. skip: leave "
-        "them out.",
-        kNoEffect);
+        "them out.");
   d.section = "reward";
   d.optimiser(AT(reward.optimiser));
   d.add("head_learning_rate", AT(reward.head_learning_rate), from_to(0, 1),
@@ -351,10 +355,14 @@ std::vector<Field> declare() {
   d.section = "hybrid";
   d.add("pairs", AT(hybrid.pairs), anything("a list of files"),
         "Files of human preference pairs that join the reward model's training "
-        "(docs/guides/human-feedback.md).");
+        "(docs/guides/human-feedback.md).",
+        kNoEffect);
+  d.fields.back().is_path = true;
   d.add(
       "decisions", AT(hybrid.decisions), anything("a list of runs or files"),
-      "Runs or files with people's decisions (cai review); they override the AI's labels on the same pairs.");
+      "Runs or files with people's decisions (cai review); they override the AI's labels on the same pairs.",
+      kNoEffect);
+  d.fields.back().is_path = true;
   d.add("weight", AT(hybrid.weight), from_to(0.01, 1000),
         "Weight of a person's decision in the reward model's loss; an AI label weighs 1.");
   d.add("share", AT(hybrid.share), from_to(0, 1),
@@ -437,6 +445,7 @@ std::vector<Field> declare() {
   d.add("judge", AT(eval.judge), url(),
         "Who compares held-out answers with the first model's, under each principle without a check and for "
         "helpfulness: a model, or an endpoint's URL; best one that gave no feedback. Empty: nobody.");
+  d.fields.back().is_model = true;
   d.add("gates", AT(eval.gates), anything("a list of conditions"),
         "Conditions on the last model, e.g. over_refusal <= base + 5pt; exit code 100 when one fails.",
         kNoEffect);

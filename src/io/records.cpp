@@ -170,18 +170,24 @@ std::string marked_key(const fs::path& marker) {
   }
 }
 
+// A server's answers beside a command's records: those that still fit are not paid for again.
+void take_paid_answers(const fs::path& from, const fs::path& to) {
+  constexpr const char* kName = "endpoint.answers";
+  if (fs::exists(from / kName)) write_file(to / kName, read_file(from / kName));
+}
+
 }  // namespace
 
 // An unfinished folder with the same key goes on; anything else in its place moves aside.
 void RecordWriter::Impl::open() {
   const fs::path marker = folder / "progress.json";
+  fs::path aside;
   remove_unpublished(folder);
   if (fs::exists(folder) && !fs::is_empty(folder)) {
     const auto manifest = read_manifest(folder);
     if (manifest && manifest->key == key)
       throw Bug("the stage in " + folder.string() + " is finished already");
     if (manifest || marked_key(marker) != key) {
-      fs::path aside;
       for (int n = 1; aside.empty() || fs::exists(aside); ++n)
         aside = folder.string() + ".stale-" + std::to_string(n);
       log_info(folder.string() + " was made with different settings; keeping it as " +
@@ -190,6 +196,7 @@ void RecordWriter::Impl::open() {
     }
   }
   create_folders(folder);
+  if (!aside.empty()) take_paid_answers(aside, folder);
   if (fs::exists(marker))
     resume();
   else

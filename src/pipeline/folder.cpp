@@ -31,20 +31,15 @@ void remove_training_progress(const fs::path& folder) {
     remove_if_possible(folder / name);
 }
 
-/// The finished manifest of this key, if there is one. A finished folder of another key is moved aside.
+/// The finished manifest of this key, if there is one.
 std::optional<Manifest> finished(const fs::path& folder, const std::string& key) {
   std::optional<Manifest> manifest = read_manifest(folder);
   if (!manifest) return manifest;
-  if (manifest->key == key) {
-    remove_unpublished(folder);  // what a kill right after the manifest left
-    remove_progress(folder);
-    remove_training_progress(folder);
-    return manifest;
-  }
-  fs::path aside = move_aside(folder);
-  log_info(folder.string() + " was made from different inputs or settings; keeping it as " +
-           aside.filename().string());
-  return std::nullopt;
+  if (manifest->key != key) return std::nullopt;  // who begins anew moves it aside
+  remove_unpublished(folder);                     // what a kill right after the manifest left
+  remove_progress(folder);
+  remove_training_progress(folder);
+  return manifest;
 }
 
 std::vector<ManifestFile> list_files(const fs::path& folder) {
@@ -108,7 +103,7 @@ StageResult run_training_stage(const fs::path& folder, const std::string& stage,
   Stopwatch watch;
   remove_unpublished(folder);
   if (fs::exists(folder) && !fs::is_empty(folder) && unfinished_key(folder) != key) {
-    log_info(folder.string() + " is unfinished work from different inputs or settings; keeping it as " +
+    log_info(folder.string() + " was made from different inputs or settings; keeping it as " +
              move_aside(folder).filename().string());
   }
   Json figures;

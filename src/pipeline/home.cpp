@@ -223,6 +223,11 @@ fs::path find_unchecked(const std::string& name) {
 
 }  // namespace
 
+bool is_packaged_model(const std::string& name) {
+  return std::any_of(std::begin(kPackaged), std::end(kPackaged),
+                     [&](const PackagedModel& model) { return name == model.name; });
+}
+
 fs::path find_model(const std::string& name, bool checksums) {
   return checksums ? unharmed(find_unchecked(name)) : find_unchecked(name);
 }

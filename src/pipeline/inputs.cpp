@@ -19,6 +19,7 @@
 #include "cai/pipeline/home.hpp"
 #include "cai/pipeline/resources.hpp"
 #include "cai/pipeline/run.hpp"
+#include "cai/pipeline/snapshots.hpp"
 #include "cai/stages/eval.hpp"
 #include "cai/stages/exam.hpp"
 #include "cai/stages/figures.hpp"
@@ -79,6 +80,7 @@ void read_prompt_files(RunInputs& inputs, Problems& problems, std::vector<std::s
       long repeated = 0;
       if (prompts.empty()) throw InputError(file.string(), 0, "holds no prompts");
       inputs.prompt_files.push_back({file, sha256_file(file), static_cast<long>(prompts.size())});
+      check_copy(file, inputs.prompt_files.back().sha256);
       for (Prompt& prompt : prompts) {
         const auto [other, is_new] = seen.emplace(prompt.id, std::pair(prompt.text, file.string()));
         if (!is_new && other->second.first != prompt.text)
@@ -231,7 +233,7 @@ void check_feedback(RunInputs& inputs, const std::string& feedback) {
   const fs::path model = find_model(feedback);
   const ModelConfig architecture = read_model_config(model);
   load_chat(model, architecture.vocabulary);
-  inputs.feedback_parameters[feedback] = parameter_count(architecture);
+  inputs.feedback_models[feedback] = {architecture, parameter_count(architecture)};
 }
 
 void check_judge(RunInputs& inputs) {
@@ -305,7 +307,10 @@ RunInputs check_inputs(const Config& config) {
   Problems problems;
   std::vector<std::string> notes;
   problems.attempt([&] { place_of(config.engine); });
-  problems.attempt([&] { inputs.constitution = read_constitution(find_shipped(config.constitution)); });
+  problems.attempt([&] {
+    inputs.constitution = read_constitution(find_shipped(config.constitution));
+    check_copy(inputs.constitution.file, inputs.constitution.sha256);
+  });
   problems.attempt([&] {
     inputs.model = find_model(config.model);
     inputs.architecture = read_model_config(inputs.model);

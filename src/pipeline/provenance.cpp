@@ -5,24 +5,12 @@
 #include "cai/config/config.hpp"
 #include "cai/engine/threads.hpp"
 #include "cai/io/file.hpp"
+#include "cai/pipeline/snapshots.hpp"
 #include "cai/pipeline/version.hpp"
 
 namespace cai {
 namespace fs = std::filesystem;
 namespace {
-
-/// Stages that are set aside were made from an earlier file: it is kept beside them, config.yaml as
-/// config.stale-1.yaml.
-void keep_earlier(const fs::path& file, const std::string& now) {
-  if (!fs::exists(file) || read_file(file) == now) return;
-  for (int n = 1;; ++n) {
-    const fs::path aside = file.parent_path() /
-                           (file.stem().string() + ".stale-" + std::to_string(n) + file.extension().string());
-    if (fs::exists(aside) && read_file(aside) != read_file(file)) continue;
-    rename_durably(file, aside);
-    return;
-  }
-}
 
 /// Whether the file says the same already: then it keeps where its values first came from.
 bool holds_config(const fs::path& file, const Config& config) {
@@ -43,9 +31,13 @@ void warn_if_changed(const std::string& what, const Json& before, const Json& no
 
 Json facts_of_prompts(const RunInputs& inputs) {
   Json facts = Json::array();
-  for (const PromptFile& file : inputs.prompt_files) {
-    facts.push_back(
-        {{"file", file.path.filename().string()}, {"sha256", file.sha256}, {"prompts", file.prompts}});
+  const std::vector<std::string> copies = prompt_copies(inputs.prompt_files);
+  for (std::size_t i = 0; i < copies.size(); ++i) {
+    const PromptFile& file = inputs.prompt_files[i];
+    facts.push_back({{"file", file.path.filename().string()},
+                     {"copy", copies[i]},
+                     {"sha256", file.sha256},
+                     {"prompts", file.prompts}});
   }
   return facts;
 }
@@ -106,13 +98,14 @@ void Provenance::begin() {
             {"machine", machine_facts()},
             {"seed", inputs_.config.seed},
             {"threads", inputs_.config.engine.threads},
-            {"config_sha256", config_fingerprint(inputs_.config)},
+            {"config_sha256", fingerprint()},
             {"model", model_},
             {"constitution", constitution_},
             {"prompts", prompts_},
             {"stages", stages}};
   if (!inputs_.brought.left_out.empty()) facts_["left_out"] = inputs_.brought.left_out;
   save();  // first: it marks the folder as a run
+  copy_prompts(inputs_.prompt_files, out_);
   write_config();
   keep_earlier(out_ / "constitution.yaml", inputs_.constitution.source);
   write_file(out_ / "constitution.yaml", inputs_.constitution.source);
@@ -152,13 +145,18 @@ void Provenance::warn_of_changes() const {
         warn_if_changed("the prompt file " + now["file"].get<std::string>(), file, now);
 }
 
+/// Of the settings as they were first given: resumed by RUN/config.yaml they name other files.
+std::string Provenance::fingerprint() const {
+  const Json earlier = facts_.value("config_sha256", Json());
+  const bool is_same = holds_config(out_ / "config.yaml", repeatable_config(inputs_, out_));
+  return earlier.is_string() && is_same ? earlier.get<std::string>() : config_fingerprint(inputs_.config);
+}
+
 void Provenance::write_config() const {
-  Config repeatable = inputs_.config;
-  repeatable.out.clear();  // running this file again makes another run
   const fs::path file = out_ / "config.yaml";
-  if (holds_config(file, repeatable)) return;
+  if (holds_config(file, repeatable_config(inputs_, out_))) return;
   keep_earlier(file, "");
-  write_file(file, to_sealed_yaml(repeatable));
+  write_file(file, to_sealed_yaml(repeatable_config(inputs_, {})));
 }
 
 }  // namespace cai

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <functional>
+#include <vector>
 
 #include "cai/engine/devices.hpp"
 #include "cai/engine/engine.hpp"
@@ -43,6 +45,43 @@ double number_in(const char* file, double otherwise) {
   return in >> value ? value : otherwise;
 }
 
+/// Positions of the longest text that an engine is asked for, about.
+std::int64_t longest_text(const Config& c) {
+  return std::max({c.generate.max_new_tokens, c.critique.max_new_tokens, c.revise.max_new_tokens,
+                   c.candidates.max_new_tokens, c.eval.max_new_tokens}) +
+         512;
+}
+
+/// Keys and values of all sequences at once.
+double cache_memory(const Config& c, const ModelConfig& m) {
+  const std::int64_t longest = longest_text(c);
+  return 2 * static_cast<double>(m.layers) *
+         static_cast<double>(m.kv_heads * cache_bytes(cached_of(m, c.engine.dtype), longest, m.head_width)) *
+         static_cast<double>(c.engine.max_sequences);
+}
+
+/// An engine's weights in its own order (two bytes each at most where products are bfloat16), and the
+/// embedding in float32.
+double engine_memory(const Config& c, const ModelConfig& m, double parameters) {
+  const double each = trains_in_bfloat16(c.engine.dtype) ? 2 : 4;
+  return each * parameters + 4 * static_cast<double>(m.vocabulary * m.width);
+}
+
+/// Of the stages that generate or judge: two engines stay loaded (the policy before and after it learned, the
+/// policy and a model that gives feedback, or two such), and one of them works.
+double speaking_memory(const RunInputs& inputs) {
+  const Config& c = inputs.config;
+  const double policy = engine_memory(c, inputs.architecture, inputs.parameters);
+  std::vector<double> engines{policy, policy};
+  double kept = cache_memory(c, inputs.architecture);
+  for (const auto& [name, model] : inputs.feedback_models) {
+    engines.push_back(engine_memory(c, model.architecture, model.parameters));
+    kept = std::max(kept, cache_memory(c, model.architecture));
+  }
+  std::partial_sort(engines.begin(), engines.begin() + 2, engines.end(), std::greater<>());
+  return engines[0] + engines[1] + kept;
+}
+
 }  // namespace
 
 double disk_estimate(const RunInputs& inputs) {
@@ -67,13 +106,6 @@ double disk_estimate(const RunInputs& inputs) {
 }
 
 namespace {
-
-// Positions of the longest text that an engine is asked for, about.
-std::int64_t longest_text(const Config& c) {
-  return std::max({c.generate.max_new_tokens, c.critique.max_new_tokens, c.revise.max_new_tokens,
-                   c.candidates.max_new_tokens, c.eval.max_new_tokens}) +
-         512;
-}
 
 // Of a run on a device: one copy of all weights in float32 while a checkpoint is written, and torch with
 // CUDA.
@@ -119,13 +151,7 @@ double memory_estimate(const RunInputs& inputs) {
   const ModelConfig& m = inputs.architecture;
   const double weights = 4 * inputs.parameters, width = static_cast<double>(m.width),
                layers = static_cast<double>(m.layers);
-  // An engine keeps weights in its own order and the keys and values of all sequences at once; torch itself
-  // takes 0.4 GB.
-  const std::int64_t longest = longest_text(c);
-  const double kept =
-      2 * layers *
-      static_cast<double>(m.kv_heads * cache_bytes(cached_of(m, c.engine.dtype), longest, m.head_width)) *
-      static_cast<double>(c.engine.max_sequences);
+  const double kept = cache_memory(c, m);
   // What one micro-batch keeps for the way back: about 16 rows of width and 3 of the feed-forward's a layer
   // and token; logits of one part.
   const double tokens = static_cast<double>(kMicroBatchTokens);
@@ -134,10 +160,8 @@ double memory_estimate(const RunInputs& inputs) {
     return 4 * tokens * learning_layers * (16 * width + 3 * static_cast<double>(m.ffn_width)) +
            2 * 4 * tokens * static_cast<double>(m.vocabulary);
   };
+  const double speaks = speaking_memory(inputs);
   // Copies of what learns: weights, gradients, two moments, weights in bfloat16.
-  const double speaks =
-      2 * (weights + 4 * static_cast<double>(m.vocabulary) * width) +
-      kept;  // with the embedding as it is; candidates have two engines, one after the other
   const auto trains = [&](const OptimiserConfig& o) {
     const double frozen = o.lora.rank > 0 ? 2 * inputs.parameters : 0;  // in bfloat16, under an adapter
     return weights + frozen + 18 * learning_weights(inputs, o) + activations(o) + 1.1e9;

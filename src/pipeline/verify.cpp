@@ -9,6 +9,7 @@
 #include "cai/io/manifest.hpp"
 #include "cai/pipeline/plan.hpp"
 #include "cai/pipeline/run.hpp"
+#include "cai/pipeline/snapshots.hpp"
 
 namespace cai {
 namespace fs = std::filesystem;
@@ -112,8 +113,8 @@ void check_run(const fs::path& run, std::vector<std::string>& lines) {
     if (sha256_file(run / file) != expected.get<std::string>())
       lines.push_back((run / file).string() + ": SHA-256 differs from the one in run.json");
   };
-  if (const Json constitution = facts.value("constitution", Json()); constitution.is_object())
-    compare("constitution.yaml", constitution.value("sha256", Json()));
+  for (std::string& line : changed_copies(run, facts))
+    lines.push_back(std::move(line));
   compare("report.html", facts.value("report_sha256", Json()));  // none in a run that goes on just now
   const Json stages = facts.value("stages", Json::object());
   for (const auto& [stage, entry] : stages.items()) {

@@ -95,8 +95,8 @@ Workload::Workload(const RunInputs& run) : inputs(run), config(run.config) {
 }
 
 Cost Workload::by(const std::string& feedback, Cost cost) const {
-  const auto found = inputs.feedback_parameters.find(feedback);
-  if (found != inputs.feedback_parameters.end()) cost.seconds *= found->second / inputs.parameters;
+  const auto found = inputs.feedback_models.find(feedback);
+  if (found != inputs.feedback_models.end()) cost.seconds *= found->second.parameters / inputs.parameters;
   return cost;
 }
 

@@ -182,6 +182,10 @@ class Failures(Kinds):
         self.label(server.url, "--set", "endpoint.retries=0", "--set", "endpoint.failed=skip")
         self.assertEqual([r["problem"] for r in self.records()], ["", "", "no answer", ""])
         self.assertIn("HTTP 503", self.records()[2]["reason"])
+        server.never, asked = [], len(server.bodies)
+        self.label(server.url, "--set", "endpoint.retries=0")  # again: the default
+        self.check_right()
+        self.assertEqual(len(server.bodies) - asked, 2)
 
     def test_requests_are_spread_over_servers_and_a_dead_one_is_dropped(self):
         self.write_pairs(20)

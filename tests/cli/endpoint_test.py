@@ -291,6 +291,16 @@ class Budgets(Endpoint):
         self.assertEqual(len(Server.bodies), 200)
         self.assertEqual(len(set(Server.answered)), 200)
 
+    def test_other_settings_make_the_labels_again_and_pay_nothing_again(self):
+        self.done(self.label())
+        for n, setting in enumerate(("label.minimum_margin=0.3", "endpoint.failed=skip"), 1):
+            result = self.label("--set", setting)
+            self.done(result)
+            self.assertNotIn("nothing to do", result.stderr)
+            self.assertTrue((self.folder / f"labels.stale-{n}/manifest.json").exists())
+            self.check_right()
+            self.assertEqual(len(Server.bodies), 12, setting)
+
     def test_a_server_that_counts_nothing_does_not_empty_the_purse(self):
         self.write_pairs(100)
         Server.always = "no usage"

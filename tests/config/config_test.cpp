@@ -159,6 +159,21 @@ TEST(Config, KeysChangeWithTheFieldsThatAffectResultsAndWithNoOthers) {
   }
 }
 
+// A local judge's hash is a fact of the stage: where it lies changes no result. Whether one is named does,
+// and which server is.
+TEST(Config, KeysHoldThatALocalModelIsNamedButNotWhere) {
+  const auto key = [](const std::string& judge) {
+    Config config;
+    config.label.feedback = judge;
+    return section_text(config, "label");
+  };
+  EXPECT_EQ(key("judge"), key("/other/judge"));
+  EXPECT_NE(key("judge"), key(""));
+  EXPECT_NE(key("judge"), key("self"));
+  EXPECT_NE(key("judge"), key("http://a/v1"));
+  EXPECT_NE(key("http://a/v1"), key("http://b/v1"));
+}
+
 // Who declares another one says here too that no result depends on it.
 TEST(Config, TheseFieldsAffectNoResult) {
   const std::set<std::string> expected = {"engine.device",  // what it computes in is part of the keys
@@ -186,7 +201,9 @@ TEST(Config, TheseFieldsAffectNoResult) {
                                           "endpoint.price_prompt",
                                           "endpoint.price_answer",
                                           "endpoint.max_seconds",
-                                          "endpoint.failed"};
+                                          "label.exam_pairs",
+                                          "hybrid.pairs",
+                                          "hybrid.decisions"};
   std::set<std::string> found;
   for (const Field& field : config_fields())
     if (!field.affects_result) found.insert(field.section + "." + field.name);

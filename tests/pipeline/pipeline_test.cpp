@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <fstream>
 #include <set>
 
@@ -289,6 +290,20 @@ RunInputs smollm2_inputs() {
   m.layers = 30, m.width = 576, m.heads = 9, m.kv_heads = 3, m.head_width = 64, m.ffn_width = 1536,
   m.vocabulary = 49152;
   return inputs;
+}
+
+TEST_F(Run, MemoryCountsTheModelsThatGiveFeedback) {
+  RunInputs inputs = small_inputs();
+  inputs.architecture.layers = 12, inputs.architecture.width = 64, inputs.architecture.vocabulary = 1000;
+  const double alone = memory_estimate(inputs);
+  inputs.feedback_models["judge"] = {inputs.architecture, 8e9};
+  const double with_judge = memory_estimate(inputs);
+  EXPECT_GT(with_judge, std::max(alone, 2 * 8e9));  // at least two bytes a weight
+  inputs.feedback_models["critic"] = {inputs.architecture, 4e9};
+  const double with_both = memory_estimate(inputs);
+  EXPECT_GT(with_both, with_judge + 2 * 3e9);
+  inputs.feedback_models["third"] = {inputs.architecture, 2e9};
+  EXPECT_EQ(memory_estimate(inputs), with_both);  // two stay loaded at most
 }
 
 TEST_F(Run, TooLittleMemoryAndDiskAreToldInOneLine) {

@@ -22,6 +22,8 @@ struct Field {
   std::function<std::string(const FieldValue&)> check;  // "" or what is wrong
   bool is_map = false;                                  // a text that holds a JSON object: in YAML a map
   std::function<bool(const struct Config&)> matters;    // empty: always; where not, keys leave it out
+  bool is_path = false;   // names files: in a config file also those that lie beside it
+  bool is_model = false;  // names who speaks: a key holds no local model's path, because its hash is there
   bool affects_result = true;  // then its value is part of keys; of files the content counts, not the name
 };
 

@@ -22,6 +22,11 @@ struct PromptFile {
   long prompts = 0;
 };
 
+struct FeedbackModel {
+  ModelConfig architecture;
+  double parameters = 0;
+};
+
 /// Everything that a run reads, loaded and found usable.
 struct RunInputs {
   Config config;
@@ -29,8 +34,8 @@ struct RunInputs {
   std::filesystem::path model;
   std::string model_sha256;
   ModelConfig architecture;
-  double parameters = 0;                              // of the model
-  std::map<std::string, double> feedback_parameters;  // of the other models that give feedback, by name
+  double parameters = 0;                                 // of the model
+  std::map<std::string, FeedbackModel> feedback_models;  // other local ones that criticise or judge, by name
   std::vector<PromptFile> prompt_files;
   std::vector<Prompt> prompts;  // of all files, each once; every one has a split
   Brought brought;              // what people brought, clear of what eval asks

@@ -22,7 +22,8 @@ class Provenance {
   Provenance(const RunInputs& inputs, std::filesystem::path out);
 
   /// Writes what the run is made from. Warns of inputs that changed since the run began, because stages will
-  /// run again. Config and constitution of an earlier start are kept as *.stale-N where they differ.
+  /// run again. Copies of an earlier start (config, constitution, prompts) are kept as *.stale-N where they
+  /// differ.
   void begin();
 
   /// State, seconds, tokens, records and ingredients of a stage: those of an earlier attempt where its
@@ -38,6 +39,7 @@ class Provenance {
  private:
   void read_earlier();
   void warn_of_changes() const;
+  std::string fingerprint() const;
   void write_config() const;
 
   const RunInputs& inputs_;

@@ -55,6 +55,9 @@ RunResult train(const Config& config, const std::vector<std::filesystem::path>& 
 /// first difference between two runs.
 std::vector<std::string> verify(const std::filesystem::path& run, const std::filesystem::path& other);
 
+/// Whether set-up or fetch-model downloads a model of this name.
+bool is_packaged_model(const std::string& name);
+
 /// The folder or file that a model's name stands for: "smollm2" is the packaged default model. Throws
 /// InputError when it is not there, or when `checksums` and a file of it does not have the checksum that its
 /// manifest states.
