@@ -333,9 +333,11 @@ void LlamaReader::nothing_left() const {
   impl_->weights.nothing_left();
 }
 Llama LlamaReader::all(const Place& place) {
-  Llama model = take_llama(impl_->weights, impl_->config, place);
+  if (impl_->adapters.empty()) return take_llama(impl_->weights, impl_->config, place);
+  Llama model = take_llama(impl_->weights, impl_->config, {});
   for (std::size_t i = 0; i < model.layers.size(); ++i)
     model.layers[i] = impl_->adapted(model.layers[i], static_cast<std::int64_t>(i));
+  move_to(model, place);
   return model;
 }
 

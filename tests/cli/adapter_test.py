@@ -52,7 +52,7 @@ class Adapters(unittest.TestCase):
         cls.keeper = tempfile.TemporaryDirectory()
         cls.folder = pathlib.Path(cls.keeper.name)
         cls.setup = tiny.Setup(pathlib.Path(BINARY).resolve().with_name("cai-run"), cls.folder)
-        cls.run_folder = cls.folder / "first"
+        cls.run_folder = cls.folder / "never-killed"
         cls.result = cls.setup.train(cls.run_folder, settings=LORA)
 
     @classmethod
@@ -102,9 +102,9 @@ class Adapters(unittest.TestCase):
         self.assertEqual(self.setup.cai("verify", self.run_folder).returncode, 0)
 
     def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(self):
-        killed, run = 0, self.folder / "killed"
+        killed, run = 0, self.folder / "often-killed"
         for call in range(137, 4000, 137):
-            result = self.setup.train(run, env={"CAI_FAULT": f"kill@{call}"}, settings=LORA)
+            result = self.setup.train(run, env={"CAI_FAULT_FOLDER": str(run), "CAI_FAULT": f"kill@{call}"}, settings=LORA)
             if result.returncode == 0:
                 break
             self.assertEqual(result.returncode, -signal.SIGKILL, result.stderr[-2000:])

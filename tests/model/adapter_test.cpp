@@ -175,9 +175,10 @@ TEST(NewAdapter, LearnsInBFloat16AsInFloat32) {
         results.back().push_back(w.grad());
       }
     }
-    EXPECT_GT(distance(results[1][0], results[0][0]), 0);  // it is another arithmetic
+    EXPECT_GT(distance(results[1][0], results[0][0]), 0);                // it is another arithmetic
+    const double most = base == std::string("qwen2-bias") ? 0.1 : 0.05;  // its biases are large
     for (std::size_t i = 0; i < results[0].size(); ++i)
-      EXPECT_LT(distance(results[1][i], results[0][i]), 0.05) << base << " " << targets << " " << i;
+      EXPECT_LT(distance(results[1][i], results[0][i]), most) << base << " " << targets << " " << i;
   }
 }
 
@@ -224,7 +225,7 @@ TEST(AdapterFiles, WhatIsNotReadIsNamed) {
     EXPECT_EQ(message.find('\n'), std::string::npos);
   }
   write_file(folder.path / "adapter_config.json", config.dump());
-  EXPECT_NE(message_of("families/phi3").find("expected "), std::string::npos) << message_of("families/phi3");
+  EXPECT_NE(message_of("families/phi3").find("is of no matrix of this base model"), std::string::npos);
   fs::remove(folder.path / "adapter_model.safetensors");
   fs::copy(kGolden / "adapters/phi3/adapter_model.safetensors", folder.path);
   EXPECT_NE(message_of("llama-tied").find("tensor"), std::string::npos) << message_of("llama-tied");
