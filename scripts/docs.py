@@ -182,6 +182,12 @@ def common_settings(names):
     return lines + [""]
 
 
+def place_of(field):
+    """Section and name of a setting: "sft" and "lora.rank", "" and "model"."""
+    head, dot, name = field["name"].partition(".")
+    return (head, name) if dot else ("", head)
+
+
 def config_page(program):
     fields = json.loads(output_of(program, "config", "explain", "--json"))
     used = json.loads(output_of(program, "config", "show", "--json"))
@@ -203,7 +209,7 @@ def config_page(program):
     lines += common_settings({field["name"] for field in fields})
     section = None
     for field in fields:
-        head, _, name = field["name"].rpartition(".")
+        head, name = place_of(field)
         if head != section:
             section = head
             lines += [f"## {head or 'The run'}", "", "| field | value | meaning |", "| -- | -- | -- |"]
@@ -213,7 +219,7 @@ def config_page(program):
         )
         shown = f"`{value}`" + ("" if same else f" (`{built_in}`)")
         lines.append(f"| `{name}` | {shown} | {meaning_of(field)} |")
-        if field is fields[-1] or fields[fields.index(field) + 1]["name"].rpartition(".")[0] != head:
+        if field is fields[-1] or place_of(fields[fields.index(field) + 1])[0] != head:
             lines.append("")
     return "\n".join(lines[:-1]) + "\n"
 

@@ -107,7 +107,7 @@ class Command:
 
 def problem_of(words):
     """What is wrong with a command line, or ""."""
-    parts = 2 if words[0] in ("constitution", "config", "registry", "key") and not words[1].startswith("-") else 1
+    parts = 2 if words[0] in ("constitution", "config", "registry", "key", "guard") and not words[1].startswith("-") else 1
     name, rest = " ".join(words[:parts]), words[parts:]
     if name in ("help", "version"):
         return cai(*words).stderr

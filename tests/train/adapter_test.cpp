@@ -37,7 +37,7 @@ TEST(AdapterGolden, LossGradientsAndThreeStepsAgreeWithPeft) {
   std::vector<TrainExample> examples;
   for (const Json& e : golden["examples"])
     examples.push_back({"e", e["tokens"].get<std::vector<int>>(), e["prompt"].get<int>(), 1});
-  const AnswerBatch batch = answer_batch({&examples[0], &examples[1]});
+  const AnswerBatch batch = answer_batch({&examples[0], &examples[1]}, at::kCPU);
   AdamW optimiser(weights, 1e-8, 0.01);
   const LmHead head(model->head);
   for (std::size_t step = 0; step < 3; ++step) {
