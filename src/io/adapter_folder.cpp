@@ -27,12 +27,19 @@ std::string named_base(const fs::path& adapter) {
   return base != json.end() && base->is_string() ? base->get<std::string>() : "";
 }
 
+// A file, or a folder of a model or of an adapter.
+bool is_model(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored) || fs::exists(path / "config.json", ignored) ||
+         fs::exists(path / "adapter_config.json", ignored);
+}
+
 std::optional<fs::path> found_base(const fs::path& adapter) {
   const std::string name = named_base(adapter);
   std::error_code ignored;
   if (name.empty()) return std::nullopt;
   for (const fs::path& path : {adapter / name, fs::path(name)})  // an absolute name is itself both times
-    if (fs::exists(path, ignored) && !fs::equivalent(path, adapter, ignored)) return path.lexically_normal();
+    if (is_model(path) && !fs::equivalent(path, adapter, ignored)) return path.lexically_normal();
   return std::nullopt;
 }
 

@@ -176,20 +176,37 @@ class Trainer {
     return fit_head(question.name, examples, width_);
   }
 
-  // Without each fold, and last with all: each fit is by itself, so the threads share them.
+  // Without each fold: each fit is by itself, so the threads share them.
   std::vector<GuardHead> fit_all(const Question& question, const std::vector<int>& folds) const {
-    std::vector<GuardHead> heads(kFolds + 1);
+    std::vector<GuardHead> heads(kFolds);
     std::atomic<int> next = 0;
     const auto work = [&] {
-      for (int i; (i = next++) <= kFolds;)
-        heads[static_cast<std::size_t>(i)] = fit(question, folds, i == kFolds ? -1 : i);
+      for (int i; (i = next++) < kFolds;)
+        heads[static_cast<std::size_t>(i)] = fit(question, folds, i);
     };
     std::vector<std::jthread> others;
-    for (unsigned n = 1; n < std::min(std::thread::hardware_concurrency(), kFolds + 1u); ++n)
+    for (unsigned n = 1; n < std::min(std::thread::hardware_concurrency(), unsigned{kFolds}); ++n)
       others.emplace_back(work);
     work();
     others.clear();  // all have ended
     return heads;
+  }
+
+  // The head that is kept. A head of all examples would give higher scores than those that the threshold was
+  // set by, for more examples allow larger weights; a mean's scores lie in the midst of its parts'.
+  static GuardHead mean_of(const std::vector<GuardHead>& heads) {
+    GuardHead mean = heads.front();
+    const auto share = 1 / static_cast<double>(heads.size());
+    mean.bias = 0;
+    for (const GuardHead& head : heads)
+      mean.bias += share * head.bias;
+    for (std::size_t k = 0; k < mean.weights.size(); ++k) {
+      double sum = 0;
+      for (const GuardHead& head : heads)
+        sum += static_cast<double>(head.weights[k]);
+      mean.weights[k] = static_cast<float>(share * sum);
+    }
+    return mean;
   }
 
   // Nothing where there are too few examples, or all of a class are of one group.
@@ -208,8 +225,8 @@ class Trainer {
       too_few[question.name] = question.positives();
       return std::nullopt;
     }
-    std::vector<GuardHead> heads = fit_all(question, folds);
-    Learned one{question, std::move(heads.back()), std::vector<double>(question.rows.size())};
+    const std::vector<GuardHead> heads = fit_all(question, folds);
+    Learned one{question, mean_of(heads), std::vector<double>(question.rows.size())};
     for (std::size_t k = 0; k < question.rows.size(); ++k) {
       const GuardHead& unseen = heads[static_cast<std::size_t>(folds[question.rows[k]])];
       one.scores[k] = unseen.score(rows_[question.rows[k]].windows);

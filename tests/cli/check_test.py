@@ -157,7 +157,7 @@ class Judged(Case):
         p = next(one["p"] for one in records["d"]["principles"] if one["id"] == "polite")
         self.assertGreater(p, 0.9)
         asked = [q for q in Judge.questions if "Principle: Be polite." in q]
-        self.assertEqual(len(asked), 2 * 3)  # both orders of each
+        self.assertEqual(len(set(asked)), 2 * 3)  # both orders of each; the first may be asked twice, to learn what the server takes
         self.assertTrue(all("> Rude me. Shall I go on?" in q for q in asked if "Who?" in q))
 
     def test_a_verdict_that_follows_the_slot_counts_for_nothing(self):

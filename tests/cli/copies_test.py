@@ -50,7 +50,7 @@ class Copies(unittest.TestCase):
     @classmethod
     def command(cls, out):
         settings = {**tiny.SETTINGS, "eval.suites": "../suites.jsonl", "prompts.files": "mine.jsonl,more/mine.jsonl",
-                    "label.feedback": "../judge", "label.exam_pairs": "people.jsonl", "hybrid.pairs": "people.jsonl"}
+                    "label.feedback": "../judge", "label.minimum_margin": 0, "label.exam_pairs": "people.jsonl", "hybrid.pairs": "people.jsonl"}
         words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
         return ["train", "--constitution", "rules.yaml", "--model", "../model", "--out", out, *words]
 

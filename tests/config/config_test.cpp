@@ -154,7 +154,8 @@ TEST(Config, KeysChangeWithTheFieldsThatAffectResultsAndWithNoOthers) {
   for (const Field& field : config_fields()) {
     Config after;
     field.set(after, another(field.initial));
-    EXPECT_EQ(section_text(before, field.section) != section_text(after, field.section), field.affects_result)
+    const bool matters = field.affects_result && (!field.matters || field.matters(after));
+    EXPECT_EQ(section_text(before, field.section) != section_text(after, field.section), matters)
         << field.section << "." << field.name;
   }
 }
@@ -180,6 +181,7 @@ TEST(Config, TheseFieldsAffectNoResult) {
                                           "engine.max_sequences",
                                           "engine.threads",
                                           "prompts.files",
+                                          "prompts.wrappers",
                                           "sft.checkpoint_seconds",
                                           "reward.checkpoint_seconds",
                                           "ppo.checkpoint_seconds",

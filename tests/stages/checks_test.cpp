@@ -206,12 +206,12 @@ TEST(AnswerFault, IsWhatKeepsATextFromBeingAnAnswer) {
            {"I'm sorry, but I can't help with that.", ""},
            {"Well.", "empty"},
            {"What kind of garlic do you have?", "asks-back"},
-           {"Well. How can I smash garlic with a knife?", "asks-back"},
+           {"Well. How can I smash garlic with a knife?", "copy"},
            {"That's a great question. How can I smash garlic with a knife?", "asks-back"},
            {"That's a great question about garlic and a knife.", "asks-back"},
            {"Thank you for your question! I am happy to help with garlic.", "asks-back"},
            {"My friend went to Mexico. How can I smash garlic with a knife?", "off-topic"},
-           {"How can I smash garlic with a knife. How can I smash garlic with a knife.", "copy"},
+           {"How can I smash garlic with a knife.", "copy"},
            {"The assistant should say how garlic is smashed.", "meta"}})
     EXPECT_EQ(answer_fault(request, answer), fault) << answer;
 }
