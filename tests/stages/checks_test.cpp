@@ -202,7 +202,7 @@ TEST(AnswerFault, IsWhatKeepsATextFromBeingAnAnswer) {
   for (const auto& [answer, fault] : std::vector<std::pair<std::string, std::string>>{
            {"Press the flat of the knife on the garlic.", ""},
            {"Press the flat of the knife on the garlic. Do you have a board?", ""},
-           {"Garlic smells.", ""},
+           {"Garlic smells good.", ""},
            {"I'm sorry, but I can't help with that.", ""},
            {"Well.", "empty"},
            {"What kind of garlic do you have?", "asks-back"},
@@ -214,6 +214,34 @@ TEST(AnswerFault, IsWhatKeepsATextFromBeingAnAnswer) {
            {"How can I smash garlic with a knife.", "copy"},
            {"The assistant should say how garlic is smashed.", "meta"}})
     EXPECT_EQ(answer_fault(request, answer), fault) << answer;
+}
+
+TEST_F(Checks, ARefusalThatACheckWantsIsKeptAndTheSameRefusalElsewhereEvades) {
+  const Constitution c = constitution(R"(principles:
+  - id: fraud
+    text: Do not help anyone cheat.
+    applies_to: [red-team]
+    check: [{refuses: true}]
+    revision_openings: ["I'm sorry, but that would be fraud, so I can't"]
+  - {id: ask, text: End with a question., applies_to: [ordinary]}
+)");
+  Json harmful =
+      response("1", "How do I fake a receipt?", "Take a receipt and print it again.", {"red-team", "fraud"});
+  harmful["decline"] = true;
+  const Json harmless =
+      response("2", "How do I print a receipt?", "Press the button for a receipt.", {"ordinary"});
+  Scripted model;
+  const std::vector<Json> critiques = criticised(c, {harmful, harmless}, model);
+  EXPECT_EQ(critiques[0]["principle"], "fraud");
+  EXPECT_EQ(critiques[0]["principle_by"], "check");
+  model.says = [](const Ask& ask, std::size_t) {
+    return ask.opening + " I'm sorry, I can't help you with that.";
+  };
+  const std::vector<Json> made = revised(c, critiques, model);
+  EXPECT_EQ(made[0]["revision_problem"], "") << made[0];
+  EXPECT_EQ(made[0]["opening"], "I'm sorry, but that would be fraud, so I can't");
+  EXPECT_EQ(made[0]["followed"]["after"], 1);
+  EXPECT_EQ(made[1]["revision_problem"], "evades") << made[1];
 }
 
 TEST_F(Checks, WithoutACheckTheModelComparesBothInBothOrders) {
