@@ -49,7 +49,8 @@ std::vector<std::string> judge_warnings(const Json& figures) {
   if (asked >= 10 && (first >= 0.9 || first <= 0.1))
     lines.push_back("the judge took the first answer in " + whole(100 * first) + " % of " + whole(asked) +
                     " questions: it sees the place of an answer, and its labels say little");
-  if (figures.contains("mean_mass") && number_in(figures, "mean_mass") < 0.5)
+  // Where checks decide every pair, the judge is not asked at all.
+  if (asked > 0 && figures.contains("mean_mass") && number_in(figures, "mean_mass") < 0.5)
     lines.push_back("the judge gave the options A and B together a probability of " +
                     whole(100 * number_in(figures, "mean_mass")) + " % on average: it hardly takes part");
   return lines;

@@ -103,5 +103,12 @@ TEST(StageWarnings, AreSentencesThatNameTheStage) {
   EXPECT_TRUE(warnings_of("label", Json()).empty());
 }
 
+TEST(Warnings, AJudgeThatWasNotAskedIsNotBlamed) {
+  Json figures = {{"first_slot", {{"value", 0.5}, {"low", 0}, {"high", 1}, {"n", 0}}}, {"mean_mass", 0}};
+  EXPECT_TRUE(warnings_of("label", figures).empty());
+  figures["first_slot"]["n"] = 8;
+  EXPECT_EQ(warnings_of("label", figures).size(), 1u);
+}
+
 }  // namespace
 }  // namespace cai
