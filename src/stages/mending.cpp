@@ -1,7 +1,6 @@
 #include "cai/stages/mending.hpp"
 
 #include <algorithm>
-#include <functional>
 
 #include "cai/base/text.hpp"
 #include "cai/stages/sentences.hpp"
@@ -13,10 +12,10 @@ namespace {
 std::vector<std::string> pieces_of(std::string_view text) {
   std::vector<std::string> pieces;
   std::size_t from = 0;
-  for (int n = 1; from < text.size(); ++n) {
+  while (from < text.size()) {
     const std::string_view rest = text.substr(from);
-    const std::size_t size =
-        std::max<std::size_t>(1, rest.find(first_sentences(rest, 1)) + first_sentences(rest, 1).size());
+    const std::string sentence = first_sentences(rest, 1);
+    const std::size_t size = std::max<std::size_t>(1, rest.find(sentence) + sentence.size());
     pieces.emplace_back(rest.substr(0, size));
     from += size;
     if (trim(text.substr(from)).empty()) break;
